@@ -1,0 +1,1 @@
+"""Train GANs on a cluster, and tell the truth about them."""
