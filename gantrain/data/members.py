@@ -84,8 +84,9 @@ def check_png_header(sample: Sample, size: int, channels: int) -> None:
 def add_sample(tar: tarfile.TarFile, sample: Sample) -> None:
     """Append `KEY.png` and `KEY.json` to an open tar; equal samples give equal bytes.
 
-    Raises UserError if the label is not JSON.
+    Raises UserError if the label is not JSON, or holds what a reader would refuse.
     """
+    _check_label(sample.label, f"Sample {sample.key!r}")
     try:
         label = json.dumps(sample.label, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
@@ -98,6 +99,12 @@ def add_sample(tar: tarfile.TarFile, sample: Sample) -> None:
         member.mode = 0o644
         member.size = len(content)
         tar.addfile(member, io.BytesIO(content))
+
+
+def _check_label(label: Label, where: str) -> None:
+    for name, value in label.items():
+        if not isinstance(name, str) or not isinstance(value, str | int | float):
+            raise UserError(f"{where}: {name!r} is {value!r}; expected text or a number.")
 
 
 def iterate_groups(shard: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -161,9 +168,7 @@ def sample_of(shard: Path, key: str, group: dict[str, bytes]) -> Sample:
         raise UserError(f"{shard}: {key}.json is not JSON ({error}).") from None
     if not isinstance(label, dict):
         raise UserError(f"{shard}: {key}.json holds no object; expected {{name: value}}.")
-    for name, value in label.items():
-        if not isinstance(value, str | int | float):
-            raise UserError(f"{shard}: {key}.json: {name!r} is neither text nor a number.")
+    _check_label(label, f"{shard}: {key}.json")
     return Sample(key, group["png"], label)
 
 
