@@ -1,0 +1,301 @@
+"""The configuration of a run: one typed, validated tree, read from YAML with dotted overrides."""
+
+import difflib
+import types
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gantrain.errors import UserError
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Slope = Annotated[float, Field(ge=0, lt=1)]
+Norm = Literal["batch", "instance", "layer", "none"]
+Init = Literal["normal", "glorot"]
+Size = Literal[32, 64, 128, 256]
+
+
+class Section(BaseModel):
+    """A part of the tree: read-only, and no key that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Where the pictures are and what they must be."""
+
+    shards: Path = Field(description="folder that holds the tars and their manifest.json")
+    size: Size = Field(64, description="pixels a side; the pictures are square")
+    channels: Literal[1, 3] = Field(1, description="1 grey, 3 RGB")
+
+
+class NetworkConfig(Section):
+    """What both networks have. Slope 0.2 and N(0, 0.02) are the DCGAN paper's."""
+
+    width: int = Field(64, ge=1, le=1024, description="channels at the full picture's end")
+    kernel: int = Field(4, ge=2, le=9, description="pixels a side, except the 4x4 to and from 1x1")
+    norm: Norm = Field("batch", description="normalisation after each inner convolution")
+    norm_epsilon: Positive = Field(1e-5, description="added to the variance; Keras has 1e-3")
+    norm_momentum: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.1, description="weight of the newest batch in the running statistics"
+    )
+    slope: Slope | tuple[Slope, ...] = Field(
+        0.2, description="LeakyReLU's slope below 0; 0 is ReLU; or one slope a layer"
+    )
+    bias: bool = Field(False, description="biases in the convolutions that are normalised")
+    init: Init = Field("normal", description="normal: N(0, 0.02); glorot: Keras's default")
+    learning_rate: Positive = Field(2e-4, description="of Adam")
+    betas: tuple[Beta, Beta] = Field((0.5, 0.999), description="of Adam")
+    adam_epsilon: Positive = Field(1e-8, description="of Adam; Keras has 1e-7")
+
+
+class GeneratorConfig(NetworkConfig):
+    """Latent vector to picture."""
+
+    latent_size: int = Field(100, ge=1, le=4096, description="length of the latent vector")
+    upsampling: Literal["transposed", "nearest"] = Field(
+        "transposed", description="transposed convolution, or nearest + stride-1 convolution"
+    )
+    output_bias: bool = Field(False, description="a bias in the last convolution")
+
+
+class DiscriminatorConfig(NetworkConfig):
+    """Picture to logit (DCGAN) or score (WGAN-GP's critic)."""
+
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of activations set to 0 after each activation"
+    )
+    dropout_first: bool = Field(True, description="dropout after the first layer too")
+    spectral_norm: bool = Field(False, description="Lipschitz bound on every convolution")
+
+
+class DcganConfig(Section):
+    """Binary cross-entropy on D's logits (Radford et al. 2016; the book's chapter 4)."""
+
+    kind: Literal["dcgan"] = "dcgan"
+    n_critic: int = Field(1, ge=1, le=100, description="D steps to one G step")
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+        0.0, description="D's target for real pictures is 1 minus this (one-sided)"
+    )
+    label_noise: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.0, description="D's targets move by up to this, evenly distributed"
+    )
+    label_noise_form: Literal["bounded", "book"] = Field(
+        "bounded",
+        description="bounded: towards the middle, where the loss keeps a minimum; "
+        "book: outwards to 1.1 and -0.1, with Keras's clipped probabilities",
+    )
+    label_flips: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+        0.0, description="share of D's targets that are turned round"
+    )
+
+
+class WganGpConfig(Section):
+    """Wasserstein loss with gradient penalty (Gulrajani et al. 2017)."""
+
+    kind: Literal["wgan-gp"]
+    n_critic: int = Field(5, ge=1, le=100, description="critic steps to one generator step")
+    penalty_weight: Annotated[float, Field(ge=0)] = Field(10.0, description="λ of the paper")
+    penalty_mix: Literal["uniform", "normal"] = Field(
+        "uniform", description="how ε of the interpolation is drawn; the book's code: normal"
+    )
+    reuse_real_batch: bool = Field(
+        False, description="one real batch for all critic steps of an iteration (the book's code)"
+    )
+
+
+Objective = Annotated[DcganConfig | WganGpConfig, Field(discriminator="kind")]
+
+
+class TrainingConfig(Section):
+    """How long, how many at once, on what."""
+
+    total_kimg: Positive = Field(description="thousands of real images that D sees, repeats too")
+    batch_size: int = Field(128, ge=2, description="of one D or G step, over all ranks")
+    accumulate: int = Field(1, ge=1, description="parts that each rank's share is cut into")
+    world_size: int | None = Field(
+        None, ge=1, description="ranks that must take part; empty takes what the launcher gives"
+    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    mixed_precision: Literal["no", "bf16", "fp16"] = Field(
+        "no", description="of the networks' forward passes; losses and penalty stay in fp32"
+    )
+    channels_last: bool = Field(True, description="memory format of pictures and weights")
+    clip_norm: Positive | None = Field(None, description="cut each network's gradient to this norm")
+    sync_batch_norm: bool = Field(False, description="batch statistics over all ranks (GPUs)")
+
+
+class EmaConfig(Section):
+    """The generator whose weights are the running mean of those that train."""
+
+    half_life_kimg: Annotated[float, Field(ge=0)] = Field(
+        10.0, description="images after which a weight counts half; 0 keeps the newest weights"
+    )
+    rampup: Positive | None = Field(
+        0.05, description="half-life is at most this share of the images seen so far"
+    )
+
+
+class OutputConfig(Section):
+    """What a run writes into its directory, and how often."""
+
+    run_dir: Path = Field(description="everything about the run is here")
+    resume: Literal["auto", "never", "must"] = Field(
+        "auto", description="go on from the run directory's newest checkpoint"
+    )
+    log_every_kimg: Positive = Field(1.0, description="a line of metrics")
+    sample_every_kimg: Positive = Field(10.0, description="a grid of samples")
+    checkpoint_every_kimg: Positive = Field(50.0, description="a checkpoint; the end makes one too")
+    keep_checkpoints: int = Field(2, ge=1, description="the newest so many stay")
+    grid: tuple[Annotated[int, Field(ge=1, le=32)], Annotated[int, Field(ge=1, le=32)]] = Field(
+        (8, 8), description="rows and columns of the grids"
+    )
+
+
+class WandbConfig(Section):
+    """Weights & Biases."""
+
+    mode: Literal["online", "offline", "disabled"] = "disabled"
+    project: str = "gantrain"
+    entity: str | None = None
+    group: str | None = None
+    name: str | None = Field(None, description="empty takes the run directory's name")
+    tags: tuple[str, ...] = ()
+
+
+class Config(Section):
+    """One run."""
+
+    seed: int = Field(0, ge=0, lt=2**63, description="of weights, order, latents, labels, dropout")
+    data: DataConfig
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    objective: Objective = DcganConfig()
+    training: TrainingConfig
+    ema: EmaConfig = EmaConfig()
+    output: OutputConfig
+    wandb: WandbConfig = WandbConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Config":
+        parts = self.training.accumulate * (self.training.world_size or 1)
+        if self.training.batch_size % parts:
+            raise ValueError(
+                f"training.batch_size: {self.training.batch_size} cannot be cut into "
+                f"{parts} equal parts (world_size x accumulate); choose a multiple of {parts}"
+            )
+        layers = self.data.size.bit_length() - 3
+        for name, network in (("generator", self.generator), ("discriminator", self.discriminator)):
+            wanted = layers + (name == "generator")
+            if isinstance(network.slope, tuple) and len(network.slope) != wanted:
+                raise ValueError(
+                    f"{name}.slope: {len(network.slope)} slopes; expected one number, or "
+                    f"{wanted} for {self.data.size}x{self.data.size} pictures"
+                )
+        if self.objective.kind == "wgan-gp" and self.discriminator.norm == "batch":
+            raise ValueError(
+                "discriminator.norm: 'batch' mixes the pictures of a batch, and the gradient "
+                "penalty is on each picture alone; choose layer, instance or none"
+            )
+        return self
+
+    @property
+    def total_images(self) -> int:
+        """Real images that D sees in the whole run."""
+        return round(self.training.total_kimg * 1000)
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file, apply `dotted.key=value` overrides, validate.
+
+    Raises UserError naming the file or override, the key, what was expected and, for an unknown
+    key, the nearest one.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: the config cannot be read ({_reason(error)}).") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: expected sections such as `data:` and `training:`, found none.")
+    for override in overrides:
+        _apply_override(tree, override)
+    return parse_config(tree, str(path))
+
+
+def parse_config(tree: object, source: str) -> Config:
+    """Validate a tree of plain values; `source` names it in the UserError."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        problems = [_sentence(problem) for problem in error.errors(include_url=False)]
+        raise UserError(f"{source}: " + "\n  ".join(problems)) from None
+
+
+def dump_config(config: Config) -> str:
+    """The whole tree as YAML, defaults too, such that load_config gives it back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, sign, text = override.partition("=")
+    if not sign or not key:
+        raise UserError(f"Override {override!r}: expected dotted.key=value, as in seed=1.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"Override {override!r}: the value is not valid YAML.") from None
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = tree.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"Override {override!r}: {section!r} is a value, not a section.")
+        tree = inner
+    tree[last] = value
+
+
+def _sentence(problem: Any) -> str:
+    # pydantic puts the union's tag ("dcgan") into the path; users write no such key.
+    tags = {"dcgan", "wgan-gp", "constrained-float", "float"}
+    path = [str(part) for part in problem["loc"] if part not in tags and "[" not in str(part)]
+    key = ".".join(path)
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(key, list(known_keys()), n=1, cutoff=0.0)
+        return f"unknown key {key!r}; the nearest known one is {near[0]!r}"
+    if kind == "missing":
+        return f"{key}: missing; this key has no default"
+    if kind == "value_error":
+        return str(problem["ctx"]["error"])
+    message = problem["msg"].removeprefix("Input should be ")
+    return f"{key}: {problem['input']!r} found; expected {message}"
+
+
+def known_keys() -> Iterator[str]:
+    """Every dotted key that a config may hold, sections included."""
+    yield from _keys_of(Config, "")
+
+
+def _keys_of(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        for section in _sections_in(field.annotation):
+            yield from _keys_of(section, f"{prefix}{name}.")
+
+
+def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Union, types.UnionType, Annotated):
+        for inner in get_args(annotation):
+            yield from _sections_in(inner)

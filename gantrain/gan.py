@@ -1,0 +1,147 @@
+"""The two players and their optimizers, wrapped for ranks and mixed precision by Accelerate."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils.parametrizations import _SpectralNorm
+
+from gantrain.config import Config, NetworkConfig
+from gantrain.ema import Ema
+from gantrain.networks import Discriminator, Generator, build_networks
+
+
+class Gan:
+    """Generator, discriminator, their Adam optimizers and the generator's EMA.
+
+    `generator` and `discriminator` are the bare modules; `generate` and `discriminate` run them in
+    the configured precision, and the `synced_` forms take part in the gradients' all-reduce.
+    """
+
+    def __init__(self, config: Config, accelerator: Accelerator) -> None:
+        self.accelerator = accelerator
+        self.latent_size = config.generator.latent_size
+        self.clip_norm = config.training.clip_norm
+        layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
+        self.layout = layout
+        generator, discriminator = build_networks(config)
+        for network in (generator, discriminator):
+            if config.training.sync_batch_norm:
+                _convert_sync_batchnorm(network)
+            # torch's stubs know no memory_format here.
+            network.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
+        self.generator: Generator = generator
+        self.discriminator: Discriminator = discriminator
+        self.ema = Ema(copy.deepcopy(self.generator), config.ema)
+        self.g_optimizer = accelerator.prepare_optimizer(_adam(self.generator, config.generator))
+        self.d_optimizer = accelerator.prepare_optimizer(
+            _adam(self.discriminator, config.discriminator)
+        )
+        self._synced_generator = self._wrap(self.generator)
+        self._synced_discriminator = self._wrap(self.discriminator)
+
+    def _wrap(self, network: nn.Module) -> nn.Module:
+        wrapped = self.accelerator.prepare_model(network)
+        # Accelerate replaces the bare module's forward by one that always autocasts; the penalty
+        # needs it without, so the autocast is put where the calls are.
+        self.accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+        return cast(nn.Module, wrapped)
+
+    def generate(self, latents: Tensor) -> Tensor:
+        """Pictures float32 (N, C, S, S) in [-1, 1] from latents (N, latent_size)."""
+        return self._autocast(self.generator, latents)
+
+    def synced_generate(self, latents: Tensor) -> Tensor:
+        """`generate`, with gradients that are averaged over the ranks."""
+        return self._autocast(self._synced_generator, latents)
+
+    def discriminate(self, pictures: Tensor) -> Tensor:
+        """Logits or scores, float32 (N,), of pictures (N, C, S, S) in [-1, 1]."""
+        return self._autocast(self.discriminator, pictures)
+
+    def synced_discriminate(self, pictures: Tensor) -> Tensor:
+        """`discriminate`, with gradients that are averaged over the ranks."""
+        return self._autocast(self._synced_discriminator, pictures)
+
+    def exact_discriminate(self, pictures: Tensor) -> Tensor:
+        """`discriminate` in float32, whatever the precision of the rest."""
+        with torch.autocast(self.accelerator.device.type, enabled=False):
+            return cast(Tensor, self.discriminator(pictures))
+
+    def _autocast(self, network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+        with self.accelerator.autocast():
+            return network(inputs).float()
+
+    def apply_gradients(self, network: nn.Module) -> Tensor:
+        """One optimizer step of the network that was differentiated; its gradient's norm before
+        clipping, a float32 scalar."""
+        is_generator = network is self.generator
+        optimizer = self.g_optimizer if is_generator else self.d_optimizer
+        self.accelerator.unscale_gradients(optimizer)
+        parameters = list(network.parameters())
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if self.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        return norm
+
+    @contextmanager
+    def accumulating(self, network: nn.Module, *, last: bool) -> Iterator[None]:
+        """The ranks exchange gradients only in the last part of a step."""
+        is_generator = network is self.generator
+        wrapped = self._synced_generator if is_generator else self._synced_discriminator
+        if last:
+            yield
+        else:
+            with self.accelerator.no_sync(wrapped):
+                yield
+
+
+def _convert_sync_batchnorm(network: Generator | Discriminator) -> None:
+    layers = nn.SyncBatchNorm.convert_sync_batchnorm(network.layers)  # type: ignore[no-untyped-call]
+    network.layers = layers
+
+
+def _adam(network: nn.Module, config: NetworkConfig) -> torch.optim.Adam:
+    return torch.optim.Adam(
+        network.parameters(), config.learning_rate, config.betas, config.adam_epsilon, fused=True
+    )
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Within it, neither weights nor buffers of a network change, in training mode too.
+
+    Gradients pass through to the network's input, but none reach its weights.
+    """
+    with _statistics_kept(network):
+        network.requires_grad_(False)
+        try:
+            yield
+        finally:
+            network.requires_grad_(True)
+
+
+@contextmanager
+def _statistics_kept(network: nn.Module) -> Iterator[None]:
+    norms = [m for m in network.modules() if isinstance(m, _NormBase) and m.track_running_stats]
+    # In evaluation mode spectral norm uses its vectors as they are and makes no power iteration.
+    spectral = [m for m in network.modules() if isinstance(m, _SpectralNorm) and m.training]
+    for norm in norms:
+        norm.track_running_stats = False
+    for module in spectral:
+        module.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+        for module in spectral:
+            module.train()

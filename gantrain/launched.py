@@ -1,0 +1,50 @@
+"""How this process was launched, and whether that is what was asked for."""
+
+import os
+import warnings
+
+from accelerate import Accelerator
+
+from gantrain.config import Config
+from gantrain.errors import UserError
+
+_TWO_RANKS_ON_CPU = (
+    "On CPUs start ranks with `accelerate launch --multi_gpu --num_processes N "
+    "gantrain/train.py --config … training.device=cpu`: the launcher's --cpu starts one process."
+)
+
+
+def check_world_size(config: Config, accelerator: Accelerator) -> None:
+    """Raise UserError unless as many ranks take part as were asked for.
+
+    Without this, a launch in the wrong form trains several independent GANs over one another.
+    """
+    ranks = accelerator.num_processes
+    wanted = config.training.world_size
+    if wanted is not None and ranks != wanted:
+        raise UserError(
+            f"training.world_size: {wanted} ranks asked for, but {ranks} take part. "
+            + _TWO_RANKS_ON_CPU
+        )
+    announced = int(os.environ.get("WORLD_SIZE", "0") or 0)
+    if announced and announced != ranks:
+        raise UserError(
+            f"The launcher announced {announced} ranks (WORLD_SIZE), but {ranks} take part."
+        )
+    if not announced and ranks == 1 and "MASTER_ADDR" in os.environ and wanted is None:
+        raise UserError(
+            "The launcher was asked for several processes (it set MASTER_ADDR) but started this "
+            "one alone. " + _TWO_RANKS_ON_CPU + " For one rank all the same: training.world_size=1."
+        )
+    batch = config.training.batch_size
+    if batch % (ranks * config.training.accumulate):
+        raise UserError(
+            f"training.batch_size: {batch} cannot be shared by {ranks} ranks in "
+            f"{config.training.accumulate} part(s) each; choose a multiple of "
+            f"{ranks * config.training.accumulate}."
+        )
+
+
+def quiet_launcher() -> None:
+    """Silence warnings of libraries that the user can do nothing about."""
+    warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)

@@ -1,0 +1,158 @@
+"""What the discriminator and the generator minimise: `dcgan` and `wgan-gp`.
+
+The networks come in as callables: `discriminate` maps pictures (N, C, S, S) in [-1, 1] to float32
+logits or scores (N,). Each loss is a float32 scalar, and comes with the metrics that explain it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from gantrain.config import DcganConfig, WganGpConfig
+from gantrain.draws import Positions, Purpose, draw_normal, draw_uniform
+
+Discriminate = Callable[[Tensor], Tensor]
+Metrics = dict[str, Tensor]
+
+# Keras clips probabilities to [1e-7, 1 - 1e-7] before it takes logarithms.
+_KERAS_LOGIT = math.log((1 - 1e-7) / 1e-7)
+# Keeps the gradient of the norm finite where the critic's gradient is exactly zero.
+_NORM_EPSILON = 1e-12
+
+
+class Objective(Protocol):
+    """The two losses of a GAN. `at` says which draws belong to the pictures at hand."""
+
+    @property
+    def n_critic(self) -> int:
+        """D steps to one G step."""
+
+    def d_loss(
+        self,
+        discriminate: Discriminate,
+        exact: Discriminate,
+        real: Tensor,
+        fake: Tensor,
+        at: Positions,
+    ) -> tuple[Tensor, Metrics]:
+        """`exact` is `discriminate` in full float32, for what mixed precision would spoil."""
+
+    def g_loss(self, fake_scores: Tensor) -> tuple[Tensor, Metrics]:
+        """`fake_scores` are D's on what the generator just made."""
+
+
+@dataclass(frozen=True)
+class Dcgan:
+    """Binary cross-entropy, non-saturating for the generator (Goodfellow et al. 2014)."""
+
+    config: DcganConfig
+
+    @property
+    def n_critic(self) -> int:
+        return self.config.n_critic
+
+    def d_loss(
+        self,
+        discriminate: Discriminate,
+        exact: Discriminate,
+        real: Tensor,
+        fake: Tensor,
+        at: Positions,
+    ) -> tuple[Tensor, Metrics]:
+        """The mean of the losses on real and on fake, as the book weighs them."""
+        real_logits, fake_logits = discriminate(real), discriminate(fake)
+        real_targets, fake_targets = (t.to(real.device) for t in d_targets(self.config, at))
+        on_real = cross_entropy(real_logits, real_targets, self.config.label_noise_form)
+        on_fake = cross_entropy(fake_logits, fake_targets, self.config.label_noise_form)
+        loss = (on_real + on_fake) / 2
+        return loss, {
+            "loss/discriminator": loss,
+            "health/d_accuracy_real": (real_logits > 0).float().mean(),
+            "health/d_accuracy_fake": (fake_logits < 0).float().mean(),
+            "health/d_logit_margin": real_logits.mean() - fake_logits.mean(),
+        }
+
+    def g_loss(self, fake_scores: Tensor) -> tuple[Tensor, Metrics]:
+        """-log D(G(z)): the generator wants its pictures taken for real ones."""
+        loss = binary_cross_entropy_with_logits(fake_scores, torch.ones_like(fake_scores))
+        return loss, {"loss/generator": loss}
+
+
+@dataclass(frozen=True)
+class WganGp:
+    """Wasserstein distance by a critic held near Lipschitz 1 (Gulrajani et al. 2017)."""
+
+    config: WganGpConfig
+
+    @property
+    def n_critic(self) -> int:
+        return self.config.n_critic
+
+    def d_loss(
+        self,
+        discriminate: Discriminate,
+        exact: Discriminate,
+        real: Tensor,
+        fake: Tensor,
+        at: Positions,
+    ) -> tuple[Tensor, Metrics]:
+        """Critic's score on fake less that on real, plus λ times the gradient penalty."""
+        real_scores, fake_scores = discriminate(real), discriminate(fake)
+        mix = draw_uniform if self.config.penalty_mix == "uniform" else draw_normal
+        epsilon = mix(at, Purpose.PENALTY, 1).float().view(-1, 1, 1, 1).to(real.device)
+        penalty = gradient_penalty(exact, real, fake, epsilon)
+        distance = real_scores.mean() - fake_scores.mean()
+        loss = self.config.penalty_weight * penalty - distance
+        return loss, {
+            "loss/discriminator": loss,
+            "loss/wasserstein": distance,
+            "loss/penalty": penalty,
+            "health/d_accuracy_real": (real_scores > 0).float().mean(),
+            "health/d_accuracy_fake": (fake_scores < 0).float().mean(),
+        }
+
+    def g_loss(self, fake_scores: Tensor) -> tuple[Tensor, Metrics]:
+        """The critic's score on fake, negated."""
+        loss = -fake_scores.mean()
+        return loss, {"loss/generator": loss}
+
+
+def make_objective(config: DcganConfig | WganGpConfig) -> Objective:
+    """The objective that the config's `kind` names."""
+    return Dcgan(config) if isinstance(config, DcganConfig) else WganGp(config)
+
+
+def d_targets(config: DcganConfig, at: Positions) -> tuple[Tensor, Tensor]:
+    """D's targets for real and fake pictures, two float32 tensors of shape (at.count,).
+
+    Smoothing lowers the real target alone (Salimans et al. 2016). Noise moves both: `bounded` into
+    [0, 1], towards each other; `book` away from each other, to at most 1.1 and -0.1 at 0.1. A
+    flipped picture is given the other kind's target.
+    """
+    draws = draw_uniform(at, Purpose.LABELS, 4).float()
+    inwards = 1.0 if config.label_noise_form == "bounded" else -1.0
+    noise = inwards * config.label_noise * draws[:, :2]
+    real = 1.0 - config.label_smoothing - noise[:, 0]
+    fake = noise[:, 1]
+    flipped = draws[:, 2:] < config.label_flips
+    return torch.where(flipped[:, 0], fake, real), torch.where(flipped[:, 1], real, fake)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, form: str) -> Tensor:
+    """Mean binary cross-entropy. `book` bounds the logits, since its targets leave [0, 1]."""
+    if form == "book":
+        logits = logits.clamp(-_KERAS_LOGIT, _KERAS_LOGIT)
+    return binary_cross_entropy_with_logits(logits, targets)
+
+
+def gradient_penalty(critic: Discriminate, real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
+    """Mean of (‖∇ critic(x)‖₂ - 1)² at x = ε real + (1 - ε) fake, one ε (N, 1, 1, 1) a picture."""
+    mixed = torch.lerp(fake, real, epsilon).requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
+    norms = (gradient.flatten(1).square().sum(1) + _NORM_EPSILON).sqrt()
+    return (norms - 1).square().mean()
