@@ -120,6 +120,8 @@ def iterate_groups(shard: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
             for member in tar:
                 last = member.name
                 end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
+                if member.issparse():  # its holes can claim any length, and would fill memory
+                    raise tarfile.ReadError("a sparse file")
                 content = tar.extractfile(member)
                 if content is None:  # a folder or a link, which holds nothing of its own
                     continue
@@ -130,7 +132,7 @@ def iterate_groups(shard: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
                 key = stem
                 group[extension] = content.read()
         _check_nothing_follows(shard, end, last)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError) as error:  # extended headers hold numbers
         raise UserError(
             f"{shard}: cut short or broken at {last} ({error}). Write the set again."
         ) from None
