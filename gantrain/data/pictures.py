@@ -136,20 +136,18 @@ def _square(picture: Image.Image, recipe: Recipe) -> Image.Image:
     width, height = picture.size
     size = recipe.size
     if recipe.fit == "stretch":
-        return _resized(picture, size, size, (0, 0, width, height))
+        return _resized(picture, size, size)
     if recipe.fit == "crop":
         side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        return _resized(picture, size, size, (left, top, left + side, top + side))
+        left, top = (width - side) // 2, (height - side) // 2
+        return _resized(picture.crop((left, top, left + side, top + side)), size, size)
     side = max(width, height)
     inner = (max(1, round(size * width / side)), max(1, round(size * height / side)))
     ground = Image.new("RGB", (size, size), recipe.background).convert(picture.mode)
-    shrunk = _resized(picture, *inner, (0, 0, width, height))
+    shrunk = _resized(picture, *inner)
     ground.paste(shrunk, ((size - inner[0]) // 2, (size - inner[1]) // 2))
     return ground
 
 
-def _resized(
-    picture: Image.Image, width: int, height: int, box: tuple[float, float, float, float]
-) -> Image.Image:
-    return picture.resize((width, height), Image.Resampling.LANCZOS, box, reducing_gap=3.0)
+def _resized(picture: Image.Image, width: int, height: int) -> Image.Image:
+    return picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
