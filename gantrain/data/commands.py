@@ -54,7 +54,9 @@ def render(
         list[str] | None,
         typer.Option(help="Part numbers, apart by commas or repeated; without it, all."),
     ] = None,
-    views: Annotated[int, typer.Option(min=1, help="Views of each part, each by two cameras.")] = 400,
+    views: Annotated[
+        int, typer.Option(min=1, help="Views of each part, each by two cameras.")
+    ] = 400,
     seed: Annotated[int, typer.Option(help="Of the views and lights.")] = 0,
     workers: Workers = None,
     images_per_shard: PerShard = 1000,
