@@ -12,6 +12,7 @@ from gantrain.data.geometry import (
     HOLE_RADIUS,
     PITCH,
     PLATE,
+    POST_RADIUS,
     ROOF,
     STUD_HEIGHT,
     STUD_RADIUS,
@@ -282,10 +283,9 @@ def headlight() -> Solid:
 def wing(mirrored: bool) -> Solid:
     """A 2 x 4 plate whose right (or left) side slants inwards to half its width."""
     side = -1.0 if mirrored else 1.0
-    points = [(-8.0, -16.0), (8.0, -16.0), (8.0, -8.0), (0.0, 16.0), (-8.0, 16.0)]
-    outline = inset(polygon(points), CLEARANCE)
+    border = [(-8.0, -16.0), (8.0, -16.0), (8.0, -8.0), (0.0, 16.0), (-8.0, 16.0)]
+    outline = inset(polygon([(side * x, y) for x, y in border[:: int(side)]]), CLEARANCE)
     tops = [(-4.0, y) for y in (-12.0, -4.0, 4.0, 12.0)] + [(4.0, -12.0), (4.0, -4.0)]
-    under = tubes([*grid(2, 2), (0.0, 0.0)], PLATE - ROOF).translate((0.0, -8.0, 0.0))
-    post = cylinder(1.6, PLATE - ROOF, (-4.0, 8.0, 0.0))
-    right = shell(outline, PLATE) + under + post + studs(tops, PLATE)
-    return right if side > 0 else right.mirror((1.0, 0.0, 0.0))
+    under = tubes(grid(2, 2), PLATE - ROOF).translate((0.0, -8.0, 0.0))
+    post = cylinder(POST_RADIUS, PLATE - ROOF, (-4.0 * side, 8.0, 0.0))
+    return shell(outline, PLATE) + under + post + studs([(side * x, y) for x, y in tops], PLATE)

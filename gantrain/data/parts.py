@@ -1,8 +1,8 @@
 """Fifty LEGO parts by their LDraw numbers, each built as an exact solid in millimetres."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from functools import partial
 
 from gantrain.data.geometry import BRICK, PLATE, Solid
@@ -113,7 +113,7 @@ def part_named(number: str) -> Part:
     """
     if number in _BY_NUMBER:
         return _BY_NUMBER[number]
-    near = difflib.get_close_matches(number, _BY_NUMBER, n=1, cutoff=0.0)[0]
+    near = max(_BY_NUMBER, key=lambda known: SequenceMatcher(None, number, known).ratio())
     raise UserError(
         f"There is no part {number!r}; the nearest is {near} ({_BY_NUMBER[near].name}). "
         f"Known parts: {', '.join(_BY_NUMBER)}."
