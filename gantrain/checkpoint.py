@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -196,6 +197,11 @@ def _load_adam(optimizer: Any, tensors: Mapping[str, Tensor]) -> None:
         moments.setdefault(int(index), {})[name] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    # Fused Adam walks a weight and its moments in memory order, so that they must lie alike.
+    for parameter, of_one in optimizer.state.items():
+        for name, moment in of_one.items():
+            if moment.shape == parameter.shape:
+                of_one[name] = torch.empty_like(parameter).copy_(moment)
 
 
 def _hash(path: Path) -> str:

@@ -33,6 +33,7 @@ class Run:
         self.g_steps = 0
         self.tracker: Tracker
         self._marked = 0  # images seen when the rooms were last called
+        self.logged_at = 0  # images seen at the last line of metrics that was due
         self._logged = (0, time.monotonic())
 
     def share(self, start: int) -> Positions:
@@ -57,6 +58,7 @@ class Run:
         """Take a checkpoint's place in the run."""
         self.images_seen = self._marked = taken.images_seen
         self.g_steps = taken.state["progress"]["g_steps"]
+        self.logged_at = taken.state["progress"]["logged_at"]
         meter.restore(taken.state["progress"]["meter"])
 
     def begin(self, gan: Gan, tracker: Tracker) -> None:
@@ -71,6 +73,7 @@ class Run:
         output = self.config.output
         if self._due(output.log_every_kimg):
             self._log(meter)
+            self.logged_at = self.images_seen
         if self._due(output.sample_every_kimg):
             self._sample(gan)
         if self._due(output.checkpoint_every_kimg):
@@ -78,10 +81,14 @@ class Run:
         self._marked = self.images_seen
 
     def end(self, gan: Gan, meter: Meter) -> None:
-        """The last metrics, samples, checkpoint, and the generator for use elsewhere."""
+        """The last metrics, samples, checkpoint, and the generator for use elsewhere.
+
+        The checkpoint comes first: a longer run that goes on from it must not know that the
+        interval of the last metrics was cut short here.
+        """
+        self._checkpoint(gan, meter)
         self._log(meter)
         self._sample(gan)
-        self._checkpoint(gan, meter)
         if self.rank == 0:
             export_generator(gan.ema.generator, self.config, self.images_seen)
         self.tracker.event("finished", self.images_seen)
@@ -118,7 +125,11 @@ class Run:
         self.tracker.grid("fake", self.images_seen, tile(pictures, rows, columns))
 
     def _checkpoint(self, gan: Gan, meter: Meter) -> None:
-        progress: dict[str, Any] = {"g_steps": self.g_steps, "meter": meter.state()}
+        progress: dict[str, Any] = {
+            "g_steps": self.g_steps,
+            "logged_at": self.logged_at,
+            "meter": meter.state(),
+        }
         if not self._finite(progress["meter"]):
             return  # the next log stops the run; a checkpoint of it would be of no use
         if self.rank == 0:

@@ -30,7 +30,9 @@ class Tracker:
     Nothing that W&B does stops the training.
     """
 
-    def __init__(self, config: Config, images_seen: int, progress: ProgressLine, *, write: bool):
+    def __init__(
+        self, config: Config, logged_at: int, progress: ProgressLine, *, write: bool
+    ) -> None:
         self._write = write
         self._folder = config.output.run_dir
         self._total = config.total_images
@@ -38,7 +40,7 @@ class Tracker:
         self._wandb: Any = None
         if write:
             (self._folder / SAMPLES).mkdir(parents=True, exist_ok=True)
-            _forget_after(self._folder / METRICS, images_seen)
+            _forget_after(self._folder / METRICS, logged_at)
             self._wandb = _start_wandb(config, progress)
 
     def log(self, images_seen: int, metrics: Mapping[str, float], speed: float) -> None:
@@ -129,9 +131,9 @@ def read_metrics(run_dir: Path) -> list[dict[str, float]]:
     return lines
 
 
-def _forget_after(path: Path, images_seen: int) -> None:
+def _forget_after(path: Path, logged_at: int) -> None:
     # What came after the checkpoint will come again, and must not stand there twice.
-    kept = [line for line in read_metrics(path.parent) if line["images_seen"] <= images_seen]
+    kept = [line for line in read_metrics(path.parent) if line["images_seen"] <= logged_at]
     with replacing(path) as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 

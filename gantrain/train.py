@@ -67,7 +67,7 @@ def run_training(config: Config) -> None:
     if main_rank:
         write_text(config.output.run_dir / "config.yaml", dump_config(config))
     with ProgressLine(config.total_images, run.images_seen, shown=main_rank) as progress:
-        tracker = Tracker(config, run.images_seen, progress, write=main_rank)
+        tracker = Tracker(config, run.logged_at, progress, write=main_rank)
         announce(run, accelerator, pictures, tracker, notices)
         try:
             if run.images_seen < config.total_images:

@@ -1,0 +1,112 @@
+"""What the tests share: small sets of real shards, small configs, real launches."""
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState
+from PIL import Image, ImageDraw
+
+from gantrain.config import Config, parse_config
+from gantrain.data.members import Sample
+from gantrain.data.shards import write_shards
+from gantrain.train import main
+from tests.launching import Ended, Train
+
+PICTURES = 200
+
+
+def draw_squares(count: int, size: int = 32, channels: int = 1) -> Iterator[Sample]:
+    """Dark squares of random place, size and shade on light grey, five "parts" by turns."""
+    random = np.random.default_rng(0)
+    for i in range(count):
+        image = Image.new("L" if channels == 1 else "RGB", (size, size), (230,) * channels)
+        x, y, side = (int(n) for n in random.integers(4, size // 2, 3))
+        shade = tuple(int(n) for n in random.integers(20, 150, channels))
+        ImageDraw.Draw(image).rectangle([x, y, x + side, y + side], fill=shade)
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        yield Sample(f"square-{i:04d}", file.getvalue(), {"part": f"part{i % 5}", "name": "square"})
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """200 grey pictures of 32x32 in three shards of unequal length."""
+    folder = tmp_path_factory.mktemp("data") / "squares"
+    write_shards(
+        folder, draw_squares(PICTURES), size=32, channels=1, source="squares", images_per_shard=80
+    )
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerate() -> Iterator[None]:
+    """Accelerate keeps its state in singletons; each test may ask for another one."""
+    yield
+    _reset_accelerate()
+
+
+@pytest.fixture
+def train(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, _fresh_accelerate: None
+) -> Train:
+    """`gantrain/train.py` in this process: one rank, the trainer's own exit status."""
+    for name in [n for n in os.environ if n.startswith(("WANDB_", "SLURM_", "MASTER_", "WORLD_"))]:
+        monkeypatch.delenv(name)
+
+    def run(config: Path, *overrides: str) -> Ended:
+        capsys.readouterr()
+        status = main(["--config", str(config), *overrides])
+        _reset_accelerate()
+        printed = capsys.readouterr()
+        return Ended(status, printed.out, printed.err)
+
+    return run
+
+
+def _reset_accelerate() -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+
+
+def small_tree(shards: Path, run_dir: Path, **sections: dict[str, Any]) -> dict[str, Any]:
+    """A config tree that trains in a second; `sections` are merged into it."""
+    network = {"width": 4}
+    tree: dict[str, Any] = {
+        "data": {"shards": str(shards), "size": 32},
+        "generator": {**network, "latent_size": 8},
+        "discriminator": dict(network),
+        "objective": {"kind": "dcgan"},
+        "training": {"total_kimg": 0.16, "batch_size": 16, "device": "cpu"},
+        "output": {
+            "run_dir": str(run_dir),
+            "log_every_kimg": 0.032,
+            "sample_every_kimg": 1,
+            "checkpoint_every_kimg": 1,
+            "grid": [2, 2],
+        },
+    }
+    for name, section in sections.items():
+        tree[name] = {**tree.get(name, {}), **section}
+    return tree
+
+
+def small_config(shards: Path, run_dir: Path, **sections: dict[str, Any]) -> Config:
+    """`small_tree`, validated."""
+    return parse_config(small_tree(shards, run_dir, **sections), "test")
+
+
+WGAN_GP: dict[str, dict[str, Any]] = {
+    "objective": {"kind": "wgan-gp", "n_critic": 2},
+    "discriminator": {"norm": "layer"},
+}
+
+
+def weights_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of all weights and buffers."""
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}

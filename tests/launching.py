@@ -1,0 +1,79 @@
+"""Real launches of the trainer, as a user makes them."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+TRAIN = ROOT / "gantrain" / "train.py"
+
+
+def write_config(path: Path, tree: dict[str, Any]) -> Path:
+    """Write a config file; gives its path."""
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return path
+
+
+def launch_command(config: Path, *overrides: str, ranks: int = 1) -> list[str]:
+    """`accelerate launch` with as many CPU ranks; the form that the README gives."""
+    accelerate = Path(sys.executable).with_name("accelerate")
+    several = ["--multi_gpu", "--main_process_port", "0"] if ranks > 1 else []
+    return [
+        *(str(accelerate), "launch", *several, "--num_processes", str(ranks)),
+        *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+        *(str(TRAIN), "--config", str(config), *overrides),
+    ]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This process's environment without what would make W&B or Slurm answer for the test."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "SLURM_"))}
+    return {**kept, "OMP_NUM_THREADS": "1", **changes}
+
+
+def launch(
+    config: Path, *overrides: str, ranks: int = 1, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Train to the end of the process; stdout and stderr are kept as text."""
+    return subprocess.run(
+        launch_command(config, *overrides, ranks=ranks),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a training ended: the exit status and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Train(Protocol):
+    """Trains with one rank in this process, which saves the seconds that imports take."""
+
+    def __call__(self, config: Path, *overrides: str) -> Ended: ...
+
+
+def train_alone(
+    config: Path, *overrides: str, timeout: float = 120, **changes: str
+) -> subprocess.CompletedProcess[str]:
+    """`python gantrain/train.py`: one rank, and the exit status is the trainer's own."""
+    return subprocess.run(
+        [sys.executable, str(TRAIN), "--config", str(config), *overrides],
+        env=environment(**changes),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
