@@ -4,7 +4,6 @@ Axes: z points up, a part stands on z = 0 and is centred on the origin in x and 
 x, rows along y. A `Solid` is a `manifold3d.Manifold`, an `Outline` a `manifold3d.CrossSection`.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -210,11 +209,6 @@ def capsule(length: float, radius: float) -> Outline:
     return CrossSection.batch_hull(ends)
 
 
-def quarter_turn(solid: Solid, quarters: int) -> Solid:
-    """The solid turned about z by quarters of a full turn."""
-    return solid.rotate((0.0, 0.0, 90.0 * quarters))
-
-
 @dataclass(frozen=True)
 class Mesh:
     """Triangles of a closed surface, with normals to shade it by.
@@ -238,8 +232,3 @@ def mesh_of(solid: Solid) -> Mesh:
         np.ascontiguousarray(mesh.tri_verts, np.int32),
         np.ascontiguousarray(columns[:, 3:6]),
     )
-
-
-def regular_area(radius: float) -> float:
-    """Area of the polygon that stands for a circle of this radius, in square millimetres."""
-    return SEGMENTS / 2 * math.sin(2 * math.pi / SEGMENTS) * radius**2

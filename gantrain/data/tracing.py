@@ -29,7 +29,8 @@ LIFT = 2e-3  # millimetres off a surface at which a ray to a light starts
 
 WINDOW = (-15.0, 57.0)  # azimuth and elevation of the bright light, degrees
 WINDOW_SPREAD = 11.0  # its half angle, degrees: how soft the shadows are
-WINDOW_SHARE, SKY_SHARE, GLOW_SHARE = 0.85, 0.36, 0.10  # of the light
+WINDOW_SHARE, SKY_SHARE = 0.85, 0.36  # of the light
+GLOW = 0.09  # what the floor throws back to a face that looks straight down
 
 
 @dataclass(frozen=True)
@@ -91,27 +92,24 @@ def _cone(axis: Doubles, low: float, high: float, count: int) -> Doubles:
     return np.asarray(cosine[:, None] * axis + np.sqrt(1.0 - cosine**2)[:, None] * around)
 
 
-def _lights(window: int, sky: int, glow: int) -> tuple[Doubles, Floats]:
+def _lights(window: int, sky: int) -> tuple[Doubles, Floats]:
     """Directions (k, 3) and weights (k,) of that many lights of each kind.
 
-    A flat open floor receives 1 in all. The glow is what the floor itself throws back.
+    A flat open floor receives 1 in all.
     """
     zenith = np.array([0.0, 0.0, 1.0])
     kinds = (
         (WINDOW_SHARE, _cone(direction(*WINDOW), math.cos(math.radians(WINDOW_SPREAD)), 1, window)),
         (SKY_SHARE, _cone(zenith, 0.0, 1.0, sky)),
-        (GLOW_SHARE, _cone(zenith, -1.0, 0.0, glow)),
     )
     directions = np.concatenate([kind for _, kind in kinds])
-    weights = np.concatenate(
-        [np.full(len(kind), share / len(kind)) for share, kind in kinds if len(kind)]
-    )
+    weights = np.concatenate([np.full(len(kind), share / len(kind)) for share, kind in kinds])
     received = float(weights @ np.maximum(directions[:, 2], 0.0))
     return directions, (weights / received).astype(np.float32)
 
 
-_LIGHTS, _WEIGHTS = _lights(8, 8, 4)
-_FLOOR_LIGHTS, _FLOOR_WEIGHTS = _lights(8, 24, 0)
+_LIGHTS, _WEIGHTS = _lights(8, 8)
+_FLOOR_LIGHTS, _FLOOR_WEIGHTS = _lights(8, 16)
 
 
 def _frame(scene: Scene, turn: Doubles, toward_camera: Doubles) -> _Frame:
@@ -165,12 +163,12 @@ def _part_light(scene: Scene, frame: _Frame, size: int) -> tuple[Floats, Floats]
         upward = (1.0 - (np.arange(size) + y) * (2.0 / size)) * frame.half
         columns = np.flatnonzero(np.abs(across) <= frame.extent[0])
         rows = np.flatnonzero(np.abs(upward) <= frame.extent[1])
-        start = (frame.middle[0] + across[columns])[:, None] * frame.right
-        start -= 2.0 * scene.reach * frame.forward
-        height = (frame.middle[1] + upward[rows])[:, None, None] * frame.up
+        along = (frame.middle[0] + across[columns])[:, None] * frame.right
+        start = (along - 2.0 * scene.reach * frame.forward).astype(np.float32)
+        height = ((frame.middle[1] + upward[rows])[:, None, None] * frame.up).astype(np.float32)
         band = max(1, BAND // max(1, len(columns)))
         for first in range(0, len(rows), band):
-            origins = (start + height[first : first + band]).astype(np.float32)
+            origins = start + height[first : first + band]
             hit, values = _shade(scene, frame, origins.reshape(-1, 3), share)
             row, column = rows[first + hit // len(columns)], columns[hit % len(columns)]
             light[row, column] += values
@@ -191,19 +189,21 @@ def _shade(
     normals /= np.sqrt(np.einsum("ij,ij->i", normals, normals))[:, None]
     points = origins[hit] + toward * found["tfar"][hit, None] + normals * np.float32(LIFT)
     lights = frame.lights[share :: len(SUBPIXELS)]
-    facing = normals @ lights.T * _WEIGHTS[share :: len(SUBPIXELS)]
-    return hit, _received(scene, points, facing, lights)
+    facing = lights @ normals.T * _WEIGHTS[share :: len(SUBPIXELS), None]
+    glow = GLOW / len(SUBPIXELS) * (1 - normals @ frame.zenith.astype(np.float32)) / 2
+    return hit, _received(scene, points, facing, lights) + glow
 
 
 def _received(scene: Scene, points: Floats, facing: Floats, lights: Floats) -> Floats:
     """Light (n,) that reaches points (n, 3) from lights (k, 3), the part itself being in the way.
 
-    facing: (n, k) what each light would give if nothing were in the way; at most 0 from behind.
+    facing: (k, n) what each light would give if nothing were in the way; at most 0 from behind.
     """
-    point, light = np.nonzero(facing > 0.0)
+    given = np.maximum(facing, np.float32(0.0))
+    light, point = np.nonzero(given)
     blocked = scene.tracer.run(points[point], lights[light], query="OCCLUDED") >= 0
-    given = np.where(blocked, np.float32(0.0), facing[point, light])
-    return np.bincount(point, given, minlength=len(points)).astype(np.float32)
+    given[light[blocked], point[blocked]] = 0.0
+    return np.asarray(given.sum(axis=0), np.float32)
 
 
 def _floor_light(scene: Scene, frame: _Frame, size: int) -> Floats:
@@ -216,7 +216,8 @@ def _floor_light(scene: Scene, frame: _Frame, size: int) -> Floats:
     seen = (across + (frame.middle[1] - steps)[:, None, None] * frame.up).reshape(-1, 3)
     drop = (frame.floor - seen @ frame.zenith) / (frame.forward @ frame.zenith)
     points = (seen + drop[:, None] * frame.forward + LIFT * frame.zenith).astype(np.float32)
-    facing = np.tile(_FLOOR_LIGHTS[:, 2].astype(np.float32) * _FLOOR_WEIGHTS, (len(points), 1))
+    share = _FLOOR_LIGHTS[:, 2].astype(np.float32) * _FLOOR_WEIGHTS
+    facing = np.repeat(share[:, None], len(points), axis=1)
     grid = _received(scene, points, facing, frame.floor_lights).reshape(FLOOR_GRID, FLOOR_GRID)
     pixel = (np.arange(size) + 0.5) / size * FLOOR_GRID
     apart = (pixel[:, None] - np.arange(FLOOR_GRID) - 0.5) / FLOOR_BLUR
