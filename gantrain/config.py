@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from gantrain.errors import UserError
 
@@ -18,6 +18,10 @@ Slope = Annotated[float, Field(ge=0, lt=1)]
 Norm = Literal["batch", "instance", "layer", "none"]
 Init = Literal["normal", "glorot"]
 Size = Literal[32, 64, 128, 256]
+
+
+# YAML 1.1 takes a bare `no` for false.
+_YamlNo = BeforeValidator(lambda value: "no" if value is False else value)
 
 
 class Section(BaseModel):
@@ -122,7 +126,7 @@ class TrainingConfig(Section):
         None, ge=1, description="ranks that must take part; empty takes what the launcher gives"
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    mixed_precision: Literal["no", "bf16", "fp16"] = Field(
+    mixed_precision: Annotated[Literal["no", "bf16", "fp16"], _YamlNo] = Field(
         "no", description="of the networks' forward passes; losses and penalty stay in fp32"
     )
     channels_last: bool = Field(True, description="memory format of pictures and weights")
@@ -180,6 +184,13 @@ class Config(Section):
     ema: EmaConfig = EmaConfig()
     output: OutputConfig
     wandb: WandbConfig = WandbConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_kind(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and isinstance(objective := tree.get("objective"), dict):
+            return {**tree, "objective": {"kind": "dcgan", **objective}}
+        return tree
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Config":

@@ -35,8 +35,12 @@ def test_every_shipped_config_is_valid_and_survives_being_written(
 def test_overrides_change_single_keys_and_keep_their_types(tmp_path: Path) -> None:
     config = load_config(
         write(tmp_path, TREE),
-        ["seed=7", "generator.learning_rate=1e-3", "discriminator.slope=[0.1,0.2,0.3]"],
+        [
+            *("seed=7", "generator.learning_rate=1e-3", "discriminator.slope=[0.1,0.2,0.3]"),
+            "training.mixed_precision=no",
+        ],
     )
+    assert config.training.mixed_precision == "no"
     assert config.seed == 7
     assert config.generator.learning_rate == 1e-3
     assert config.discriminator.slope == (0.1, 0.2, 0.3)
