@@ -1,6 +1,7 @@
 """The configuration of a run: one typed, validated tree, read from YAML with dotted overrides."""
 
 import difflib
+import re
 import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,17 @@ Size = Literal[32, 64, 128, 256]
 _YamlNo = BeforeValidator(lambda value: "no" if value is False else value)
 
 
+def _as_place(value: object) -> object:
+    # Path would take one of the two slashes of a URL.
+    remote = isinstance(value, str) and re.match(r"pipe:|[A-Za-z][A-Za-z0-9+.-]*://", value)
+    return value if remote or not isinstance(value, str) else Path(value)
+
+
+ShardsPlace = Annotated[Path | str, BeforeValidator(_as_place)]
+# YAML reads 3001 as a number.
+PartId = Annotated[str, BeforeValidator(lambda v: str(v) if type(v) is int else v)]
+
+
 class Section(BaseModel):
     """A part of the tree: read-only, and no key that it does not know."""
 
@@ -31,11 +43,42 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Where the pictures are and what they must be."""
+    """Where the pictures are, which of them train, and how they reach the networks."""
 
-    shards: Path = Field(description="folder that holds the tars and their manifest.json")
+    shards: ShardsPlace = Field(
+        description="folder that holds the tars and their manifest.json, or where to fetch them: "
+        "http(s)://…, s3://… and others that fsspec knows, or pipe:COMMAND with {name} in it"
+    )
     size: Size = Field(64, description="pixels a side; the pictures are square")
     channels: Literal[1, 3] = Field(1, description="1 grey, 3 RGB")
+    mode: Literal["auto", "cache", "stream"] = Field(
+        "auto",
+        description="cache: decode once into a file that a node's ranks share; stream: decode "
+        "what each batch needs; auto: cache where it fits",
+    )
+    parts: tuple[PartId, ...] = Field((), description="train on these alone; empty takes all")
+    limit: int | None = Field(None, ge=1, description="train on this many, drawn evenly")
+    held_out: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of the views kept from training, besides the split 'validation'"
+    )
+    on_error: Literal["fail", "skip"] = Field(
+        "fail", description="what a broken picture or shard does: stop the run, or be left out"
+    )
+    workers: int | None = Field(
+        None, ge=0, le=256, description="processes a rank decodes with; empty: its share of cores"
+    )
+    shuffle_buffer: int = Field(
+        8192, ge=1, description="stream: pictures that are mixed with one another"
+    )
+    cache_dir: Path | None = Field(
+        None, description="local scratch; empty: $SLURM_TMPDIR, else the system's temporary folder"
+    )
+    device_share: Share = Field(
+        0.5, description="cache: share of a GPU's free memory that the pictures may take"
+    )
+    shard_cache_gb: Positive = Field(20.0, description="remote shards kept in cache_dir, in GB")
+    timeout_s: Positive = Field(60.0, description="longest wait without progress, in seconds")
+    retries: int = Field(5, ge=0, le=100, description="further tries to fetch a remote shard")
 
 
 class NetworkConfig(Section):
@@ -134,6 +177,16 @@ class TrainingConfig(Section):
     sync_batch_norm: bool = Field(False, description="batch statistics over all ranks (GPUs)")
 
 
+class AugmentConfig(Section):
+    """What is done to pictures before the discriminator sees them."""
+
+    flip: Share = Field(0.0, description="share of real pictures mirrored left to right")
+    shift: int = Field(0, ge=0, le=32, description="real pictures move by up to so many pixels")
+    diffaugment: tuple[Literal["translation", "cutout", "brightness"], ...] = Field(
+        (), description="on real and fake alike (Zhao et al. 2020); for small sets of pictures"
+    )
+
+
 class EmaConfig(Section):
     """The generator whose weights are the running mean of those that train."""
 
@@ -170,6 +223,7 @@ class WandbConfig(Section):
     group: str | None = None
     name: str | None = Field(None, description="empty takes the run directory's name")
     tags: tuple[str, ...] = ()
+    connect_seconds: Positive = Field(30, description="to reach W&B before the run goes offline")
 
 
 class Config(Section):
@@ -180,6 +234,7 @@ class Config(Section):
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     objective: Objective = DcganConfig()
+    augment: AugmentConfig = AugmentConfig()
     training: TrainingConfig
     ema: EmaConfig = EmaConfig()
     output: OutputConfig

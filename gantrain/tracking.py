@@ -21,7 +21,6 @@ EVENTS = "events.jsonl"
 STATUS = "status.json"
 SAMPLES = "samples"
 _WANDB_ID = "wandb-id.txt"
-_WANDB_SECONDS = 30  # to reach the server before the run goes on offline
 
 
 class Tracker:
@@ -97,7 +96,7 @@ class Tracker:
         """End W&B's run; the files need no closing."""
         if self._wandb is not None:
             try:
-                self._wandb.finish(exit_code=int(failed), quiet=True)
+                self._wandb.finish(exit_code=int(failed))
             except Exception as error:
                 self.say(f"W&B did not end cleanly ({error}); the run directory is complete.")
             self._wandb = None
@@ -159,13 +158,15 @@ def _start_wandb(config: Config, progress: ProgressLine) -> Any:
         "dir": folder,
         "config": config.model_dump(mode="json"),
         "settings": wandb.Settings(
-            init_timeout=_WANDB_SECONDS, console="off", silent=True, save_code=False
+            init_timeout=settings.connect_seconds, console="off", silent=True, save_code=False
         ),
     }
+    wandb.setup(wandb.Settings(silent=True))
     try:
         run = wandb.init(mode=_reachable_mode(settings.mode), **arguments)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        wandb.teardown()  # W&B's service still holds the run's id
         progress.say(f"W&B is offline ({reason}) Send the run later: wandb sync {folder}/wandb/*")
         try:
             run = wandb.init(mode="offline", **arguments)
@@ -181,6 +182,6 @@ def _reachable_mode(mode: str) -> Any:
     import wandb
 
     # wandb.init would ask for a key on a terminal, and a batch job has nobody to answer.
-    if mode == "online" and not (os.environ.get("WANDB_API_KEY") or wandb.api.api_key):
-        raise ConnectionError("not logged in; run `wandb login`, or set WANDB_API_KEY.")
+    if mode == "online" and not wandb.login(prompt=False, verify=False):
+        raise ConnectionError("no credentials; run `wandb login` or set WANDB_API_KEY.")
     return mode
