@@ -27,6 +27,13 @@ class Purpose(IntEnum):
     D_DROPOUT = 7
     G_DROPOUT = 8
     SAMPLES = 9
+    FLIP = 10
+    SHIFT = 11
+    D_REAL_AUGMENT = 12
+    D_FAKE_AUGMENT = 13
+    G_AUGMENT = 14
+    WINDOW_ORDER = 15
+    SUBSET = 16
 
 
 @dataclass(frozen=True)
