@@ -1,0 +1,61 @@
+# What up, down and status share. The cluster is one directory and six ports in a row.
+set -euo pipefail
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+DIR=${GANTRAIN_SLURM_DIR:-/run/gantrain-slurm}
+PORTS=${GANTRAIN_SLURM_PORTS:-26810}
+NODES=(gantrain-n1 gantrain-n2)
+export SLURM_CONF=$DIR/slurm.conf
+
+die() {
+    echo "slurm/local: $*" >&2
+    exit 2
+}
+
+need_root() {
+    [ "$(id -u)" = 0 ] || die "needs root: slurmd starts jobs as their users; try it with sudo, or in a container."
+}
+
+need_programs() {
+    local pair missing=()
+    for pair in slurmctld:slurm-wlm munged:munge "$@"; do
+        command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+    done
+    [ ${#missing[@]} = 0 ] || die "missing Debian packages: ${missing[*]}; install them with $HERE/install"
+}
+
+# A server is known by its pid file; the name guards against a pid that came round again.
+pid_of() { # pid file, program
+    local pid
+    pid=$(cat "$DIR/$1" 2>/dev/null) || return 1
+    [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ] && echo "$pid"
+}
+
+wait_for() { # seconds, what, command...
+    local end=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$end" ] || die "$what did not come up; see $DIR/log"
+        sleep 0.1
+    done
+}
+
+stop() { # pid file, program
+    local pid tries=100
+    pid=$(pid_of "$1" "$2") || return 0
+    kill "$pid" 2>/dev/null || return 0
+    while kill -0 "$pid" 2>/dev/null; do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || { kill -9 "$pid" 2>/dev/null || true; break; }
+        sleep 0.1
+    done
+}
+
+servers() { # one line each: pid file, program
+    echo munged.pid munged
+    echo mariadbd.pid mariadbd
+    echo slurmdbd.pid slurmdbd
+    echo slurmctld.pid slurmctld
+    local node
+    for node in "${NODES[@]}"; do echo "slurmd-$node.pid" slurmd; done
+}
