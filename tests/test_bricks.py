@@ -1,6 +1,7 @@
 """The pictures: what is on them, that they are the same wherever drawn, and the user's mistakes."""
 
 import io
+import itertools
 import math
 import multiprocessing
 import os
@@ -244,3 +245,13 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     monkeypatch.setitem(sys.modules, "embreex", None)  # as Python marks what cannot be imported
     with pytest.raises(UserError, match=r"embreex.*pip install 'gantrain\[render\]'"):
         render_samples()
+
+
+def test_without_a_tip_parts_stand_upright_and_turn_once() -> None:
+    labels = [s.label for s in render_samples(size=16, parts=["3001"], views=8, tip=0, workers=1)]
+    assert {label["tilt"] for label in labels} == {0.0}
+    yaws = sorted(float(label["yaw"]) for label in labels if label["camera"] == "L")
+    gaps = [after - before for before, after in itertools.pairwise(yaws)]
+    assert gaps == pytest.approx([45.0] * 7, abs=1e-2)
+    with pytest.raises(UserError, match="tip is 200"):
+        render_samples(tip=200)

@@ -1,19 +1,14 @@
 """The commands under `gantrain data`, as people type them."""
 
 import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from gantrain.data.commands import data_app
-from gantrain.data.members import Sample
-from gantrain.data.pictures import Recipe, convert_picture
-from gantrain.data.shards import read_manifest
+from gantrain.data.shards import iterate_shard, read_manifest
 from gantrain.errors import UserError
 
 
@@ -118,55 +113,24 @@ def test_show_tiles_pictures_of_each_class(pictures: Path, tmp_path: Path, chann
     assert "grid.nothing" in str(result.exception)
 
 
-@pytest.fixture
-def renderer(monkeypatch: pytest.MonkeyPatch, pictures: Path) -> list[dict[str, object]]:
-    """A renderer without geometry, which keeps what it was asked for."""
-    asked: list[dict[str, object]] = []
-    module = ModuleType("gantrain.data.bricks")
-
-    def render_samples(**settings: object) -> Iterator[Sample]:
-        asked.append(settings)
-        path = next(pictures.rglob("*L.png"))
-        recipe = Recipe(int(str(settings["size"])), 1, (0, 0, 0), "crop")
-        for i in range(6):
-            yield Sample(f"{i}", convert_picture(path, recipe), {"part": "3001"})
-
-    module.render_samples = render_samples  # type: ignore[attr-defined]
-    module.sample_count = lambda parts, views: 6  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "gantrain.data.bricks", module)
-    return asked
-
-
-def test_render_asks_for_what_was_typed(renderer: list[dict[str, object]], tmp_path: Path) -> None:
+def test_render_draws_what_was_typed(tmp_path: Path) -> None:
     target = tmp_path / "set"
-    parts = ("--parts", "3001,3003", "--parts", "3004, 3001")
-    options = ("--size", 16, "--views", 3, "--seed", 7, "--workers", 2, "--images-per-shard", 4)
-    text = lines_of(run("render", target, *parts, *options))
-    assert "6 pictures of 16x16 in 2 shards" in text
-    assert renderer == [
-        {
-            "size": 16,
-            "channels": 1,
-            "parts": ["3001", "3003", "3004"],
-            "views": 3,
-            "seed": 7,
-            "workers": 2,
-        }
-    ]
-    assert read_manifest(target).source == "rendered bricks (views 3, seed 7)"
-    lines_of(run("render", target, "--overwrite"))
-    assert renderer[1]["parts"] is None
-    assert isinstance(run("render", target, "--parts", ",").exception, UserError)
-
-
-def test_render_with_the_real_renderer(tmp_path: Path) -> None:
-    pytest.importorskip("embreex")
-    pytest.importorskip("manifold3d")
-    pytest.importorskip("trimesh")
-    target = tmp_path / "set"
-    options = ("--size", 16, "--parts", "3001", "--views", 3, "--workers", 1)
-    lines_of(run("render", target, *options))
+    parts = ("--parts", "3001,3003", "--parts", "3005, 3001")
+    options = ("--size", 16, "--views", 3, "--seed", 7, "--tip", 0, "--images-per-shard", 10)
+    text = lines_of(run("render", target, *parts, *options, "--workers", 1))
+    assert "18 pictures of 16x16 in 2 shards" in text
     manifest = read_manifest(target)
-    assert manifest.size == 16
-    assert list(manifest.classes) == ["3001"]
+    assert manifest.source == "rendered bricks (views 3, seed 7, tip 0)"
+    assert sorted(manifest.classes) == ["3001", "3003", "3005"]
+    keys = {s.key for entry in manifest.shards for s in iterate_shard(target, manifest, entry)}
+    assert keys == {
+        f"{part}-{camera}-000{view}"
+        for part in ("3001", "3003", "3005")
+        for camera in "LR"
+        for view in range(3)
+    }
+    assert isinstance(run("render", target, "--parts", ",").exception, UserError)
+    assert isinstance(run("render", target, "--parts", "3001").exception, UserError)
+    lines_of(run("render", target, "--parts", "3005", *options, "--workers", 1, "--overwrite"))
+    assert read_manifest(target).count == 6
     assert lines_of(run("verify", target)).startswith("OK")

@@ -1,9 +1,10 @@
 """Pictures of LEGO parts for a data set: 50 parts, 400 views of each, two cameras.
 
 Over its views a part turns `TURNS` times about the vertical while it tips over by `TIP` degrees,
-standing on the floor all the while: no two views are alike, not even those of a round part.
+standing on the floor all the while: no two views are alike, not even those of a round part. With a
+tip of 0 it stands upright and turns once.
 Cameras L and R look at each view from two sides and heights. On one kind of processor a picture
-depends on (part, view, views, camera, seed, size, channels) alone: not on the number of processes,
+depends on (part, view, views, camera, seed, tip, size, channels) alone: not on the number of processes,
 nor on which other parts are drawn.
 """
 
@@ -58,6 +59,7 @@ class _Plan:
     parts: tuple[str, ...]
     views: int
     seed: int
+    tip: float
 
     def __len__(self) -> int:
         return len(self.parts) * self.views * len(CAMERAS)
@@ -78,6 +80,7 @@ def render_samples(
     parts: Sequence[str] | None = None,
     views: int = 400,
     seed: int = 0,
+    tip: float = TIP,
     workers: int | None = None,
 ) -> Iterator[Sample]:
     """Draw every view of every part with both cameras, in an order that mixes parts and views.
@@ -87,6 +90,7 @@ def render_samples(
     parts: LDraw numbers, see `parts.PARTS`; None draws all.
     views: how many, spread evenly over the turns; 1 to 10,000.
     seed: of the order, of each part's first angle and of the side to which it tips.
+    tip: how far each part tips over in the course of its views, 0 to 180 degrees.
     workers: processes; None takes the cores that there are. More than one start as fresh
         interpreters, so that a script needs its `if __name__ == "__main__":`.
 
@@ -104,7 +108,9 @@ def render_samples(
         raise UserError(f"size is {size}; expected a multiple of 16, such as {size // 16 * 16}.")
     if channels not in (1, 3):
         raise UserError(f"channels is {channels}; expected 1 (grey) or 3 (RGB).")
-    plan = _Plan(size, channels, _checked_parts(parts), views, seed)
+    if not 0 <= tip <= 180:
+        raise UserError(f"tip is {tip}; expected 0 (upright) to 180 degrees.")
+    plan = _Plan(size, channels, _checked_parts(parts), views, seed, tip)
     workers = usable_cores() if workers is None else workers
     _check_range("workers", workers, 1, 1024)
     return _render(plan, min(workers, -(-len(plan) // _chunk_length(size))))
@@ -173,7 +179,7 @@ def _render_one(plan: _Plan, index: int) -> Sample:
     number, view = plan.parts[rest // plan.views], rest % plan.views
     camera = tuple(CAMERAS)[which]
     name, place, scene = _loaded(number)
-    yaw, tilt, turn = _orientation(number, view, plan.views, plan.seed)
+    yaw, tilt, turn = _orientation(number, view, plan)
     colour = (GREY,) if plan.channels == 1 else COLOURS[place % len(COLOURS)]
     pixels = trace(scene, turn, direction(*CAMERAS[camera]), plan.size, colour)
     file = io.BytesIO()
@@ -203,14 +209,13 @@ def _loaded(number: str) -> "tuple[str, int, Scene]":
     return part.name, PARTS.index(part), scene_of(part.build())
 
 
-def _orientation(
-    number: str, view: int, views: int, seed: int
-) -> tuple[float, float, NDArray[np.float64]]:
+def _orientation(number: str, view: int, plan: _Plan) -> tuple[float, float, NDArray[np.float64]]:
     """Yaw and tilt in degrees, and the (3, 3) rotation from the part's frame to the floor's."""
-    draw = random.Random(f"{seed} {number}")
+    draw = random.Random(f"{plan.seed} {number}")
     start, side = draw.uniform(0.0, 360.0), draw.uniform(0.0, 360.0)
-    yaw = (start + 360.0 * TURNS * view / views) % 360.0
-    tilt = TIP * (view + 0.5) / views
+    turns = TURNS if plan.tip else 1  # upright, a second turn would repeat the first
+    yaw = (start + 360.0 * turns * view / plan.views) % 360.0
+    tilt = plan.tip * (view + 0.5) / plan.views
     return yaw, tilt, _about_z(yaw) @ _about_x(tilt) @ _about_z(side)
 
 

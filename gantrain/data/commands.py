@@ -57,7 +57,10 @@ def render(
     views: Annotated[
         int, typer.Option(min=1, help="Views of each part, each by two cameras.")
     ] = 400,
-    seed: Annotated[int, typer.Option(help="Of the views and lights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the order and the first angles.")] = 0,
+    tip: Annotated[
+        float, typer.Option(min=0, max=180, help="Degrees that each part tips over; 0: upright.")
+    ] = 120.0,
     workers: Workers = None,
     images_per_shard: PerShard = 1000,
     overwrite: Overwrite = False,
@@ -76,6 +79,7 @@ def render(
             parts=chosen,
             views=views,
             seed=seed,
+            tip=tip,
             workers=workers or usable_cores(),
         )
         manifest = write_shards(
@@ -83,7 +87,7 @@ def render(
             _told(samples, tell),
             size=size,
             channels=channels,
-            source=f"rendered bricks (views {views}, seed {seed})",
+            source=f"rendered bricks (views {views}, seed {seed}, tip {tip:g})",
             images_per_shard=images_per_shard,
             overwrite=overwrite,
         )
