@@ -26,9 +26,11 @@ _YamlNo = BeforeValidator(lambda value: "no" if value is False else value)
 
 
 def _as_place(value: object) -> object:
+    if not isinstance(value, str | Path):
+        raise ValueError(f"data.shards: {value!r} found; expected a folder or a URL")
     # Path would take one of the two slashes of a URL.
-    remote = isinstance(value, str) and re.match(r"pipe:|[A-Za-z][A-Za-z0-9+.-]*://", value)
-    return value if remote or not isinstance(value, str) else Path(value)
+    remote = re.match(r"pipe:|[A-Za-z][A-Za-z0-9+.-]*://", str(value))
+    return value if remote else Path(value)
 
 
 ShardsPlace = Annotated[Path | str, BeforeValidator(_as_place)]
