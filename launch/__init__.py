@@ -1,1 +1,1 @@
-"""Sweeps on a cluster."""
+"""Sweeps over a Slurm cluster, or over this machine: `python -m launch`."""

@@ -28,7 +28,11 @@ need_programs() {
 pid_of() { # pid file, program
     local pid
     pid=$(cat "$DIR/$1" 2>/dev/null) || return 1
-    [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ] && echo "$pid"
+    [ -n "$pid" ] && alive "$pid" && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ] && echo "$pid"
+}
+
+alive() { # pid; in a container whose first process reaps nobody, the dead stay as zombies
+    grep -q '^State:[[:space:]]*[^ZX]' "/proc/$1/status" 2>/dev/null
 }
 
 wait_for() { # seconds, what, command...
@@ -44,7 +48,7 @@ stop() { # pid file, program
     local pid tries=100
     pid=$(pid_of "$1" "$2") || return 0
     kill "$pid" 2>/dev/null || return 0
-    while kill -0 "$pid" 2>/dev/null; do
+    while alive "$pid"; do
         tries=$((tries - 1))
         [ "$tries" -gt 0 ] || { kill -9 "$pid" 2>/dev/null || true; break; }
         sleep 0.1

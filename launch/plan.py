@@ -1,0 +1,140 @@
+"""The runs of a sweep: configs, identities, and in what they differ."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gantrain.config import parse_config
+from gantrain.errors import UserError
+from launch.sweepfile import Point, SweepFile, apply, expand
+
+# What does not change what is learnt, and so is no part of a run's identity: where it is written,
+# what W&B calls it, on how many ranks and what device it happens.
+NOT_IDENTITY = ("output", "wandb", "training.world_size", "training.device")
+ABSENT = "—"  # a key that the run's objective does not have
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run: its identity, its validated config as a tree of plain values, and in dotted form."""
+
+    id: str
+    tree: dict[str, Any]
+    flat: dict[str, Any]
+
+
+def plan_runs(sweep: SweepFile, source: Path) -> list[PlannedRun]:
+    """Validate every point of the sweep; equal configs give one run.
+
+    Raises UserError naming the first point that is no valid config.
+    """
+    base = read_tree(sweep.base)
+    runs: dict[str, PlannedRun] = {}
+    for point in expand(sweep):
+        tree = apply(apply(base, sweep.set), point)
+        tree.setdefault("output", {}).setdefault("run_dir", "set-by-the-launcher")
+        run = plan_run(tree, f"{source}: the point {_short(point)}")
+        runs.setdefault(run.id, run)
+    if not runs:
+        raise UserError(f"{source}: the sweep has no run; `exclude` drops every point.")
+    return list(runs.values())
+
+
+def plan_run(tree: Mapping[str, Any], source: str) -> PlannedRun:
+    """One run from a config tree; `source` names it in the UserError."""
+    validated = parse_config(tree, source).model_dump(mode="json")
+    flat = flatten(validated)
+    return PlannedRun(run_id(flat), validated, flat)
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """A training config as it stands in its file."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: the base config cannot be read ({error.strerror}).") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: expected sections such as `data:` and `training:`.")
+    return tree
+
+
+def run_id(flat: Mapping[str, Any]) -> str:
+    """12 hexadecimal digits of the hash of everything that decides what the run learns."""
+    kept = {k: v for k, v in flat.items() if not k.startswith(NOT_IDENTITY)}
+    text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def differing_keys(flats: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys that have more than one value over these runs, in the config's order."""
+    if not flats:
+        return []
+    values: dict[str, str] = {}
+    differing: dict[str, None] = {}
+    keys = dict.fromkeys(key for flat in flats for key in flat)
+    for key in keys:
+        if key.startswith(NOT_IDENTITY):
+            continue
+        for flat in flats:
+            text = repr(flat.get(key, ABSENT))
+            if values.setdefault(key, text) != text:
+                differing[key] = None
+                break
+    return list(differing)
+
+
+def differences(flat: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """This run's values of the keys that differ."""
+    return {key: flat.get(key, ABSENT) for key in keys}
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """For each dotted key the shortest ending that no other key has."""
+    names = {}
+    for key in keys:
+        parts = key.split(".")
+        endings = [".".join(parts[-n:]) for n in range(1, len(parts) + 1)]
+        free = [e for e in endings if sum(k == e or k.endswith("." + e) for k in keys) == 1]
+        names[key] = free[0] if free else key
+    return names
+
+
+def run_name(flat: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """What W&B and people call the run: its differences, as short as can be."""
+    names = short_names(keys)
+    parts = [f"{names[k]}={v}" for k, v in differences(flat, keys).items() if v != ABSENT]
+    return " ".join(parts)[:120]
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys to values."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _short(point: Point) -> str:
+    return " ".join(f"{key}={value}" for key, value in point.items()) or "without changes"
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree that `flatten` was given."""
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *sections, last = key.split(".")
+        place = tree
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    return tree
