@@ -1,82 +1,250 @@
 """Gives each rank its share of each batch, in an order that the seed alone decides."""
 
+import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gantrain.config import DataConfig
-from gantrain.data.manifest import Manifest, read_manifest
-from gantrain.data.members import decode_image, split_of
-from gantrain.data.shards import iterate_shard
-from gantrain.draws import Positions, Purpose, mixed_seed
+from gantrain.data.ahead import made_ahead
+from gantrain.data.cache import Cache, cache_folder, decoded_bytes, open_cache
+from gantrain.data.faults import Fault, FaultLog
+from gantrain.data.fetch import ShardStore
+from gantrain.data.locks import Say
+from gantrain.data.manifest import Manifest, find_file_problems, load_manifest, read_manifest
+from gantrain.data.order import FullShuffle, Indexes, WindowShuffle
+from gantrain.data.parallel import usable_cores
+from gantrain.data.row_table import read_rows
+from gantrain.data.scratch import free_disk, free_memory, scratch_folder
+from gantrain.data.selection import needs_labels, training_rows
+from gantrain.data.stream import Stream, Worker, deliveries, sound_deliveries
+from gantrain.draws import Positions
 from gantrain.errors import UserError
 
+_BATCHES_AHEAD = 2
+_DISK_SHARE = 0.8  # of the scratch's free bytes that `auto` gives to decoded pictures
+_MEMORY_SHARE = 0.5  # of the free memory; pictures that are not in it are read from disk at random
 
-@dataclass(frozen=True)
-class Pictures:
-    """The training pictures of a set, decoded: uint8 of shape (N, C, S, S)."""
 
-    images: Tensor
+class Pictures(Protocol):
+    """The pictures to train on, in their endless order.
 
-    def at(self, positions: Positions, device: torch.device) -> Tensor:
-        """The pictures at positions of the endless sequence, float32 in [-1, 1].
+    total: how many there are, which is the length of an epoch.
+    log: what is broken in the set.
+    description: how they reach the networks, for people.
+    fingerprint: equal on two ranks exactly if they see the same pictures in the same order.
+    """
 
-        Position p is the (p mod N)-th of the p // N-th epoch, and each epoch is a permutation of
-        all pictures that the seed decides.
-        """
-        total = len(self.images)
-        wanted = np.arange(positions.start, positions.start + positions.count)
-        rows = np.empty_like(wanted)
-        for epoch in range(wanted[0] // total, wanted[-1] // total + 1):
-            inside = wanted // total == epoch
-            rows[inside] = epoch_order(positions.seed, epoch, total)[wanted[inside] % total]
-        batch = self.images[torch.from_numpy(rows)].to(device, non_blocking=True)
-        return batch.float().div_(127.5).sub_(1)
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def log(self) -> FaultLog: ...
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> int: ...
+
+    def preview(self, seed: int, count: int) -> Tensor:
+        """The first pictures of the sequence, float32 (count, C, S, S) in [-1, 1], on the CPU."""
 
     def batches(
         self, first: Positions, stride: int, device: torch.device, layout: torch.memory_format
     ) -> Iterator[Tensor]:
-        """One rank's share of every batch, for ever: `first`, then `stride` positions on."""
-        start = first.start
-        while True:
-            share = Positions(first.seed, start, first.count)
-            yield self.at(share, device).contiguous(memory_format=layout)
-            start += stride
+        """One rank's share of every batch, for ever: `first`, then `stride` positions on.
+
+        Float32 (first.count, C, S, S) in [-1, 1] on the device. Raises UserError if the pictures
+        can no longer be had.
+        """
 
 
-@lru_cache(maxsize=2)
-def epoch_order(seed: int, epoch: int, total: int) -> NDArray[np.int64]:
-    """The permutation of 0 ... total - 1 in which an epoch goes through the pictures."""
-    generator = np.random.default_rng(mixed_seed(seed, Purpose.ORDER, epoch))
-    return generator.permutation(total)
+def scaled(images: Tensor, layout: torch.memory_format = torch.contiguous_format) -> Tensor:
+    """uint8 0 ... 255 to float32 -1 ... 1."""
+    return images.float().div_(127.5).sub_(1).contiguous(memory_format=layout)
 
 
-def load_pictures(config: DataConfig) -> Pictures:
-    """Decode the training split of a set into memory.
+@dataclass(frozen=True)
+class CachedPictures:
+    """Pictures of a decoded file, see `gantrain.data.cache`.
 
-    Raises UserError if the set is missing, broken or empty, or holds other pictures than the
-    config says.
+    chosen: rows to train on, ascending.
+    device_share: of a GPU's free memory that the pictures may take.
     """
-    manifest = read_manifest(config.shards)
+
+    cache: Cache
+    chosen: Indexes
+    log: FaultLog
+    device_share: float
+    description: str
+
+    @property
+    def total(self) -> int:
+        return len(self.chosen)
+
+    @property
+    def fingerprint(self) -> int:
+        return _hash("cache", self.chosen)
+
+    def rows_at(self, positions: Positions) -> Indexes:
+        """The rows of the set at the positions, int64 (positions.count,)."""
+        return self.chosen[FullShuffle(self.total).at(positions)]
+
+    def parts_at(self, positions: Positions) -> list[str]:
+        """The parts of the pictures at the positions, "" where a label names none."""
+        rows = self.cache.rows
+        return [rows.names[code] for code in rows.part[self.rows_at(positions)]]
+
+    def at(self, positions: Positions) -> Tensor:
+        """The pictures at the positions, uint8 (positions.count, C, S, S), on the CPU."""
+        return self.cache.images[torch.from_numpy(self.rows_at(positions))]
+
+    def preview(self, seed: int, count: int) -> Tensor:
+        return scaled(self.at(Positions(seed, 0, count)))
+
+    def batches(
+        self, first: Positions, stride: int, device: torch.device, layout: torch.memory_format
+    ) -> Iterator[Tensor]:
+        images = self.cache.images
+        if device.type == "cpu":
+            # A copy this small needs no thread of its own, but fresh memory would cost more than it.
+            buffer = images.new_empty((first.count, *images.shape[1:]))
+            for share in _shares(first, stride):
+                index = torch.from_numpy(self.rows_at(share))
+                yield scaled(torch.index_select(images, 0, index, out=buffer), layout)
+        elif self._fits(device):
+            # Untested on a GPU.
+            resident = images[torch.from_numpy(self.chosen)].to(device)
+            order = FullShuffle(self.total)
+            for share in _shares(first, stride):
+                index = torch.from_numpy(order.at(share)).pin_memory()
+                yield scaled(resident[index.to(device, non_blocking=True)], layout)
+        else:
+            # Untested on a GPU.
+            pinned = (self.at(share).pin_memory() for share in _shares(first, stride))
+            for share_of_batch in made_ahead(pinned, _BATCHES_AHEAD):
+                yield scaled(share_of_batch.to(device, non_blocking=True), layout)
+
+    def _fits(self, device: torch.device) -> bool:
+        if device.type != "cuda":
+            return False
+        free = torch.cuda.mem_get_info(device)[0]
+        return self.total * self.cache.images[0].numel() <= self.device_share * free
+
+
+@dataclass(frozen=True)
+class StreamedPictures:
+    """Pictures that are decoded when they are needed, see `gantrain.data.stream`."""
+
+    stream: Stream
+    workers: int
+    log: FaultLog
+    description: str
+
+    @property
+    def total(self) -> int:
+        return self.stream.order.total
+
+    @property
+    def fingerprint(self) -> int:
+        chosen = self.stream.chosen or ()
+        return _hash(
+            "stream", self.stream.order.counts, np.array([self.stream.order.window]), *chosen
+        )
+
+    def preview(self, seed: int, count: int) -> Tensor:
+        delivery = Worker(self.stream).read(Positions(seed, 0, count))
+        (images,) = sound_deliveries(iter([delivery]), self.log)
+        return scaled(images)
+
+    def batches(
+        self, first: Positions, stride: int, device: torch.device, layout: torch.memory_format
+    ) -> Iterator[Tensor]:
+        pin = device.type == "cuda"
+        incoming = deliveries(self.stream, first, stride, self.workers, pin_memory=pin)
+        for images in sound_deliveries(incoming, self.log):
+            yield scaled(images.to(device, non_blocking=True), layout)
+
+
+def open_pictures(config: DataConfig, say: Say) -> Pictures:
+    """Get the pictures to train on ready, as `config.mode` says.
+
+    say: takes a line for the user where that takes time.
+
+    Raises UserError if the set is missing, broken or empty, holds other pictures than the config
+    says, or the scratch refuses.
+    """
+    scratch = scratch_folder(config)
+    store = ShardStore(
+        place=config.shards,
+        scratch=scratch,
+        limit=int(config.shard_cache_gb * 1e9),
+        timeout=config.timeout_s,
+        retries=config.retries,
+    )
+    manifest = store.manifest()
     check_matches(config, manifest)
-    images = np.empty((manifest.count, config.channels, config.size, config.size), np.uint8)
-    count = 0
-    for entry in manifest.shards:
-        for sample in iterate_shard(config.shards, manifest, entry):
-            if split_of(sample.label) == "train":
-                where = f"{config.shards / entry.name}: {sample.key}.png"
-                images[count] = decode_image(
-                    sample.image, config.size, config.channels, where=where
-                )
-                count += 1
-    if not count:
-        raise UserError(f"{config.shards}: every picture is held out; expected some to train on.")
-    return Pictures(torch.from_numpy(images[:count]))
+    log = FaultLog(config.on_error)
+    complete = _look_at_files(config, log)
+    mode, reason = _choose_mode(config, manifest, store)
+    if mode == "cache":
+        workers = usable_cores() if config.workers is None else config.workers
+        cache = open_cache(store, manifest, workers, log, say)
+        chosen = training_rows(cache.rows, config)
+        description = f"{len(chosen):,} pictures, decoded in {scratch} ({reason})"
+        return CachedPictures(cache, chosen, log, config.device_share, description)
+    return _open_stream(config, store, manifest, log, complete, reason, say)
+
+
+def _open_stream(
+    config: DataConfig,
+    store: ShardStore,
+    manifest: Manifest,
+    log: FaultLog,
+    complete: bool,
+    reason: str,
+    say: Say,
+) -> StreamedPictures:
+    workers = config.workers
+    if workers is None:
+        workers = max(usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
+    counts = np.array([entry.count for entry in manifest.shards])
+    chosen = None
+    if not complete or needs_labels(config, manifest):
+        rows = read_rows(store, manifest, workers, log, say)
+        wanted = training_rows(rows, config)
+        starts = np.cumsum(counts) - counts
+        bounds = np.searchsorted(wanted, [*starts, len(rows)])
+        chosen = tuple(
+            wanted[a:b] - start for a, b, start in zip(bounds, bounds[1:], starts, strict=False)
+        )
+        counts = np.array([len(of_shard) for of_shard in chosen])
+    order = WindowShuffle(counts, config.shuffle_buffer)
+    stream = Stream(store, manifest.shards, manifest.size, manifest.channels, chosen, order)
+    description = f"{order.total:,} pictures, streamed by {workers} worker(s) a rank ({reason})"
+    return StreamedPictures(stream, workers, log, description)
+
+
+def _shares(first: Positions, stride: int) -> Iterator[Positions]:
+    start = first.start
+    while True:
+        yield Positions(first.seed, start, first.count)
+        start += stride
+
+
+def _hash(*content: str | Indexes) -> int:
+    """63 bits that tell one selection and order from another."""
+    digest = hashlib.sha256()
+    for piece in content:
+        digest.update(piece.encode() if isinstance(piece, str) else piece.tobytes())
+    return int.from_bytes(digest.digest()[:8], "big") >> 1
 
 
 def check_matches(config: DataConfig, manifest: Manifest) -> None:
@@ -88,3 +256,35 @@ def check_matches(config: DataConfig, manifest: Manifest) -> None:
                 f"data.{key}: {wanted} asked for, but {config.shards} holds pictures of {key} "
                 f"{found}; set data.{key}={found}, or make another set."
             )
+
+
+def _look_at_files(config: DataConfig, log: FaultLog) -> bool:
+    """Whether all files of a set are there, by name and length, as far as that can be seen now."""
+    if not isinstance(config.shards, Path):
+        return True  # those of a remote set are found out when they are fetched
+    if config.on_error == "fail":
+        read_manifest(config.shards)
+        return True
+    manifest = load_manifest(config.shards)
+    problems = find_file_problems(config.shards, manifest)
+    known = {entry.name for entry in manifest.shards}
+    for name in problems.keys() - known:
+        log.add([Fault(str(config.shards / name), "a shard that the manifest does not know", 0)])
+    return not problems.keys() & known
+
+
+def _choose_mode(config: DataConfig, manifest: Manifest, store: ShardStore) -> tuple[str, str]:
+    """cache or stream, and why."""
+    if config.mode != "auto":
+        return config.mode, f"data.mode={config.mode}"
+    needed = decoded_bytes(manifest)
+    size = f"{needed / 1e6:,.0f} MB decoded"
+    if cache_folder(store.scratch, manifest).exists():
+        return "cache", f"{size}, there already"
+    for room, share, place in (
+        (free_disk(store.scratch), _DISK_SHARE, f"free in {store.scratch}"),
+        (free_memory(), _MEMORY_SHARE, "of free memory"),
+    ):
+        if needed > share * room:
+            return "stream", f"{size}, more than {share:.0%} of the {room / 1e6:,.0f} MB {place}"
+    return "cache", f"{size}, which fits"

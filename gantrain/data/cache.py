@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -166,7 +167,7 @@ def _sections(manifest: Manifest, workers: int) -> Iterator[Section]:
     row = 0
     for entry in manifest.shards:
         bounds = [entry.count * i // parts for i in range(parts + 1)]
-        for first, after in zip(bounds, bounds[1:], strict=False):
+        for first, after in pairwise(bounds):
             if first < after:
                 yield Section(entry, first, after - first, row + first)
         row += entry.count

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gantrain.data.faults import Fault, os_reason
+from gantrain.data.faults import Fault, ScratchError, os_reason
 from gantrain.data.fetch import ShardStore
 from gantrain.data.manifest import ShardEntry
 from gantrain.data.members import decode_image
@@ -46,6 +46,8 @@ def decode_section(
     """
     try:
         reader = store.open(section.entry)
+    except ScratchError:
+        raise
     except UserError as error:
         return _nothing_of(section, error)
     picture_bytes = channels * size**2
@@ -84,13 +86,21 @@ def decode_row(
     if not reader.index.places[row, 1]:
         return NOTHING
     try:
-        where = reader.where(row)
-        into[...] = decode_image(reader.png(row), into.shape[1], into.shape[0], where=where)
+        decode_picture(reader, row, into)
         return RowFacts.of(reader.label(row))
     except UserError as error:
         into[...] = 0
         faults.append(picture_fault(reader, row, error))
         return NOTHING
+
+
+def decode_picture(reader: ShardReader, row: int, into: NDArray[np.uint8]) -> None:
+    """Decode one picture into `into`, uint8 (C, S, S).
+
+    Raises UserError naming shard and member if it is broken.
+    """
+    channels, size, _ = into.shape
+    into[...] = decode_image(reader.png(row), size, channels, where=reader.where(row))
 
 
 def picture_fault(reader: ShardReader, row: int, error: UserError) -> Fault:
@@ -110,6 +120,8 @@ def facts_of_shard(store: ShardStore, entry: ShardEntry) -> SectionFound:
     section = Section(entry, 0, entry.count, 0)
     try:
         reader = store.open(entry)
+    except ScratchError:
+        raise
     except UserError as error:
         return _nothing_of(section, error)
     facts: list[RowFacts] = []
@@ -126,10 +138,10 @@ def facts_of_shard(store: ShardStore, entry: ShardEntry) -> SectionFound:
     return SectionFound(facts, [*faults, *reader.index.faults])
 
 
-def full_disk(folder: Path, error: OSError, needed: int) -> UserError:
+def full_disk(folder: Path, error: OSError, needed: int) -> ScratchError:
     """The error of a disk that does not take the decoded pictures."""
     size = f"{needed / 1e6:,.0f} MB " if needed else ""
-    return UserError(
+    return ScratchError(
         f"{folder}: the decoded pictures {size}cannot be written ({os_reason(error)}). Free some "
         "space, choose another data.cache_dir, or set data.mode=stream."
     )
@@ -145,7 +157,7 @@ def _sentence(error: UserError) -> str:
 
 
 def _write_all(handle: int, pixels: NDArray[np.uint8], offset: int) -> None:
-    content = memoryview(pixels).cast("B")
+    content = memoryview(pixels.data).cast("B")
     while content:
         written = os.pwrite(handle, content, offset)
         content, offset = content[written:], offset + written

@@ -10,6 +10,10 @@ from gantrain.errors import UserError
 OnError = Literal["fail", "skip"]
 
 
+class ScratchError(UserError):
+    """This machine's scratch refuses, which is no fault of a shard and cannot be skipped."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """Something broken in a set of shards.
@@ -17,11 +21,13 @@ class Fault:
     where: the shard, and the member where there is one.
     reason: a sentence without its dot.
     pictures: how many are left out for it; 0 where all could be saved.
+    met_by: whether every rank comes across it, or one alone.
     """
 
     where: str
     reason: str
     pictures: int
+    met_by: Literal["all ranks", "one rank"] = "all ranks"
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"

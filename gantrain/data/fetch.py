@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from gantrain.data.faults import os_reason
+from gantrain.data.faults import ScratchError, os_reason
 from gantrain.data.locks import size_and_time, sole_worker
 from gantrain.data.manifest import MANIFEST_NAME, Manifest, ShardEntry, load_manifest
 from gantrain.data.tar_index import ShardReader, open_shard
@@ -108,7 +108,7 @@ class ShardStore:
                     _tried(url, self.retries, lambda: self._fetch_to(partial, url, entry))
                     partial.replace(path)
                 except _FullDiskError as error:
-                    raise UserError(
+                    raise ScratchError(
                         f"{partial}: cannot be written ({error}). Free some space, lower "
                         "data.shard_cache_gb, or choose another data.cache_dir."
                     ) from None

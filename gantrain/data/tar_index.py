@@ -108,11 +108,16 @@ def open_shard(path: Path, entry: ShardEntry, indexes: Path | None = None) -> Sh
         if index is None:
             index = index_shard(path, entry)
             if kept is not None and not index.faults:
-                with replacing(kept) as temporary, temporary.open("wb") as file:
-                    np.save(file, index.places)
+                _keep_index(kept, index)
         return ShardReader(path, entry, index)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({os_reason(error)})") from None
+
+
+def _keep_index(kept: Path, index: ShardIndex) -> None:
+    # An index saves time; a disk without room for it is no fault of the shard.
+    with suppress(OSError), replacing(kept) as temporary, temporary.open("wb") as file:
+        np.save(file, index.places)
 
 
 def _load_index(kept: Path, entry: ShardEntry, length: int) -> ShardIndex | None:
