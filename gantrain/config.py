@@ -211,8 +211,28 @@ class OutputConfig(Section):
     sample_every_kimg: Positive = Field(10.0, description="a grid of samples")
     checkpoint_every_kimg: Positive = Field(50.0, description="a checkpoint; the end makes one too")
     keep_checkpoints: int = Field(2, ge=1, description="the newest so many stay")
+    keep_every_kimg: Positive | None = Field(
+        None, description="the first checkpoint after each multiple of this stays too"
+    )
+    keep_best: str | None = Field(
+        None, description="a metric, as in metrics.jsonl; the checkpoint with the best one stays"
+    )
+    keep_best_is: Literal["lowest", "highest"] = "lowest"
     grid: tuple[Annotated[int, Field(ge=1, le=32)], Annotated[int, Field(ge=1, le=32)]] = Field(
         (8, 8), description="rows and columns of the grids"
+    )
+
+
+class GuardConfig(Section):
+    """What happens when gradients are not finite. Such a step is skipped, always."""
+
+    bad_steps: int = Field(20, ge=1, description="skipped in a row, after which to roll back")
+    rollbacks: int = Field(3, ge=0, description="to the last checkpoint, before the run gives up")
+    learning_rate_factor: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="on both learning rates at each roll-back"
+    )
+    hang_seconds: Annotated[float, Field(ge=0)] = Field(
+        900, description="in which nothing moves, before the job is ended; 0 waits for ever"
     )
 
 
@@ -240,6 +260,7 @@ class Config(Section):
     training: TrainingConfig
     ema: EmaConfig = EmaConfig()
     output: OutputConfig
+    guard: GuardConfig = GuardConfig()
     wandb: WandbConfig = WandbConfig()
 
     @model_validator(mode="before")

@@ -56,7 +56,7 @@ def _from_run(run_dir: Path) -> Generator:
     if taken is None:
         found = "none of its checkpoints is whole" if skipped else "it has no checkpoint yet"
         raise UserError("\n  ".join([f"{run_dir}: {found}; expected a run directory.", *skipped]))
-    return _build(taken.tensors["ema"], taken.state["config"], str(list_checkpoints(run_dir)[0]))
+    return _build(taken.tensors["ema"], taken.state.config, str(list_checkpoints(run_dir)[0]))
 
 
 def _build(tensors: Mapping[str, Tensor], tree: object, source: str) -> Generator:

@@ -8,13 +8,17 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path; what is written there replaces `path` in one step, on disk first."""
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Give a temporary path; what is written there replaces `path` in one step.
+
+    durable: it is on disk before it replaces what was there, so that a power cut loses neither.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
-        sync(temporary)
+        if durable:
+            sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -26,9 +30,10 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, content: object) -> None:
+def write_json(path: Path, content: object, *, durable: bool = True) -> None:
     """Replace a JSON file in one step."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    with replacing(path, durable=durable) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", "utf-8")
 
 
 def append_json(path: Path, content: object) -> None:

@@ -13,6 +13,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gantrain.config import Config, NetworkConfig
 from gantrain.ema import Ema
+from gantrain.guard import Guard
 from gantrain.networks import Discriminator, Generator, build_networks
 
 
@@ -26,6 +27,10 @@ class Gan:
     def __init__(self, config: Config, accelerator: Accelerator) -> None:
         self.accelerator = accelerator
         self.latent_size = config.generator.latent_size
+        self._learning_rates = (
+            config.generator.learning_rate,
+            config.discriminator.learning_rate,
+        )
         self.clip_norm = config.training.clip_norm
         layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
         self.layout = layout
@@ -42,6 +47,7 @@ class Gan:
         self.d_optimizer = accelerator.prepare_optimizer(
             _adam(self.discriminator, config.discriminator)
         )
+        self.guard = Guard(accelerator.device)
         self._synced_generator = self._wrap(self.generator)
         self._synced_discriminator = self._wrap(self.discriminator)
 
@@ -79,7 +85,8 @@ class Gan:
 
     def apply_gradients(self, network: nn.Module) -> Tensor:
         """One optimizer step of the network that was differentiated; its gradient's norm before
-        clipping, a float32 scalar."""
+        clipping, a float32 scalar. A gradient that is not finite leaves the network as it is.
+        """
         is_generator = network is self.generator
         optimizer = self.g_optimizer if is_generator else self.d_optimizer
         self.accelerator.unscale_gradients(optimizer)
@@ -88,9 +95,23 @@ class Gan:
         norm = nn.utils.get_total_norm(gradients)
         if self.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
+        skipped = norm.isfinite().logical_not().float()
+        self.guard.note(int(is_generator), skipped)
+        if self.accelerator.scaler is None:
+            # Fused Adam does nothing where this is 1, without telling the host; a GradScaler sets
+            # it by itself.
+            optimizer.optimizer.found_inf = skipped
         optimizer.step()
         optimizer.zero_grad()
         return norm
+
+    def scale_learning_rates(self, scale: float) -> None:
+        """Set both learning rates to this share of the config's."""
+        for optimizer, rate in zip(
+            (self.g_optimizer, self.d_optimizer), self._learning_rates, strict=True
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * scale
 
     @contextmanager
     def accumulating(self, network: nn.Module, *, last: bool) -> Iterator[None]:

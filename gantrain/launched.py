@@ -3,7 +3,9 @@
 import os
 import warnings
 
+import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 
 from gantrain.config import Config
 from gantrain.errors import UserError
@@ -45,6 +47,21 @@ def check_world_size(config: Config, accelerator: Accelerator) -> None:
         )
 
 
-def quiet_launcher() -> None:
-    """Silence warnings of libraries that the user can do nothing about."""
+def make_accelerator(config: Config) -> Accelerator:
+    """Accelerate's view of this process: its rank, device and precision.
+
+    Raises UserError if the machine has not what the config asks for.
+    """
+    training = config.training
+    cpu = training.device == "cpu" or not torch.cuda.is_available()
+    if training.device == "cuda" and cpu:
+        raise UserError("training.device: 'cuda' asked for, but torch sees no GPU; use auto.")
+    if training.mixed_precision == "fp16" and cpu:
+        raise UserError("training.mixed_precision: 'fp16' needs a GPU; on a CPU use bf16 or no.")
+    if training.sync_batch_norm and cpu:
+        raise UserError("training.sync_batch_norm: true needs GPUs; set it to false on a CPU.")
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
+    # Statistics differ a little between the ranks; to broadcast them would change them in place
+    # between the forward passes of one backward pass.
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    return Accelerator(cpu=cpu, mixed_precision=training.mixed_precision, kwargs_handlers=[ddp])

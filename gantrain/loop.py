@@ -20,14 +20,18 @@ def train(gan: Gan, objective: Objective, real: Iterator[Tensor], run: Run, mete
     """Train from where the run stands to its end.
 
     real: gives this rank's share of each next batch, float32 (N, C, S, S) in [-1, 1].
-    Raises UserError when a loss is no longer finite.
+    Raises what ends a run before its time: RollBack, StoppedError.
     """
     batch = run.config.training.batch_size
-    while run.images_seen < run.config.total_images:
+    while run.unfinished:
         for _ in range(objective.n_critic):
-            meter.add(d_step(gan, objective, next(real), run.share(run.images_seen), run.parts))
+            with run.heart.phase("data"):
+                x = next(real)
+            with run.heart.phase("D"):
+                meter.add(d_step(gan, objective, x, run.share(run.images_seen), run.parts))
             run.images_seen += batch
-        meter.add(g_step(gan, objective, run.share(run.g_steps * batch), run.parts))
+        with run.heart.phase("G"):
+            meter.add(g_step(gan, objective, run.share(run.g_steps * batch), run.parts))
         run.g_steps += 1
         gan.ema.update(gan.generator, batch * objective.n_critic, run.images_seen)
         run.after_iteration(gan, meter)

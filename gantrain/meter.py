@@ -18,45 +18,63 @@ def mean_metrics(parts: Sequence[Metrics]) -> Metrics:
 
 
 class Meter:
-    """Means of named scalars since the last reading, over all ranks."""
+    """Means of named scalars since the last reading, over all ranks, of what is finite.
+
+    Metrics that are added together are kept as one vector of sums and one of counts.
+    """
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._sums: dict[tuple[str, ...], Tensor] = {}
+        self._counts: dict[tuple[str, ...], Tensor] = {}
 
     def add(self, metrics: Metrics) -> None:
         """Add the scalars of one step; nothing is copied to the host."""
-        for name, value in metrics.items():
-            value = value.detach().double()
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + 1
+        names = tuple(metrics)
+        values = torch.stack([value.detach() for value in metrics.values()]).double()
+        finite = values.isfinite()
+        values = values.masked_fill_(~finite, 0.0)
+        if names in self._sums:
+            self._sums[names] += values
+            self._counts[names] += finite
+        else:
+            self._sums[names], self._counts[names] = values, finite.double()
 
     def read(self) -> dict[str, float]:
-        """The means, rounded to float32, and start anew. All ranks must call it together."""
+        """The means, rounded to float32, and start anew. All ranks must call it together.
+
+        The mean of a metric that was never finite is NaN.
+        """
         if not self._sums:
             return {}
-        means = torch.stack([total / self._counts[name] for name, total in self._sums.items()])
-        means = self._accelerator.reduce(means, "mean").float()
-        names = list(self._sums)
+        names = [name for group in self._sums for name in group]
+        sums, counts = torch.cat([*self._sums.values()]), torch.cat([*self._counts.values()])
+        total = self._accelerator.reduce(torch.stack([sums, counts]), "sum")
         self._sums, self._counts = {}, {}
-        return dict(zip(names, means.tolist(), strict=True))
+        return dict(zip(names, (total[0] / total[1]).float().tolist(), strict=True))
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> list[dict[str, Any]]:
         """What is added up so far on every rank, as plain values. All ranks must call it."""
-        if not self._sums:
-            return {"names": [], "counts": [], "sums": []}
-        sums = torch.stack(list(self._sums.values()))
-        of_ranks = self._accelerator.gather(sums[None]).tolist()
-        return {"names": list(self._sums), "counts": list(self._counts.values()), "sums": of_ranks}
+        return [
+            {
+                "names": list(names),
+                "sums": self._accelerator.gather(self._sums[names][None]).tolist(),
+                "counts": self._accelerator.gather(self._counts[names][None]).tolist(),
+            }
+            for names in self._sums
+        ]
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: list[dict[str, Any]]) -> None:
         """Go on from `state`, on this number of ranks or another one."""
-        names, counts, sums = state["names"], state["counts"], state["sums"]
-        if not names:
-            return
-        of_ranks = torch.tensor(sums, dtype=torch.float64, device=self._accelerator.device)
-        same_ranks = len(of_ranks) == self._accelerator.num_processes
-        mine = of_ranks[self._accelerator.process_index] if same_ranks else of_ranks.mean(0)
-        self._sums = dict(zip(names, mine.unbind(), strict=True))
-        self._counts = dict(zip(names, counts, strict=True))
+        self._sums, self._counts = {}, {}
+        for group in state:
+            names = tuple(group["names"])
+            self._sums[names] = self._mine(group["sums"])
+            self._counts[names] = self._mine(group["counts"])
+
+    def _mine(self, of_ranks: list[list[float]]) -> Tensor:
+        rows = torch.tensor(of_ranks, dtype=torch.float64, device=self._accelerator.device)
+        ranks = self._accelerator.num_processes
+        if len(rows) == ranks:
+            return rows[self._accelerator.process_index].clone()
+        return rows.sum(0).div(ranks)

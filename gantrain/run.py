@@ -2,26 +2,30 @@
 
 import math
 import time
-from typing import Any
 
 import torch
 
-from gantrain.checkpoint import Snapshot, snapshot, write_checkpoint
+from gantrain.checkpoint import Progress, Snapshot
 from gantrain.config import Config
 from gantrain.draws import Positions, Purpose, draw_normal
-from gantrain.errors import UserError
 from gantrain.export import export_generator
 from gantrain.gan import Gan
 from gantrain.grids import tile
+from gantrain.guard import RollBack, statistics_are_finite
+from gantrain.heartbeat import Heartbeat
 from gantrain.meter import Meter
+from gantrain.saver import Saver
+from gantrain.snapshots import take_snapshot
+from gantrain.stopping import StopRequest, stopped_by
 from gantrain.tracking import Tracker
 
 
 class Run:
-    """The state of a run that is not in the networks, and its rooms: tracker, samples, checkpoints.
+    """The state of a run that is not in the networks, and the rooms around the loop.
 
     images_seen: real images that D has seen, over all ranks.
     g_steps: steps of the generator.
+    logged_at: images seen at the last line of metrics that was due.
     """
 
     def __init__(self, config: Config, rank: int, world_size: int) -> None:
@@ -31,9 +35,14 @@ class Run:
         self.parts = config.training.accumulate
         self.images_seen = 0
         self.g_steps = 0
+        self.logged_at = 0
+        self.newest_metrics: dict[str, float] = {}
         self.tracker: Tracker
+        self.saver: Saver
+        self.heart: Heartbeat
+        self.stop: StopRequest
         self._marked = 0  # images seen when the rooms were last called
-        self.logged_at = 0  # images seen at the last line of metrics that was due
+        self._saved_at = -1
         self._logged = (0, time.monotonic())
 
     def share(self, start: int) -> Positions:
@@ -54,41 +63,57 @@ class Run:
             return objective.n_critic
         return 1
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether there are images left to see."""
+        return self.images_seen < self.config.total_images
+
     def go_on_from(self, taken: Snapshot, meter: Meter) -> None:
         """Take a checkpoint's place in the run."""
-        self.images_seen = self._marked = taken.images_seen
-        self.g_steps = taken.state["progress"]["g_steps"]
-        self.logged_at = taken.state["progress"]["logged_at"]
-        meter.restore(taken.state["progress"]["meter"])
+        progress = taken.state.progress
+        self.images_seen = self._marked = self._saved_at = progress.images_seen
+        self.g_steps = progress.g_steps
+        self.logged_at = progress.logged_at
+        self.newest_metrics = progress.newest_metrics
+        meter.restore([group.model_dump() for group in progress.meter])
 
-    def begin(self, gan: Gan, tracker: Tracker) -> None:
-        """Attach the tracker and start the clock; a new run draws its untrained samples."""
-        self.tracker = tracker
+    def begin(self, gan: Gan) -> None:
+        """Start the clock; a new run draws its untrained samples."""
         self._logged = (self.images_seen, time.monotonic())
         if self.images_seen == 0:
             self._sample(gan)
 
     def after_iteration(self, gan: Gan, meter: Meter) -> None:
-        """What is due after the players' steps: metrics, samples, a checkpoint."""
+        """What is due after the players' steps: metrics, samples, a checkpoint, an end.
+
+        Raises RollBack if too many steps were skipped, StoppedError if the run was asked to stop.
+        """
         output = self.config.output
+        self.heart.images_seen = self.images_seen
         if self._due(output.log_every_kimg):
-            self._log(meter)
+            self._log(gan, meter)
             self.logged_at = self.images_seen
         if self._due(output.sample_every_kimg):
             self._sample(gan)
         if self._due(output.checkpoint_every_kimg):
-            self._checkpoint(gan, meter)
+            self._save(gan, meter)
         self._marked = self.images_seen
+        self._tell_of_checkpoints()
+        with self.heart.phase("end"):
+            number = self.stop.agreed()
+        if number and self.unfinished:
+            self._stop(gan, meter, number)
 
     def end(self, gan: Gan, meter: Meter) -> None:
-        """The last metrics, samples, checkpoint, and the generator for use elsewhere.
+        """The last checkpoint, metrics, samples, and the generator for use elsewhere.
 
         The checkpoint comes first: a longer run that goes on from it must not know that the
         interval of the last metrics was cut short here.
         """
-        self._checkpoint(gan, meter)
-        self._log(meter)
+        self._save(gan, meter)
+        self._log(gan, meter)
         self._sample(gan)
+        self._finish_saving()
         if self.rank == 0:
             export_generator(gan.ema.generator, self.config, self.images_seen)
         self.tracker.event("finished", self.images_seen)
@@ -98,46 +123,78 @@ class Run:
         every = every_kimg * 1000
         return self.images_seen // every > self._marked // every
 
-    def _log(self, meter: Meter) -> None:
-        metrics = meter.read()
-        if not metrics:
-            return
-        bad = [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
-        if bad:
-            raise UserError(
-                f"{bad[0]} by {self.images_seen:,} images, so the training stops. Checkpoints "
-                "from before are whole. Lower the learning rates, set training.clip_norm, or, "
-                "under fp16, use training.mixed_precision=bf16."
-            )
-        images, then = self._logged
-        self._logged = (self.images_seen, time.monotonic())
-        speed = (self.images_seen - images) / max(self._logged[1] - then, 1e-9)
-        self.tracker.log(self.images_seen, metrics, speed)
+    def _log(self, gan: Gan, meter: Meter) -> None:
+        with self.heart.phase("log"):
+            metrics = meter.read()
+            skipped, streak = gan.guard.read()
+        lost = [name for name, value in metrics.items() if not math.isfinite(value)]
+        metrics = {name: value for name, value in metrics.items() if name not in lost}
+        if skipped:
+            metrics["health/skipped_steps"] = skipped
+            self.tracker.event("skipped_steps", self.images_seen, count=skipped, in_a_row=streak)
+        if metrics:
+            images, then = self._logged
+            self._logged = (self.images_seen, time.monotonic())
+            speed = (self.images_seen - images) / max(self._logged[1] - then, 1e-9)
+            self.newest_metrics |= metrics
+            self.tracker.log(self.images_seen, metrics, speed)
+        limit = self.config.guard.bad_steps
+        if streak >= limit:
+            raise RollBack(f"{streak} steps in a row had gradients that are not finite")
+        if lost:
+            raise RollBack(f"{lost[0]} was not finite in a whole log interval")
+        if skipped and not statistics_are_finite(gan.generator, gan.ema.generator):
+            raise RollBack("the generator's batch statistics are no longer finite")
 
     @torch.no_grad()
     def _sample(self, gan: Gan) -> None:
         if self.rank != 0:
             return
-        rows, columns = self.config.output.grid
-        at = Positions(self.config.seed, 0, rows * columns)
-        latents = draw_normal(at, Purpose.GRID_LATENTS, gan.latent_size)
-        pictures = gan.ema.generator(latents.to(gan.accelerator.device))
-        self.tracker.grid("fake", self.images_seen, tile(pictures, rows, columns))
+        with self.heart.phase("samples"):
+            rows, columns = self.config.output.grid
+            at = Positions(self.config.seed, 0, rows * columns)
+            latents = draw_normal(at, Purpose.GRID_LATENTS, gan.latent_size)
+            pictures = gan.ema.generator(latents.to(gan.accelerator.device))
+            self.tracker.grid("fake", self.images_seen, tile(pictures, rows, columns))
 
-    def _checkpoint(self, gan: Gan, meter: Meter) -> None:
-        progress: dict[str, Any] = {
-            "g_steps": self.g_steps,
-            "logged_at": self.logged_at,
-            "meter": meter.state(),
-        }
-        if not self._finite(progress["meter"]):
-            return  # the next log stops the run; a checkpoint of it would be of no use
-        if self.rank == 0:
-            taken = snapshot(gan, self.config, self.images_seen, progress)
-            write_checkpoint(taken, self.config.output.run_dir, self.config.output.keep_checkpoints)
-            self.tracker.event("checkpoint", self.images_seen)
-        gan.accelerator.wait_for_everyone()
+    def _save(self, gan: Gan, meter: Meter) -> None:
+        if self._saved_at == self.images_seen:
+            return
+        with self.heart.phase("checkpoint"):
+            progress = Progress.model_validate(
+                {
+                    "images_seen": self.images_seen,
+                    "g_steps": self.g_steps,
+                    "logged_at": self.logged_at,
+                    "tracker_step": self.tracker.step,
+                    "meter": meter.state(),
+                    "newest_metrics": self.newest_metrics,
+                }
+            )
+            if self.rank == 0:
+                self.saver.save(take_snapshot(gan, self.config, progress, kept=self._is_mark()))
+        self._saved_at = self.images_seen
 
-    @staticmethod
-    def _finite(meter_state: dict[str, Any]) -> bool:
-        return all(math.isfinite(value) for sums in meter_state["sums"] for value in sums)
+    def _finish_saving(self) -> None:
+        with self.heart.phase("checkpoint"):
+            self.saver.finish()
+        self._tell_of_checkpoints()
+
+    def _tell_of_checkpoints(self) -> None:
+        self.saver.check()
+        for images_seen in self.saver.take_written():
+            self.tracker.event("checkpoint", images_seen)
+
+    def _is_mark(self) -> bool:
+        every = self.config.output.keep_every_kimg
+        if every is None:
+            return False
+        return self.images_seen // (every * 1000) > max(self._saved_at, 0) // (every * 1000)
+
+    def _stop(self, gan: Gan, meter: Meter, number: int) -> None:
+        state, error = stopped_by(number, self.images_seen)
+        self._save(gan, meter)
+        self._finish_saving()
+        self.tracker.event(state, self.images_seen, reason=str(error))
+        self.tracker.status(state, self.images_seen, str(error))
+        raise error

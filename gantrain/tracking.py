@@ -6,13 +6,14 @@ import secrets
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from gantrain.config import Config
-from gantrain.files import append_json, replacing, write_json
+from gantrain.files import append_json, write_json, write_text
 from gantrain.grids import save_picture
 from gantrain.progress import ProgressLine
 
@@ -26,21 +27,30 @@ _WANDB_ID = "wandb-id.txt"
 class Tracker:
     """Writes to the run directory, and to W&B if asked. Does nothing on ranks that do not `write`.
 
-    Nothing that W&B does stops the training.
+    Nothing that W&B does stops the training. `step` counts what W&B was sent: it only ever grows,
+    where images seen go back in a roll-back.
     """
 
     def __init__(
-        self, config: Config, logged_at: int, progress: ProgressLine, *, write: bool
+        self, config: Config, logged_at: int, step: int, progress: ProgressLine, *, write: bool
     ) -> None:
         self._write = write
         self._folder = config.output.run_dir
         self._total = config.total_images
         self._progress = progress
+        self.step = step
+        self._sent_at = -1
         self._wandb: Any = None
         if write:
             (self._folder / SAMPLES).mkdir(parents=True, exist_ok=True)
-            _forget_after(self._folder / METRICS, logged_at)
+            self.rewind(logged_at)
             self._wandb = _start_wandb(config, progress)
+
+    def rewind(self, logged_at: int) -> None:
+        """Forget the metrics after these images seen, which will come again."""
+        if self._write:
+            kept = [x for x in read_metrics(self._folder) if x["images_seen"] <= logged_at]
+            write_text(self._folder / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
 
     def log(self, images_seen: int, metrics: Mapping[str, float], speed: float) -> None:
         """One line of means, at the images seen."""
@@ -66,11 +76,18 @@ class Tracker:
             save_picture(image, path)
             self._send_image(0, "samples/real", image)
 
-    def event(self, kind: str, images_seen: int, **details: object) -> None:
-        """Something that happened once, for people and for the report."""
+    def event(self, kind: str, images_seen: int, *, alert: bool = False, **details: object) -> None:
+        """Something that happened once, for people and for the report; W&B shows its number.
+
+        alert: tell W&B's users at once.
+        """
         if self._write:
             line = {"time": time.time(), "images_seen": images_seen, "event": kind, **details}
             append_json(self._folder / EVENTS, line)
+            self._send(images_seen, {f"events/{kind}": 1})
+            if alert and self._wandb is not None:
+                with suppress(Exception):
+                    self._wandb.alert(title=kind, text=str(details.get("reason", "")))
 
     def status(self, state: str, images_seen: int, reason: str = "") -> None:
         """How the run stands, for those who look from outside."""
@@ -86,6 +103,7 @@ class Tracker:
                     "host": socket.gethostname(),
                     "pid": os.getpid(),
                 },
+                durable=state != "running",
             )
 
     def say(self, message: str) -> None:
@@ -111,7 +129,9 @@ class Tracker:
         if self._wandb is None:
             return
         try:
-            self._wandb.log({**line, "images_seen": images_seen}, step=images_seen)
+            if images_seen != self._sent_at:
+                self.step, self._sent_at = self.step + 1, images_seen
+            self._wandb.log({**line, "images_seen": images_seen}, step=self.step)
         except Exception as error:  # whatever W&B raises, the training is worth more
             self.say(f"W&B stopped taking metrics ({error}); metrics.jsonl goes on.")
             self._wandb = None
@@ -128,13 +148,6 @@ def read_metrics(run_dir: Path) -> list[dict[str, float]]:
             except ValueError:
                 continue
     return lines
-
-
-def _forget_after(path: Path, logged_at: int) -> None:
-    # What came after the checkpoint will come again, and must not stand there twice.
-    kept = [line for line in read_metrics(path.parent) if line["images_seen"] <= logged_at]
-    with replacing(path) as temporary:
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
 
 def _start_wandb(config: Config, progress: ProgressLine) -> Any:

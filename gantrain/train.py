@@ -7,33 +7,38 @@ import argparse
 import itertools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 
-from gantrain.checkpoint import Snapshot, list_checkpoints, read_newest, restore
 from gantrain.config import Config, dump_config, load_config
-from gantrain.data.batches import Pictures, load_pictures
-from gantrain.draws import Positions
-from gantrain.errors import UserError
+from gantrain.data.batches import Pictures, open_pictures
+from gantrain.errors import LostRankError, StoppedError, UserError
 from gantrain.files import write_text
 from gantrain.gan import Gan
 from gantrain.grids import tile
-from gantrain.launched import check_world_size, quiet_launcher
+from gantrain.guard import RollBack, read_recovery
+from gantrain.heartbeat import Heartbeat
+from gantrain.launched import check_world_size, make_accelerator
+from gantrain.locking import locked
 from gantrain.loop import train
 from gantrain.meter import Meter
 from gantrain.objectives import make_objective
 from gantrain.progress import ProgressLine
+from gantrain.resume import find_checkpoint, roll_back
 from gantrain.run import Run
+from gantrain.saver import Saver
+from gantrain.snapshots import restore
+from gantrain.stopping import StopRequest
 from gantrain.tracking import Tracker
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train as the command line says; gives the exit status: 0, or 2 for a user's mistake."""
+    """Train as the command line says; gives the exit status (see docs/reliability.md)."""
     parser = argparse.ArgumentParser(prog="gantrain/train.py", description="Train a GAN.")
     parser.add_argument("--config", type=Path, required=True, help="a YAML file, see configs/")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in seed=1")
@@ -44,104 +49,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         where = "gantrain" if rank == "0" else f"gantrain (rank {rank})"
         print(f"{where}: {error}", file=sys.stderr)
-        return 2
+        return error.exit_status
     return 0
 
 
 def run_training(config: Config) -> None:
     """One run from its beginning or its newest checkpoint to its end.
 
-    Raises UserError for whatever the user can mend.
+    Raises UserError for whatever the user can mend, StoppedError when it was asked to stop.
     """
     accelerator = make_accelerator(config)
     check_world_size(config, accelerator)
-    gan = Gan(config, accelerator)
-    meter = Meter(accelerator)
+    pictures = open_pictures(config.data, say_on(accelerator))
+    gan, meter = Gan(config, accelerator), Meter(accelerator)
     run = Run(config, accelerator.process_index, accelerator.num_processes)
-    taken, notices = find_checkpoint(config)
-    if taken is not None:
-        notices += restore(taken, gan, config)
-        run.go_on_from(taken, meter)
-    pictures = load_pictures(config.data)
-    main_rank = accelerator.is_main_process
-    if main_rank:
-        write_text(config.output.run_dir / "config.yaml", dump_config(config))
-    with ProgressLine(config.total_images, run.images_seen, shown=main_rank) as progress:
-        tracker = Tracker(config, run.logged_at, progress, write=main_rank)
-        announce(run, accelerator, pictures, tracker, notices)
+    with ExitStack() as stack:
+        if accelerator.is_main_process:
+            stack.enter_context(lock_of(config))
+        taken, notices = find_checkpoint(config)
+        if taken is not None:
+            notices += restore(taken, gan, config)
+            run.go_on_from(taken, meter)
+        gan.scale_learning_rates(read_recovery(config.output.run_dir)[1])
+        open_rooms(run, accelerator, stack, taken.state.progress.tracker_step if taken else 0)
+        announce(run, accelerator, pictures, notices)
         try:
-            if run.images_seen < config.total_images:
-                run.begin(gan, tracker)
-                real = real_batches(pictures, run, gan)
-                train(gan, make_objective(config.objective), real, run, meter)
+            if run.unfinished:
+                run.begin(gan)
+                train_and_recover(gan, pictures, run, meter)
                 run.end(gan, meter)
         except BaseException as error:
-            reason = str(error) or type(error).__name__
-            tracker.event("failed", run.images_seen, reason=reason)
-            tracker.status("failed", run.images_seen, reason)
-            tracker.close(failed=True)
-            raise
-        tracker.close()
-    if main_rank:
-        samples = config.output.run_dir / "samples"
-        print(f"run directory: {config.output.run_dir}")
-        print(f"last samples:  {max(samples.glob('fake-*.png'))}  (real: {samples / 'real.png'})")
+            raise_failure(error, run)
+        if run.rank == 0:
+            say_where(config)
 
 
-def make_accelerator(config: Config) -> Accelerator:
-    """Accelerate's view of this process: its rank, device and precision."""
-    quiet_launcher()
-    cpu = config.training.device == "cpu" or not torch.cuda.is_available()
-    if config.training.device == "cuda" and cpu:
-        raise UserError("training.device: 'cuda' asked for, but torch sees no GPU; use auto.")
-    if config.training.mixed_precision == "fp16" and cpu:
-        raise UserError("training.mixed_precision: 'fp16' needs a GPU; on a CPU use bf16 or no.")
-    if config.training.sync_batch_norm and cpu:
-        raise UserError("training.sync_batch_norm: true needs GPUs; set it to false on a CPU.")
-    # Statistics differ a little between the ranks; to broadcast them would change them in place
-    # between the forward passes of one backward pass.
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-    return Accelerator(
-        cpu=cpu, mixed_precision=config.training.mixed_precision, kwargs_handlers=[ddp]
-    )
+def say_on(accelerator: Accelerator) -> Callable[[str], None]:
+    """Takes lines for the user before there is a progress line; the main rank prints them."""
+    if accelerator.is_main_process:
+        return lambda line: print(line, file=sys.stderr)
+    return lambda line: None
 
 
-def find_checkpoint(config: Config) -> tuple[Snapshot | None, list[str]]:
-    """The checkpoint to go on from, as output.resume says, and what the user should know."""
-    run_dir, resume = config.output.run_dir, config.output.resume
-    if resume == "never":
-        if list_checkpoints(run_dir):
-            raise UserError(
-                f"{run_dir} holds checkpoints of a run, and output.resume is never; "
-                "choose another output.run_dir, or set output.resume=auto to go on with it."
-            )
-        return None, []
-    taken, notices = read_newest(run_dir)
-    if taken is None and (notices or resume == "must"):
-        raise UserError("\n  ".join([f"{run_dir}: no whole checkpoint to go on from.", *notices]))
-    return taken, notices
-
-
-def announce(
-    run: Run, accelerator: Accelerator, pictures: Pictures, tracker: Tracker, notices: list[str]
-) -> None:
-    """Tell the user what begins, or goes on; put a grid of real pictures beside the samples."""
-    config = run.config
-    for notice in notices:
-        tracker.say(notice)
-    verb = "goes on" if run.images_seen else "starts"
-    tracker.say(
-        f"{config.objective.kind} {verb} at {run.images_seen:,} of {config.total_images:,} images: "
-        f"{len(pictures.images):,} pictures, {accelerator.num_processes} rank(s) on "
-        f"{accelerator.device.type}, batch {config.training.batch_size}, "
-        f"precision {config.training.mixed_precision}"
-    )
-    tracker.event(verb.replace(" ", "_"), run.images_seen, changes=notices)
-    if run.rank == 0:
-        rows, columns = config.output.grid
-        at = Positions(config.seed, 0, rows * columns)
-        real = pictures.at(at, torch.device("cpu"))
-        tracker.real_grid(tile(real, rows, columns))
+def train_and_recover(gan: Gan, pictures: Pictures, run: Run, meter: Meter) -> None:
+    """Train to the end, rolling back to the last checkpoint where the training diverges."""
+    objective = make_objective(run.config.objective)
+    while True:
+        try:
+            train(gan, objective, real_batches(pictures, run, gan), run, meter)
+            return
+        except RollBack as reason:
+            roll_back(str(reason), gan, run, meter)
 
 
 def real_batches(pictures: Pictures, run: Run, gan: Gan) -> Iterator[Tensor]:
@@ -150,6 +108,103 @@ def real_batches(pictures: Pictures, run: Run, gan: Gan) -> Iterator[Tensor]:
     stride = run.config.training.batch_size
     for batch in pictures.batches(first, stride, gan.accelerator.device, gan.layout):
         yield from itertools.repeat(batch, run.steps_per_batch)
+
+
+def lock_of(config: Config) -> AbstractContextManager[None]:
+    """Hold the run directory, which is made if it is not there."""
+    try:
+        return locked(config.output.run_dir)
+    except OSError as error:
+        raise cannot_write(error, config) from None
+
+
+def open_rooms(run: Run, accelerator: Accelerator, stack: ExitStack, step: int) -> None:
+    """Start what runs beside the training: signals, heartbeat, progress line, tracker, saver."""
+    config, main_rank = run.config, accelerator.is_main_process
+    run.stop = StopRequest(accelerator)
+    stack.enter_context(run.stop.listening())
+    if main_rank:
+        write_text(config.output.run_dir / "config.yaml", dump_config(config))
+    accelerator.wait_for_everyone()
+    run.heart = Heartbeat(
+        config.output.run_dir,
+        run.rank,
+        config.guard.hang_seconds,
+        lambda reason: record_hang(run, reason),
+    )
+    stack.enter_context(run.heart)
+    progress = ProgressLine(config.total_images, run.images_seen, shown=main_rank)
+    stack.enter_context(progress)
+    run.tracker = Tracker(config, run.logged_at, step, progress, write=main_rank)
+    stack.callback(run.tracker.close)
+    run.saver = Saver(config.output)
+
+
+def record_hang(run: Run, reason: str) -> None:
+    """Put a hang into the run's records, from the watchdog's thread."""
+    print(f"gantrain: {reason} The job ends, so that it can be requeued.", file=sys.stderr)
+    run.tracker.event("hung", run.images_seen, reason=reason)
+    run.tracker.status("hung", run.images_seen, reason)
+
+
+def announce(run: Run, accelerator: Accelerator, pictures: Pictures, notices: list[str]) -> None:
+    """Tell the user what begins, or goes on; put a grid of real pictures beside the samples."""
+    config = run.config
+    for notice in notices:
+        run.tracker.say(notice)
+    verb = "goes on" if run.images_seen else "starts"
+    run.tracker.say(
+        f"{config.objective.kind} {verb} at {run.images_seen:,} of {config.total_images:,} images: "
+        f"{pictures.description}; {accelerator.num_processes} rank(s) on "
+        f"{accelerator.device.type}, batch {config.training.batch_size}, "
+        f"precision {config.training.mixed_precision}"
+    )
+    run.tracker.event(verb.replace(" ", "_"), run.images_seen, notices=notices)
+    if run.rank == 0:
+        rows, columns = config.output.grid
+        real = pictures.preview(config.seed, min(rows * columns, pictures.total))
+        run.tracker.real_grid(tile(real, rows, columns))
+
+
+def raise_failure(error: BaseException, run: Run) -> None:
+    """Record why the run ends before its time, and raise what the user should read."""
+    if isinstance(error, StoppedError):
+        raise error
+    if isinstance(error, OSError):
+        error = cannot_write(error, run.config)
+    elif isinstance(error, RuntimeError) and run.world_size > 1 and is_lost_rank(error):
+        error = LostRankError(
+            f"Another rank is gone ({str(error).splitlines()[0]}). Start again: the run goes on "
+            "from its last checkpoint."
+        )
+    reason = str(error) or type(error).__name__
+    with suppress(OSError):
+        state = "diverged" if getattr(error, "exit_status", 0) == 3 else "failed"
+        run.tracker.event(state, run.images_seen, alert=True, reason=reason)
+        run.tracker.status(state, run.images_seen, reason)
+    raise error
+
+
+def is_lost_rank(error: RuntimeError) -> bool:
+    """Whether a collective failed because its peer is no longer there."""
+    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo", "NCCL")
+    return isinstance(error, torch.distributed.DistError) or any(s in str(error) for s in signs)
+
+
+def cannot_write(error: OSError, config: Config) -> UserError:
+    """A full disk, a missing right and the like, in one sentence."""
+    path = error.filename or config.output.run_dir
+    return UserError(
+        f"{path}: {error.strerror or error}; free some space, mend the rights, or choose another "
+        "output.run_dir, and start again."
+    )
+
+
+def say_where(config: Config) -> None:
+    """Name what a run has made."""
+    samples = config.output.run_dir / "samples"
+    print(f"run directory: {config.output.run_dir}")
+    print(f"last samples:  {max(samples.glob('fake-*.png'))}  (real: {samples / 'real.png'})")
 
 
 if __name__ == "__main__":
