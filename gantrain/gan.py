@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrizations import _SpectralNorm
 
+from gantrain.augment import diff_augment
 from gantrain.config import Config, NetworkConfig
+from gantrain.draws import Positions, Purpose
 from gantrain.ema import Ema
 from gantrain.guard import Guard
 from gantrain.networks import Discriminator, Generator, build_networks
@@ -31,6 +33,7 @@ class Gan:
             config.generator.learning_rate,
             config.discriminator.learning_rate,
         )
+        self._diffaugment = config.augment.diffaugment
         self.clip_norm = config.training.clip_norm
         layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
         self.layout = layout
@@ -78,6 +81,10 @@ class Gan:
         """`discriminate` in float32, whatever the precision of the rest."""
         with torch.autocast(self.accelerator.device.type, enabled=False):
             return cast(Tensor, self.discriminator(pictures))
+
+    def augment(self, pictures: Tensor, at: Positions, purpose: Purpose) -> Tensor:
+        """What the discriminator is shown in place of `pictures`, as `augment.diffaugment` says."""
+        return diff_augment(pictures, at, purpose, self._diffaugment)
 
     def _autocast(self, network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         with self.accelerator.autocast():

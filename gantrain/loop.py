@@ -45,6 +45,8 @@ def d_step(gan: Gan, objective: Objective, real: Tensor, at: Positions, parts: i
         z = draw_normal(here, Purpose.D_LATENTS, gan.latent_size).to(x.device)
         with torch.no_grad(), frozen(gan.generator):
             fake = gan.generate(z)
+        x = gan.augment(x, here, Purpose.D_REAL_AUGMENT)
+        fake = gan.augment(fake, here, Purpose.D_FAKE_AUGMENT)
         with gan.accumulating(gan.discriminator, last=i == parts - 1):
             loss, explained = objective.d_loss(
                 gan.synced_discriminate, gan.exact_discriminate, x, fake, here
@@ -62,7 +64,8 @@ def g_step(gan: Gan, objective: Objective, at: Positions, parts: int = 1) -> Met
         torch.manual_seed(mixed_seed(here.seed, Purpose.G_DROPOUT, here.start))
         z = draw_normal(here, Purpose.G_LATENTS, gan.latent_size).to(gan.accelerator.device)
         with frozen(gan.discriminator), gan.accumulating(gan.generator, last=i == parts - 1):
-            loss, explained = objective.g_loss(gan.discriminate(gan.synced_generate(z)))
+            fake = gan.augment(gan.synced_generate(z), here, Purpose.G_AUGMENT)
+            loss, explained = objective.g_loss(gan.discriminate(fake))
             gan.accelerator.backward(loss / parts)
         metrics.append(explained)
     norm = gan.apply_gradients(gan.generator)
