@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
 from gantrain.config import Config
+from gantrain.data.batches import Pictures
 from gantrain.errors import UserError
 
 _TWO_RANKS_ON_CPU = (
@@ -44,6 +45,21 @@ def check_world_size(config: Config, accelerator: Accelerator) -> None:
             f"training.batch_size: {batch} cannot be shared by {ranks} ranks in "
             f"{config.training.accumulate} part(s) each; choose a multiple of "
             f"{ranks * config.training.accumulate}."
+        )
+
+
+def check_same_pictures(pictures: Pictures, accelerator: Accelerator) -> None:
+    """Raise UserError unless all ranks go through the same pictures in the same order.
+
+    Machines with other amounts of scratch may choose other modes, or find other pictures broken.
+    """
+    mine = torch.tensor([pictures.fingerprint], device=accelerator.device)
+    of_ranks = accelerator.gather(mine).tolist()
+    if len(set(of_ranks)) > 1:
+        raise UserError(
+            f"data: rank {accelerator.process_index} goes through {pictures.description}, and "
+            "another rank through other pictures or in another order. Set data.mode=cache or "
+            "data.mode=stream for all, and see whether all machines can read the whole set."
         )
 
 

@@ -2,13 +2,16 @@
 
 import math
 import time
+from typing import Any
 
 import torch
 
 from gantrain.checkpoint import Progress, Snapshot
 from gantrain.config import Config
+from gantrain.data.faults import Fault
 from gantrain.draws import Positions, Purpose, draw_normal
 from gantrain.export import export_generator
+from gantrain.files import append_json
 from gantrain.gan import Gan
 from gantrain.grids import tile
 from gantrain.guard import RollBack, statistics_are_finite
@@ -17,7 +20,9 @@ from gantrain.meter import Meter
 from gantrain.saver import Saver
 from gantrain.snapshots import take_snapshot
 from gantrain.stopping import StopRequest, stopped_by
-from gantrain.tracking import Tracker
+from gantrain.tracking import EVENTS, Tracker
+
+_FAULTS_SHOWN = 20  # of broken pictures and shards; events.jsonl has all
 
 
 class Run:
@@ -41,6 +46,7 @@ class Run:
         self.saver: Saver
         self.heart: Heartbeat
         self.stop: StopRequest
+        self._faults = 0
         self._marked = 0  # images seen when the rooms were last called
         self._saved_at = -1
         self._logged = (0, time.monotonic())
@@ -76,6 +82,26 @@ class Run:
         self.logged_at = progress.logged_at
         self.newest_metrics = progress.newest_metrics
         meter.restore([group.model_dump() for group in progress.meter])
+
+    def data_fault(self, fault: Fault) -> None:
+        """Record a broken picture or shard that the training goes on without.
+
+        Each rank records what it alone came across, the first one what all of them do.
+        """
+        details: dict[str, Any] = {
+            "where": fault.where,
+            "reason": fault.reason,
+            "pictures": fault.pictures,
+        }
+        if self.rank == 0:
+            self._faults += 1
+            if self._faults <= _FAULTS_SHOWN:
+                self.tracker.say(f"left out: {fault}")
+            self.tracker.event("data_fault", self.images_seen, **details)
+        elif fault.met_by == "one rank":
+            events = self.config.output.run_dir / EVENTS
+            line = {"time": time.time(), "images_seen": self.images_seen, "rank": self.rank}
+            append_json(events, {**line, "event": "data_fault", **details})
 
     def begin(self, gan: Gan) -> None:
         """Start the clock; a new run draws its untrained samples."""

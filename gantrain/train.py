@@ -15,15 +15,17 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from gantrain.augment import varied
 from gantrain.config import Config, dump_config, load_config
 from gantrain.data.batches import Pictures, open_pictures
+from gantrain.draws import Positions
 from gantrain.errors import LostRankError, StoppedError, UserError
 from gantrain.files import write_text
 from gantrain.gan import Gan
 from gantrain.grids import tile
 from gantrain.guard import RollBack, read_recovery
 from gantrain.heartbeat import Heartbeat
-from gantrain.launched import check_world_size, make_accelerator
+from gantrain.launched import check_same_pictures, check_world_size, make_accelerator
 from gantrain.locking import locked
 from gantrain.loop import train
 from gantrain.meter import Meter
@@ -61,6 +63,7 @@ def run_training(config: Config) -> None:
     accelerator = make_accelerator(config)
     check_world_size(config, accelerator)
     pictures = open_pictures(config.data, say_on(accelerator))
+    check_same_pictures(pictures, accelerator)
     gan, meter = Gan(config, accelerator), Meter(accelerator)
     run = Run(config, accelerator.process_index, accelerator.num_processes)
     with ExitStack() as stack:
@@ -105,9 +108,11 @@ def train_and_recover(gan: Gan, pictures: Pictures, run: Run, meter: Meter) -> N
 def real_batches(pictures: Pictures, run: Run, gan: Gan) -> Iterator[Tensor]:
     """This rank's real batches, one for each D step, from where the run stands."""
     first = run.share(run.data_position)
-    stride = run.config.training.batch_size
+    start, stride = first.start, run.config.training.batch_size
     for batch in pictures.batches(first, stride, gan.accelerator.device, gan.layout):
-        yield from itertools.repeat(batch, run.steps_per_batch)
+        at = Positions(first.seed, start, first.count)
+        yield from itertools.repeat(varied(batch, at, run.config.augment), run.steps_per_batch)
+        start += stride
 
 
 def lock_of(config: Config) -> AbstractContextManager[None]:
@@ -160,9 +165,10 @@ def announce(run: Run, accelerator: Accelerator, pictures: Pictures, notices: li
         f"precision {config.training.mixed_precision}"
     )
     run.tracker.event(verb.replace(" ", "_"), run.images_seen, notices=notices)
+    pictures.log.listen(run.data_fault)
     if run.rank == 0:
         rows, columns = config.output.grid
-        real = pictures.preview(config.seed, min(rows * columns, pictures.total))
+        real = pictures.preview(config.seed, rows * columns)
         run.tracker.real_grid(tile(real, rows, columns))
 
 

@@ -78,7 +78,11 @@ def small_tree(shards: Path, run_dir: Path, **sections: dict[str, Any]) -> dict[
     """A config tree that trains in a second; `sections` are merged into it."""
     network = {"width": 4}
     tree: dict[str, Any] = {
-        "data": {"shards": str(shards), "size": 32},
+        "data": {
+            "shards": str(shards),
+            "size": 32,
+            "cache_dir": str(run_dir.parent / "scratch"),
+        },
         "generator": {**network, "latent_size": 8},
         "discriminator": dict(network),
         "objective": {"kind": "dcgan"},
