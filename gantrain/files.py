@@ -14,7 +14,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     durable: it is on disk before it replaces what was there, so that a power cut loses neither.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.tmp")  # the next writer takes a dead one's over
     try:
         yield temporary
         if durable:

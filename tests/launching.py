@@ -11,6 +11,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 TRAIN = ROOT / "gantrain" / "train.py"
+FAULTY_TRAIN = ROOT / "tests" / "faulty_train.py"
 
 
 def write_config(path: Path, tree: dict[str, Any]) -> Path:
@@ -19,14 +20,16 @@ def write_config(path: Path, tree: dict[str, Any]) -> Path:
     return path
 
 
-def launch_command(config: Path, *overrides: str, ranks: int = 1) -> list[str]:
+def launch_command(
+    config: Path, *overrides: str, ranks: int = 1, script: Path = TRAIN
+) -> list[str]:
     """`accelerate launch` with as many CPU ranks; the form that the README gives."""
     accelerate = Path(sys.executable).with_name("accelerate")
     several = ["--multi_gpu", "--main_process_port", "0"] if ranks > 1 else []
     return [
         *(str(accelerate), "launch", *several, "--num_processes", str(ranks)),
         *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
-        *(str(TRAIN), "--config", str(config), *overrides),
+        *(str(script), "--config", str(config), *overrides),
     ]
 
 
@@ -37,12 +40,13 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def launch(
-    config: Path, *overrides: str, ranks: int = 1, timeout: float = 120
+    config: Path, *overrides: str, ranks: int = 1, fault: str = "", timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """Train to the end of the process; stdout and stderr are kept as text."""
+    script = FAULTY_TRAIN if fault else TRAIN
     return subprocess.run(
-        launch_command(config, *overrides, ranks=ranks),
-        env=environment(),
+        launch_command(config, *overrides, ranks=ranks, script=script),
+        env=environment(GANTRAIN_FAULT=fault),
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -66,12 +70,13 @@ class Train(Protocol):
 
 
 def train_alone(
-    config: Path, *overrides: str, timeout: float = 120, **changes: str
+    config: Path, *overrides: str, fault: str = "", timeout: float = 120, **changes: str
 ) -> subprocess.CompletedProcess[str]:
     """`python gantrain/train.py`: one rank, and the exit status is the trainer's own."""
+    script = FAULTY_TRAIN if fault else TRAIN
     return subprocess.run(
-        [sys.executable, str(TRAIN), "--config", str(config), *overrides],
-        env=environment(**changes),
+        [sys.executable, str(script), "--config", str(config), *overrides],
+        env=environment(GANTRAIN_FAULT=fault, **changes),
         capture_output=True,
         text=True,
         timeout=timeout,
