@@ -1,0 +1,90 @@
+"""Sets of pictures that say which row of their set they are."""
+
+import io
+import itertools
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gantrain.config import DataConfig
+from gantrain.data.batches import Pictures, open_pictures
+from gantrain.data.members import Sample
+from gantrain.data.shards import write_shards
+from gantrain.draws import Positions
+
+CPU = torch.device("cpu")
+PER_SHARD = {1: 23, 3: 10, 8: 3}  # pictures a shard such that 23 fill so many, unevenly
+
+
+def numbered_samples(count: int, **label: Any) -> Iterator[Sample]:
+    """Pictures of 32x32 in the shade of their number; parts "a" and "b" by turns."""
+    for i in range(count):
+        file = io.BytesIO()
+        Image.new("L", (32, 32), i).save(file, "PNG")
+        part = "ab"[i % 2]
+        yield Sample(f"n{i:03d}", file.getvalue(), {"part": part, "view": i // 2, **label})
+
+
+def numbered_set(folder: Path, shards: int = 3, count: int = 23) -> Path:
+    """A set of such pictures; gives its folder."""
+    write_shards(
+        folder,
+        numbered_samples(count),
+        size=32,
+        channels=1,
+        source="numbers",
+        images_per_shard=PER_SHARD[shards],
+    )
+    return folder
+
+
+def data_config(shards: Path | str, scratch: Path, **changes: Any) -> DataConfig:
+    """A config of the data path alone, with time-outs fit for a test."""
+    tree = {"shards": shards, "size": 32, "cache_dir": scratch, "workers": 0, "timeout_s": 5}
+    return DataConfig.model_validate({**tree, "shuffle_buffer": 7, **changes})
+
+
+def opened(shards: Path | str, scratch: Path, **changes: Any) -> Pictures:
+    """The pictures of a set, quietly."""
+    return open_pictures(data_config(shards, scratch, **changes), lambda line: None)
+
+
+def numbers(batch: Tensor) -> list[int]:
+    """Which pictures a batch holds."""
+    assert batch.dtype == torch.float32
+    assert batch.shape[1:] == (1, 32, 32)
+    assert bool((batch == batch[:, :, :1, :1]).all())
+    shades: list[int] = ((batch[:, 0, 0, 0].double() + 1) * 127.5).round().int().tolist()
+    return shades
+
+
+def sequence(
+    pictures: Pictures, *, steps: int, ranks: int = 1, share: int = 1, start: int = 0, seed: int = 0
+) -> list[int]:
+    """What the ranks together are given in so many steps, by position."""
+    of_ranks = []
+    for rank in range(ranks):
+        first = Positions(seed, start + rank * share, share)
+        batches = pictures.batches(first, ranks * share, CPU, torch.contiguous_format)
+        of_ranks.append([numbers(batch) for batch in itertools.islice(batches, steps)])
+        batches.close()  # type: ignore[attr-defined]
+    return [n for step in zip(*of_ranks, strict=True) for of_rank in step for n in of_rank]
+
+
+def png_place(shard: Path, key: str) -> tuple[int, int]:
+    """Offset and length of a picture in its shard, as tarfile finds them."""
+    with tarfile.open(shard) as tar:
+        member = tar.getmember(f"{key}.png")
+        return member.offset_data, member.size
+
+
+def flip_byte(path: Path, offset: int) -> None:
+    """Turn all bits of one byte."""
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 0xFF
+    path.write_bytes(content)
