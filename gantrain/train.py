@@ -8,7 +8,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from gantrain.augment import varied
 from gantrain.config import Config, dump_config, load_config
 from gantrain.data.batches import Pictures, open_pictures
 from gantrain.draws import Positions
-from gantrain.errors import LostRankError, StoppedError, UserError
+from gantrain.errors import INTERRUPTED_STATUS, LostRankError, StoppedError, UserError
 from gantrain.files import write_text
 from gantrain.gan import Gan
 from gantrain.grids import tile
@@ -47,11 +47,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     rank = os.environ.get("RANK", "0")
     try:
-        run_training(load_config(options.config, options.overrides))
+        config = load_config(options.config, options.overrides)
+        try:
+            run_training(config)
+        except OSError as error:
+            raise cannot_write(error, config) from None
     except UserError as error:
         where = "gantrain" if rank == "0" else f"gantrain (rank {rank})"
         print(f"{where}: {error}", file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt:
+        print("gantrain: stopped at once; the last checkpoint stands.", file=sys.stderr)
+        return INTERRUPTED_STATUS
     return 0
 
 
@@ -68,7 +75,7 @@ def run_training(config: Config) -> None:
     run = Run(config, accelerator.process_index, accelerator.num_processes)
     with ExitStack() as stack:
         if accelerator.is_main_process:
-            stack.enter_context(lock_of(config))
+            stack.enter_context(locked(config.output.run_dir))
         taken, notices = find_checkpoint(config)
         if taken is not None:
             notices += restore(taken, gan, config)
@@ -113,14 +120,6 @@ def real_batches(pictures: Pictures, run: Run, gan: Gan) -> Iterator[Tensor]:
         at = Positions(first.seed, start, first.count)
         yield from itertools.repeat(varied(batch, at, run.config.augment), run.steps_per_batch)
         start += stride
-
-
-def lock_of(config: Config) -> AbstractContextManager[None]:
-    """Hold the run directory, which is made if it is not there."""
-    try:
-        return locked(config.output.run_dir)
-    except OSError as error:
-        raise cannot_write(error, config) from None
 
 
 def open_rooms(run: Run, accelerator: Accelerator, stack: ExitStack, step: int) -> None:

@@ -19,6 +19,8 @@ from gantrain.train import main
 from tests.launching import Ended, Train
 
 PICTURES = 200
+# As in the processes that the tests launch: sums over threads round by their number.
+torch.set_num_threads(1)
 
 
 def draw_squares(count: int, size: int = 32, channels: int = 1) -> Iterator[Sample]:

@@ -70,13 +70,17 @@ class Train(Protocol):
 
 
 def train_alone(
-    config: Path, *overrides: str, fault: str = "", timeout: float = 120, **changes: str
+    config: Path,
+    *overrides: str,
+    fault: str = "",
+    timeout: float = 120,
+    changes: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """`python gantrain/train.py`: one rank, and the exit status is the trainer's own."""
     script = FAULTY_TRAIN if fault else TRAIN
     return subprocess.run(
         [sys.executable, str(script), "--config", str(config), *overrides],
-        env=environment(GANTRAIN_FAULT=fault, **changes),
+        env=environment(GANTRAIN_FAULT=fault, **(changes or {})),
         capture_output=True,
         text=True,
         timeout=timeout,

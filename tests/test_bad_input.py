@@ -95,7 +95,7 @@ def test_a_launch_that_gives_fewer_ranks_than_asked_for_is_refused(
 ) -> None:
     config = write_config(tmp_path / "config.yaml", small_tree(shards, tmp_path / "run"))
     # What `accelerate launch --cpu --num_processes 2` does: one process, with an address to meet.
-    done = train_alone(config, MASTER_ADDR="127.0.0.1", MASTER_PORT="29500")
+    done = train_alone(config, changes={"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"})
     assert_one_error(done.returncode, done.stderr, ["asked for several processes", "--multi_gpu"])
     assert not (tmp_path / "run").exists()
 

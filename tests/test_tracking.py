@@ -52,7 +52,9 @@ def test_an_offline_run_holds_config_curves_and_grids_and_goes_on_after_a_resume
     assert "samples/real.path" in before[0]
     for line in read_metrics(run):
         at = line["images_seen"]
-        sent = next(s for s in [*after, *before] if s["images_seen"] == at and "loss/generator" in s)
+        sent = next(
+            s for s in [*after, *before] if s["images_seen"] == at and "loss/generator" in s
+        )
         assert {k: sent[k] for k in line} == line
     summary = json.loads(inspect(second, "--summary"))
     assert summary["config"]["training"]["batch_size"] == 16
@@ -67,7 +69,7 @@ def test_without_a_login_or_a_network_the_run_goes_on_offline_with_one_line_of_n
     config = write_config(tmp_path / "config.yaml", tree)
     # Nothing listens there: W&B's cloud cannot be reached, by whatever name it goes.
     nowhere = {"WANDB_BASE_URL": "http://127.0.0.1:9", "HOME": str(tmp_path)}
-    done = train_alone(config, **nowhere, **({"WANDB_API_KEY": key} if key else {}))
+    done = train_alone(config, changes={**nowhere, **({"WANDB_API_KEY": key} if key else {})})
     assert done.returncode == 0, done.stderr
     notices = [line for line in done.stderr.splitlines() if "W&B" in line or "wandb" in line]
     assert len(notices) == 1, done.stderr

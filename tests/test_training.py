@@ -15,20 +15,14 @@ from safetensors import safe_open
 
 from gantrain.export import load_generator
 from gantrain.latents import sample_pictures
-from gantrain.tracking import read_metrics
 from tests.conftest import WGAN_GP, small_tree
+from tests.curves import curve
 from tests.launching import Train, launch, write_config
 
 EXACT: dict[str, dict[str, Any]] = {
     "generator": {"norm": "none"},
     "discriminator": {"norm": "none"},
 }
-
-
-def curve(run_dir: Path) -> list[dict[str, float]]:
-    """The metrics without what a clock decides."""
-    lines = read_metrics(run_dir)
-    return [{k: v for k, v in line.items() if not k.startswith("speed/")} for line in lines]
 
 
 def merged(*sections: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
