@@ -137,12 +137,11 @@ def test_a_wait_for_a_process_that_stands_still_ends(numbered: Path, tmp_path: P
     assert first_line(process) == "decoded\n"
     process.send_signal(signal.SIGSTOP)
     said: list[str] = []
+    config = data_config(numbered, tmp_path / "scratch", mode="cache", timeout_s=3)
+    stuck = r"\.lock: another process .* no progress for 3 seconds"
     try:
         began = time.monotonic()
-        with pytest.raises(
-            UserError, match=r"\.lock: another process .* no progress for 3 seconds"
-        ):
-            config = data_config(numbered, tmp_path / "scratch", mode="cache", timeout_s=3)
+        with pytest.raises(UserError, match=stuck):
             open_pictures(config, said.append)
         assert 3 <= time.monotonic() - began < 6
         assert "waiting for another process to decode the pictures" in said[0]

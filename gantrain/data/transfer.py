@@ -1,5 +1,6 @@
 """Bytes from elsewhere: http(s), whatever fsspec knows (s3, gs, …), and pipes. Nothing hangs."""
 
+import http.client
 import os
 import select
 import shlex
@@ -59,6 +60,8 @@ def _from_http(url: str, start: int, timeout: float) -> Iterator[bytes]:
             yield b"" if start and answer.status == 206 else b"restart"
             while piece := answer.read(_PIECE):
                 yield piece
+            if answer.length:
+                raise OSError(f"the connection ended {answer.length} bytes too soon")
     except urllib.error.HTTPError as error:
         with error:
             if error.code in _REFUSALS:
@@ -69,6 +72,8 @@ def _from_http(url: str, start: int, timeout: float) -> Iterator[bytes]:
             raise OSError(f"the server answers {error.code} {error.reason}") from None
     except urllib.error.URLError as error:
         raise OSError(str(error.reason)) from None
+    except http.client.HTTPException as error:
+        raise OSError(f"no sound answer ({type(error).__name__})") from None
     except ValueError as error:
         raise UserError(f"{url}: not a URL ({error}). Check data.shards.") from None
 
