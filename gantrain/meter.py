@@ -74,7 +74,6 @@ class Meter:
 
     def _mine(self, of_ranks: list[list[float]]) -> Tensor:
         rows = torch.tensor(of_ranks, dtype=torch.float64, device=self._accelerator.device)
-        ranks = self._accelerator.num_processes
-        if len(rows) == ranks:
+        if len(rows) == self._accelerator.num_processes:
             return rows[self._accelerator.process_index].clone()
-        return rows.sum(0).div(ranks)
+        return rows.mean(0)  # each step counts once on each rank, whatever their number
