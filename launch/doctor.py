@@ -71,6 +71,11 @@ _SIGNS = (
     ),
 )
 
+# The trainer's one line on a mistake, or the end of a traceback.
+_LAST_WORDS = re.compile(
+    r"^(?:gantrain(?: \(rank \d+\))?: |\w+(?:\.\w+)*(?:Error|Exception): ).*", re.M
+)
+
 
 def examine(sweep_dir: Path, runs: Sequence[RunState]) -> list[Diagnosis]:
     """A diagnosis for every dead run, in the sweep's order."""
@@ -83,11 +88,12 @@ def diagnose(sweep_dir: Path, run: RunState) -> Diagnosis:
     past = attempts.read_attempts(folder)
     last = past[-1] if past and past[-1].job == run.job else None
     status = attempts.read_status(folder)
+    log = _read_logs(sweep_dir, run, last)
     cause, evidence, advice = (
         _from_outcome(run, last, status.get("state", ""), str(status.get("reason", "")))
-        or _from_log(_read_logs(sweep_dir, run, last))
+        or _from_log(log)
         or _from_slurm(run, last, past)
-        or _from_status(run, last, str(status.get("reason", "")))
+        or _from_status(run, last, str(status.get("reason", "")), log)
     )
     return Diagnosis(run.run, run.job, cause, " ".join(evidence.split())[:200], advice)
 
@@ -157,7 +163,7 @@ def _from_slurm(run: RunState, last: Attempt | None, past: Sequence[Attempt]) ->
     return None
 
 
-def _from_status(run: RunState, last: Attempt | None, reason: str) -> Finding:
+def _from_status(run: RunState, last: Attempt | None, reason: str, log: str) -> Finding:
     if last is not None and last.outcome == "killed":
         return (
             "killed by a signal",
@@ -173,6 +179,9 @@ def _from_status(run: RunState, last: Attempt | None, reason: str) -> Finding:
     if reason:
         return "error", reason, "mend what it names, then retry"
     code = f"exit status {last.exit}" if last else f"Slurm: {run.slurm or 'unknown'}"
+    said = _LAST_WORDS.findall(log)
+    if said:
+        return "error", said[-1], "mend what it names, then retry"
     return "error", code, "read the log: python -m launch tail SWEEP RUN; then retry"
 
 

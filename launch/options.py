@@ -88,10 +88,10 @@ def launch_again(sweep_dir: Path, cluster: str | None, resources: Sequence[str] 
     return Launch(sweep_dir=sweep_dir, cluster=found, **settings)
 
 
-def standing_of(target: Path) -> tuple[Path, Standing]:
+def standing_of(target: Path, *, ask_slurm: bool = True) -> tuple[Path, Standing]:
     """The sweep's directory and how it stands; Slurm's silence is told on stderr."""
     sweep_dir = find_sweep_dir(target)
-    standing = read_standing(sweep_dir)
+    standing = read_standing(sweep_dir, ask_slurm=ask_slurm)
     if standing.trouble:
         console_error(f"Slurm could not be asked, so this is from the files: {standing.trouble}")
     return sweep_dir, standing

@@ -14,8 +14,12 @@ from gantrain.errors import UserError
 from launch.sweepfile import Point, SweepFile, apply, expand
 
 # What does not change what is learnt, and so is no part of a run's identity: where it is written,
-# what W&B calls it, on how many ranks and what device it happens.
-NOT_IDENTITY = ("output", "wandb", "training.world_size", "training.device")
+# what W&B calls it, on how many ranks and what device it happens, how the pictures are fetched.
+NOT_IDENTITY = (
+    *("output.", "wandb.", "training.world_size", "training.device", "guard.hang_seconds"),
+    *("data.workers", "data.cache_dir", "data.device_share", "data.shard_cache_gb"),
+    *("data.timeout_s", "data.retries"),
+)
 ABSENT = "—"  # a key that the run's objective does not have
 
 
@@ -28,28 +32,29 @@ class PlannedRun:
     flat: dict[str, Any]
 
 
-def plan_runs(sweep: SweepFile, source: Path) -> list[PlannedRun]:
-    """Validate every point of the sweep; equal configs give one run.
+def plan_runs(sweep: SweepFile, source: Path, world_size: int) -> list[PlannedRun]:
+    """Validate every point of the sweep for this many ranks; equal configs give one run.
 
     Raises UserError naming the first point that is no valid config.
     """
-    base = read_tree(sweep.base)
+    base = apply(read_tree(sweep.base), sweep.set)
     runs: dict[str, PlannedRun] = {}
     for point in expand(sweep):
-        tree = apply(apply(base, sweep.set), point)
-        tree.setdefault("output", {}).setdefault("run_dir", "set-by-the-launcher")
-        run = plan_run(tree, f"{source}: the point {_short(point)}")
+        run = plan_run(apply(base, point), f"{source}: the point {_short(point)}", world_size)
         runs.setdefault(run.id, run)
     if not runs:
         raise UserError(f"{source}: the sweep has no run; `exclude` drops every point.")
     return list(runs.values())
 
 
-def plan_run(tree: Mapping[str, Any], source: str) -> PlannedRun:
+def plan_run(tree: Mapping[str, Any], source: str, world_size: int) -> PlannedRun:
     """One run from a config tree; `source` names it in the UserError."""
-    validated = parse_config(tree, source).model_dump(mode="json")
-    flat = flatten(validated)
-    return PlannedRun(run_id(flat), validated, flat)
+    run_dir = {"output.run_dir": "set-by-the-launcher", "training.world_size": world_size}
+    config = parse_config(apply(tree, run_dir), source)
+    flat = flatten(config.model_dump(mode="json"))
+    # Without defaults: a setting that a later version adds leaves the identities as they are.
+    told = flatten(config.model_dump(mode="json", exclude_defaults=True))
+    return PlannedRun(run_id(told), unflatten(flat), flat)
 
 
 def read_tree(path: Path) -> dict[str, Any]:
@@ -65,9 +70,12 @@ def read_tree(path: Path) -> dict[str, Any]:
     return tree
 
 
-def run_id(flat: Mapping[str, Any]) -> str:
-    """12 hexadecimal digits of the hash of everything that decides what the run learns."""
-    kept = {k: v for k, v in flat.items() if not k.startswith(NOT_IDENTITY)}
+def run_id(told: Mapping[str, Any]) -> str:
+    """12 hexadecimal digits of the hash of all settings that decide what the run learns.
+
+    `told` are the settings that are not the defaults.
+    """
+    kept = {k: v for k, v in told.items() if not k.startswith(NOT_IDENTITY)}
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -60,7 +60,7 @@ def plan(
     with told():
         sweep = load_sweep(sweep_file)
         launch = launch_of(sweep, sweep_file, cluster, resource)
-        runs = plan_runs(sweep, sweep_file)
+        runs = plan_runs(sweep, sweep_file, launch.cluster.world_size)
         states = _known_states(launch.sweep_dir)
         missing = [run for run in runs if states.get(run.id, "planned") in TO_SUBMIT]
         cost = _cost(launch, runs, missing, probe)
@@ -99,7 +99,7 @@ def sweep(
     with told():
         content = load_sweep(sweep_file)
         launch = launch_of(content, sweep_file, cluster, resource)
-        launched = launch_runs(launch, plan_runs(content, sweep_file))
+        launched = launch_runs(launch, plan_runs(content, sweep_file, launch.cluster.world_size))
         _report(launch, launched, "submitted", json)
 
 
@@ -116,12 +116,12 @@ def submit(
     """Submit one run. Others in the same directory stand beside it, as in a sweep."""
     with told():
         tree = load_config(config, overrides or []).model_dump(mode="json")
-        run = plan_run(tree, str(config))
         launch = Launch(
             name=directory.name,
             sweep_dir=directory,
             cluster=load_cluster(cluster, pairs(resource)),
         )
+        run = plan_run(tree, str(config), launch.cluster.world_size)
         _report(launch, launch_runs(launch, [run]), "submitted", json)
 
 

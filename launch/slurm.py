@@ -72,7 +72,7 @@ def call(command: Sequence[str]) -> str:
     except subprocess.TimeoutExpired:
         raise UserError(f"{command[0]}: Slurm did not answer in {_SECONDS} s.") from None
     if done.returncode:
-        words = " ".join((done.stderr or done.stdout).split())
+        words = (done.stderr or done.stdout).strip().split("\n")[-1]
         raise UserError(f"{command[0]}: {words or f'exit status {done.returncode}'}")
     return done.stdout
 

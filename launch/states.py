@@ -6,7 +6,7 @@ not exist, and a job of several runs has one state for all of them.
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -63,15 +63,15 @@ class Standing:
     accounting: bool = True
 
 
-def read_standing(sweep_dir: Path, only: Iterable[str] | None = None) -> Standing:
+def read_standing(sweep_dir: Path, *, ask_slurm: bool = True) -> Standing:
     """How every run of a sweep stands, with a fixed number of calls to Slurm."""
     submissions = read_ledger(sweep_dir)
     places = latest_places(submissions)
-    wanted = set(only) if only is not None else None
-    known = [run for run in read_runs(sweep_dir) if wanted is None or run.id in wanted]
-    asked = [s for s in submissions if s.executor == "slurm" and s.fate == "submitted"]
+    asked = [
+        s for s in submissions if s.executor == "slurm" and s.fate == "submitted" and ask_slurm
+    ]
     facts = slurm.ask((s.job for s in asked), (s.user for s in asked))
-    runs = [_state_of(sweep_dir, run, places.get(run.id), facts) for run in known]
+    runs = [_state_of(sweep_dir, run, places.get(run.id), facts) for run in read_runs(sweep_dir)]
     return Standing(runs, submissions, facts.trouble, facts.accounting)
 
 

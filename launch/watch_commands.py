@@ -64,7 +64,7 @@ def tail(
 ) -> None:
     """Show the end of a run's log, over all of its jobs."""
     with told():
-        sweep_dir, standing = standing_of(target)
+        sweep_dir, standing = standing_of(target, ask_slurm=False)
         chosen = choose(standing.runs, [run])[0]
         path = run_dir(sweep_dir, chosen.run) / "logs" / f"rank{rank}.log"
         if not path.exists():
@@ -101,7 +101,7 @@ def leaderboard(
 ) -> None:
     """Rank the runs by a metric at equal images seen; show each hyperparameter's main effect."""
     with told():
-        sweep_dir, standing = standing_of(target)
+        sweep_dir, standing = standing_of(target, ask_slurm=False)
         settings = read_settings(sweep_dir)
         board = build_board(
             sweep_dir,

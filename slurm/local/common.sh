@@ -55,6 +55,13 @@ stop() { # pid file, program
     done
 }
 
+stop_slurm() { # the controller and the nodes at once: each takes seconds, and waits for no other
+    local pids=() node
+    stop slurmctld.pid slurmctld & pids+=($!)
+    for node in "${NODES[@]}"; do stop "slurmd-$node.pid" slurmd & pids+=($!); done
+    wait "${pids[@]}"
+}
+
 servers() { # one line each: pid file, program
     echo munged.pid munged
     echo mariadbd.pid mariadbd

@@ -1,0 +1,196 @@
+"""What goes wrong on clusters, done to a real one: no run is lost, none is doubled."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.launch.conftest import Cluster, Sweep, base_tree, curve_of, wait_until
+
+pytestmark = pytest.mark.slurm
+KIMG = 6.4
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    squares: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], list[dict[str, float]]]]:
+    """The curve of the long run, trained without a cluster; it trains beside the first test."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    tree = base_tree(squares, KIMG)
+    tree["output"]["run_dir"] = str(folder / "run")
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree))
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "gantrain.train", "--config", str(folder / "config.yaml")],
+        env={**kept, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def curve() -> list[dict[str, float]]:
+        assert child.wait(120) == 0
+        return curve_of(folder / "run")
+
+    yield curve
+    child.kill()
+
+
+@pytest.fixture
+def long_run(on_slurm: Callable[..., Sweep], squares: Path) -> Sweep:
+    """One run of some seconds, with checkpoints on the way."""
+    return on_slurm(base=base_tree(squares, KIMG))
+
+
+def start(sweep: Sweep, images: int = 600) -> str:
+    """Submit the sweep's one run and wait until it has seen so many images."""
+    sweep.run("sweep", str(sweep.file))
+    run: str = sweep.runs()[0]["run"]
+    sweep.wait_images(run, images)
+    return run
+
+
+def occupy(cluster: Cluster) -> None:
+    """A job of the high partition takes both nodes for a second."""
+    wrapped = ["--exclusive", "-N2", "-o", "/dev/null", "--wrap", "srun sleep 1"]
+    cluster.call("sbatch", "-p", "high", *wrapped)
+
+
+def test_preempted_without_a_signal(
+    long_run: Sweep, slurm_cluster: Cluster, undisturbed: Callable[[], list[dict[str, float]]]
+) -> None:
+    run = start(long_run)
+    occupy(slurm_cluster)
+    wait_until(lambda: long_run.states()[0] == "requeued", 30, lambda: str(long_run.runs()))
+    row = long_run.wait("finished")[0]
+    assert len(long_run.starts(run)) == 2
+    assert row["attempts"] == 2
+    assert long_run.curve(run) == undisturbed()
+
+
+def test_preempted_with_the_user_signal(
+    long_run: Sweep, slurm_cluster: Cluster, undisturbed: Callable[[], list[dict[str, float]]]
+) -> None:
+    before = slurm_cluster.options
+    slurm_cluster.up("--preempt-signal", "--grace", "20")
+    try:
+        run = start(long_run)
+        occupy(slurm_cluster)
+        wait_until(lambda: long_run.states()[0] == "requeued", 30, lambda: str(long_run.runs()))
+        long_run.wait("finished")
+    finally:
+        slurm_cluster.up(*before)
+    starts = long_run.starts(run)
+    assert len(starts) == 2
+    assert starts[1]["images"] >= 600  # from the signal's own checkpoint
+    assert long_run.curve(run) == undisturbed()
+
+
+def test_longer_than_the_time_limit(
+    on_slurm: Callable[..., Sweep], squares: Path, slurm_cluster: Cluster
+) -> None:
+    # The signal comes as soon as the job runs: its limit is a minute, 55 s of them for the end.
+    sweep = on_slurm({"time": 1, "signal_seconds": 52}, base=base_tree(squares, kimg=40))
+    run = start(sweep, 32)
+    wait_until(lambda: len(sweep.starts(run)) >= 2, 60, lambda: f"{sweep.runs()}{sweep.logs()}")
+    sweep.wait_images(run, sweep.starts(run)[1]["images"] + 32)
+    row = sweep.runs()[0]
+    assert row["state"] in ("running", "requeued")
+    assert sweep.json("doctor")["diagnoses"] == []
+    assert sweep.json("retry")["submitted"] == []
+    assert sweep.json("sweep")["submitted"] == []
+
+
+def test_scancel_is_no_failure_and_no_requeue(long_run: Sweep, slurm_cluster: Cluster) -> None:
+    run = start(long_run, 100)
+    slurm_cluster.call("scancel", long_run.runs()[0]["job"])
+    long_run.wait("cancelled", seconds=40)
+    time.sleep(1)
+    assert not slurm_cluster.call("squeue", "-h")
+    assert long_run.json("sweep")["submitted"] == []
+    assert len(long_run.starts(run)) == 1
+    # Named, it goes on from where it was.
+    assert long_run.json("retry", run)["submitted"] == [run]
+    long_run.wait("finished")
+
+
+def test_node_set_down(
+    long_run: Sweep, slurm_cluster: Cluster, undisturbed: Callable[[], list[dict[str, float]]]
+) -> None:
+    run = start(long_run)
+    node = long_run.runs()[0]["nodes"]
+    slurm_cluster.call("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    try:
+        long_run.wait("finished", seconds=90)
+    finally:
+        slurm_cluster.call("scontrol", "update", f"nodename={node}", "state=resume")
+    starts = long_run.starts(run)
+    assert len(starts) == 2
+    assert starts[1]["host"] != node
+    assert long_run.curve(run) == undisturbed()
+
+
+@pytest.mark.parametrize(
+    ("moment", "script"),
+    [
+        ("before sbatch", "kill -9 $PPID; exit 1"),
+        ("while sbatch waits", 'kill -9 $PPID; sleep 2; exec {sbatch} "$@"'),
+        ("after sbatch", '{sbatch} "$@"; kill -9 $PPID'),
+    ],
+)
+def test_launcher_killed(
+    on_slurm: Callable[..., Sweep],
+    tmp_path: Path,
+    slurm_cluster: Cluster,
+    moment: str,
+    script: str,
+) -> None:
+    sweep = on_slurm(seeds=2)
+    sbatch = slurm_cluster.call("which", "sbatch")
+    trap = tmp_path / "bin" / "sbatch"
+    trap.parent.mkdir()
+    trap.write_text("#!/bin/bash\n" + script.replace("{sbatch}", sbatch) + "\n")
+    trap.chmod(0o755)
+    path = f"{trap.parent}:{os.environ['PATH']}"
+    sweep.run("sweep", str(sweep.file), status=-signal.SIGKILL, PATH=path)
+    # The next launcher settles it: nothing forgotten, nothing twice.
+    sent = sweep.json("sweep")
+    assert len(sent["recovered"]) == 1
+    assert len(sent["submitted"]) == (2 if moment == "before sbatch" else 0)
+    rows = sweep.wait("finished")
+    assert [len(sweep.starts(row["run"])) for row in rows] == [1, 1]
+    assert len(slurm_cluster.call("squeue", "-h", "-t", "all", "-o", "%F").split()) >= 2
+
+
+def test_doctor_names_what_broke(
+    on_slurm: Callable[..., Sweep], squares: Path, slurm_cluster: Cluster
+) -> None:
+    # `setup` breaks the environment as a missing module would.
+    sweep = on_slurm({"setup": ["export PYTHONPATH=/nowhere PYTHONSAFEPATH=1"]})
+    sweep.environment["PYTHONPATH"] = ""
+    tree = yaml.safe_load(sweep.file.read_text())
+    tree["resources"] = {"sbatch": {"export": "NONE"}}
+    sweep.run("sweep", str(sweep.file))
+    sweep.wait("finished", "failed", "vanished")
+
+
+def test_killed_worker_vanishes_and_is_retried(long_run: Sweep, slurm_cluster: Cluster) -> None:
+    run = start(long_run, 450)
+    status = json.loads((long_run.run_dir(run) / "status.json").read_text())
+    worker = int(Path(f"/proc/{status['pid']}/stat").read_text().split()[3])
+    os.kill(worker, signal.SIGKILL)
+    row = long_run.wait("failed", "vanished", seconds=40)[0]
+    assert row["run"] == run
+    (dead,) = long_run.json("doctor")["diagnoses"]
+    assert dead["cause"] == "killed from outside"
+    assert long_run.json("sweep")["submitted"] == []
+    assert long_run.json("retry")["submitted"] == [run]
+    long_run.wait("finished")
+    assert long_run.starts(run)[1]["images"] >= 400

@@ -1,0 +1,114 @@
+"""Sweeps on a real Slurm: arrays, throttle, ranks on several nodes, packs, halving."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.launch.conftest import Cluster, Sweep, base_tree, wait_until
+
+pytestmark = pytest.mark.slurm
+
+
+def test_grid_larger_than_an_array(on_slurm: Callable[..., Sweep], slurm_cluster: Cluster) -> None:
+    sweep = on_slurm(
+        grid={
+            "generator.learning_rate": [1e-4, 2e-4, 4e-4],
+            "discriminator.dropout": [0.0, 0.3],
+        },
+        seeds=2,
+        throttle=3,
+    )
+    sent = sweep.json("sweep")
+    assert len(sent["submitted"]) == 12
+    assert len(sent["jobs"]) == 2  # 9 and 3: the cluster's MaxArraySize is 9
+    # A second launcher, while everything waits or runs, finds nothing to do.
+    again = sweep.json("sweep")
+    assert again["submitted"] == []
+
+    most = 0
+
+    def over() -> bool:
+        nonlocal most
+        running = slurm_cluster.call("squeue", "-h", "-r", "-t", "R,CG", "-o", "%i").split()
+        most = max(most, len(running))
+        return not slurm_cluster.call("squeue", "-h", "-o", "%i")
+
+    wait_until(over, 150, lambda: f"{sweep.runs()}\n{sweep.logs()}", 0.3)
+    rows = sweep.wait("finished")
+    assert most <= 3
+    assert [len(sweep.starts(row["run"])) for row in rows] == [1] * 12
+    assert sweep.json("sweep")["submitted"] == []
+    board = sweep.json("leaderboard")
+    assert len(board["rows"]) == 6
+    assert {row["images"] for row in board["rows"]} == {160}
+    assert all(len(row["runs"]) == 2 and row["spread"] >= 0 for row in board["rows"])
+    assert {e["key"] for e in board["effects"]} == {
+        "generator.learning_rate",
+        "discriminator.dropout",
+    }
+    assert sweep.json("doctor")["diagnoses"] == []
+
+
+def test_four_ranks_on_two_nodes(on_slurm: Callable[..., Sweep], squares: Path) -> None:
+    sweep = on_slurm({"nodes": 2, "ranks_per_node": 2}, base=base_tree(squares))
+    sweep.run("sweep", str(sweep.file))
+    row = sweep.wait("finished", "failed")[0]
+    assert row["state"] == "finished", sweep.logs()
+    folder = sweep.run_dir(row["run"])
+    logs = [path.read_text() for path in sorted(folder.glob("logs/rank?.log"))]
+    assert len(logs) == 4
+    assert "4 rank(s)" in logs[0]
+
+
+def test_packed_runs_stand_alone(on_slurm: Callable[..., Sweep], squares: Path) -> None:
+    # The third run cannot find its pictures; its neighbours in the job must not care.
+    sweep = on_slurm(
+        pack=3,
+        zip={"seed": [0, 1, 2], "data.shards": [str(squares), str(squares), "nowhere"]},
+    )
+    assert len(sweep.json("sweep")["jobs"]) == 1
+    rows = sweep.wait("finished", "failed")
+    assert [row["state"] for row in rows] == ["finished", "finished", "failed"]
+    assert len({row["job"] for row in rows}) == 1
+    (dead,) = sweep.json("doctor")["diagnoses"]
+    assert dead["run"] == rows[2]["run"]
+    assert "nowhere" in dead["evidence"]
+    # Only the one that failed is tried again.
+    assert sweep.json("retry")["submitted"] == [rows[2]["run"]]
+    sweep.wait("finished", "failed")
+    assert [len(sweep.starts(row["run"])) for row in rows] == [1, 1, 2]
+
+
+def test_halving_stops_the_worse_runs(on_slurm: Callable[..., Sweep], squares: Path) -> None:
+    sweep = on_slurm(
+        base=base_tree(squares, kimg=12),
+        grid={"discriminator.learning_rate": [1e-3, 3e-4, 1e-4, 1e-5, 1e-6, 1e-7]},
+        pack=6,
+        early_stop={"metric": "loss/discriminator", "min_kimg": 0.4, "factor": 3},
+    )
+    sweep.run("sweep", str(sweep.file))
+    rows = sweep.wait("finished", "stopped", seconds=150)
+    stopped = [row for row in rows if row["state"] == "stopped"]
+    assert 2 <= len(stopped) < 6
+    for row in stopped:
+        mark = json.loads((sweep.run_dir(row["run"]) / "early_stop.json").read_text())
+        assert "loss/discriminator" in row["reason"]
+        assert mark["value"] > mark["bar"]
+        assert row["images"] < 12_000
+    # What halving stopped, a second launch leaves alone.
+    assert sweep.json("sweep")["submitted"] == []
+
+
+def test_cancel_waiting_and_running(on_slurm: Callable[..., Sweep], squares: Path) -> None:
+    sweep = on_slurm(base=base_tree(squares, kimg=500), seeds=3, throttle=1)
+    sweep.run("sweep", str(sweep.file))
+    first = sweep.runs()[0]["run"]
+    sweep.wait_images(first, 32)
+    sweep.run("cancel", str(sweep.file), "--all")
+    assert set(sweep.states()) == {"cancelled"}
+    wait_until(lambda: not sweep.json("status")["runs"][0]["slurm"].startswith("RUN"), 30)
+    assert list(sweep.run_dir(first).glob("checkpoints/images-*"))
+    assert sweep.json("sweep")["submitted"] == []
+    assert sweep.json("retry")["submitted"] == []
