@@ -149,3 +149,17 @@ def test_headers_that_lie_about_lengths_are_one_error(
     shard = tar_of(tmp_path / "set.tar", {"a.png": b"x", "a.json": b"{}"}, pax_headers=headers)
     with pytest.raises(UserError, match=r"set\.tar: cut short or broken"):
         list(iterate_members(shard))
+
+
+def test_members_named_like_paths_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    shard = inside / "evil.tar"
+    with tarfile.open(shard, "w") as tar:
+        for name in ("../escaped.png", "../escaped.json", str(tmp_path / "absolute.png")):
+            member = tarfile.TarInfo(name)
+            member.size = 2
+            tar.addfile(member, io.BytesIO(b"{}"))
+    with pytest.raises(UserError, match=r"evil\.tar"):
+        list(iterate_members(shard))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["evil.tar", "inside"]
