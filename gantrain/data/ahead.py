@@ -2,8 +2,8 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
-from queue import Full, Queue
+from contextlib import closing, suppress
+from queue import Empty, Full, Queue
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -14,10 +14,20 @@ class _End:
         self.error = error
 
 
-def made_ahead(source: Iterator[Item], depth: int) -> Iterator[Item]:
+def made_ahead(
+    source: Iterator[Item],
+    depth: int,
+    *,
+    first_patience: float | None = None,
+    patience: float | None = None,
+) -> Iterator[Item]:
     """Yield the items of `source`, of which a thread makes up to `depth` in advance.
 
-    What the source raises is raised here, in its place. The thread ends with this iterator.
+    first_patience, patience: seconds to wait for the first item and for each later one; None waits
+        for ever.
+
+    What the source raises is raised here, in its place; TimeoutError when an item does not come.
+    The thread ends with this iterator, or when it next gets an item.
     """
     queue: Queue[Item | _End] = Queue(depth)
     given_up = threading.Event()
@@ -30,19 +40,24 @@ def made_ahead(source: Iterator[Item], depth: int) -> Iterator[Item]:
 
     def make() -> None:
         try:
-            for item in source:
-                put(item)
-                if given_up.is_set():
-                    return
+            with closing(source):  # type: ignore[type-var]
+                for item in source:
+                    put(item)
+                    if given_up.is_set():
+                        return
             put(_End(None))
         except BaseException as error:
             put(_End(error))
 
     threading.Thread(target=make, daemon=True, name="ahead").start()
+    wait = first_patience
     try:
-        while not isinstance(item := queue.get(), _End):
+        while not isinstance(item := queue.get(timeout=wait), _End):
             yield item
+            wait = patience
         if item.error is not None:
             raise item.error
+    except Empty:
+        raise TimeoutError(f"nothing in {wait:g} seconds") from None
     finally:
         given_up.set()

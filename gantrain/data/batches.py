@@ -114,7 +114,7 @@ class CachedPictures:
     ) -> Iterator[Tensor]:
         images = self.cache.images
         if device.type == "cpu":
-            # A copy this small needs no thread of its own, but fresh memory would cost more than it.
+            # So small a copy needs no thread of its own, but new memory would cost more than it.
             buffer = images.new_empty((first.count, *images.shape[1:]))
             for share in _shares(first, stride):
                 index = torch.from_numpy(self.rows_at(share))

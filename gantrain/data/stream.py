@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import active_children
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from gantrain.data.ahead import made_ahead
 from gantrain.data.decode import decode_picture, picture_fault, shard_fault
 from gantrain.data.faults import Fault, FaultLog, ScratchError
 from gantrain.data.fetch import ShardStore
@@ -207,8 +209,6 @@ def deliveries(
     if not workers:
         yield from pipeline
         return
-    store = stream.store
-    patience = _START_SECONDS + store.timeout * (store.retries + 2 if store.remote else 1)
     # A fork of this process would copy locks that its threads hold.
     context = torch.multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
@@ -218,12 +218,22 @@ def deliveries(
         num_workers=workers,
         prefetch_factor=_BATCHES_AHEAD,
         pin_memory=pin_memory,
-        timeout=patience,
         multiprocessing_context=context,
     )
+    store = stream.store
+    patience = store.timeout * (store.retries + 2 if store.remote else 1)
+    others = active_children()
+    # DataLoader's own time-out does not cover the receipt of a tensor, which a stopped worker holds
+    # up; so the wait is for a thread.
+    incoming = made_ahead(
+        iter(loader), 1, first_patience=_START_SECONDS + patience, patience=patience
+    )
     try:
-        yield from loader
-    except RuntimeError as error:  # all that DataLoader says of a worker that died or hangs
+        yield from incoming
+    except (RuntimeError, OSError, EOFError) as error:  # all that tells of a worker's death
+        for worker in active_children():
+            if worker not in others:
+                worker.kill()
         raise UserError(
             f"A process that decodes pictures was killed or hangs ({str(error).splitlines()[0]}). "
             "See whether memory is short (data.workers, data.shuffle_buffer), or wait longer with "

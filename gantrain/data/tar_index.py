@@ -151,6 +151,7 @@ def index_shard(path: Path, entry: ShardEntry) -> ShardIndex:
             places, found = _places(_walk_headers(path), entry.count)
         except ValueError:
             places, found = _places(_walk_with_care(path), entry.count)
+            reasons += _changed_pictures(file.fileno(), places)
     broken = (places[:, [1, 3]] == 0).any(axis=1)
     places[broken] = 0
     missing = int(broken.sum())
@@ -158,6 +159,16 @@ def index_shard(path: Path, entry: ShardEntry) -> ShardIndex:
         reasons.append(f"holds {found - missing} samples; the manifest says {entry.count}")
     faults = (Fault(str(path), "; ".join(reasons), missing),) if reasons else ()
     return ShardIndex(places, faults)
+
+
+def _changed_pictures(file: int, places: NDArray[np.int64]) -> list[str]:
+    """A word on the pictures whose checksums are wrong."""
+    wrong = [
+        os.pread(file, 100, offset - _BLOCK).rstrip(b"\0").decode("utf-8", "replace")
+        for offset, length in places[:, :2].tolist()
+        if length and not has_right_checksums(os.pread(file, length, offset))
+    ]
+    return [f"the checksum of {', '.join(wrong[:3])} is wrong"] if wrong else []
 
 
 def _places(members: _Members, count: int) -> tuple[NDArray[np.int64], int]:
