@@ -12,6 +12,7 @@ from tests.conftest import WGAN_GP, small_tree
 from tests.curves import assert_same_end, curve, events, status
 from tests.launching import Train, launch, write_config
 
+AUGMENT = {"flip": 0.5, "shift": 2, "diffaugment": ["translation", "cutout", "brightness"]}
 NO_BATCH_STATISTICS: dict[str, dict[str, Any]] = {
     "generator": {"norm": "none"},
     "discriminator": {"norm": "none"},
@@ -30,9 +31,14 @@ def test_a_signal_to_one_rank_stops_both_and_the_run_goes_on_exactly(
     sections: dict[str, dict[str, Any]] = {
         "discriminator": {"dropout": 0.3},
         "objective": {"label_flips": 0.1},
+        "augment": AUGMENT,
     }
     if kind == "wgan-gp":
-        sections = {**WGAN_GP, "discriminator": {"norm": "layer", "dropout": 0.3}}
+        sections = {
+            **WGAN_GP,
+            "discriminator": {"norm": "layer", "dropout": 0.3},
+            "augment": AUGMENT,
+        }
     whole = config_of(tmp_path, shards, "whole", **sections)
     parted = config_of(tmp_path, shards, "parted", **sections)
     assert launch(whole, ranks=2).returncode == 0

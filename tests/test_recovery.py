@@ -24,10 +24,12 @@ EVERYTHING: dict[str, dict[str, Any]] = {
     "discriminator": {"dropout": 0.3},
     "objective": {"label_flips": 0.1, "label_noise": 0.1, "label_smoothing": 0.1},
     "generator": {"norm": "batch"},
+    "augment": {"flip": 0.5, "shift": 2, "diffaugment": ["translation", "cutout", "brightness"]},
 }
 WGAN_EVERYTHING: dict[str, dict[str, Any]] = {
     "discriminator": {**WGAN_GP["discriminator"], "dropout": 0.3},
     "objective": WGAN_GP["objective"],
+    "augment": EVERYTHING["augment"],
 }
 Sections = dict[str, dict[str, Any]]
 
