@@ -25,11 +25,15 @@ ABSENT = "—"  # a key that the run's objective does not have
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run: its identity, its validated config as a tree of plain values, and in dotted form."""
+    """One run: its identity, and its validated config as dotted keys with plain values."""
 
     id: str
-    tree: dict[str, Any]
     flat: dict[str, Any]
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """The config as a tree."""
+        return unflatten(self.flat)
 
 
 def plan_runs(sweep: SweepFile, source: Path, world_size: int) -> list[PlannedRun]:
@@ -37,10 +41,10 @@ def plan_runs(sweep: SweepFile, source: Path, world_size: int) -> list[PlannedRu
 
     Raises UserError naming the first point that is no valid config.
     """
-    base = apply(read_tree(sweep.base), sweep.set)
+    base = _seated(apply(read_tree(sweep.base), sweep.set), world_size)
     runs: dict[str, PlannedRun] = {}
     for point in expand(sweep):
-        run = plan_run(apply(base, point), f"{source}: the point {_short(point)}", world_size)
+        run = _validated(apply(base, point), f"{source}: the point {_short(point)}")
         runs.setdefault(run.id, run)
     if not runs:
         raise UserError(f"{source}: the sweep has no run; `exclude` drops every point.")
@@ -49,12 +53,19 @@ def plan_runs(sweep: SweepFile, source: Path, world_size: int) -> list[PlannedRu
 
 def plan_run(tree: Mapping[str, Any], source: str, world_size: int) -> PlannedRun:
     """One run from a config tree; `source` names it in the UserError."""
-    run_dir = {"output.run_dir": "set-by-the-launcher", "training.world_size": world_size}
-    config = parse_config(apply(tree, run_dir), source)
-    flat = flatten(config.model_dump(mode="json"))
+    return _validated(_seated(tree, world_size), source)
+
+
+def _seated(tree: Mapping[str, Any], world_size: int) -> dict[str, Any]:
+    # The run directory is named after the identity, which is not known yet.
+    return apply(tree, {"output.run_dir": "RUN", "training.world_size": world_size})
+
+
+def _validated(tree: Mapping[str, Any], source: str) -> PlannedRun:
+    config = parse_config(tree, source)
     # Without defaults: a setting that a later version adds leaves the identities as they are.
     told = flatten(config.model_dump(mode="json", exclude_defaults=True))
-    return PlannedRun(run_id(told), unflatten(flat), flat)
+    return PlannedRun(run_id(told), flatten(config.model_dump(mode="json")))
 
 
 def read_tree(path: Path) -> dict[str, Any]:

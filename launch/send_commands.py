@@ -36,7 +36,6 @@ from launch.plan import (
     plan_run,
     plan_runs,
     short_names,
-    unflatten,
 )
 from launch.states import TO_SUBMIT, RunState, State, read_standing
 from launch.submission import script_text
@@ -140,7 +139,7 @@ def retry(
         sweep_dir = find_sweep_dir(target)
         launch = launch_again(sweep_dir, cluster, resource)
         chosen = choose(read_standing(sweep_dir).runs, runs)
-        planned = [PlannedRun(r.run, unflatten(r.flat), r.flat) for r in chosen]
+        planned = [PlannedRun(r.run, r.flat) for r in chosen]
         _report(launch, retry_runs(launch, planned, _RETRIED, bool(runs)), "retried", json)
 
 

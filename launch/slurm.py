@@ -117,10 +117,32 @@ def find_by_name(name: str) -> str | None:
 
 
 def job_state(job: str) -> str:
-    """One job's state from the controller, as the worker inside the job asks for it."""
+    """One job's state from the controller, as the worker inside the job asks for it.
+
+    A job that is being ended is COMPLETING to Slurm, whatever ends it; here it is told apart, for
+    there may be no accounts to ask later.
+    """
     text = call(["scontrol", "show", "job", job])
-    found = re.search(r"JobState=(\S+)", text)
+    state = _field(text, "JobState")
+    if state != "COMPLETING":
+        return state
+    if _field(text, "PreemptTime") not in ("", "None", "Unknown"):
+        return "PREEMPTED"
+    limit, run = (_seconds(_field(text, name)) for name in ("TimeLimit", "RunTime"))
+    return "TIMEOUT" if limit is not None and run is not None and run >= limit else "CANCELLED"
+
+
+def _field(text: str, name: str) -> str:
+    found = re.search(rf"(?:^|\s){name}=(\S+)", text)
     return found.group(1) if found else ""
+
+
+def _seconds(text: str) -> int | None:
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)", text)
+    if found is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def _queued(users: Sequence[str], ids: set[str]) -> dict[str, JobFact]:

@@ -167,7 +167,7 @@ def split_keys(keys: str) -> list[str]:
 
 
 def _copy(value: Any) -> Any:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):  # Mapping is slow to ask for, and plans have 10,000 runs
         return {key: _copy(inner) for key, inner in value.items()}
     return list(value) if isinstance(value, list) else value
 

@@ -1,0 +1,63 @@
+"""A cluster without slurmdbd, which forgets a job two seconds after its end."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.launch.conftest import SLURM_CLUSTER, Cluster, Sweep, base_tree, wait_until
+
+pytestmark = pytest.mark.slurm
+
+
+def test_every_state_from_the_runs_own_files(
+    bare_cluster: Cluster, make_sweep: Callable[..., Sweep], squares: Path
+) -> None:
+    sweep = make_sweep(
+        SLURM_CLUSTER,
+        environment=bare_cluster.environment,
+        base=base_tree(squares, 0.4),
+        zip={
+            "seed": [0, 1, 2, 3],
+            "data.shards": [str(squares), "nowhere", str(squares), str(squares)],
+            "training.total_kimg": [0.16, 0.16, 500, 500],
+        },
+    )
+    sweep.run("sweep", str(sweep.file))
+    finished, failed, cancelled, killed = (row["run"] for row in sweep.runs())
+    sweep.wait_images(cancelled, 32)
+    sweep.wait_images(killed, 32)
+    of_run = {row["run"]: row for row in sweep.runs()}
+    assert of_run[killed]["state"] == "running"
+    bare_cluster.call("scancel", of_run[cancelled]["job"])
+    pid = int(sweep.json("status")["runs"][3]["job"].split("_")[0])
+    assert pid
+    _kill_worker(sweep, killed)
+
+    wait_until(lambda: not bare_cluster.call("squeue", "-h", "-t", "all"), 60)
+    states = {row["run"]: row["state"] for row in sweep.runs()}
+    assert states == {
+        finished: "finished",
+        failed: "failed",
+        cancelled: "cancelled",
+        killed: "vanished",
+    }
+    causes = {d["run"]: d["cause"] for d in sweep.json("doctor")["diagnoses"]}
+    assert causes == {failed: "error", killed: "killed from outside"}
+    # Nothing is submitted twice because Slurm has forgotten it.
+    assert sweep.json("sweep")["submitted"] == []
+    assert sweep.json("retry")["submitted"] == [failed, killed]
+    sweep.run("cancel", str(sweep.file), "--all")
+    wait_until(lambda: not bare_cluster.call("squeue", "-h"), 60)
+
+
+def _kill_worker(sweep: Sweep, run: str) -> None:
+    import json
+
+    status = json.loads((sweep.run_dir(run) / "status.json").read_text())
+    trainer = int(status["pid"])
+    worker = int(Path(f"/proc/{trainer}/stat").read_text().split()[3])
+    os.kill(worker, signal.SIGKILL)
+    os.kill(trainer, signal.SIGKILL)
