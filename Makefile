@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-QUICKSTART_PARTS := 3001,3003,3004,3005,3020,3022,3039,3040,3062,3068
+QUICKSTART_PARTS := 3001,3003,3004,3005,3039,3062,3068,4589
 
 .PHONY: install system quickstart test lint clean
 
@@ -19,16 +19,18 @@ quickstart: $(INSTALLED) data/quickstart/manifest.json
 		--dynamo_backend no gantrain/train.py --config configs/quickstart.yaml
 
 data/quickstart/manifest.json: | $(INSTALLED)
-	$(BIN)/gantrain data render data/quickstart --parts $(QUICKSTART_PARTS)
+	$(BIN)/gantrain data render data/quickstart --parts $(QUICKSTART_PARTS) --tip 0
 
 # What the tests need beside Python: a real Slurm and a real browser. Where they are missing and
 # this is root on Debian they are installed; elsewhere those tests are skipped (fail with CI=true).
 system:
-	@command -v slurmctld slurmdbd munged mariadbd >/dev/null || ! command -v apt-get >/dev/null \
-		|| [ "$$(id -u)" != 0 ] || slurm/local/install
-	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] \
-		|| (apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-			apt-get install -y -qq --no-install-recommends chromium)
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		for tool in slurmctld slurmdbd munged mariadbd; do \
+			command -v $$tool >/dev/null || { slurm/local/install; break; }; \
+		done; \
+		command -v chromium >/dev/null || { apt-get update -qq && \
+			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; }; \
+	fi
 
 test: $(INSTALLED) system
 	$(BIN)/python -m pytest

@@ -19,7 +19,13 @@ from gantrain.augment import varied
 from gantrain.config import Config, dump_config, load_config
 from gantrain.data.batches import Pictures, open_pictures
 from gantrain.draws import Positions
-from gantrain.errors import INTERRUPTED_STATUS, LostRankError, StoppedError, UserError
+from gantrain.errors import (
+    INTERRUPTED_STATUS,
+    DivergedError,
+    LostRankError,
+    StoppedError,
+    UserError,
+)
 from gantrain.files import write_text
 from gantrain.gan import Gan
 from gantrain.grids import tile
@@ -103,7 +109,7 @@ def say_on(accelerator: Accelerator) -> Callable[[str], None]:
 
 def train_and_recover(gan: Gan, pictures: Pictures, run: Run, meter: Meter) -> None:
     """Train to the end, rolling back to the last checkpoint where the training diverges."""
-    objective = make_objective(run.config.objective)
+    objective = make_objective(run.config.objective, gan.knobs)
     while True:
         try:
             train(gan, objective, real_batches(pictures, run, gan), run, meter)
@@ -184,9 +190,12 @@ def raise_failure(error: BaseException, run: Run) -> None:
         )
     reason = str(error) or type(error).__name__
     with suppress(OSError):
-        state = "diverged" if getattr(error, "exit_status", 0) == 3 else "failed"
+        state = "failed"
+        if isinstance(error, DivergedError | KeyboardInterrupt):
+            state = "diverged" if isinstance(error, DivergedError) else "interrupted"
         run.tracker.event(state, run.images_seen, alert=True, reason=reason)
         run.tracker.status(state, run.images_seen, reason)
+    run.tracker.close(failed=True)
     raise error
 
 
