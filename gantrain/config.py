@@ -21,8 +21,9 @@ Init = Literal["normal", "glorot"]
 Size = Literal[32, 64, 128, 256]
 
 
-# YAML 1.1 takes a bare `no` for false.
+# YAML 1.1 takes a bare `no` or `off` for false.
 _YamlNo = BeforeValidator(lambda value: "no" if value is False else value)
+_YamlOff = BeforeValidator(lambda value: "off" if value is False else value)
 
 
 def _as_place(value: object) -> object:
@@ -236,6 +237,31 @@ class GuardConfig(Section):
     )
 
 
+class MetricsConfig(Section):
+    """How good the EMA generator's pictures are, measured while it trains; see docs/health.md."""
+
+    every_kimg: Annotated[float, Field(ge=0)] = Field(
+        50.0, description="measure at the first log line after each multiple of this; 0: never"
+    )
+    samples: int = Field(1000, ge=16, le=50_000, description="pictures that are drawn for it")
+    features: Literal["auto", "brick", "random", "inception"] = Field(
+        "auto",
+        description="what pictures are compared by; brick: a small classifier of the set's own "
+        "parts; random: an untrained network; inception: torch-fidelity's; auto: brick, where "
+        "the set has labels",
+    )
+
+
+class HealthConfig(Section):
+    """What is told, and done, about a training that goes wrong; see docs/health.md."""
+
+    remedy: Annotated[Literal["off", "advise", "auto"], _YamlOff] = Field(
+        "advise",
+        description="off: diagnose alone; advise: say what may help; auto: turn the knobs of "
+        "D and G within bounds",
+    )
+
+
 class WandbConfig(Section):
     """Weights & Biases."""
 
@@ -261,6 +287,8 @@ class Config(Section):
     ema: EmaConfig = EmaConfig()
     output: OutputConfig
     guard: GuardConfig = GuardConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    health: HealthConfig = HealthConfig()
     wandb: WandbConfig = WandbConfig()
 
     @model_validator(mode="before")

@@ -16,6 +16,7 @@ from gantrain.config import Config, NetworkConfig
 from gantrain.draws import Positions, Purpose
 from gantrain.ema import Ema
 from gantrain.guard import Guard
+from gantrain.knobs import Knobs, add_dropout
 from gantrain.networks import Discriminator, Generator, build_networks
 
 
@@ -24,11 +25,14 @@ class Gan:
 
     `generator` and `discriminator` are the bare modules; `generate` and `discriminate` run them in
     the configured precision, and the `synced_` forms take part in the gradients' all-reduce.
+    knobs: what remedies have turned; change it by `turn` alone.
     """
 
     def __init__(self, config: Config, accelerator: Accelerator) -> None:
         self.accelerator = accelerator
         self.latent_size = config.generator.latent_size
+        self.knobs = Knobs()
+        self._rate_scale = 1.0
         self._learning_rates = (
             config.generator.learning_rate,
             config.discriminator.learning_rate,
@@ -45,6 +49,8 @@ class Gan:
             network.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
         self.generator: Generator = generator
         self.discriminator: Discriminator = discriminator
+        if config.health.remedy == "auto":
+            add_dropout(self.discriminator, self.knobs)
         self.ema = Ema(copy.deepcopy(self.generator), config.ema)
         self.g_optimizer = accelerator.prepare_optimizer(_adam(self.generator, config.generator))
         self.d_optimizer = accelerator.prepare_optimizer(
@@ -113,12 +119,21 @@ class Gan:
         return norm
 
     def scale_learning_rates(self, scale: float) -> None:
-        """Set both learning rates to this share of the config's."""
-        for optimizer, rate in zip(
-            (self.g_optimizer, self.d_optimizer), self._learning_rates, strict=True
-        ):
+        """Set both learning rates to this share of the config's, beside what `turn` does."""
+        self._rate_scale = scale
+        self._set_learning_rates()
+
+    def turn(self, knobs: Knobs) -> None:
+        """From the next step on, train as these knobs say."""
+        self.knobs.take(knobs)
+        self._set_learning_rates()
+
+    def _set_learning_rates(self) -> None:
+        turned = (self.knobs.g_rate, self.knobs.d_rate)
+        optimizers = (self.g_optimizer, self.d_optimizer)
+        for optimizer, rate, factor in zip(optimizers, self._learning_rates, turned, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = rate * scale
+                group["lr"] = rate * self._rate_scale * factor
 
     @contextmanager
     def accumulating(self, network: nn.Module, *, last: bool) -> Iterator[None]:

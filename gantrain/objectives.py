@@ -6,7 +6,7 @@ logits or scores (N,). Each loss is a float32 scalar, and comes with the metrics
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -15,6 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gantrain.config import DcganConfig, WganGpConfig
 from gantrain.draws import Positions, Purpose, draw_normal, draw_uniform
+from gantrain.knobs import Knobs
 
 Discriminate = Callable[[Tensor], Tensor]
 Metrics = dict[str, Tensor]
@@ -51,6 +52,7 @@ class Dcgan:
     """Binary cross-entropy, non-saturating for the generator (Goodfellow et al. 2014)."""
 
     config: DcganConfig
+    knobs: Knobs = field(default_factory=Knobs)
 
     @property
     def n_critic(self) -> int:
@@ -66,7 +68,8 @@ class Dcgan:
     ) -> tuple[Tensor, Metrics]:
         """The mean of the losses on real and on fake, as the book weighs them."""
         real_logits, fake_logits = discriminate(real), discriminate(fake)
-        real_targets, fake_targets = (t.to(real.device) for t in d_targets(self.config, at))
+        targets = d_targets(self.config, at, self.knobs)
+        real_targets, fake_targets = (t.to(real.device) for t in targets)
         on_real = cross_entropy(real_logits, real_targets, self.config.label_noise_form)
         on_fake = cross_entropy(fake_logits, fake_targets, self.config.label_noise_form)
         loss = (on_real + on_fake) / 2
@@ -75,6 +78,7 @@ class Dcgan:
             "health/d_accuracy_real": (real_logits > 0).float().mean(),
             "health/d_accuracy_fake": (fake_logits < 0).float().mean(),
             "health/d_logit_margin": real_logits.mean() - fake_logits.mean(),
+            **spreads(real, fake),
         }
 
     def g_loss(self, fake_scores: Tensor) -> tuple[Tensor, Metrics]:
@@ -114,6 +118,7 @@ class WganGp:
             "loss/penalty": penalty,
             "health/d_accuracy_real": (real_scores > 0).float().mean(),
             "health/d_accuracy_fake": (fake_scores < 0).float().mean(),
+            **spreads(real, fake),
         }
 
     def g_loss(self, fake_scores: Tensor) -> tuple[Tensor, Metrics]:
@@ -122,24 +127,47 @@ class WganGp:
         return loss, {"loss/generator": loss}
 
 
-def make_objective(config: DcganConfig | WganGpConfig) -> Objective:
-    """The objective that the config's `kind` names."""
-    return Dcgan(config) if isinstance(config, DcganConfig) else WganGp(config)
+def make_objective(config: DcganConfig | WganGpConfig, knobs: Knobs | None = None) -> Objective:
+    """The objective that the config's `kind` names, with labels as the live `knobs` say."""
+    if isinstance(config, DcganConfig):
+        return Dcgan(config, knobs if knobs is not None else Knobs())
+    return WganGp(config)
 
 
-def d_targets(config: DcganConfig, at: Positions) -> tuple[Tensor, Tensor]:
+def spreads(real: Tensor, fake: Tensor) -> Metrics:
+    """How much pictures (N, C, S, S) of a batch differ: mean squared difference of neighbours.
+
+    Pairs of neighbours, not all pairs: such a mean does not depend on how ranks share a batch.
+    Empty for a single picture.
+    """
+    pairs = len(real) // 2 * 2
+    if not pairs:
+        return {}
+    return {
+        f"health/{kind}_spread": (x[0:pairs:2] - x[1:pairs:2]).square().mean()
+        for kind, x in (("real", real.detach()), ("fake", fake.detach()))
+    }
+
+
+def d_targets(
+    config: DcganConfig, at: Positions, knobs: Knobs | None = None
+) -> tuple[Tensor, Tensor]:
     """D's targets for real and fake pictures, two float32 tensors of shape (at.count,).
 
     Smoothing lowers the real target alone (Salimans et al. 2016). Noise moves both: `bounded` into
     [0, 1], towards each other; `book` away from each other, to at most 1.1 and -0.1 at 0.1. A
-    flipped picture is given the other kind's target.
+    flipped picture is given the other kind's target. `knobs` add bounded noise and flips.
     """
+    more = knobs if knobs is not None else Knobs()
     draws = draw_uniform(at, Purpose.LABELS, 4).float()
     inwards = 1.0 if config.label_noise_form == "bounded" else -1.0
     noise = inwards * config.label_noise * draws[:, :2]
     real = 1.0 - config.label_smoothing - noise[:, 0]
     fake = noise[:, 1]
-    flipped = draws[:, 2:] < config.label_flips
+    if more.label_noise:
+        real = real - more.label_noise * draws[:, 0]
+        fake = fake + more.label_noise * draws[:, 1]
+    flipped = draws[:, 2:] < config.label_flips + more.label_flips
     return torch.where(flipped[:, 0], fake, real), torch.where(flipped[:, 1], real, fake)
 
 
