@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 import gantrain.loop
+import gantrain.saver
+from gantrain.checkpoint import Snapshot, write_checkpoint
 from gantrain.heartbeat import read_heartbeats
 from gantrain.locking import locked
 from gantrain.objectives import Dcgan
@@ -327,3 +329,30 @@ def test_all_checkpoints_broken_is_one_error_not_a_new_run(
     assert done.returncode == 2
     assert "no whole checkpoint" in done.stderr
     assert "ema.safetensors: cut short or changed" in done.stderr
+
+
+def test_the_training_goes_on_while_a_checkpoint_is_written(
+    shards: Path, tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original_step, original_write = gantrain.loop.d_step, write_checkpoint
+    steps: list[int] = []
+    meanwhile: list[int] = []
+
+    def d_step(gan: Any, objective: Any, real: Any, at: Any, *rest: Any) -> Any:
+        steps.append(at.start)
+        return original_step(gan, objective, real, at, *rest)
+
+    def slow_write(taken: Snapshot, run_dir: Path) -> Path:
+        before = len(steps)
+        deadline = time.monotonic() + 10  # a training that waits would make no step in it
+        while len(steps) == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        meanwhile.append(len(steps) - before)
+        return original_write(taken, run_dir)
+
+    monkeypatch.setattr(gantrain.loop, "d_step", d_step)
+    monkeypatch.setattr(gantrain.saver, "write_checkpoint", slow_write)
+    sections: Sections = {"output": {"checkpoint_every_kimg": 0.064}}
+    config = config_of(tmp_path, shards, "run", sections)
+    assert train(config, "training.total_kimg=0.112").returncode == 0
+    assert meanwhile[0] > 0
