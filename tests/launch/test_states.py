@@ -1,0 +1,157 @@
+"""One state for each run, whichever of its witnesses are left."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch import attempts
+from launch.attempts import Attempt, read_attempts, write_end, write_mark, write_start
+from launch.doctor import diagnose
+from launch.ledger import Place, Submission
+from launch.outcomes import outcome_of
+from launch.slurm import JobFact
+from launch.states import RunState, State, judge
+
+PLACE = Place(Submission("token", "slurm", ([["run"]],), "submitted", "12"), 0)
+
+
+def attempt(folder: Path, outcome: Any = None, status: int = 0, **end: Any) -> None:
+    write_start(folder, Attempt(job="12_0", token="token", time=time.time()))
+    if outcome is not None:
+        write_end(folder, outcome, status, **end)
+
+
+def state(folder: Path, fact: str | None = None, **status: Any) -> State:
+    known = JobFact(fact) if fact else None
+    return judge(folder, PLACE, known, "", status, read_attempts(folder))[0]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "fact", "expected"),
+    [
+        (None, "PENDING", "requeued"),
+        (None, "RUNNING", "running"),
+        (None, None, "vanished"),
+        (None, "TIMEOUT", "interrupted"),
+        (None, "PREEMPTED", "interrupted"),
+        (None, "NODE_FAIL", "failed"),
+        (None, "OUT_OF_MEMORY", "failed"),
+        (None, "CANCELLED", "cancelled"),
+        ("preempted", "PENDING", "requeued"),
+        ("preempted", "CANCELLED", "cancelled"),
+        ("preempted", "FAILED", "interrupted"),
+        ("preempted", None, "interrupted"),
+        ("failed", "RUNNING", "failed"),  # its neighbours in the pack go on
+        ("failed", None, "failed"),
+        ("diverged", "FAILED", "failed"),
+        ("no-progress", "FAILED", "failed"),
+        ("stopped", None, "stopped"),
+        ("cancelled", None, "cancelled"),
+    ],
+)
+def test_after_a_start(
+    tmp_path: Path, outcome: str | None, fact: str | None, expected: State
+) -> None:
+    attempt(tmp_path, outcome)
+    assert state(tmp_path, fact) == expected
+
+
+def test_before_a_start_and_after_the_end(tmp_path: Path) -> None:
+    assert judge(tmp_path, None, None, "", {}, [])[0] == "planned"
+    assert state(tmp_path, "PENDING") == "pending"
+    assert state(tmp_path) == "vanished"
+    # Slurm's failure is not the run's: it may have ended after its last checkpoint.
+    assert state(tmp_path, "NODE_FAIL", state="finished") == "finished"
+
+
+def test_what_the_worker_saw_replaces_the_accounts(tmp_path: Path) -> None:
+    attempt(tmp_path, "preempted", 75, slurm_state="CANCELLED")
+    assert state(tmp_path) == "cancelled"
+    write_mark(tmp_path, attempts.EARLY_STOP, reason="is 3. of 3")
+    assert state(tmp_path, "RUNNING") == "stopped"
+
+
+def test_a_new_submission_forgets_the_old_failure(tmp_path: Path) -> None:
+    attempt(tmp_path, "failed", 1)
+    newer = Place(Submission("t2", "slurm", ([["run"]],), "submitted", "13"), 0)
+    past = read_attempts(tmp_path)
+    found = judge(tmp_path, newer, JobFact("PENDING", "Priority"), "", {}, past)
+    assert found == ("requeued", "Priority")
+
+
+@pytest.mark.parametrize(
+    ("status", "received", "expected"),
+    [
+        (0, [], "finished"),
+        (75, ["SIGUSR2"], "preempted"),
+        (3, [], "diverged"),
+        (76, [], "hung"),
+        (2, [], "failed"),
+        (1, [], "failed"),
+        (-9, [], "killed"),
+        (-12, ["SIGUSR2"], "preempted"),
+        (-9, ["SIGTERM"], "preempted"),
+    ],
+)
+def test_exit_statuses(status: int, received: list[str], expected: str) -> None:
+    assert outcome_of(status, received) == expected
+
+
+@pytest.mark.parametrize(
+    ("log", "cause"),
+    [
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", "out of GPU memory"),
+        ("slurmstepd: error: Detected 1 oom_kill event in StepId=12.0", "out of memory"),
+        ("ModuleNotFoundError: No module named 'torch'", "import error"),
+        ("gantrain: training.world_size: 4 ranks asked for, but 1 take part.", "world-size"),
+        ("OSError: [Errno 28] No space left on device", "disk full"),
+        ("RuntimeError: [../gloo/pair.cc] Connection closed by peer [127.0.0.1]", "ranks lost"),
+        ("gantrain: data/bricks64: no such folder.", "error"),
+        ("KeyError: 'x'", "error"),
+    ],
+)
+def test_doctor_reads_logs(tmp_path: Path, log: str, cause: str) -> None:
+    folder = tmp_path / "runs" / "run"
+    attempt(folder, "failed", 1)
+    (folder / "logs").mkdir()
+    old = "--- job 11_0, start 1\nModuleNotFoundError: an older attempt\n"
+    (folder / "logs" / "rank0.log").write_text(f"{old}--- job 12_0, start 1\n{log}\n")
+    found = diagnose(tmp_path, RunState("run", "failed", job="12_0"))
+    assert found.cause.startswith(cause)
+    assert found.evidence in log
+    assert found.advice
+
+
+@pytest.mark.parametrize(
+    ("outcome", "slurm", "cause"),
+    [
+        ("diverged", "", "divergence"),
+        ("hung", "", "hang"),
+        ("no-progress", "", "no progress between interruptions"),
+        ("preempted", "", "interrupted"),
+        ("killed", "", "killed by a signal"),
+        (None, "NODE_FAIL", "node failure"),
+        (None, "TIMEOUT", "time limit"),
+        (None, "OUT_OF_MEMORY", "out of memory"),
+        (None, "PREEMPTED", "preempted"),
+        (None, "", "killed from outside"),
+    ],
+)
+def test_doctor_reads_notes(tmp_path: Path, outcome: str | None, slurm: str, cause: str) -> None:
+    folder = tmp_path / "runs" / "run"
+    attempt(folder, outcome, -9)
+    found = diagnose(tmp_path, RunState("run", "failed", job="12_0", slurm=slurm))
+    assert found.cause == cause
+
+
+def test_attempts_survive_a_line_cut_short(tmp_path: Path) -> None:
+    attempt(tmp_path, "preempted", 75, signals=["SIGUSR2"])
+    with (tmp_path / "attempts.jsonl").open("a") as file:
+        file.write(json.dumps({"event": "start"})[:-3])
+    (only,) = read_attempts(tmp_path)
+    assert only.outcome == "preempted"
+    assert only.signals == ["SIGUSR2"]
+    assert only.end is not None

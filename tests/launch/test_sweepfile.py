@@ -1,0 +1,171 @@
+"""Sweep files: what they expand to, and how their mistakes are told."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gantrain.errors import UserError
+from launch.plan import differences, differing_keys, plan_runs, run_name, unflatten
+from launch.sweepfile import SweepFile, expand, load_sweep
+from tests.launch.conftest import base_tree
+
+
+def sweep_of(**content: Any) -> SweepFile:
+    return SweepFile.model_validate({"name": "s", "base": "base.yaml", **content})
+
+
+def write(folder: Path, **content: Any) -> Path:
+    (folder / "base.yaml").write_text(yaml.safe_dump(base_tree(Path("squares"))))
+    path = folder / "sweep.yaml"
+    path.write_text(yaml.safe_dump({"name": "s", "base": "base.yaml", **content}))
+    return path
+
+
+def test_axes_multiply_and_exclude_drops() -> None:
+    sweep = sweep_of(
+        grid={"seed": [0, 1], "data.channels": [1, 3]},
+        zip={"generator.width": [8, 16], "discriminator.width": [8, 32]},
+        exclude=[{"data.channels": 3, "generator.width": [16]}],
+        include=[{"generator.width": 64}],
+    )
+    points = list(expand(sweep))
+    assert len(points) == 2 * 2 * 2 - 2 + 1
+    assert {(p.get("generator.width"), p.get("discriminator.width")) for p in points} == {
+        (8, 8),
+        (16, 32),
+        (64, None),
+    }
+
+
+def test_include_alone_is_a_list_of_points() -> None:
+    sweep = sweep_of(include=[{"generator.width": 4}, {"generator.width": 8}], seeds=[3, 5])
+    assert [(p["generator.width"], p["seed"]) for p in expand(sweep)] == [
+        (4, 3),
+        (4, 5),
+        (8, 3),
+        (8, 5),
+    ]
+
+
+@given(seed=st.integers(0, 10**6), count=st.integers(1, 30))
+def test_random_draws_repeat_and_stay_inside(seed: int, count: int) -> None:
+    draws = {
+        "generator.learning_rate": {"log_uniform": [1e-5, 1e-3]},
+        "discriminator.dropout": {"uniform": [0.0, 0.5]},
+        "generator.latent_size": {"integer": [10, 20]},
+        "generator.norm": {"choice": ["batch", "none"]},
+    }
+    sweep = sweep_of(random={"count": count, "seed": seed, "draws": draws})
+    points = list(expand(sweep))
+    assert points == list(expand(sweep))
+    assert len(points) == count
+    for point in points:
+        assert 1e-5 <= point["generator.learning_rate"] <= 1e-3
+        assert 0 <= point["discriminator.dropout"] <= 0.5
+        assert 10 <= point["generator.latent_size"] <= 20
+
+
+def test_identity_is_what_is_learnt(tmp_path: Path) -> None:
+    path = write(tmp_path, grid={"seed": [0, 1]})
+    first = plan_runs(load_sweep(path), path, 1)
+    (tmp_path / "base.yaml").write_text(
+        yaml.safe_dump(
+            {
+                **base_tree(Path("squares")),
+                "wandb": {"project": "other", "mode": "offline"},
+                # A default that is spelt out is no difference.
+                "ema": {"half_life_kimg": 10},
+            }
+        )
+    )
+    # Nor are the ranks, the device, or where it is written.
+    again = plan_runs(load_sweep(path), path, 2)
+    assert [run.id for run in again] == [run.id for run in first]
+    changed = write(tmp_path, set={"ema.half_life_kimg": 5}, grid={"seed": [0, 1]})
+    other = plan_runs(load_sweep(changed), changed, 1)
+    assert not {run.id for run in first} & {run.id for run in other}
+
+
+def test_equal_points_are_one_run_and_joined_keys_set_both(tmp_path: Path) -> None:
+    path = write(tmp_path, grid={"generator.slope, discriminator.slope": [0.1, 0.2, 0.2]})
+    runs = plan_runs(load_sweep(path), path, 1)
+    assert len(runs) == 2
+    keys = differing_keys([run.flat for run in runs])
+    assert keys == ["generator.slope", "discriminator.slope"]
+    assert differences(runs[0].flat, keys) == dict.fromkeys(keys, 0.1)
+    assert run_name(runs[0].flat, keys) == "generator.slope=0.1 discriminator.slope=0.1"
+    assert unflatten(runs[0].flat)["generator"]["slope"] == 0.1
+
+
+def test_sections_as_values(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        zip={
+            "objective": [{"kind": "dcgan"}, {"kind": "wgan-gp", "n_critic": 3}],
+            "discriminator.norm": ["batch", "layer"],
+        },
+    )
+    runs = plan_runs(load_sweep(path), path, 1)
+    keys = differing_keys([run.flat for run in runs])
+    assert "objective.kind" in keys
+    assert (
+        differences(runs[0].flat, ["objective.penalty_weight"])["objective.penalty_weight"] == "—"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"grid": {"generator.learnin_rate": [1]}}, "nearest is 'generator.learning_rate'"),
+        ({"gird": {"seed": [1]}}, "nearest known one is 'grid'"),
+        ({"zip": {"seed": [1, 2], "generator.width": [4]}}, "different lengths"),
+        ({"set": {"output.run_dir": "x"}}, "use `dir:`"),
+        ({"random": {"count": 2, "draws": {"seed": {"uniform": [0, 1], "choice": [1]}}}}, "one of"),
+        ({"grid": {"seed": []}}, "grid.seed"),
+        ({"seeds": 0}, "seeds"),
+        ({"name": "a b"}, "name"),
+        (
+            {"seeds": 2, "early_stop": {"metric": "loss/generator", "min_kimg": 1}},
+            "lucky seeds",
+        ),
+    ],
+)
+def test_mistakes_name_file_and_key(tmp_path: Path, content: dict[str, Any], words: str) -> None:
+    path = write(tmp_path, **content)
+    with pytest.raises(UserError) as caught:
+        load_sweep(path)
+    assert str(path) in str(caught.value)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_point_that_is_no_config_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, grid={"discriminator.dropout": [0.1, 1.5]})
+    with pytest.raises(UserError, match=r"discriminator\.dropout=1\.5"):
+        plan_runs(load_sweep(path), path, 1)
+    path = write(tmp_path, grid={"training.batch_size": [15]})
+    with pytest.raises(UserError, match=r"training\.batch_size"):
+        plan_runs(load_sweep(path), path, 2)
+    path = write(tmp_path, grid={"seed": [1]}, exclude=[{"seed": 1}])
+    with pytest.raises(UserError, match="no run"):
+        plan_runs(load_sweep(path), path, 1)
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", "list.yaml", "broken.yaml"])
+def test_files_that_are_no_sweeps(tmp_path: Path, name: str) -> None:
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    (tmp_path / "broken.yaml").write_text("a: [1\n")
+    with pytest.raises(UserError, match=name):
+        load_sweep(tmp_path / name)
+
+
+def test_shipped_sweeps_are_valid() -> None:
+    root = Path(__file__).parents[2] / "configs" / "sweeps"
+    files = sorted(root.glob("*.yaml"))
+    assert len(files) >= 4
+    for path in files:
+        assert plan_runs(load_sweep(path), path, 1)
