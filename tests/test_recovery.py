@@ -345,7 +345,7 @@ def test_the_training_goes_on_while_a_checkpoint_is_written(
     def slow_write(taken: Snapshot, run_dir: Path) -> Path:
         before = len(steps)
         deadline = time.monotonic() + 10  # a training that waits would make no step in it
-        while len(steps) == before and time.monotonic() < deadline:
+        while not meanwhile and len(steps) == before and time.monotonic() < deadline:
             time.sleep(0.01)
         meanwhile.append(len(steps) - before)
         return original_write(taken, run_dir)
