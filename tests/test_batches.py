@@ -157,6 +157,19 @@ def test_batches_are_the_pictures_of_the_files_scaled(shards: Path, tmp_path: Pa
         torch.testing.assert_close(pictures.preview(3, 50), found[:50])
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_scaling_spans_the_range_in_the_layout_asked_for(
+    channels: int, layout: torch.memory_format
+) -> None:
+    images = torch.arange(256, dtype=torch.uint8).repeat(2 * channels).view(2, channels, 16, 16)
+    images[1] = images[1].flip(0)
+    batch = scaled(images, layout)
+    torch.testing.assert_close(batch, images.float() / 127.5 - 1)
+    assert batch.is_contiguous(memory_format=layout)
+    assert (batch.min().item(), batch.max().item()) == (-1, 1)
+
+
 def test_a_window_uses_few_shards_and_mixes_what_is_in_it() -> None:
     order = WindowShuffle(np.full(100, 10), window=50)
     shards, numbers_in = order.at(Positions(0, 0, 1000))

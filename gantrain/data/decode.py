@@ -15,6 +15,7 @@ from gantrain.data.rows import NOTHING, RowFacts
 from gantrain.data.tar_index import ShardReader
 from gantrain.errors import UserError
 
+_HERE = "<here>"
 _PIECE = 16_000_000  # bytes of pictures written at once
 
 
@@ -100,7 +101,10 @@ def decode_picture(reader: ShardReader, row: int, into: NDArray[np.uint8]) -> No
     Raises UserError naming shard and member if it is broken.
     """
     channels, size, _ = into.shape
-    into[...] = decode_image(reader.png(row), size, channels, where=reader.where(row))
+    try:
+        into[...] = decode_image(reader.png(row), size, channels, where=_HERE)
+    except UserError as error:  # the member's name is read only where it is needed
+        raise UserError(str(error).replace(_HERE, reader.where(row))) from None
 
 
 def picture_fault(reader: ShardReader, row: int, error: UserError) -> Fault:
