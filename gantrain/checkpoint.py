@@ -20,7 +20,9 @@ from torch import Tensor
 
 from gantrain.errors import UserError
 from gantrain.files import sync, write_text
+from gantrain.health import HealthState
 from gantrain.records import read_object, read_record
+from gantrain.remedies import RemedyState
 
 FOLDER = "checkpoints"
 LATEST = "latest"
@@ -47,6 +49,8 @@ class Progress(BaseModel):
     tracker_step: int = Field(ge=0)
     meter: list[MeterGroup]
     newest_metrics: dict[str, float]
+    health: HealthState = Field(default_factory=HealthState)
+    remedies: RemedyState = Field(default_factory=RemedyState)
 
 
 class State(BaseModel):

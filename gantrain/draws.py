@@ -34,6 +34,10 @@ class Purpose(IntEnum):
     G_AUGMENT = 14
     WINDOW_ORDER = 15
     SUBSET = 16
+    METRICS = 17
+    PATCHES = 18
+    SLICES = 19
+    CLASSIFIER = 20
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from gantrain.health import CODES
+
 # What is worth a glance, in the order of reading, with the name that the papers use.
 _SHOWN = {
     "loss/discriminator": "D",
@@ -16,13 +18,17 @@ _SHOWN = {
     "health/d_accuracy_fake": "acc fake",
     "health/d_grad_norm": "|∇D|",
     "health/g_grad_norm": "|∇G|",
+    "quality/fid_brick": "FID",
+    "quality/parts_made": "parts",
 }
 
 
 def summary(metrics: Mapping[str, float]) -> str:
     """One line of what the user watches."""
     shown = [f"{label} {metrics[name]:.3g}" for name, label in _SHOWN.items() if name in metrics]
-    return "  ".join(shown)
+    names = {code: name for name, code in CODES.items() if code}
+    ill = names.get(int(metrics.get("health/diagnosis", 0)))
+    return "  ".join([*shown, *([ill.upper()] if ill else [])])
 
 
 class ProgressLine:

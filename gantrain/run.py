@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -15,8 +16,11 @@ from gantrain.files import append_json
 from gantrain.gan import Gan
 from gantrain.grids import tile
 from gantrain.guard import RollBack, statistics_are_finite
+from gantrain.health import CODES, HealthState, observe
 from gantrain.heartbeat import Heartbeat
 from gantrain.meter import Meter
+from gantrain.metrics.gauge import Gauge
+from gantrain.remedies import RemedyState, treat
 from gantrain.saver import Saver
 from gantrain.snapshots import take_snapshot
 from gantrain.stopping import StopRequest, stopped_by
@@ -42,9 +46,12 @@ class Run:
         self.g_steps = 0
         self.logged_at = 0
         self.newest_metrics: dict[str, float] = {}
+        self.health = HealthState()
+        self.remedies = RemedyState()
         self.tracker: Tracker
         self.saver: Saver
         self.heart: Heartbeat
+        self.gauge: Gauge
         self.stop: StopRequest
         self._faults = 0
         self._marked = 0  # images seen when the rooms were last called
@@ -81,6 +88,8 @@ class Run:
         self.g_steps = progress.g_steps
         self.logged_at = progress.logged_at
         self.newest_metrics = progress.newest_metrics
+        self.health = progress.health
+        self.remedies = progress.remedies if self._treats else RemedyState()
         meter.restore([group.model_dump() for group in progress.meter])
 
     def data_fault(self, fault: Fault) -> None:
@@ -158,7 +167,10 @@ class Run:
         if skipped:
             metrics["health/skipped_steps"] = skipped
             self.tracker.event("skipped_steps", self.images_seen, count=skipped, in_a_row=streak)
+        if self._quality_is_due():
+            metrics |= self._measure(gan)
         if metrics:
+            metrics |= self._examine(gan, metrics)
             images, then = self._logged
             self._logged = (self.images_seen, time.monotonic())
             speed = (self.images_seen - images) / max(self._logged[1] - then, 1e-9)
@@ -171,6 +183,50 @@ class Run:
             raise RollBack(f"{lost[0]} was not finite in a whole log interval")
         if skipped and not statistics_are_finite(gan.generator, gan.ema.generator):
             raise RollBack("the generator's batch statistics are no longer finite")
+
+    def _quality_is_due(self) -> bool:
+        # By the last line of metrics, as a run that resumes gets those after it again.
+        every = self.config.metrics.every_kimg * 1000
+        return bool(every) and self.images_seen // every > self.logged_at // every
+
+    @property
+    def _treats(self) -> bool:
+        return self.config.health.remedy == "auto"
+
+    def _examine(self, gan: Gan, metrics: dict[str, float]) -> dict[str, float]:
+        """Diagnose, tell of what changed, and turn a knob if it is time; the health's curves."""
+        changed = observe(self.health, self.config.objective.kind, self.g_steps, metrics)
+        if changed is not None:
+            well = changed.name == "healthy"
+            advice = changed.advice if self.config.health.remedy != "off" else ""
+            text = f"{changed.name}: {changed.evidence}" + (f". Try: {advice}" if advice else "")
+            self.tracker.say(f"health: {text}")
+            self.tracker.event(
+                "diagnosis",
+                self.images_seen,
+                alert=not well,
+                diagnosis=changed.name,
+                evidence=changed.evidence,
+                advice=advice,
+                reason=text,
+            )
+        curves = {"health/diagnosis": float(CODES[self.health.diagnosis])}
+        if not self._treats:
+            return curves
+        turn = treat(self.remedies, self.health.diagnosis, self.g_steps, self.config)
+        if turn is not None:
+            gan.turn(self.remedies.knobs)
+            self.tracker.say(
+                f"remedy: {turn.knob} {turn.before:g} -> {turn.after:g} ({turn.reason})"
+            )
+            self.tracker.event("remedy", self.images_seen, **turn.model_dump())
+        return curves | {f"remedy/{k}": v for k, v in asdict(self.remedies.knobs).items()}
+
+    def _measure(self, gan: Gan) -> dict[str, float]:
+        began = time.monotonic()
+        with self.heart.phase("metrics"):
+            quality = self.gauge.measure(gan.ema.generator)
+        return quality | {"speed/seconds_of_metrics": round(time.monotonic() - began, 2)}
 
     @torch.no_grad()
     def _sample(self, gan: Gan) -> None:
@@ -195,6 +251,8 @@ class Run:
                     "tracker_step": self.tracker.step,
                     "meter": meter.state(),
                     "newest_metrics": self.newest_metrics,
+                    "health": self.health.model_dump(),
+                    "remedies": self.remedies.model_dump(),
                 }
             )
             if self.rank == 0:

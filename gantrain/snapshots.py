@@ -10,6 +10,7 @@ from gantrain.checkpoint import Progress, Snapshot, State
 from gantrain.config import Config
 from gantrain.errors import UserError
 from gantrain.gan import Gan
+from gantrain.knobs import Knobs
 
 # What of a network may differ between a checkpoint and the config that goes on from it.
 _TUNABLE = ("learning_rate", "betas", "adam_epsilon", "dropout")
@@ -64,6 +65,8 @@ def restore(taken: Snapshot, gan: Gan, config: Config) -> list[str]:
         raise UserError(
             f"The checkpoint in {config.output.run_dir} does not fit its own config ({error})."
         ) from None
+    treated = config.health.remedy == "auto"
+    gan.turn(taken.state.progress.remedies.knobs if treated else Knobs())
     if gan.accelerator.scaler is not None and taken.state.scaler:
         gan.accelerator.scaler.load_state_dict(taken.state.scaler)
     return [f"changed since the checkpoint: {k}: {a} -> {b}" for k, (a, b) in changes.items()]

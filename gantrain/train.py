@@ -35,6 +35,7 @@ from gantrain.launched import check_same_pictures, check_world_size, make_accele
 from gantrain.locking import locked
 from gantrain.loop import train
 from gantrain.meter import Meter
+from gantrain.metrics.gauge import Gauge
 from gantrain.objectives import make_objective
 from gantrain.progress import ProgressLine
 from gantrain.resume import find_checkpoint, roll_back
@@ -89,6 +90,7 @@ def run_training(config: Config) -> None:
         gan.scale_learning_rates(read_recovery(config.output.run_dir)[1])
         open_rooms(run, accelerator, stack, taken.state.progress.tracker_step if taken else 0)
         announce(run, accelerator, pictures, notices)
+        run.gauge = Gauge(config, pictures, accelerator, run.tracker.say)
         try:
             if run.unfinished:
                 run.begin(gan)

@@ -1,0 +1,232 @@
+"""Names the illness of a training from its signals, with evidence and advice; see docs/health.md.
+
+Signals are the means of a log interval as in metrics.jsonl. An illness must show in every line of
+the last 100 generator steps, and is over when milder thresholds, which keep it, are missed as long.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+Name = Literal[
+    "starting",
+    "healthy",
+    "discriminator too strong",
+    "mode collapse",
+    "diverging",
+    "stalled",
+    "memorising",
+]
+# As health/diagnosis in metrics.jsonl and on W&B.
+CODES: dict[Name, int] = {
+    "starting": 0,
+    "healthy": 0,
+    "discriminator too strong": 1,
+    "mode collapse": 2,
+    "diverging": 3,
+    "stalled": 4,
+    "memorising": 5,
+}
+QUIET_STEPS = 250  # of the generator, before anything is said
+WINDOW_STEPS = 100  # in which an illness must show
+_FEWEST_LINES = 3
+_MOST_LINES = 64
+_CHANCE = math.log(2)  # DCGAN's D loss where it knows nothing
+_MEASUREMENTS_KEPT = 24
+
+ADVICE: dict[Name, str] = {
+    "discriminator too strong": "raise discriminator.dropout, lower discriminator.learning_rate or "
+    "discriminator.width, set objective.label_noise or objective.label_flips",
+    "mode collapse": "take more D steps (objective.n_critic) or a lower generator.learning_rate, "
+    "objective.kind=wgan-gp, or discriminator.norm=batch, which lets D compare pictures",
+    "diverging": "lower both learning rates, set training.clip_norm, raise "
+    "objective.penalty_weight (wgan-gp) or objective.label_smoothing (dcgan)",
+    "stalled": "raise discriminator.width or its learning_rate, check generator.learning_rate "
+    "(too high silences D), or stop here if the pictures are good",
+    "memorising": "use more pictures, augment.diffaugment, discriminator.dropout, or stop earlier",
+}
+
+
+class Line(BaseModel):
+    """The signals of one log interval, at the generator's steps so far."""
+
+    g_steps: int
+    signals: dict[str, float]
+
+
+class HealthState(BaseModel):
+    """What the diagnosis knows of the run so far; part of every checkpoint.
+
+    lines: of the last window, oldest first. measured: quality metrics, oldest first.
+    clear_since: generator steps at which the milder thresholds were first missed.
+    """
+
+    diagnosis: Name = "starting"
+    lines: list[Line] = Field(default_factory=list)
+    measured: list[Line] = Field(default_factory=list)
+    clear_since: int | None = None
+
+
+class Diagnosis(BaseModel):
+    """What is the matter: a name, the numbers that say so, and what may help ("" if healthy)."""
+
+    name: Name
+    evidence: str
+    advice: str
+
+
+Test = Callable[[Sequence[Line], Sequence[Line], float], str | None]
+
+
+def observe(
+    state: HealthState, kind: str, g_steps: int, metrics: Mapping[str, float]
+) -> Diagnosis | None:
+    """Take a line of metrics into the state; gives the diagnosis if it has just changed.
+
+    kind: dcgan or wgan-gp. metrics: loss/…, health/… and, where measured, quality/….
+    """
+    signals = {k: v for k, v in metrics.items() if k.startswith(("loss/", "health/"))}
+    quality = {k: v for k, v in metrics.items() if k.startswith("quality/")}
+    if quality:
+        state.measured = [*state.measured, Line(g_steps=g_steps, signals=quality)]
+        state.measured = state.measured[-_MEASUREMENTS_KEPT:]
+    if signals:
+        lines = [*state.lines, Line(g_steps=g_steps, signals=signals)][-_MOST_LINES:]
+        recent = [line for line in lines if line.g_steps > g_steps - WINDOW_STEPS]
+        state.lines = lines[-max(len(recent), _FEWEST_LINES) :]
+    if g_steps < QUIET_STEPS or len(state.lines) < _FEWEST_LINES:
+        return None
+    name, evidence = _judge(state, kind, g_steps)
+    if name == state.diagnosis:
+        return None
+    state.diagnosis = name
+    state.clear_since = None
+    return Diagnosis(name=name, evidence=evidence, advice=ADVICE.get(name, ""))
+
+
+def _judge(state: HealthState, kind: str, g_steps: int) -> tuple[Name, str]:
+    tests = _TESTS[kind]
+    for name, test in tests.items():
+        evidence = test(state.lines, state.measured, 1.0)
+        if evidence is not None:
+            return name, evidence
+    held = tests.get(state.diagnosis)
+    if held is not None:
+        kept = held(state.lines[-_FEWEST_LINES:], state.measured, 0.7)
+        if kept is not None:
+            state.clear_since = None
+            return state.diagnosis, kept
+        if state.clear_since is None:
+            state.clear_since = g_steps
+        if g_steps - state.clear_since < WINDOW_STEPS:
+            return state.diagnosis, ""
+    return "healthy", "no sign of illness in the last lines"
+
+
+def _too_strong(lines: Sequence[Line], measured: Sequence[Line], slack: float) -> str | None:
+    """D knows every picture, by far: G's gradient says which pixel gives it away, not what is
+    missing (Arjovsky & Bottou 2017)."""
+    right = [*_all(lines, "health/d_accuracy_real"), *_all(lines, "health/d_accuracy_fake")]
+    margin = _all(lines, "health/d_logit_margin")
+    if not right or not margin or min(right) < 1 - 0.05 / slack or min(margin) < 6 * slack:
+        return None
+    return (
+        f"D is right on at least {min(right):.0%} of real and fake, its logits "
+        f"{statistics.median(margin):.1f} apart (a D that learns beside G: below 5)"
+    )
+
+
+def _collapsed(lines: Sequence[Line], measured: Sequence[Line], slack: float) -> str | None:
+    """Pictures are alike, or whole parts are gone that were there."""
+    spread = [
+        line.signals["health/fake_spread"] / line.signals["health/real_spread"]
+        for line in lines
+        if line.signals.get("health/real_spread")
+    ]
+    if spread and max(spread) < 0.35 / slack:
+        return f"generated pictures differ {max(spread):.0%} as much as real ones, or less"
+    covered = _all(measured, "quality/parts_covered")
+    if len(covered) >= 3 and max(covered) >= 0.5:
+        best, now = max(covered), max(covered[-2:])
+        if now < best * min(0.6 / slack, 1):
+            return f"{now:.0%} of the parts are made; it was {best:.0%}"
+    return None
+
+
+def _diverging(lines: Sequence[Line], measured: Sequence[Line], slack: float) -> str | None:
+    """Losses beyond what any state of a working pair has."""
+    loss = _all(lines, "loss/discriminator")
+    if loss and min(loss) > 2 * _CHANCE * slack:
+        return f"D's loss is {statistics.median(loss):.2f}, more than twice that of a blind guess"
+    return _skipping(lines, slack)
+
+
+def _critic_diverging(lines: Sequence[Line], measured: Sequence[Line], slack: float) -> str | None:
+    """The penalty does not hold the critic's slope near 1."""
+    penalty = _all(lines, "loss/penalty")
+    if penalty and min(penalty) > 2 * slack:
+        return (
+            f"the critic's slope is {1 + statistics.median(penalty) ** 0.5:.1f} where the penalty "
+            "should hold it near 1"
+        )
+    return _skipping(lines, slack)
+
+
+def _skipping(lines: Sequence[Line], slack: float) -> str | None:
+    skipped = [line.signals.get("health/skipped_steps", 0.0) for line in lines]
+    if sum(count > 0 for count in skipped) >= max(len(skipped) / 2 * slack, 2):
+        return f"{sum(skipped):.0f} steps had gradients that are not finite"
+    return None
+
+
+def _stalled(lines: Sequence[Line], measured: Sequence[Line], slack: float) -> str | None:
+    """G is not told anything any more, or its pictures no longer get better."""
+    push = _all(lines, "health/g_grad_norm")
+    blind = [abs(line.signals.get("health/d_logit_margin", math.inf)) for line in lines]
+    if push and max(push) < 0.02 / slack and max(blind) < 0.1 / slack:
+        return f"D tells nothing apart and G's gradient is {statistics.median(push):.1g}"
+    return None
+
+
+def _critic_stalled(lines: Sequence[Line], measured: Sequence[Line], slack: float) -> str | None:
+    push = _all(lines, "health/g_grad_norm")
+    distance = _all(lines, "loss/wasserstein")
+    if push and distance and max(push) < 0.02 / slack and max(map(abs, distance)) < 0.1 / slack:
+        return f"the critic tells nothing apart and G's gradient is {statistics.median(push):.1g}"
+    return None
+
+
+def _memorising(lines: Sequence[Line], measured: Sequence[Line], slack: float) -> str | None:
+    """Pictures lie nearer to training pictures than held-out ones do."""
+    copies = _all(measured, "quality/memorisation")
+    if len(copies) >= 2 and min(copies[-2:]) > 0.5 * slack:
+        return (
+            f"{copies[-1]:.0%} of the pictures are nearer to a training picture than 95% of "
+            "held-out ones are"
+        )
+    return None
+
+
+def _all(lines: Sequence[Line], name: str) -> list[float]:
+    return [line.signals[name] for line in lines if name in line.signals]
+
+
+# In the order of urgency. A strong critic is what WGAN-GP wants.
+_TESTS: dict[str, dict[Name, Test]] = {
+    "dcgan": {
+        "diverging": _diverging,
+        "discriminator too strong": _too_strong,
+        "mode collapse": _collapsed,
+        "memorising": _memorising,
+        "stalled": _stalled,
+    },
+    "wgan-gp": {
+        "diverging": _critic_diverging,
+        "mode collapse": _collapsed,
+        "memorising": _memorising,
+        "stalled": _critic_stalled,
+    },
+}

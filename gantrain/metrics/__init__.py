@@ -1,0 +1,1 @@
+"""How good, how various and how new a generator's pictures are."""

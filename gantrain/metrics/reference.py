@@ -1,0 +1,106 @@
+"""The real pictures' side of the metrics, computed once and kept in this machine's scratch."""
+
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gantrain.config import DataConfig
+from gantrain.data.batches import CachedPictures, Pictures
+from gantrain.data.selection import held_out_rows
+from gantrain.draws import Positions
+from gantrain.files import replacing
+from gantrain.metrics.features import Features
+from gantrain.metrics.wavelengths import shrunk
+
+_FEATURES = 5000  # real pictures whose features are compared with
+_THUMBNAILS = 50_000  # training pictures among which copies are looked for
+_THUMBNAIL = 16  # pixels a side
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What generated pictures are held against.
+
+    features: float32 (N, D) of training pictures, in the order that seed 0 gives.
+    images: uint8 (M, C, S, S) of the first of them.
+    held_out, held_out_images: the same of pictures that no training sees; may be empty.
+    thumbnails: float32 (T, d), training pictures at 16x16 in [-1, 1].
+    held_out_thumbnails: float32 (H, d).
+    shares: float64 (P,) of the features' parts in the training pictures; empty without labels.
+    """
+
+    features: Tensor
+    images: Tensor
+    held_out: Tensor
+    held_out_images: Tensor
+    thumbnails: Tensor
+    held_out_thumbnails: Tensor
+    shares: Tensor
+
+
+def open_reference(
+    pictures: Pictures, features: Features, config: DataConfig, samples: int, folder: Path
+) -> Reference:
+    """From `folder` if it is there for this selection of the set, else from the pictures.
+
+    samples: pictures that are kept as they are.
+    """
+    key = f"{pictures.fingerprint} {features.name} {features.notice} {samples} {config.held_out}"
+    path = folder / f"real-{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors"
+    try:
+        return Reference(**load_file(path))
+    except (OSError, SafetensorError, TypeError):
+        made = _compute(pictures, features, config, samples)
+        with replacing(path) as temporary:
+            tensors = {field.name: getattr(made, field.name) for field in fields(made)}
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+        return made
+
+
+def thumbnails(images: Tensor) -> Tensor:
+    """uint8 (N, C, S, S) to float32 (N, d): at most 16x16, in [-1, 1]."""
+    parts = [shrunk(part, _THUMBNAIL).flatten(1) / 127.5 - 1 for part in torch.split(images, 1000)]
+    return torch.cat(parts) if parts else torch.zeros(0, 1)
+
+
+def _compute(pictures: Pictures, features: Features, config: DataConfig, samples: int) -> Reference:
+    count = min(pictures.total, _FEATURES)
+    many = min(pictures.total, _THUMBNAILS)
+    if isinstance(pictures, CachedPictures):
+        images = pictures.at(Positions(0, 0, count))
+        rows = pictures.cache.rows
+        held_rows = held_out_rows(rows, config)
+        chosen = held_rows[
+            np.linspace(0, len(held_rows) - 1, min(samples, len(held_rows)), dtype=int)
+        ]
+        held_out = pictures.cache.images[torch.from_numpy(chosen)]
+        small = [
+            thumbnails(pictures.at(Positions(0, start, min(1000, many - start))))
+            for start in range(0, many, 1000)
+        ]
+        names = np.array(rows.names)[rows.part[pictures.chosen]]
+        shares = [float(np.mean(names == part)) for part in features.parts]
+    else:
+        images = _as_bytes(pictures.preview(0, count))
+        held_out = images[:0]
+        small, shares = [thumbnails(images)], []
+    described = features.describe(images)[0].cpu()
+    return Reference(
+        features=described,
+        images=images[:samples],
+        held_out=features.describe(held_out)[0].cpu() if len(held_out) else described[:0],
+        held_out_images=held_out,
+        thumbnails=torch.cat(small),
+        held_out_thumbnails=thumbnails(held_out),
+        shares=torch.tensor(shares, dtype=torch.float64),
+    )
+
+
+def _as_bytes(pictures: Tensor) -> Tensor:
+    return pictures.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
