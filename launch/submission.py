@@ -9,10 +9,12 @@ import getpass
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,7 +198,8 @@ def _submit_local(order: Order, lane: Sequence[Element]) -> Submission:
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = f"{order.code}{':' + before if before else ''}"
     try:
-        job = executor._submit_command(_command(order, token)).job_id
+        with _detached(folder / "controller.log"):
+            job = executor._submit_command(_command(order, token)).job_id
     finally:
         if before is None:
             del os.environ["PYTHONPATH"]
@@ -204,6 +207,27 @@ def _submit_local(order: Order, lane: Sequence[Element]) -> Submission:
             os.environ["PYTHONPATH"] = before
     ledger.write_submitted(order.sweep_dir, token, job)
     return ledger.Submission(**{**intent.__dict__, "fate": "submitted", "job": job})
+
+
+@contextmanager
+def _detached(log: Path) -> Iterator[None]:
+    # Processes that are started within it outlive the terminal, take no Ctrl-C that is meant for
+    # the launcher, and keep no pipe open that somebody reads the launcher's words from.
+    ignored = (signal.SIGINT, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_IGN) for number in ignored]
+    kept = [os.dup(1), os.dup(2)]
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        yield
+    finally:
+        for descriptor, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        for number, handler in zip(ignored, before, strict=True):
+            signal.signal(number, handler)
+        os.close(file)
 
 
 def _command(order: Order, token: str) -> str:

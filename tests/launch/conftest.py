@@ -129,11 +129,12 @@ class Sweep:
             rows = self.runs()
             return rows if all(row["state"] in wanted for row in rows) else None
 
-        return wait_until(
+        found: list[dict[str, Any]] = wait_until(
             there,
             seconds,
             lambda: f"{self.runs()}\n{self.logs()}",
         )
+        return found
 
     def wait_images(self, run: str, images: int, seconds: float = 60) -> None:
         """Wait until a run has seen this many images."""

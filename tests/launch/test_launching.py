@@ -162,7 +162,12 @@ def test_later_arrays_wait_for_earlier_ones(
 ) -> None:
     texts: list[str] = []
     take = played.sbatch
-    monkeypatch.setattr(played, "sbatch", lambda text: (texts.append(text), take(text))[1])
+
+    def noting(text: str) -> str:
+        texts.append(text)
+        return take(text)
+
+    monkeypatch.setattr(played, "sbatch", noting)
     launch_ten()
     assert ["--dependency" in text for text in texts] == [False, True, True]
     assert "--dependency=afterany:100" in texts[1]

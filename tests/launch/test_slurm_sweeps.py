@@ -1,12 +1,15 @@
 """Sweeps on a real Slurm: arrays, throttle, ranks on several nodes, packs, halving."""
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.launch.conftest import Cluster, Sweep, base_tree, wait_until
+from tests.launch.conftest import ROOT, Cluster, Sweep, base_tree, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -112,3 +115,34 @@ def test_cancel_waiting_and_running(on_slurm: Callable[..., Sweep], squares: Pat
     assert list(sweep.run_dir(first).glob("checkpoints/images-*"))
     assert sweep.json("sweep")["submitted"] == []
     assert sweep.json("retry")["submitted"] == []
+
+
+def test_job_scripts_without_the_launcher(
+    slurm_cluster: Cluster, tmp_path: Path, squares: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(base_tree(squares)))
+    (tmp_path / "settings.txt").write_text("seed=1\nseed=2\n")
+    submit = ["sbatch", "--chdir", str(ROOT), "--gpus-per-node=0", "--cpus-per-task=2"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    export = f"--export=ALL,PATH={path},OMP_NUM_THREADS=1,SLURM_SUBMIT_DIR={ROOT},RANKS_PER_NODE="
+    two = [*submit, f"{export}2", "--nodes=2", "-o", str(tmp_path / "two.log")]
+    slurm_cluster.call(
+        *(*two, str(ROOT / "slurm/train.sbatch"), "--config", str(config)),
+        f"output.run_dir={tmp_path / 'two'}",
+    )
+    grid = [*submit, f"{export}1", "--array=1-2", "-o", str(tmp_path / "grid-%a.log")]
+    slurm_cluster.call(
+        *(*grid, str(ROOT / "slurm/sweep.sbatch"), str(config)),
+        *(str(tmp_path / "settings.txt"), str(tmp_path / "grid")),
+    )
+    logs = ["two.log", "grid-1.log", "grid-2.log"]
+    wait_until(
+        lambda: not slurm_cluster.call("squeue", "-h"),
+        90,
+        lambda: "\n".join((tmp_path / log).read_text()[-2000:] for log in logs),
+    )
+    statuses = [tmp_path / "two" / "status.json", *tmp_path.glob("grid/*/status.json")]
+    assert len(statuses) == 3, (tmp_path / "two.log").read_text()
+    assert {json.loads(path.read_text())["state"] for path in statuses} == {"finished"}
+    assert "4 rank(s)" in (tmp_path / "two.log").read_text()

@@ -1,0 +1,109 @@
+"""The whole way without a cluster: plan, sweep, status, leader board, cancel, retry."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from launch.__main__ import app
+from launch.sweepfile import apply
+from tests.launch.conftest import ROOT, Sweep, base_tree, wait_until
+
+
+def test_from_sweep_file_to_leader_board(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_sweep(
+        {"executor": "local", "lanes": 2},
+        grid={"generator.learning_rate": [1e-4, 2e-4]},
+        seeds=2,
+        pack=2,
+    )
+    planned = sweep.json("plan", "--probe")
+    assert [run["state"] for run in planned["runs"]] == ["planned"] * 4
+    assert planned["forecast"]["device_hours"] > 0
+    assert "probe" in planned["forecast"]["source"]
+    assert not sweep.directory.exists()  # a plan leaves nothing behind
+
+    assert len(sweep.json("sweep")["submitted"]) == 4
+    assert sweep.json("sweep")["submitted"] == []
+    # The code is as it was at the submission, whatever is edited now.
+    (code,) = (sweep.directory / "code").iterdir()
+    for name in ("gantrain/train.py", "launch/worker.py"):
+        assert (code / name).read_bytes() == (ROOT / name).read_bytes()
+    rows = sweep.wait("finished")
+    config = json.dumps((sweep.run_dir(rows[0]["run"]) / "config.yaml").read_text())
+    assert "group: sweep" in config
+    assert "name: seed=0 learning_rate=0.0001" in config
+    board = sweep.json("leaderboard", "--metric", "loss/generator", "--direction", "max")
+    assert [len(row["runs"]) for row in board["rows"]] == [2, 2]
+    assert board["rows"][0]["mean"] >= board["rows"][1]["mean"]
+    again = sweep.json("plan")
+    assert again["missing"] == 0
+    assert again["forecast"]["source"] == "4 earlier runs"
+    for command in ("plan", "status", "leaderboard", "doctor"):
+        assert sweep.run(command, str(sweep.directory if command != "plan" else sweep.file)).stdout
+    text = sweep.run("tail", str(sweep.file), rows[0]["run"][:6], "-n", "3").stdout
+    assert "run directory" in text
+
+
+def test_cancel_and_retry(make_sweep: Callable[..., Sweep], squares: Path) -> None:
+    sweep = make_sweep(base=base_tree(squares, kimg=500), seeds=2)
+    sweep.run("sweep", str(sweep.file))
+    first, second = (row["run"] for row in sweep.runs())
+    sweep.wait_images(first, 32)
+    assert sweep.run("cancel", str(sweep.file), status=2).stderr.startswith("launch: cancel: name")
+    sweep.run("cancel", str(sweep.file), first, second)
+    wait_until(lambda: len(sweep.starts(first)) == 1 and _ended(sweep, first), 30)
+    assert sweep.states() == ["cancelled", "cancelled"]
+    assert not (sweep.run_dir(second) / "attempts.jsonl").exists()
+    assert sweep.json("retry")["submitted"] == []
+    assert sweep.json("retry", first)["submitted"] == [first]
+    wait_until(lambda: len(sweep.starts(first)) == 2, 30)
+    assert sweep.starts(first)[1]["images"] > 0
+    sweep.run("cancel", str(sweep.file), "--all")
+    wait_until(lambda: _ended(sweep, first), 30)
+
+
+def test_submit_puts_runs_side_by_side(
+    make_sweep: Callable[..., Sweep], tmp_path: Path, squares: Path
+) -> None:
+    sweep = make_sweep()
+    config = tmp_path / "one.json"
+    config.write_text(json.dumps(apply(base_tree(squares), {"output.run_dir": "x"})))
+    options = ["--cluster", str(tmp_path / "cluster.yaml"), "--dir", str(sweep.directory)]
+    for seed in ("seed=1", "seed=2"):
+        sweep.run("submit", str(config), seed, *options)
+    rows = wait_until(
+        lambda: [r for r in _rows(sweep) if r["state"] == "finished"][1:] and _rows(sweep), 90
+    )
+    assert [row["differences"] for row in rows] == [{"seed": 1}, {"seed": 2}]
+
+
+def test_mistakes_are_one_line_and_status_2(make_sweep: Callable[..., Sweep]) -> None:
+    file = str(make_sweep({"executor": "local", "nodes": 2}).file)
+    for arguments, words in (
+        (["sweep", file], "without Slurm there is one node"),
+        (["status", "nowhere"], "no sweep was launched here"),
+        (["sweep", file, "-c", "unknown"], "configs/clusters/unknown.yaml"),
+        (["plan", file, "-r", "tim=30"], "nearest known one is 'time'"),
+        (["plan", file, "-r", "time"], "expected KEY=VALUE"),
+        (["plan", file, "-r", "nodes=1", "-r", "time=1"], "no time would be left"),
+        (["cancel", file], "name the runs"),
+    ):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 2
+        assert done.stderr.startswith("launch: ")
+        assert words in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def _rows(sweep: Sweep) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = json.loads(
+        sweep.run("status", str(sweep.directory), "--json").stdout
+    )["runs"]
+    return rows
+
+
+def _ended(sweep: Sweep, run: str) -> bool:
+    lines = (sweep.run_dir(run) / "attempts.jsonl").read_text().splitlines()
+    return bool(json.loads(lines[-1])["event"] == "end")
