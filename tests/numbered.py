@@ -22,10 +22,10 @@ PER_SHARD = {1: 23, 3: 10, 8: 3}  # pictures a shard such that 23 fill so many, 
 
 
 def numbered_samples(count: int, **label: Any) -> Iterator[Sample]:
-    """Pictures of 32x32 in the shade of their number; parts "a" and "b" by turns."""
+    """Pictures of 32x32 in shades from 1 on, so that none is black; parts "a" and "b" by turns."""
     for i in range(count):
         file = io.BytesIO()
-        Image.new("L", (32, 32), i).save(file, "PNG")
+        Image.new("L", (32, 32), i + 1).save(file, "PNG")
         part = "ab"[i % 2]
         yield Sample(f"n{i:03d}", file.getvalue(), {"part": part, "view": i // 2, **label})
 
@@ -60,7 +60,7 @@ def numbers(batch: Tensor) -> list[int]:
     assert batch.shape[1:] == (1, 32, 32)
     assert bool((batch == batch[:, :, :1, :1]).all())
     shades: list[int] = ((batch[:, 0, 0, 0].double() + 1) * 127.5).round().int().tolist()
-    return shades
+    return [shade - 1 for shade in shades]
 
 
 def sequence(

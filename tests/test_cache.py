@@ -75,7 +75,7 @@ def test_the_file_holds_each_picture_at_its_row(numbered: Path, tmp_path: Path) 
     pictures = opened(numbered, tmp_path / "scratch", mode="cache")
     (file,) = (tmp_path / "scratch").rglob("pictures.u8")
     pixels = np.fromfile(file, np.uint8).reshape(23, 1, 32, 32)
-    assert (pixels == np.arange(23).reshape(-1, 1, 1, 1)).all()
+    assert (pixels == np.arange(1, 24).reshape(-1, 1, 1, 1)).all()
     assert isinstance(pictures, CachedPictures)
     assert (pictures.cache.images.numpy() == pixels).all()
     assert sorted(path.name for path in numbered.iterdir()) == before
@@ -177,7 +177,9 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(numbered: Path, tmp_path: P
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, hard))
     try:
-        with pytest.raises(UserError, match=r"scratch.* cannot be written .*data\.cache_dir"):
+        with pytest.raises(
+            UserError, match=r"scratch.* pictures 0 MB cannot be written .*data\.cache_dir"
+        ):
             opened(numbered, scratch, mode="cache", on_error="skip")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -252,7 +254,7 @@ def test_fewer_shards_than_workers_are_decoded_by_all_of_them(tmp_path: Path) ->
         pictures = opened(place, tmp_path / "scratch", mode="cache", workers=3)
     assert sorted(sequence(pictures, steps=23)) == list(range(23))
     assert isinstance(pictures, CachedPictures)
-    assert torch.equal(pictures.cache.images[:, 0, 0, 0], torch.arange(23, dtype=torch.uint8))
+    assert torch.equal(pictures.cache.images[:, 0, 0, 0], torch.arange(1, 24, dtype=torch.uint8))
 
 
 def test_threads_that_open_one_set_at_once_all_get_it(numbered: Path, tmp_path: Path) -> None:
