@@ -16,7 +16,14 @@ from launch.sweepfile import Point, SweepFile, apply, expand
 # What does not change what is learnt, and so is no part of a run's identity: where it is written,
 # what W&B calls it, on how many ranks and what device it happens, how the pictures are fetched.
 NOT_IDENTITY = (
-    *("output.", "wandb.", "training.world_size", "training.device", "guard.hang_seconds"),
+    *(
+        "output.",
+        "wandb.",
+        "metrics.",
+        "training.world_size",
+        "training.device",
+        "guard.hang_seconds",
+    ),
     *("data.workers", "data.cache_dir", "data.device_share", "data.shard_cache_gb"),
     *("data.timeout_s", "data.retries"),
 )
