@@ -5,6 +5,8 @@ import itertools
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -211,6 +213,37 @@ def test_a_worker_that_dies_or_hangs_is_one_error_in_bounded_time(
     message, seconds = stuck_or_dead(sign, place, tmp_path / "scratch")
     assert "killed or hangs" in message
     assert seconds < 15
+
+
+STOP_SIGNALS_TO_ALL = """
+import itertools, signal, sys, time
+from pathlib import Path
+import psutil, torch
+from gantrain.draws import Positions
+from tests.numbered import CPU, opened
+
+pictures = opened(Path(sys.argv[1]), Path(sys.argv[2]), mode="stream", workers=1)
+batches = pictures.batches(Positions(0, 0, 4), 4, CPU, torch.contiguous_format)
+for sign in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM):
+    seen = []
+    signal.signal(sign, lambda *_: seen.append(sign))
+    next(batches)
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        process.send_signal(sign)
+    time.sleep(0.3)
+    print(len(seen), sum(1 for _ in itertools.islice(batches, 40)))
+"""
+
+
+def test_signals_to_a_whole_job_leave_the_training_its_pictures(tmp_path: Path) -> None:
+    place = numbered_set(tmp_path / "set")
+    done = subprocess.run(
+        [sys.executable, "-c", STOP_SIGNALS_TO_ALL, str(place), str(tmp_path / "scratch")],
+        capture_output=True,
+        text=True,
+        timeout=40,
+    )
+    assert (done.returncode, done.stdout) == (0, "1 40\n" * 3), done.stderr
 
 
 def test_leaving_a_stream_ends_its_workers_and_threads(tmp_path: Path) -> None:

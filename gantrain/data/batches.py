@@ -14,6 +14,7 @@ from torch import Tensor
 from gantrain.config import DataConfig
 from gantrain.data.ahead import made_ahead
 from gantrain.data.cache import Cache, cache_folder, decoded_bytes, open_cache
+from gantrain.data.decoders import decoder_context
 from gantrain.data.faults import Fault, FaultLog
 from gantrain.data.fetch import ShardStore
 from gantrain.data.locks import Say
@@ -223,6 +224,8 @@ def _open_stream(
     workers = config.workers
     if workers is None:
         workers = max(usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
+    if workers:
+        decoder_context()  # before anything else starts processes in another way
     counts = np.array([entry.count for entry in manifest.shards])
     chosen = None
     if not complete or needs_labels(config, manifest):

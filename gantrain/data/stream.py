@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from torch.utils.data import get_worker_info
 
 from gantrain.data.ahead import made_ahead
 from gantrain.data.decode import decode_picture, picture_fault, shard_fault
+from gantrain.data.decoders import decoder_context, end
 from gantrain.data.faults import Fault, FaultLog, ScratchError
 from gantrain.data.fetch import ShardStore
 from gantrain.data.manifest import ShardEntry
@@ -209,36 +211,36 @@ def deliveries(
     if not workers:
         yield from pipeline
         return
-    # A fork of this process would copy locks that its threads hold.
-    context = torch.multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
     loader = webdataset.WebLoader(
         pipeline,
         batch_size=None,
         num_workers=workers,
         prefetch_factor=_BATCHES_AHEAD,
         pin_memory=pin_memory,
-        multiprocessing_context=context,
+        multiprocessing_context=decoder_context(),
     )
     store = stream.store
     patience = store.timeout * (store.retries + 2 if store.remote else 1)
-    others = active_children()
+    others = set(active_children())
     # DataLoader's own time-out does not cover the receipt of a tensor, which a stopped worker holds
     # up; so the wait is for a thread.
     incoming = made_ahead(
         iter(loader), 1, first_patience=_START_SECONDS + patience, patience=patience
     )
+    mine: set[BaseProcess] = set()
     try:
-        yield from incoming
+        for delivery in incoming:
+            mine = mine or set(active_children()) - others
+            yield delivery
     except (RuntimeError, OSError, EOFError) as error:  # all that tells of a worker's death
-        for worker in active_children():
-            if worker not in others:
-                worker.kill()
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"A process that decodes pictures was killed or hangs ({str(error).splitlines()[0]}). "
+            f"A process that decodes pictures was killed or hangs ({reason}). "
             "See whether memory is short (data.workers, data.shuffle_buffer), or wait longer with "
             "data.timeout_s."
         ) from None
+    finally:
+        end(mine or set(active_children()) - others)
 
 
 def sound_deliveries(incoming: Iterator[Delivery], log: FaultLog) -> Iterator[Tensor]:
