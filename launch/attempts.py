@@ -93,6 +93,13 @@ def read_status(run_dir: Path) -> dict[str, Any]:
     return read_mark(run_dir, "status.json") or {}
 
 
+def heartbeat(run_dir: Path) -> float | None:
+    """When the run's first rank last gave a sign of life."""
+    beat = (read_mark(run_dir / "ranks", "rank-0000.json") or {}).get("time")
+    times = [moment for moment in (beat, read_status(run_dir).get("time")) if moment]
+    return max(times, default=None)
+
+
 def newest_checkpoint(run_dir: Path) -> int:
     """Images seen at the newest checkpoint, 0 without one; from the names alone."""
     names = [path.name for path in (run_dir / "checkpoints").glob("images-*")]

@@ -100,7 +100,7 @@ def _state_of(sweep_dir: Path, run: KnownRun, place: Place | None, facts: Facts)
         nodes=(fact.nodes if fact else "") or (last.host if last else ""),
         outcome=(last.outcome or "") if last else "",
         attempts=len(past),
-        heartbeat=status.get("time"),
+        heartbeat=attempts.heartbeat(folder) if status else None,
         flat=run.flat,
     )
 
@@ -129,7 +129,7 @@ def judge(
     if ended not in (None, "preempted") and not _about_to_start(fact, ours):
         return _ended(ended, status)
     if fact is not None and fact.alive:
-        return _alive(fact, status, ours, bool(past))
+        return _alive(fact, attempts.heartbeat(folder), ours, bool(past))
     if fact is None and trouble:
         return ("running" if ours and ended is None else "pending"), f"Slurm not asked: {trouble}"
     return _gone(fact, status, ours)
@@ -151,10 +151,9 @@ def _ended(outcome: str | None, status: dict[str, Any]) -> tuple[State, str]:
 
 
 def _alive(
-    fact: JobFact, status: dict[str, Any], ours: Attempt | None, before: bool
+    fact: JobFact, beat: float | None, ours: Attempt | None, before: bool
 ) -> tuple[State, str]:
     if fact.state in ("RUNNING", "COMPLETING"):
-        beat = status.get("time")
         silent = time.time() - beat if beat else 0
         if ours and ours.end is None and silent > _SILENT_SECONDS:
             return "running", f"no sign of life for {silent / 60:.0f} min"

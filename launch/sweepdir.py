@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from gantrain.errors import UserError
-from gantrain.files import replacing, write_json, write_text
+from gantrain.files import replacing, write_json
 from launch.plan import PlannedRun
 from launch.sweepfile import apply, load_sweep
 
@@ -108,4 +108,6 @@ def write_config(sweep_dir: Path, run: PlannedRun, launch: dict[str, Any]) -> No
     # libyaml's writer is ten times as fast as Python's, and a sweep may have thousands of runs.
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     tree = apply(run.tree, launch)
-    write_text(config_file(sweep_dir, run.id), yaml.dump(tree, Dumper=dumper, sort_keys=False))
+    # Not fsynced, for the same reason: after a power cut, `retry` writes it anew.
+    with replacing(config_file(sweep_dir, run.id), durable=False) as temporary:
+        temporary.write_text(yaml.dump(tree, Dumper=dumper, sort_keys=False), encoding="utf-8")

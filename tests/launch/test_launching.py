@@ -33,7 +33,7 @@ class PlayedSlurm:
     steps: int = 0
     die_at: int = -1
     refuse: bool = False
-    forget: bool = False
+    max_array: int = 4
 
     def step(self) -> None:
         """A point at which a launcher may die."""
@@ -56,10 +56,9 @@ class PlayedSlurm:
         """Answer as Slurm's commands do."""
         self.calls.append(command[0])
         if command[:2] == ["scontrol", "show"]:
-            return "AccountingStorageType = accounting_storage/none\nMaxArraySize = 4\n"
+            size = f"MaxArraySize = {self.max_array}"
+            return f"AccountingStorageType = accounting_storage/none\n{size}\n"
         assert command[0] == "squeue"
-        if self.forget:
-            return ""
         names = [part.removeprefix("--name=") for part in command if part.startswith("--name=")]
         if names:
             return "\n".join(job for job, (name, _) in self.jobs.items() if name == names[0])
@@ -194,12 +193,13 @@ def test_status_of_a_thousand_runs_in_two_calls(played: PlayedSlurm, tmp_path: P
     path.write_text(yaml.safe_dump({"name": "s", "base": "base.yaml", "seeds": 1000}))
     runs = plan_runs(load_sweep(path), path, 1)
     launch = Launch("s", tmp_path / "sweep", Cluster(executor="slurm"))
+    played.max_array = 300
     launch_runs(launch, runs)
     for run in runs[:500]:
         folder = tmp_path / "sweep" / "runs" / run.id
         folder.mkdir(parents=True)
         (folder / "status.json").write_text(json.dumps({"state": "finished", "images_seen": 160}))
-    assert len(played.jobs) == 250
+    assert len(played.jobs) == 4
     played.calls.clear()
     standing = read_standing(tmp_path / "sweep")
     assert played.calls == ["scontrol", "squeue"]  # and sacct, where there are accounts
