@@ -5,6 +5,7 @@ tars. The order is decided before anything is read, so each worker of each rank 
 its own pictures alone, and a stream can begin at any position.
 """
 
+import atexit
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -228,9 +229,12 @@ def deliveries(
         iter(loader), 1, first_patience=_START_SECONDS + patience, patience=patience
     )
     mine: set[BaseProcess] = set()
+    at_exit = partial(end, mine)  # multiprocessing would wait for them there
+    atexit.register(at_exit)
     try:
         for delivery in incoming:
-            mine = mine or set(active_children()) - others
+            if not mine:
+                mine |= set(active_children()) - others
             yield delivery
     except (RuntimeError, OSError, EOFError) as error:  # all that tells of a worker's death
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -241,6 +245,7 @@ def deliveries(
         ) from None
     finally:
         end(mine or set(active_children()) - others)
+        atexit.unregister(at_exit)
 
 
 def sound_deliveries(incoming: Iterator[Delivery], log: FaultLog) -> Iterator[Tensor]:
