@@ -146,7 +146,7 @@ def _collapsed(lines: Sequence[Line], measured: Sequence[Line], slack: float) ->
         for line in lines
         if line.signals.get("health/real_spread")
     ]
-    if spread and max(spread) < 0.35 / slack:
+    if spread and max(spread) < 0.25 / slack:
         return f"generated pictures differ {max(spread):.0%} as much as real ones, or less"
     covered = _all(measured, "quality/parts_covered")
     if len(covered) >= 3 and max(covered) >= 0.5:
@@ -183,20 +183,35 @@ def _skipping(lines: Sequence[Line], slack: float) -> str | None:
 
 
 def _stalled(lines: Sequence[Line], measured: Sequence[Line], slack: float) -> str | None:
-    """G is not told anything any more, or its pictures no longer get better."""
-    push = _all(lines, "health/g_grad_norm")
-    blind = [abs(line.signals.get("health/d_logit_margin", math.inf)) for line in lines]
-    if push and max(push) < 0.02 / slack and max(blind) < 0.1 / slack:
-        return f"D tells nothing apart and G's gradient is {statistics.median(push):.1g}"
-    return None
+    """D tells nothing apart, G's gradient is next to nothing, and its pictures stay as they are.
+
+    The third is needed: Adam scales small gradients up, and G may learn from them for long.
+    """
+    return _still(lines, measured, "health/d_logit_margin", slack)
 
 
 def _critic_stalled(lines: Sequence[Line], measured: Sequence[Line], slack: float) -> str | None:
-    push = _all(lines, "health/g_grad_norm")
-    distance = _all(lines, "loss/wasserstein")
-    if push and distance and max(push) < 0.02 / slack and max(map(abs, distance)) < 0.1 / slack:
-        return f"the critic tells nothing apart and G's gradient is {statistics.median(push):.1g}"
-    return None
+    return _still(lines, measured, "loss/wasserstein", slack)
+
+
+def _still(
+    lines: Sequence[Line], measured: Sequence[Line], told_apart: str, slack: float
+) -> str | None:
+    push, apart = _all(lines, "health/g_grad_norm"), _all(lines, told_apart)
+    if not push or max(push) > 0.02 / slack or max(map(abs, apart), default=1) > 0.1 / slack:
+        return None
+    distance = [
+        next((v for k, v in line.signals.items() if k.startswith("quality/fid_")), math.nan)
+        for line in measured[-3:]
+    ]
+    moving = distance if distance else _all(lines, "health/fake_spread")
+    if len(moving) < 2 or max(moving) > min(moving) * (1 + 0.1 / slack):
+        return None
+    what = "FID" if distance else "spread of the pictures"
+    return (
+        f"D tells real and fake apart by {statistics.median(apart):.2g} alone, G's gradient is "
+        f"{statistics.median(push):.1g}, and the {what} stays at {moving[-1]:.3g}"
+    )
 
 
 def _memorising(lines: Sequence[Line], measured: Sequence[Line], slack: float) -> str | None:
@@ -219,14 +234,14 @@ _TESTS: dict[str, dict[Name, Test]] = {
     "dcgan": {
         "diverging": _diverging,
         "discriminator too strong": _too_strong,
+        "stalled": _stalled,
         "mode collapse": _collapsed,
         "memorising": _memorising,
-        "stalled": _stalled,
     },
     "wgan-gp": {
         "diverging": _critic_diverging,
+        "stalled": _critic_stalled,
         "mode collapse": _collapsed,
         "memorising": _memorising,
-        "stalled": _critic_stalled,
     },
 }

@@ -8,6 +8,7 @@ from torch.nn.functional import avg_pool2d, conv2d, interpolate
 from gantrain.draws import Positions, Purpose, draw_normal, draw_uniform
 
 _PATCH = 7
+_BELL = 0.85  # deviation of the window of structural similarity, in pixels
 _COARSEST = 16  # pixels a side of the smallest scale
 _PATCHES = 16  # of each picture and scale
 _DIRECTIONS = 128
@@ -91,7 +92,7 @@ def ms_ssim(one: Tensor, other: Tensor) -> Tensor:
     """Multi-scale structural similarity of pictures (N, C, S, S) in [-1, 1], (N,) in [0, 1].
 
     Wang et al. 2003 with their weights, on as many halvings as leave a 7x7 window room (3 at 32
-    pixels), the weights scaled to sum to 1; Gaussian window of deviation 1.5.
+    pixels), the weights scaled to sum to 1; the window is a bell of deviation 0.85.
     """
     x, y = ((z.double() + 1) / 2 for z in (one, other))
     weights = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333]
@@ -109,7 +110,7 @@ def ms_ssim(one: Tensor, other: Tensor) -> Tensor:
 def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Luminance and contrast-structure maps of SSIM for pictures in [0, 1]."""
     reach = torch.arange(_PATCH, dtype=x.dtype, device=x.device) - _PATCH // 2
-    bell = torch.exp(-(reach**2) / (2 * 1.5**2))
+    bell = torch.exp(-(reach**2) / (2 * _BELL**2))
     window = torch.outer(bell, bell)
     kernel = (window / window.sum()).expand(x.shape[1], 1, _PATCH, _PATCH)
 
