@@ -1,5 +1,6 @@
-"""The sections of a run's configuration: every key with its range, its default and what it means."""
+"""The sections of a configuration: every key with its range, its default and what it means."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
