@@ -1,16 +1,17 @@
 """Make the experiments' runs: `python -m experiments --out runs/experiments`; those done stay.
 
-Several processes share the work: `--part 0 2` and `--part 1 2`. `python -m experiments.report` makes
-the tables and plots of what is there.
+Several processes share the work: `--part 0 2` and `--part 1 2`. `python -m experiments.report`
+makes the tables and plots of what is there.
 """
 
 import argparse
-import os
+import fcntl
 import subprocess
 import sys
 import traceback
 from pathlib import Path
 
+import torch
 from accelerate.state import AcceleratorState, GradientState
 
 from experiments.plan import OTHER_PARTS, SHOWN_PARTS, Planned, all_runs, common, merged
@@ -20,6 +21,7 @@ from gantrain.train import run_training
 
 def main() -> None:
     """Make the runs that are missing, one after the other."""
+    torch.set_num_threads(1)
     parser = argparse.ArgumentParser(prog="python -m experiments")
     parser.add_argument("--out", type=Path, default=Path("runs/experiments"))
     parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("I", "N"))
@@ -27,6 +29,8 @@ def main() -> None:
     options = parser.parse_args()
     part, parts = options.part
     runs = [run for run in all_runs() if options.group in (None, run.group)]
+    for parts_of_set in (SHOWN_PARTS, OTHER_PARTS):
+        pictures(options.out, parts_of_set)
     for run in runs[part::parts]:
         if not finished(options.out / run.name):
             make(run, options.out)
@@ -49,19 +53,22 @@ def make(run: Planned, out: Path) -> None:
         run_training(parse_config(tree, run.name))
     except Exception:  # a run that is meant to go wrong may end so
         traceback.print_exc()
+    run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "ended").touch()
 
 
 def pictures(out: Path, parts: str) -> Path:
     """The set of these parts, rendered if it is not there: 4,000 pictures of upright bricks."""
     folder = out / f"bricks-{parts[:4]}"
-    if not (folder / "manifest.json").exists():
-        gantrain = str(Path(sys.executable).with_name("gantrain"))
-        options = ["--size", "32", "--parts", parts, "--views", "200", "--tip", "0"]
-        subprocess.run([gantrain, "data", "render", str(folder), *options], check=True)
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the other processes wait for the one that renders
+        if not (folder / "manifest.json").exists():
+            options = ["--size", "32", "--parts", parts, "--views", "200", "--tip", "0"]
+            gantrain = [sys.executable, "-m", "gantrain.cli"]
+            subprocess.run([*gantrain, "data", "render", str(folder), *options], check=True)
     return folder
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     main()

@@ -67,6 +67,14 @@ class Trained:
     accuracy: float
     held_out: int
 
+    @property
+    def description(self) -> str:
+        """For people."""
+        of = f"a classifier of the set's {len(self.parts)} parts"
+        if not self.held_out:
+            return f"{of}; no pictures are held out to say how good it is"
+        return f"{of}, right on {self.accuracy:.1%} of {self.held_out:,} held-out pictures"
+
 
 def train_classifier(images: Tensor, rows: Rows, say: Callable[[str], None]) -> Trained:
     """Train on all labelled pictures of the split "train", always alike.
@@ -85,11 +93,9 @@ def train_classifier(images: Tensor, rows: Rows, say: Callable[[str], None]) -> 
         _fit(network, images, labels, torch.from_numpy(mine))
     network.eval().requires_grad_(False)
     accuracy = _accuracy(network, images, labels, held_out)
-    say(
-        f"learnt {len(parts)} parts in {time.monotonic() - began:.0f} s: names {accuracy:.1%} of "
-        f"{len(held_out):,} held-out pictures rightly"
-    )
-    return Trained(network, parts, accuracy, len(held_out))
+    trained = Trained(network, parts, accuracy, len(held_out))
+    say(f"learnt in {time.monotonic() - began:.0f} s: {trained.description}")
+    return trained
 
 
 def _fit(network: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> None:

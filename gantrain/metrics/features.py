@@ -161,13 +161,7 @@ def _brick(trained: Trained, device: torch.device) -> Features:
         features = _in_parts(images.to(device), network.features)
         return features, network.head(features)
 
-    return Features(
-        "brick",
-        describe,
-        trained.parts,
-        f"features of a classifier of the set's {len(trained.parts)} parts, right on "
-        f"{trained.accuracy:.1%} of {trained.held_out:,} held-out pictures",
-    )
+    return Features("brick", describe, trained.parts, f"features of {trained.description}")
 
 
 def _random(manifest: Manifest, device: torch.device, reason: str) -> Features:

@@ -1,0 +1,170 @@
+"""Features of a set: learnt once, kept by the manifest's identity, said to be what they are."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from gantrain.config import Config
+from gantrain.data.batches import CachedPictures, Pictures, open_pictures
+from gantrain.data.shards import write_shards
+from gantrain.draws import Positions
+from gantrain.errors import UserError
+from gantrain.metrics import classifier
+from gantrain.metrics.features import Features, learn_features, open_features
+from gantrain.metrics.gauge import Gauge
+from gantrain.metrics.measure import floor, measure
+from gantrain.metrics.reference import open_reference
+from gantrain.networks import Generator
+from tests.conftest import draw_squares, small_config, small_tree
+from tests.curves import curve
+from tests.launching import Train, launch, write_config
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _short_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier, "_FEWEST", 1000)
+    monkeypatch.setattr(classifier, "_MOST", 1000)
+
+
+def silent(line: str) -> None:
+    """Nobody listens."""
+
+
+def opened(config: Config) -> tuple[Pictures, Features]:
+    pictures = open_pictures(config.data, silent)
+    cache = pictures.cache if isinstance(pictures, CachedPictures) else None
+    return pictures, open_features(config.metrics.features, config.data, cache, CPU, silent)
+
+
+def test_a_classifier_is_learnt_once_and_says_how_good_it_is(shards: Path, tmp_path: Path) -> None:
+    config = small_config(shards, tmp_path / "run")
+    said: list[str] = []
+    first = learn_features(config.data, said.append)
+    assert first.parts == ("part0", "part1", "part2", "part3", "part4")
+    assert any("learning the set's 5 parts" in line for line in said)
+    said.clear()
+    again = learn_features(config.data, said.append)
+    assert said == []
+    for name, tensor in first.network.state_dict().items():
+        assert torch.equal(tensor, again.network.state_dict()[name])
+    _, features = opened(config)
+    assert features.name == "brick"
+    assert "a classifier of the set's 5 parts" in features.notice
+
+
+def test_a_broken_file_is_learnt_anew(shards: Path, tmp_path: Path) -> None:
+    config = small_config(shards, tmp_path / "run")
+    learn_features(config.data, silent)
+    (path,) = (tmp_path / "scratch" / "features").rglob("brick.safetensors")
+    path.write_bytes(path.read_bytes()[:-100])
+    said: list[str] = []
+    learn_features(config.data, said.append)
+    assert said
+
+
+def test_without_labels_the_features_are_random_and_say_so(tmp_path: Path) -> None:
+    samples = (sample.__class__(sample.key, sample.image, {}) for sample in draw_squares(60))
+    folder = tmp_path / "plain"
+    write_shards(folder, samples, size=32, channels=1, source="squares")
+    config = small_config(folder, tmp_path / "run")
+    _, features = opened(config)
+    assert (features.name, features.parts) == ("random", ())
+    assert "know nothing of parts" in features.notice
+    asked = small_config(folder, tmp_path / "run", metrics={"features": "brick"})
+    with pytest.raises(UserError, match=r"metrics\.features: brick found"):
+        opened(asked)
+    with pytest.raises(UserError, match="at least two"):
+        learn_features(config.data, silent)
+
+
+def test_where_pictures_stream_the_features_are_random_until_learnt(
+    shards: Path, tmp_path: Path
+) -> None:
+    config = small_config(shards, tmp_path / "run", data={"mode": "stream", "workers": 0})
+    pictures, features = opened(config)
+    assert features.name == "random"
+    assert "gantrain data features" in features.notice
+    reference = open_reference(pictures, features, config.data, 32, tmp_path / "kept")
+    assert len(reference.shares) == 0
+    learn_features(config.data, silent)
+    assert opened(config)[1].name == "brick"
+
+
+def test_inception_without_its_package_is_a_clear_error(shards: Path, tmp_path: Path) -> None:
+    config = small_config(shards, tmp_path / "run", metrics={"features": "inception"})
+    with pytest.raises(UserError, match="inception needs torch-fidelity"):
+        opened(config)
+
+
+def test_real_pictures_score_well_and_noise_does_not(shards: Path, tmp_path: Path) -> None:
+    config = small_config(shards, tmp_path / "run", data={"held_out": 0.25})
+    pictures, features = opened(config)
+    assert isinstance(pictures, CachedPictures)
+    reference = open_reference(pictures, features, config.data, 100, tmp_path / "kept")
+    again = open_reference(pictures, features, config.data, 100, tmp_path / "kept")
+    assert torch.equal(reference.thumbnails, again.thumbnails)
+    assert reference.shares.tolist() == pytest.approx([0.2] * 5)
+    assert len(reference.held_out) == 50
+
+    def scores(images: torch.Tensor) -> dict[str, float]:
+        return measure(images, *features.describe(images), features, reference)
+
+    copies = scores(pictures.at(Positions(3, 0, 100)))
+    noise = scores(torch.randint(0, 256, (100, 1, 32, 32), dtype=torch.uint8))
+    new = floor(features, reference)
+    assert copies["quality/fid_brick"] < noise["quality/fid_brick"] / 20
+    assert copies["quality/swd"] < noise["quality/swd"] / 3
+    assert copies["quality/precision_brick"] > 0.9 > noise["quality/precision_brick"]
+    assert copies["quality/memorisation"] == 1
+    assert new["quality/memorisation"] < 0.2
+    assert noise["quality/memorisation"] == 0
+
+
+def test_a_run_measures_at_its_log_lines_and_again_after_a_stop(
+    shards: Path, tmp_path: Path, train: Train
+) -> None:
+    metrics = {"every_kimg": 0.048, "samples": 24}
+    for name in ("whole", "parted"):
+        tree = small_tree(shards, tmp_path / name, metrics=metrics)
+        config = write_config(tmp_path / f"{name}.yaml", tree)
+        if name == "parted":
+            assert train(config, "training.total_kimg=0.112").returncode == 0
+        assert train(config).returncode == 0
+    whole, parted = curve(tmp_path / "whole"), curve(tmp_path / "parted")
+    assert whole == parted
+    measured = [line["images_seen"] for line in whole if "quality/fid_brick" in line]
+    assert measured == [64, 96, 160]
+
+
+def test_two_ranks_measure_the_pictures_that_one_does(
+    shards: Path, tmp_path: Path, train: Train
+) -> None:
+    ends = []
+    for name, ranks in (("one", 1), ("two", 2)):
+        tree = small_tree(
+            shards,
+            tmp_path / name,
+            metrics={"every_kimg": 0.064, "samples": 31, "features": "random"},
+            generator={"norm": "none"},
+            discriminator={"norm": "none"},
+            training={"total_kimg": 0.064},
+        )
+        config = write_config(tmp_path / f"{name}.yaml", tree)
+        done = train(config) if ranks == 1 else launch(config, ranks=2)
+        assert done.returncode == 0, done.stderr
+        ends.append(curve(tmp_path / name)[-1])
+    quality = [{k: v for k, v in line.items() if k.startswith("quality/")} for line in ends]
+    assert "quality/fid_random" in quality[0]
+    assert quality[0] == pytest.approx(quality[1], rel=2e-2, abs=1e-4)
+
+
+def test_the_gauge_gives_the_same_numbers_each_time(shards: Path, tmp_path: Path) -> None:
+    config = small_config(shards, tmp_path / "run", metrics={"samples": 24})
+    pictures = open_pictures(config.data, silent)
+    gauge = Gauge(config, pictures, Accelerator(cpu=True), silent)
+    generator = Generator(config.generator, 32, 1).eval()
+    assert gauge.measure(generator) == gauge.measure(generator)
