@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
+from hypothesis import settings
 from PIL import Image, ImageDraw
 
 from gantrain.config import Config, parse_config
@@ -21,6 +22,9 @@ from tests.launching import Ended, Train
 PICTURES = 200
 # As in the processes that the tests launch: sums over threads round by their number.
 torch.set_num_threads(1)
+# How long an example takes says more of what else the machine does.
+settings.register_profile("gantrain", deadline=None)
+settings.load_profile("gantrain")
 
 
 def draw_squares(count: int, size: int = 32, channels: int = 1) -> Iterator[Sample]:
