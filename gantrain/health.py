@@ -219,8 +219,8 @@ def _memorising(lines: Sequence[Line], measured: Sequence[Line], slack: float) -
     copies = _all(measured, "quality/memorisation")
     if len(copies) >= 2 and min(copies[-2:]) > 0.5 * slack:
         return (
-            f"{copies[-1]:.0%} of the pictures are nearer to a training picture than 95% of "
-            "held-out ones are"
+            f"{copies[-1]:.0%} of the pictures are less than half as far from a training picture "
+            "as held-out ones are"
         )
     return None
 

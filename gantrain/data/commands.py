@@ -23,6 +23,7 @@ from gantrain.data.manifest import Manifest, read_manifest
 from gantrain.data.members import Sample
 from gantrain.data.pictures import Fit
 from gantrain.errors import UserError
+from gantrain.metrics.commands import learn
 
 data_app = typer.Typer(
     help="Make, check and look at sets of shards.",
@@ -223,6 +224,9 @@ def show(
 
         count = save_contact_sheet(folder, manifest, grid)
         _print(console, f"{count} pictures in {grid}")
+
+
+data_app.command("features")(learn)
 
 
 def _split_parts(parts: list[str] | None) -> list[str] | None:

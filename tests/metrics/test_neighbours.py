@@ -90,9 +90,9 @@ def test_copies_are_told_from_new_pictures_of_the_same_kind() -> None:
         return torch.randn(count, 16, generator=random)
 
     training, held_out, fresh = new(500), new(1000), new(1000)
-    assert memorisation(fresh, training, held_out) == pytest.approx(0.05, abs=0.03)
+    assert memorisation(fresh, training, held_out) < 0.02
     copies = training[:400] + 0.01 * new(400)
     assert memorisation(copies, training, held_out) == 1
     half = torch.cat([copies, fresh[:400]])
-    assert memorisation(half, training, held_out) == pytest.approx(0.525, abs=0.03)
+    assert memorisation(half, training, held_out) == pytest.approx(0.5, abs=0.02)
     assert memorisation(fresh + 10, training, held_out) == 0
