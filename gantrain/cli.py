@@ -8,6 +8,7 @@ import typer
 
 from gantrain.data.commands import data_app
 from gantrain.errors import UserError
+from gantrain.metrics.commands import evaluate
 
 app = typer.Typer(
     help="Train GANs on a cluster, and tell the truth about them.",
@@ -39,6 +40,9 @@ def sample(
     pictures = sample_pictures(load_generator(run), n, seed)
     save_picture(tile_square(pictures), out)
     typer.echo(f"{n} pictures: {out}")
+
+
+app.command()(evaluate)
 
 
 @app.command()
