@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from gantrain import latent_commands
 from gantrain.data.commands import data_app
 from gantrain.errors import UserError
 from gantrain.metrics.commands import evaluate
@@ -29,6 +30,7 @@ def sample(
     n: Annotated[int, typer.Option("--n", min=1, help="how many pictures")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="of the latents")] = 0,
     out: Annotated[Path, typer.Option(help="the PNG to write")] = Path("samples.png"),
+    truncation: latent_commands.Truncation = 1.0,
 ) -> None:
     """Draw pictures from a run's EMA generator, tiled into one PNG."""
     from gantrain.export import load_generator  # torch takes a second that --help need not wait
@@ -37,9 +39,20 @@ def sample(
 
     if out.suffix.lower() != ".png":
         raise UserError(f"--out: {out} found; expected a name that ends in .png.")
-    pictures = sample_pictures(load_generator(run), n, seed)
+    pictures = sample_pictures(load_generator(run), n, seed, truncation=truncation)
     save_picture(tile_square(pictures), out)
     typer.echo(f"{n} pictures: {out}")
+
+
+for command in (
+    latent_commands.interpolate,
+    latent_commands.walk,
+    latent_commands.arithmetic,
+    latent_commands.grid,
+    latent_commands.project,
+    latent_commands.nearest,
+):
+    app.command()(command)
 
 
 app.command()(evaluate)

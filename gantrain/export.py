@@ -37,6 +37,11 @@ def load_generator(source: Path | str) -> Generator:
     In evaluation mode, on the CPU: latents (N, latent_size) to pictures (N, C, S, S) in [-1, 1].
     Raises UserError if there is none, or it cannot be read.
     """
+    return load_run(source)[0]
+
+
+def load_run(source: Path | str) -> tuple[Generator, Config]:
+    """`load_generator`, and the config that the run had."""
     source = Path(source)
     if source.is_dir():
         return _from_run(source)
@@ -51,7 +56,7 @@ def load_generator(source: Path | str) -> Generator:
     return _build(tensors, json.loads(header["config"]), str(source))
 
 
-def _from_run(run_dir: Path) -> Generator:
+def _from_run(run_dir: Path) -> tuple[Generator, Config]:
     taken, skipped = read_newest(run_dir)
     if taken is None:
         found = "none of its checkpoints is whole" if skipped else "it has no checkpoint yet"
@@ -59,11 +64,11 @@ def _from_run(run_dir: Path) -> Generator:
     return _build(taken.tensors["ema"], taken.state.config, str(list_checkpoints(run_dir)[0]))
 
 
-def _build(tensors: Mapping[str, Tensor], tree: object, source: str) -> Generator:
+def _build(tensors: Mapping[str, Tensor], tree: object, source: str) -> tuple[Generator, Config]:
     config = parse_config(tree, source)
     generator = Generator(config.generator, config.data.size, config.data.channels)
     try:
         generator.load_state_dict(tensors)
     except RuntimeError as error:
         raise UserError(f"{source}: does not fit its own config ({error}).") from None
-    return generator.eval().requires_grad_(False)
+    return generator.eval().requires_grad_(False), config
