@@ -79,13 +79,15 @@ def find_directions(
     reals = torch.cat(
         [_thumbnails(labelled.images[part]) for part in torch.split(torch.from_numpy(rows), 2048)]
     )
-    nearest = np.concatenate([torch.cdist(f, reals).argmin(1).numpy() for f in fakes.split(1024)])
+    nearest = np.concatenate(
+        [torch.cdist(f, reals).argmin(1).numpy() for f in torch.split(fakes, 1024)]
+    )
     labels = labelled.labels(rows[nearest])
     found = fit_directions(latents, labels)
     if not found:
         raise UserError(
-            f"{labelled.store.place}: its labels hold no attribute such as part, camera, yaw; "
-            "`gantrain data render` writes them."
+            f"{labelled.store.place}: no attribute of its labels (part, camera, yaw, …) tells "
+            "the generator's pictures apart; give a set with labels, or train for longer."
         )
     return found
 
@@ -154,7 +156,8 @@ def evaluate_expression(
 def parse_expression(text: str) -> list[tuple[float, str]]:
     """Factors and names of a sum. Raises UserError unless it is one with a sample in it."""
     pattern = re.compile(r"\s*([+-]?)\s*(?:(\d+(?:\.\d+)?)\s*\*\s*)?([A-Za-z][\w=.-]*|\d+)\s*")
-    terms, at = [], 0
+    terms: list[tuple[float, str]] = []
+    at = 0
     while at < len(text):
         match = pattern.match(text, at)
         if match is None or (terms and not match[1]):

@@ -41,7 +41,8 @@ def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     on_circle = (torch.sin((1 - t) * angle) * unit_a + torch.sin(t * angle) * unit_b) / torch.sin(
         angle
     )
-    return on_circle * (length_a * (1 - t) + length_b * t)
+    result: Tensor = on_circle * (length_a * (1 - t) + length_b * t)
+    return result
 
 
 def between(anchors: Tensor, steps: int, way: Way, *, closed: bool = False) -> Tensor:

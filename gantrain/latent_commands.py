@@ -250,7 +250,7 @@ def nearest(
     near = labelled.images[torch.from_numpy(found.rows.flatten())].float() / 127.5 - 1
     rows = [
         torch.cat([one[None], of_one])
-        for one, of_one in zip(made, near.split(found.rows.shape[1]), strict=True)
+        for one, of_one in zip(made, torch.split(near, found.rows.shape[1]), strict=True)
     ]
     save_picture(tile(torch.cat(rows), len(rows), found.rows.shape[1] + 1), out)
     for number, row, distances in zip(numbers, found.rows, found.distances, strict=True):

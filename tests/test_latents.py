@@ -11,7 +11,15 @@ from typer.testing import CliRunner
 
 from gantrain.cli import app
 from gantrain.config import GeneratorConfig
-from gantrain.directions import evaluate_expression, fit_directions, named, parse_expression, turned
+from gantrain.directions import (
+    evaluate_expression,
+    fit_directions,
+    load_directions,
+    named,
+    parse_expression,
+    save_directions,
+    turned,
+)
 from gantrain.errors import UserError
 from gantrain.export import load_generator
 from gantrain.interpolation import between, lerp, plane, slerp
@@ -97,7 +105,7 @@ def test_directions_are_found_where_labels_follow_the_latents() -> None:
     quarter = turned(latents[:5], 90, named(found, "yaw.cos"), named(found, "yaw.sin"))
     angle = torch.rad2deg(torch.atan2(quarter[:, 3], quarter[:, 2])) % 360
     assert ((angle - yaw[:5] - 90 + 180) % 360 - 180).abs().max() < 12
-    with pytest.raises(UserError, match="expected one of: .*part=3001"):
+    with pytest.raises(UserError, match=r"expected one of: .*part=3001"):
         named(found, "part=9999")
 
 
@@ -110,7 +118,7 @@ def test_sums_of_samples_keep_the_length_of_the_first() -> None:
 
 @pytest.mark.parametrize("text", ["", "3 +", "part=3001", "3 7", "3 ** 2", "-"])
 def test_a_sum_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="expected|start from"):
+    with pytest.raises(UserError, match=r"expected|start from"):
         parse_expression(text)
 
 
@@ -147,7 +155,9 @@ def test_the_commands_write_pictures(run: Path, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "way.png").size == (5 * 34 - 2, 32)
     _call("walk", run, "--n", 3, "--steps", 4, "--tiles", 2, "--out", tmp_path / "walk.webp")
     walk = Image.open(tmp_path / "walk.webp")
-    assert (walk.size, walk.n_frames) == ((66, 66), 12)
+    assert walk.size == (66, 66)
+    # WebP may merge frames that are alike.
+    assert 1 < getattr(walk, "n_frames", 1) <= 12
     _call("interpolate", run, 3, 7, "--steps", 4, "--out", tmp_path / "way.gif")
     assert Image.open(tmp_path / "way.gif").format == "GIF"
     _call("arithmetic", run, "3 - 7 + 1", "--out", tmp_path / "sum.png")
@@ -167,12 +177,16 @@ def test_the_commands_write_pictures(run: Path, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "g.png").size == (4 * 34 - 2, 3 * 34 - 2)
 
 
-def test_directions_are_listed_and_kept(run: Path, tmp_path: Path) -> None:
-    first = _call("arithmetic", run)
-    assert "once" in first
-    assert "part=part0" in first or "no attribute" in first
-    assert (run / "directions.safetensors").exists()
-    assert "once" not in _call("arithmetic", run)
+def test_directions_are_kept_for_their_generator_alone(tmp_path: Path) -> None:
+    latents = torch.randn(400, 4)
+    found = fit_directions(latents, [{"tilt": float(z[0])} for z in latents])
+    save_directions(found, tmp_path / "d.safetensors", "one")
+    (kept,) = load_directions(tmp_path / "d.safetensors", "one") or []
+    assert (kept.name, kept.kind, kept.score) == ("tilt", "more", found[0].score)
+    assert torch.equal(kept.vector, found[0].vector)
+    assert load_directions(tmp_path / "d.safetensors", "another") is None
+    (tmp_path / "d.safetensors").write_bytes(b"cut short")
+    assert load_directions(tmp_path / "d.safetensors", "one") is None
 
 
 def test_project_tells_its_error(run: Path, tmp_path: Path) -> None:
