@@ -6,6 +6,9 @@ walking the tars, decoding alone, and gathering from memory. Each gives shuffled
 [-1, 1] on the CPU, without an end. The pictures are those of a set of shards, resized to each size.
 Where litdata or mosaicml-streaming can be imported, they take part.
 
+Run it with OMP_WAIT_POLICY=passive: else torch's threads wait by spinning, against the processes
+that decode, and all that scales pictures with torch comes out too slow.
+
 Every line is the median of several runs, taken in turns so that a change in the machine's load
 meets all alike; ± is half the distance between the quartiles.
 """
