@@ -16,6 +16,7 @@ from accelerate.state import AcceleratorState, GradientState
 
 from experiments.plan import OTHER_PARTS, SHOWN_PARTS, Planned, all_runs, common, merged
 from gantrain.config import parse_config
+from gantrain.errors import UserError
 from gantrain.train import run_training
 
 
@@ -51,7 +52,7 @@ def make(run: Planned, out: Path) -> None:
     GradientState._reset_state()
     try:
         run_training(parse_config(tree, run.name))
-    except Exception:  # a run that is meant to go wrong may end so
+    except (UserError, RuntimeError):  # a run that is meant to go wrong may end so
         traceback.print_exc()
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "ended").touch()
