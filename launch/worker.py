@@ -236,13 +236,21 @@ def _queue_again(seat: Seat) -> int:
     state = _slurm_state(seat)
     # A preempted job is queued again by Slurm itself; a cancelled one must not come back.
     if state == "RUNNING":
+        received.clear()
         try:
             slurm.call(["scontrol", "requeue", seat.job])
         except UserError as error:
             print(f"launch: not queued again: {error}", file=sys.stderr)
             return REQUEUE
-        time.sleep(60)  # Slurm ends this process now
+        _wait_for_the_end()
     return REQUEUE
+
+
+def _wait_for_the_end() -> None:
+    # To end before Slurm has taken the requeue up would make the job a failed one.
+    deadline = time.monotonic() + _CANCEL_GRACE
+    while "SIGTERM" not in received and time.monotonic() < deadline:
+        time.sleep(_POLL)
 
 
 def _slurm_state(seat: Seat) -> str:
