@@ -4,8 +4,8 @@ Over its views a part turns `TURNS` times about the vertical while it tips over 
 standing on the floor all the while: no two views are alike, not even those of a round part. With a
 tip of 0 it stands upright and turns once.
 Cameras L and R look at each view from two sides and heights. On one kind of processor a picture
-depends on (part, view, views, camera, seed, tip, size, channels) alone: not on the number of processes,
-nor on which other parts are drawn.
+depends on (part, view, views, camera, seed, tip, size, channels) alone: not on the number of
+processes, nor on which other parts are drawn.
 """
 
 import importlib.util
