@@ -16,7 +16,7 @@ from accelerate.state import AcceleratorState, GradientState
 
 from experiments.plan import OTHER_PARTS, SHOWN_PARTS, Planned, all_runs, common, merged
 from gantrain.config import parse_config
-from gantrain.errors import UserError
+from gantrain.errors import StoppedError, UserError
 from gantrain.train import run_training
 
 
@@ -52,6 +52,8 @@ def make(run: Planned, out: Path) -> None:
     GradientState._reset_state()
     try:
         run_training(parse_config(tree, run.name))
+    except StoppedError:
+        raise
     except (UserError, RuntimeError):  # a run that is meant to go wrong may end so
         traceback.print_exc()
     run_dir.mkdir(parents=True, exist_ok=True)

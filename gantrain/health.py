@@ -107,18 +107,23 @@ def observe(
     return Diagnosis(name=name, evidence=evidence, advice=ADVICE.get(name, ""))
 
 
+def discriminator_leads(state: HealthState) -> bool:
+    """Whether D tells real from fake far better than a guess, in the newest lines."""
+    newest = state.lines[-_FEWEST_LINES:]
+    right = [*_all(newest, "health/d_accuracy_real"), *_all(newest, "health/d_accuracy_fake")]
+    return bool(right) and min(right) > 0.8
+
+
 def _judge(state: HealthState, kind: str, g_steps: int) -> tuple[Name, str]:
-    tests = _TESTS[kind]
-    for name, test in tests.items():
-        evidence = test(state.lines, state.measured, 1.0)
+    """The most urgent illness; the one that is known needs less to stay than another to come."""
+    for name, test in _TESTS[kind].items():
+        known = name == state.diagnosis
+        lines = state.lines[-_FEWEST_LINES:] if known else state.lines
+        evidence = test(lines, state.measured, 0.7 if known else 1.0)
         if evidence is not None:
-            return name, evidence
-    held = tests.get(state.diagnosis)
-    if held is not None:
-        kept = held(state.lines[-_FEWEST_LINES:], state.measured, 0.7)
-        if kept is not None:
             state.clear_since = None
-            return state.diagnosis, kept
+            return name, evidence
+    if state.diagnosis in _TESTS[kind]:
         if state.clear_since is None:
             state.clear_since = g_steps
         if g_steps - state.clear_since < WINDOW_STEPS:

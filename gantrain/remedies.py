@@ -72,10 +72,13 @@ _REMEDIES: dict[Name, tuple[_Step, ...]] = {
 }
 
 
-def treat(state: RemedyState, diagnosis: Name, g_steps: int, config: Config) -> Turn | None:
+def treat(
+    state: RemedyState, diagnosis: Name, g_steps: int, config: Config, *, d_leads: bool = False
+) -> Turn | None:
     """Decide on the next turn and note it in the state; None if all stays as it is.
 
-    The caller hands `state.knobs` to the networks.
+    d_leads: D is far ahead of G; a generator that collapses before such a D is not helped by a
+    better one. The caller hands `state.knobs` to the networks.
     """
     since = g_steps - state.turned_at
     if diagnosis in ("healthy", "starting"):
@@ -84,7 +87,10 @@ def treat(state: RemedyState, diagnosis: Name, g_steps: int, config: Config) -> 
         return _take_back(state, g_steps)
     if state.turned_at and since < WINDOW_STEPS:
         return None
-    steps = [s for s in _REMEDIES.get(diagnosis, ()) if _possible(s, state.knobs, config)]
+    illness: Name = diagnosis
+    if diagnosis == "mode collapse" and d_leads and config.objective.kind == "dcgan":
+        illness = "discriminator too strong"
+    steps = [s for s in _REMEDIES.get(illness, ()) if _possible(s, state.knobs, config)]
     if not steps:
         return None
     if state.taken_back:

@@ -16,7 +16,7 @@ from gantrain.files import append_json
 from gantrain.gan import Gan
 from gantrain.grids import tile
 from gantrain.guard import RollBack, statistics_are_finite
-from gantrain.health import CODES, HealthState, observe
+from gantrain.health import CODES, HealthState, discriminator_leads, observe
 from gantrain.heartbeat import Heartbeat
 from gantrain.meter import Meter
 from gantrain.metrics.gauge import Gauge
@@ -213,7 +213,13 @@ class Run:
         curves = {"health/diagnosis": float(CODES[self.health.diagnosis])}
         if not self._treats:
             return curves
-        turn = treat(self.remedies, self.health.diagnosis, self.g_steps, self.config)
+        turn = treat(
+            self.remedies,
+            self.health.diagnosis,
+            self.g_steps,
+            self.config,
+            d_leads=discriminator_leads(self.health),
+        )
         if turn is not None:
             gan.turn(self.remedies.knobs)
             self.tracker.say(

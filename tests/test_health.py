@@ -7,7 +7,14 @@ import pytest
 
 from gantrain import health
 from gantrain.config import parse_config
-from gantrain.health import QUIET_STEPS, WINDOW_STEPS, Diagnosis, HealthState, observe
+from gantrain.health import (
+    QUIET_STEPS,
+    WINDOW_STEPS,
+    Diagnosis,
+    HealthState,
+    discriminator_leads,
+    observe,
+)
 from tests.conftest import small_tree
 from tests.curves import curve, events
 from tests.launching import Train, write_config
@@ -128,6 +135,19 @@ def test_between_the_two_thresholds_it_neither_comes_nor_goes() -> None:
     assert state.diagnosis == "discriminator too strong"
     assert not list(feed(state, between, range(1200, 2000, STEP)))
     assert state.diagnosis == "discriminator too strong"
+
+
+def test_a_known_illness_stays_while_its_milder_signs_do_though_another_shows() -> None:
+    state = HealthState()
+    list(feed(state, WELL, range(STEP, 600, STEP)))
+    list(feed(state, STRONG, range(600, 900, STEP)))
+    alike = {"health/fake_spread": 0.01}
+    milder = STRONG | alike | {"health/d_logit_margin": 5.0}
+    assert not list(feed(state, milder, range(900, 1500, STEP)))
+    assert discriminator_leads(state)
+    ((_, after),) = feed(state, WELL | alike, range(1500, 2000, STEP))
+    assert after.name == "mode collapse"
+    assert not discriminator_leads(state)
 
 
 def test_parts_that_vanish_are_a_collapse_and_parts_that_come_late_are_none() -> None:

@@ -59,6 +59,14 @@ def test_the_knobs_of_every_illness_stay_within_their_bounds(name: Name) -> None
     assert turns_of(state, name, range(20_000, 30_000, STEP)) == []
 
 
+def test_a_collapse_before_a_leading_discriminator_is_treated_by_a_weaker_one() -> None:
+    config = config_with()
+    for leads, knob, after in ((False, "g_rate", 0.5), (True, "d_rate", 0.5)):
+        turn = treat(RemedyState(), "mode collapse", 300, config, d_leads=leads)
+        assert turn is not None
+        assert (turn.knob, turn.after) == (knob, after)
+
+
 def test_health_takes_the_turns_back_and_a_relapse_makes_that_slower() -> None:
     state = RemedyState()
     turns_of(state, "discriminator too strong", range(300, 450, STEP))
