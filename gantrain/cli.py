@@ -10,6 +10,7 @@ from gantrain import latent_commands
 from gantrain.data.commands import data_app
 from gantrain.errors import UserError
 from gantrain.metrics.commands import evaluate
+from gantrain.report import commands as report_commands
 
 app = typer.Typer(
     help="Train GANs on a cluster, and tell the truth about them.",
@@ -51,6 +52,7 @@ for command in (
     latent_commands.grid,
     latent_commands.project,
     latent_commands.nearest,
+    report_commands.report,
 ):
     app.command()(command)
 

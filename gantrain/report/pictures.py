@@ -1,0 +1,38 @@
+"""Sample grids made small enough to lie inside a page."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from PIL import Image
+
+Item = TypeVar("Item")
+
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """At most `count` items, evenly over all of them, the first and the last included."""
+    if len(items) <= count:
+        return list(items)
+    if count == 1:
+        return [items[-1]]
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
+
+
+def as_data_url(path: Path, *, side: int, quality: int = 80) -> str | None:
+    """The picture as a WebP in a data URL, its sides at most `side` pixels; None if unreadable."""
+    try:
+        with Image.open(path) as image:
+            picture = image.convert("L" if image.mode == "L" else "RGB")
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+    picture.thumbnail((side, side), Image.Resampling.BOX)
+    return encode(picture, quality)
+
+
+def encode(picture: Image.Image, quality: int) -> str:
+    """A picture as a WebP in a data URL."""
+    file = io.BytesIO()
+    picture.save(file, "WEBP", quality=quality, method=4)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")
