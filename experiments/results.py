@@ -42,8 +42,9 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """The illness that stood for the most lines; healthy if there was none."""
-        return max(self.alarms, key=lambda name: self.alarms[name], default="healthy")
+        """The first illness that was named, which is what a user acts on; healthy without one."""
+        codes = [int(line.get("health/diagnosis", 0)) for line in self.lines]
+        return next((str(_NAMES[code]) for code in codes if code), "healthy")
 
     @property
     def first_alarm(self) -> float:

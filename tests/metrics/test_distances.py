@@ -92,6 +92,7 @@ class Pixels(nn.Module):
         return pictures.flatten(1)
 
 
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`")
 def test_both_agree_with_torchmetrics_on_the_same_features() -> None:
     fid = pytest.importorskip("torchmetrics.image.fid").FrechetInceptionDistance(Pixels())
     kid = pytest.importorskip("torchmetrics.image.kid").KernelInceptionDistance(

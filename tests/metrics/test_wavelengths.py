@@ -41,16 +41,19 @@ def test_parts_count_from_a_tenth_of_their_share_on() -> None:
 
 def test_one_part_alone_diverges_by_the_logarithm_of_their_number() -> None:
     found = part_coverage(logits_of([3] * 100, 10), torch.full((10,), 0.1))
-    assert (found.made, found.divergence) == (1, pytest.approx(math.log(10)))
+    assert found.made == 1
+    assert found.divergence == pytest.approx(math.log(10))
     all_alike = part_coverage(logits_of(list(range(10)) * 10, 10), torch.full((10,), 0.1))
-    assert (all_alike.made, all_alike.divergence) == (10, pytest.approx(0, abs=1e-12))
+    assert all_alike.made == 10
+    assert all_alike.divergence == pytest.approx(0, abs=1e-12)
 
 
 def test_parts_that_the_training_does_not_show_are_not_counted() -> None:
     shares = torch.tensor([0.5, 0.0, 0.5])
     logits = torch.tensor([[1.0, 9.0, 0.0], [0.0, 9.0, 1.0]])
     found = part_coverage(logits, shares)
-    assert (found.made, found.total, found.divergence) == (2, 2, pytest.approx(0))
+    assert (found.made, found.total) == (2, 2)
+    assert found.divergence == pytest.approx(0)
 
 
 def test_the_sliced_distance_is_small_for_alike_sets_and_grows_with_blur_and_noise() -> None:
