@@ -9,6 +9,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 
 from gantrain.config import Config
 from gantrain.data.batches import Pictures
+from gantrain.data.parallel import usable_cores
 from gantrain.errors import UserError
 
 _TWO_RANKS_ON_CPU = (
@@ -76,8 +77,20 @@ def make_accelerator(config: Config) -> Accelerator:
         raise UserError("training.mixed_precision: 'fp16' needs a GPU; on a CPU use bf16 or no.")
     if training.sync_batch_norm and cpu:
         raise UserError("training.sync_batch_norm: true needs GPUs; set it to false on a CPU.")
+    if cpu:
+        set_threads(training.cpu_threads)
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
     # Statistics differ a little between the ranks; to broadcast them would change them in place
     # between the forward passes of one backward pass.
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
     return Accelerator(cpu=cpu, mixed_precision=training.mixed_precision, kwargs_handlers=[ddp])
+
+
+def set_threads(wanted: int | None) -> None:
+    """Let this rank compute with so many threads, or with its share of the machine's cores."""
+    # `accelerate launch` sets 1 where nobody asked for a number; whoever did is obeyed.
+    by_launcher = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if wanted is None and by_launcher and os.environ.get("OMP_NUM_THREADS") == "1":
+        wanted = max(usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+    if wanted is not None:
+        torch.set_num_threads(wanted)

@@ -166,6 +166,9 @@ class TrainingConfig(Section):
         None, ge=1, description="ranks that must take part; empty takes what the launcher gives"
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    cpu_threads: int | None = Field(
+        None, ge=1, description="of each rank on a CPU; empty shares the cores out"
+    )
     mixed_precision: Annotated[Literal["no", "bf16", "fp16"], _YamlNo] = Field(
         "no", description="of the networks' forward passes; losses and penalty stay in fp32"
     )
