@@ -159,33 +159,25 @@ def validation() -> list[Planned]:
 
 
 def all_runs() -> list[Planned]:
-    """Every run, the first seed of all before the second of any."""
-    runs: list[Planned] = []
-    for seed in range(3):
-        runs += [
-            Planned("strong", arm, seed, merged(STRONG, changes))
-            for arm, changes in strong_arms().items()
-        ]
-        runs += [
-            Planned("collapse", arm, seed, merged(COLLAPSE, changes))
-            for arm, changes in collapse_arms().items()
-        ]
-        runs += [
-            Planned("kinds", "dcgan", seed, FINE),
-            Planned("kinds", "wgan-gp", seed, merged(WGAN, FINE)),
-            Planned(
-                "kinds",
-                "dcgan-nearest",
-                seed,
-                merged(FINE, {"generator": {"upsampling": "nearest"}}),
-            ),
-            Planned("kinds", "dcgan-kernel-5", seed, merged(FINE, {"generator": {"kernel": 5}})),
-        ]
-        if seed == 0:
-            runs += validation()
-    for seed in (3, 4):
-        runs += [
-            Planned("kinds", "dcgan", seed, FINE),
-            Planned("kinds", "wgan-gp", seed, merged(WGAN, FINE)),
-        ]
-    return runs
+    """Every run, the most telling first."""
+    arms: list[tuple[str, str, Tree]] = [
+        *(("strong", arm, merged(STRONG, changes)) for arm, changes in strong_arms().items()),
+        *(("collapse", arm, merged(COLLAPSE, changes)) for arm, changes in collapse_arms().items()),
+        ("kinds", "dcgan", FINE),
+        ("kinds", "wgan-gp", merged(WGAN, FINE)),
+        ("kinds", "dcgan-nearest", merged(FINE, {"generator": {"upsampling": "nearest"}})),
+        ("kinds", "dcgan-kernel-5", merged(FINE, {"generator": {"kernel": 5}})),
+    ]
+    compared = ("none", "auto", "dcgan", "wgan-gp")
+    seeded = [
+        Planned(group, arm, seed, changes) for seed in range(3) for group, arm, changes in arms
+    ]
+    more = [
+        Planned(group, arm, seed, changes)
+        for seed in (3, 4)
+        for group, arm, changes in arms
+        if group == "kinds" and arm in compared
+    ]
+    first = [run for run in seeded if run.arm in compared]
+    rest = [run for run in seeded if run.arm not in compared]
+    return [*first, *validation(), *rest, *more]

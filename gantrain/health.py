@@ -108,10 +108,9 @@ def observe(
 
 
 def discriminator_leads(state: HealthState) -> bool:
-    """Whether D tells real from fake far better than a guess, in the newest lines."""
-    newest = state.lines[-_FEWEST_LINES:]
-    right = [*_all(newest, "health/d_accuracy_real"), *_all(newest, "health/d_accuracy_fake")]
-    return bool(right) and min(right) > 0.8
+    """Whether DCGAN's D tells real from fake with some confidence, in the newest lines."""
+    margin = _all(state.lines[-_FEWEST_LINES:], "health/d_logit_margin")
+    return bool(margin) and min(margin) > 1
 
 
 def _judge(state: HealthState, kind: str, g_steps: int) -> tuple[Name, str]:

@@ -62,9 +62,9 @@ _NOISE = _Step(knob="label_noise", amount=0.1, bound=0.3)
 _DROPOUT = _Step(knob="dropout", amount=0.1, bound=0.3)
 _STRONGER_D = _Step(knob="d_rate", factor=1.5, bound=3.0)
 
-# In turns, the one that was turned least so far first.
+# Each to its bound before the next, the one that did most good in docs/experiments.md first.
 _REMEDIES: dict[Name, tuple[_Step, ...]] = {
-    "discriminator too strong": (_WEAKER_D, _FLIPS, _DROPOUT, _NOISE),
+    "discriminator too strong": (_WEAKER_D, _NOISE, _FLIPS, _DROPOUT),
     "mode collapse": (_SLOWER_G, _STRONGER_D),
     "diverging": (_WEAKER_D, _SLOWER_G),
     "stalled": (_STRONGER_D,),
@@ -77,8 +77,8 @@ def treat(
 ) -> Turn | None:
     """Decide on the next turn and note it in the state; None if all stays as it is.
 
-    d_leads: D is far ahead of G; a generator that collapses before such a D is not helped by a
-    better one. The caller hands `state.knobs` to the networks.
+    d_leads: D tells real from fake; a generator that collapses before such a D needs no better
+    one, but one that it can follow. The caller hands `state.knobs` to the networks.
     """
     since = g_steps - state.turned_at
     if diagnosis in ("healthy", "starting"):
@@ -88,7 +88,7 @@ def treat(
     if state.turned_at and since < WINDOW_STEPS:
         return None
     illness: Name = diagnosis
-    if diagnosis == "mode collapse" and d_leads and config.objective.kind == "dcgan":
+    if diagnosis == "mode collapse" and d_leads:
         illness = "discriminator too strong"
     steps = [s for s in _REMEDIES.get(illness, ()) if _possible(s, state.knobs, config)]
     if not steps:
@@ -96,8 +96,7 @@ def treat(
     if state.taken_back:
         state.patience = min(2 * state.patience, _LONGEST_PATIENCE)
         state.taken_back = False
-    counts = [sum(turn.knob == step.knob for turn in state.turns) for step in steps]
-    step = steps[counts.index(min(counts))]
+    step = steps[0]
     before = float(getattr(state.knobs, step.knob))
     turn = Turn(
         knob=step.knob, before=before, after=step.after(before), g_steps=g_steps, reason=diagnosis
