@@ -122,7 +122,7 @@ class Sweep:
         """The directory of a run."""
         return self.directory / "runs" / run
 
-    def wait(self, *wanted: str, seconds: float = 120) -> list[dict[str, Any]]:
+    def wait(self, *wanted: str, seconds: float = 240) -> list[dict[str, Any]]:
         """Wait until every run is in one of these states; gives the rows of `status`."""
 
         def there() -> list[dict[str, Any]] | None:
@@ -136,7 +136,7 @@ class Sweep:
         )
         return found
 
-    def wait_images(self, run: str, images: int, seconds: float = 60) -> None:
+    def wait_images(self, run: str, images: int, seconds: float = 120) -> None:
         """Wait until a run has seen this many images."""
         path = self.run_dir(run) / "status.json"
 
@@ -188,6 +188,7 @@ def base_tree(shards: Path, kimg: float = 0.16, **training: Any) -> dict[str, An
         "generator": {"width": 4, "latent_size": 8},
         "discriminator": {"width": 4},
         "training": {"total_kimg": kimg, "batch_size": 16, "device": "cpu", **training},
+        "metrics": {"every_kimg": 0},
         "output": {
             "run_dir": "unused",
             "log_every_kimg": 0.032,

@@ -38,7 +38,7 @@ def test_grid_larger_than_an_array(on_slurm: Callable[..., Sweep], slurm_cluster
         most = max(most, len(running))
         return not slurm_cluster.call("squeue", "-h", "-o", "%i")
 
-    wait_until(over, 150, lambda: f"{sweep.runs()}\n{sweep.logs()}", 0.3)
+    wait_until(over, 300, lambda: f"{sweep.runs()}\n{sweep.logs()}", 0.3)
     rows = sweep.wait("finished")
     assert most <= 3
     assert [len(sweep.starts(row["run"])) for row in rows] == [1] * 12
@@ -92,7 +92,7 @@ def test_halving_stops_the_worse_runs(on_slurm: Callable[..., Sweep], squares: P
         early_stop={"metric": "loss/discriminator", "min_kimg": 0.4, "factor": 2},
     )
     sweep.run("sweep", str(sweep.file))
-    rows = sweep.wait("finished", "stopped", seconds=150)
+    rows = sweep.wait("finished", "stopped", seconds=300)
     stopped = [row for row in rows if row["state"] == "stopped"]
     assert 1 <= len(stopped) < 4
     for row in stopped:
@@ -139,7 +139,7 @@ def test_job_scripts_without_the_launcher(
     logs = ["two.log", "grid-1.log", "grid-2.log"]
     wait_until(
         lambda: not slurm_cluster.call("squeue", "-h"),
-        90,
+        240,
         lambda: "\n".join((tmp_path / log).read_text()[-2000:] for log in logs),
     )
     statuses = [tmp_path / "two" / "status.json", *tmp_path.glob("grid/*/status.json")]

@@ -50,7 +50,7 @@ def test_every_state_from_the_runs_own_files(
     assert sweep.json("sweep")["submitted"] == []
     assert sweep.json("retry")["submitted"] == [failed, killed]
     sweep.run("cancel", str(sweep.file), "--all")
-    wait_until(lambda: not bare_cluster.call("squeue", "-h"), 60)
+    wait_until(lambda: not bare_cluster.call("squeue", "-h"), 120)
 
 
 def _kill_worker(sweep: Sweep, run: str) -> None:
