@@ -3,6 +3,7 @@
 import importlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,8 @@ def _save(path: Path, trained: Trained) -> None:
         "accuracy": repr(trained.accuracy),
         "held_out": str(trained.held_out),
     }
-    with replacing(path) as temporary:
+    # What cannot be kept is learnt again next time; no training ends for that.
+    with suppress(OSError), replacing(path) as temporary:
         save_file(trained.network.state_dict(), temporary, metadata=header)
 
 

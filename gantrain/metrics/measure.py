@@ -19,6 +19,8 @@ from gantrain.metrics.wavelengths import (
 
 _SLICED = 512  # pictures of each side for the sliced Wasserstein distance
 _KERNEL = 2000  # and for the kernel distance
+_NEIGHBOURS = 5000  # whose distances to one another fit into memory
+_FEWEST_REAL = 10
 _PAIRS = 256  # of pictures whose structural similarity is taken
 _FEWEST_HELD_OUT = 20
 
@@ -31,17 +33,12 @@ def measure(
     images: uint8 (N, C, S, S), generated. described, logits: what `features` makes of them.
     Features are scaled to a mean variance of 1 over the real pictures, so that a FID as large as
     their number is as far as the data are wide; Inception's are left as the literature has them.
-    Parts and memorisation are left out where there are no labels or no held-out pictures.
+    Parts and memorisation are left out where there are no labels or no held-out pictures, and what
+    needs features where there are fewer than 10 real pictures.
     """
-    of = features.name
-    scale = 1.0 if of == "inception" else float(reference.features.double().var(0).mean().sqrt())
-    real, fakes = (x.double().cpu() / max(scale, 1e-12) for x in (reference.features, described))
-    found = {
-        f"fid_{of}": frechet_distance(Moments.of(real), Moments.of(fakes)),
-        f"kid_{of}": kernel_distance(real[:_KERNEL], fakes[:_KERNEL]),
-    }
-    near = precision_recall_density_coverage(real[: len(fakes)], fakes)
-    found |= {f"{name}_{of}": value for name, value in near.items()}
+    found: dict[str, float] = {}
+    if len(reference.features) >= _FEWEST_REAL:
+        found |= _by_features(described.cpu(), features.name, reference.features)
     if len(reference.shares):
         parts = part_coverage(logits.cpu(), reference.shares)
         found["parts_made"] = parts.made
@@ -57,6 +54,17 @@ def measure(
         )
     found["checkerboard"] = checkerboard(pixels[:_SLICED])
     return {f"quality/{k}": float(v) for k, v in found.items() if math.isfinite(v)}
+
+
+def _by_features(described: Tensor, of: str, real: Tensor) -> dict[str, float]:
+    scale = 1.0 if of == "inception" else float(real.double().var(0).mean().sqrt())
+    x, y = (features.double() / max(scale, 1e-12) for features in (real, described))
+    near = precision_recall_density_coverage(x[: len(y)], y[:_NEIGHBOURS])
+    return {
+        f"fid_{of}": frechet_distance(Moments.of(x), Moments.of(y)),
+        f"kid_{of}": kernel_distance(x[:_KERNEL], y[:_KERNEL]),
+        **{f"{name}_{of}": value for name, value in near.items()},
+    }
 
 
 def floor(features: Features, reference: Reference) -> dict[str, float]:

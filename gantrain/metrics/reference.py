@@ -1,6 +1,8 @@
 """The real pictures' side of the metrics, computed once and kept in this machine's scratch."""
 
 import hashlib
+import os
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -14,7 +16,6 @@ from gantrain.config import DataConfig
 from gantrain.data.batches import CachedPictures, Pictures
 from gantrain.data.selection import held_out_rows
 from gantrain.draws import Positions
-from gantrain.files import replacing
 from gantrain.metrics.features import Features
 from gantrain.metrics.wavelengths import shrunk
 
@@ -57,10 +58,18 @@ def open_reference(
         return Reference(**load_file(path))
     except (OSError, SafetensorError, TypeError):
         made = _compute(pictures, features, config, samples)
-        with replacing(path) as temporary:
-            tensors = {field.name: getattr(made, field.name) for field in fields(made)}
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+        _keep(made, path)
         return made
+
+
+def _keep(made: Reference, path: Path) -> None:
+    """What cannot be kept is computed again next time; no training ends for that."""
+    tensors = {field.name: getattr(made, field.name).contiguous() for field in fields(made)}
+    mine = path.with_name(f".{path.name}.{os.getpid()}")  # ranks may write at the same time
+    with suppress(OSError, SafetensorError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, mine)
+        mine.replace(path)
 
 
 def thumbnails(images: Tensor) -> Tensor:

@@ -124,6 +124,18 @@ def test_real_pictures_score_well_and_noise_does_not(shards: Path, tmp_path: Pat
     assert noise["quality/memorisation"] == 0
 
 
+def test_a_handful_of_real_pictures_leaves_out_what_needs_more(
+    shards: Path, tmp_path: Path, train: Train
+) -> None:
+    run = tmp_path / "run"
+    metrics = {"every_kimg": 0.08, "samples": 24}
+    tree = small_tree(shards, run, metrics=metrics, data={"limit": 1})
+    assert train(write_config(tmp_path / "config.yaml", tree)).returncode == 0
+    (first, _) = (line for line in curve(run) if "quality/swd" in line)
+    assert "quality/fid_brick" not in first
+    assert "quality/parts_made" in first
+
+
 def test_a_run_measures_at_its_log_lines_and_again_after_a_stop(
     shards: Path, tmp_path: Path, train: Train
 ) -> None:
