@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-QUICKSTART_PARTS := 3001,3003,3004,3005,3039,3062,3068,4589
+QUICKSTART_PARTS := 3001,3003,3004,3005,3039,3062,4589
 
 .PHONY: install system quickstart test lint clean
 
