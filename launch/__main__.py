@@ -2,7 +2,7 @@
 
 import typer
 
-from launch import send_commands, watch_commands
+from launch import report, send_commands, watch_commands
 
 app = typer.Typer(
     help=__doc__,
@@ -19,6 +19,7 @@ for command in (
     watch_commands.tail,
     watch_commands.doctor,
     watch_commands.leaderboard,
+    report.report,
     send_commands.retry,
     send_commands.cancel,
 ):

@@ -106,8 +106,8 @@ def leaderboard(
         board = build_board(
             sweep_dir,
             standing.runs,
-            _metric(sweep_dir, standing.runs, metric or settings["metric"]),
-            _direction(direction or settings["direction"]),
+            checked_metric(sweep_dir, standing.runs, metric or settings["metric"]),
+            checked_direction(direction or settings["direction"]),
             kimg,
         )
         if json:
@@ -116,15 +116,17 @@ def leaderboard(
             board_table(board, shown(limit, len(board.rows)))
 
 
-def _metric(sweep_dir: Path, runs: list[RunState], metric: str | None) -> str:
+def checked_metric(sweep_dir: Path, runs: list[RunState], metric: str | None) -> str:
+    """The metric, if the runs have logged it. Raises UserError that lists those they have."""
     known = metrics_of(sweep_dir, runs)
     if metric is None or (known and metric not in known):
         said = "no metric is named" if metric is None else f"metric {metric!r}: never logged"
-        raise UserError(f"leaderboard: {said}; choose --metric from: {', '.join(known) or 'none'}.")
+        raise UserError(f"{said}; choose --metric from: {', '.join(known) or 'none'}.")
     return metric
 
 
-def _direction(text: str) -> Literal["min", "max"]:
+def checked_direction(text: str) -> Literal["min", "max"]:
+    """min or max. Raises UserError for anything else."""
     if text == "min":
         return "min"
     if text == "max":
