@@ -11,6 +11,7 @@ from gantrain.config import Config
 from gantrain.errors import UserError
 from gantrain.gan import Gan
 from gantrain.knobs import Knobs
+from gantrain.records import flatten
 
 # What of a network may differ between a checkpoint and the config that goes on from it.
 _TUNABLE = ("learning_rate", "betas", "adam_epsilon", "dropout")
@@ -74,19 +75,9 @@ def restore(taken: Snapshot, gan: Gan, config: Config) -> list[str]:
 
 def config_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Dotted keys whose values differ between two config trees, with both values."""
-    old, new = _flat(before), _flat(now)
+    old, new = flatten(before), flatten(now)
     keys = dict.fromkeys([*old, *new])
     return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def _on_host(tensor: Tensor) -> Tensor:

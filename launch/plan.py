@@ -11,6 +11,7 @@ import yaml
 
 from gantrain.config import parse_config
 from gantrain.errors import UserError
+from gantrain.records import flatten
 from launch.sweepfile import Point, SweepFile, apply, expand
 
 # What does not change what is learnt, and so is no part of a run's identity: where it is written,
@@ -137,17 +138,6 @@ def run_name(flat: Mapping[str, Any], keys: Sequence[str]) -> str:
     names = short_names(keys)
     parts = [f"{names[k]}={v}" for k, v in differences(flat, keys).items() if v != ABSENT]
     return " ".join(parts)[:120]
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys to values."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def _short(point: Point) -> str:

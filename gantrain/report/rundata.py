@@ -12,6 +12,7 @@ import yaml
 
 from gantrain.config import Config
 from gantrain.errors import UserError
+from gantrain.records import flatten
 from gantrain.tracking import EVENTS, METRICS, SAMPLES, STATUS
 
 _MOST_POINTS = 10_000  # of a curve; longer ones are put into means of neighbours
@@ -83,17 +84,6 @@ def list_grids(folder: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys to values."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
-
-
 def _config_of(text: str, notes: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         tree = yaml.safe_load(text)
@@ -103,7 +93,7 @@ def _config_of(text: str, notes: list[str]) -> tuple[dict[str, Any], dict[str, A
     if not isinstance(tree, dict):
         return {}, {}
     # What has no default must be named, so it is no difference.
-    default = flat(
+    default = flatten(
         Config.model_validate(
             {
                 "data": {"shards": "?"},
@@ -117,7 +107,7 @@ def _config_of(text: str, notes: list[str]) -> tuple[dict[str, Any], dict[str, A
     default["discriminator.norm"] = "batch"
     for key in ("data.shards", "training.total_kimg", "output.run_dir", "objective.kind"):
         default.pop(key)
-    config = flat(tree)
+    config = flatten(tree)
     changed = {k: default[k] for k, v in config.items() if k in default and default[k] != v}
     return config, changed
 
