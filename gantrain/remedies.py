@@ -56,16 +56,17 @@ class _Step(BaseModel):
 
 
 _WEAKER_D = _Step(knob="d_rate", factor=0.5, bound=0.1)
+_FASTER_G = _Step(knob="g_rate", factor=2.0, bound=4.0)
 _SLOWER_G = _Step(knob="g_rate", factor=0.5, bound=0.1)
 _FLIPS = _Step(knob="label_flips", amount=0.05, bound=0.15)
 _NOISE = _Step(knob="label_noise", amount=0.1, bound=0.3)
 _DROPOUT = _Step(knob="dropout", amount=0.1, bound=0.3)
-_STRONGER_D = _Step(knob="d_rate", factor=1.5, bound=3.0)
+_STRONGER_D = _Step(knob="d_rate", factor=2.0, bound=8.0)
 
 # Each to its bound before the next, the one that did most good in docs/experiments.md first.
 _REMEDIES: dict[Name, tuple[_Step, ...]] = {
-    "discriminator too strong": (_WEAKER_D, _NOISE, _FLIPS, _DROPOUT),
-    "mode collapse": (_SLOWER_G, _STRONGER_D),
+    "discriminator too strong": (_FASTER_G, _WEAKER_D, _NOISE, _FLIPS, _DROPOUT),
+    "mode collapse": (_STRONGER_D, _SLOWER_G),
     "diverging": (_WEAKER_D, _SLOWER_G),
     "stalled": (_STRONGER_D,),
     "memorising": (_DROPOUT,),
