@@ -168,7 +168,6 @@ def all_runs() -> list[Planned]:
         ("kinds", "dcgan-nearest", merged(FINE, {"generator": {"upsampling": "nearest"}})),
         ("kinds", "dcgan-kernel-5", merged(FINE, {"generator": {"kernel": 5}})),
     ]
-    compared = ("none", "auto", "dcgan", "wgan-gp")
     seeded = [
         Planned(group, arm, seed, changes) for seed in range(3) for group, arm, changes in arms
     ]
@@ -176,8 +175,9 @@ def all_runs() -> list[Planned]:
         Planned(group, arm, seed, changes)
         for seed in (3, 4)
         for group, arm, changes in arms
-        if group == "kinds" and arm in compared
+        if arm in ("dcgan", "wgan-gp") and group == "kinds"
     ]
-    first = [run for run in seeded if run.arm in compared]
-    rest = [run for run in seeded if run.arm not in compared]
-    return [*first, *validation(), *rest, *more]
+    first = [run for run in seeded if run.arm in ("none", "auto")]
+    kinds = [run for run in seeded if run.group == "kinds"]
+    rest = [run for run in seeded if run not in first and run not in kinds]
+    return [*first, *kinds, *validation(), *rest, *more]
