@@ -63,7 +63,8 @@ _NOISE = _Step(knob="label_noise", amount=0.1, bound=0.3)
 _DROPOUT = _Step(knob="dropout", amount=0.1, bound=0.3)
 _STRONGER_D = _Step(knob="d_rate", factor=2.0, bound=8.0)
 
-# Each to its bound before the next, the one that did most good in docs/experiments.md first.
+# Each to its bound before the next. Once G has collapsed, a D made weaker leads it out no faster
+# than a good one; so G is made faster first (docs/experiments.md).
 _REMEDIES: dict[Name, tuple[_Step, ...]] = {
     "discriminator too strong": (_FASTER_G, _WEAKER_D, _NOISE, _FLIPS, _DROPOUT),
     "mode collapse": (_STRONGER_D, _SLOWER_G),
