@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gantrain import latent_commands
+from gantrain import latent_commands, play_commands
 from gantrain.data.commands import data_app
 from gantrain.errors import UserError
 from gantrain.metrics.commands import evaluate
@@ -53,6 +53,8 @@ for command in (
     latent_commands.project,
     latent_commands.nearest,
     report_commands.report,
+    play_commands.export,
+    play_commands.play,
 ):
     app.command()(command)
 

@@ -123,14 +123,14 @@ def arithmetic(
 
     generator, config = load_run(run)
     if expression is None:
-        _list_directions(_directions(run, generator, config, shards))
+        _list_directions(cached_directions(run, generator, config, shards))
         return
     _check_out(out, (".png",))
     names = [name for _, name in parse_expression(expression)]
     numbers = [int(name) for name in names if name.isdigit()]
     latents = chosen_latents(generator, numbers, seed)
     wanted = [name for name in names if not name.isdigit()]
-    found = _directions(run, generator, config, shards) if wanted else []
+    found = cached_directions(run, generator, config, shards) if wanted else []
     result = evaluate_expression(
         expression,
         dict(zip(numbers, latents, strict=True)),
@@ -172,7 +172,7 @@ def grid(
             raise UserError(f"--corners: {corners} found; expected four samples, as in 3,7,12,20.")
         latents = plane(chosen_latents(generator, numbers, seed), rows, columns, _way(how))
     else:
-        found = _directions(run, generator, config, shards)
+        found = cached_directions(run, generator, config, shards)
         latents = _along(generator, found, str(direction), rows, columns, reach, seed)
     _write(generator, latents, out, columns=columns, ms=0)
     typer.echo(f"{rows} x {columns} pictures: {out}")
@@ -317,9 +317,10 @@ def _warn_of_weak(found: "list[Direction]", name: str) -> None:
             typer.echo(f"{direction.name}: hardly shows in the latents ({direction.score:.2f})")
 
 
-def _directions(
+def cached_directions(
     run: Path, generator: "Generator", config: "Config", shards: str | None
 ) -> "list[Direction]":
+    """Directions of a run, looked for once and kept beside its generator."""
     from gantrain.directions import DIRECTIONS, find_directions, load_directions, save_directions
     from gantrain.labelled import open_labelled
 

@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from gantrain.config import parse_config
+from gantrain.records import flatten
 from launch.__main__ import app
 from launch.attempts import EARLY_STOP, write_mark
-from launch.plan import flatten
 from launch.sweepdir import RUNS, write_settings
 from tests.conftest import small_tree
 from tests.pages.conftest import Opener, wait_until, write_run
