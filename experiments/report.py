@@ -120,7 +120,7 @@ def table_of_diagnoses(results: Sequence[Result]) -> str:
             known += 1
             right += hit
         rows.append([x.run.arm, x.run.truth, x.verdict, said, "yes" if hit else "**no**"])
-    header = ["run", "truth", "diagnosis", "lines under an alarm, of 24", "right"]
+    header = ["run", "truth", "first alarm", "lines under each alarm", "right"]
     summary = (
         f"Right on {right} of {known} faulty runs; alarms on {alarmed} of {healthy} healthy ones."
     )
