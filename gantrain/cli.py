@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gantrain import latent_commands, play_commands
+from gantrain import latent_commands, play_commands, watch
 from gantrain.data.commands import data_app
 from gantrain.errors import UserError
 from gantrain.metrics.commands import evaluate
@@ -55,6 +55,7 @@ for command in (
     report_commands.report,
     play_commands.export,
     play_commands.play,
+    watch.watch,
 ):
     app.command()(command)
 

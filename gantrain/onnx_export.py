@@ -1,7 +1,9 @@
 """The generator as ONNX, held against PyTorch."""
 
+import importlib
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,11 +47,11 @@ def check_onnx(generator: Generator, path: Path) -> float | None:
     None where ONNX Runtime is not installed. Raises UserError if it is too large.
     """
     try:
-        import onnxruntime
+        runtime: Any = importlib.import_module("onnxruntime")  # nobody has types of it
     except ImportError:
         return None
     latents = sample_latents(generator, _CHECKED, 1)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (made,) = session.run(None, {"latents": latents.numpy()})
     off = float((torch.from_numpy(made) - make_pictures(generator, latents)).abs().max())
     if not off <= _MOST_DIFFERENCE:
