@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -98,17 +99,22 @@ class Opener:
         page.wait_for_selector("body[data-ready]", timeout=30_000)
         return visit
 
-    def close(self) -> None:
-        for context in self._contexts:
+    def close(self, name: str) -> None:
+        """Close all tabs; with GANTRAIN_SCREENSHOTS=FOLDER, keep a picture of each first."""
+        kept = os.environ.get("GANTRAIN_SCREENSHOTS")
+        for i, context in enumerate(self._contexts):
+            if kept:
+                safe = re.sub(r"\W+", "-", name)
+                context.pages[0].screenshot(path=Path(kept) / f"{safe}-{i}.png", full_page=True)
             context.close()
 
 
 @pytest.fixture
-def visit(browser: Any) -> Iterator[Opener]:
+def visit(browser: Any, request: pytest.FixtureRequest) -> Iterator[Opener]:
     """Open a page: `visit(url)`."""
     opener = Opener(browser)
     yield opener
-    opener.close()
+    opener.close(request.node.name)
 
 
 def write_run(
