@@ -202,5 +202,8 @@ header();
 const apply = filters();
 parallel(apply); effects(); wall();
 const rows = [...leaders(), ...ended()];
+// What is below must not move under the pointer that filters.
+const shelf = $("board-table").parentElement;
+shelf.style.height = `${shelf.offsetHeight}px`;
 apply();
 requestAnimationFrame(() => requestAnimationFrame(() => { document.body.dataset.ready = performance.now().toFixed(0); }));
