@@ -31,6 +31,8 @@ system:
 		command -v chromium >/dev/null || { apt-get update -qq && \
 			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; }; \
 	fi
+	@test -d node_modules/onnxruntime-web || ! command -v npm >/dev/null \
+		|| npm install --silent --no-save --no-package-lock onnxruntime-web@1.30.0
 
 test: $(INSTALLED) system
 	$(BIN)/python -m pytest
