@@ -40,7 +40,13 @@ def turns_of(
 def test_one_knob_at_a_time_each_with_time_to_answer_and_none_beyond_its_bound() -> None:
     state = RemedyState()
     turns = turns_of(state, "discriminator too strong", range(300, 5000, STEP))
-    order = ["g_rate"] * 2 + ["d_rate"] * 4 + ["label_noise"] * 3 + ["label_flips"] * 3 + ["dropout"] * 3
+    order = (
+        ["g_rate"] * 2
+        + ["d_rate"] * 4
+        + ["label_noise"] * 3
+        + ["label_flips"] * 3
+        + ["dropout"] * 3
+    )
     assert [turn.knob for turn in turns] == order
     times = [turn.g_steps for turn in turns]
     assert min(b - a for a, b in itertools.pairwise(times)) >= WINDOW_STEPS
