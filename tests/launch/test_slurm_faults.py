@@ -16,7 +16,7 @@ import yaml
 from tests.launch.conftest import Cluster, Sweep, base_tree, curve_of, wait_until
 
 pytestmark = pytest.mark.slurm
-KIMG = 8
+KIMG = 16
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_longer_than_the_time_limit(
     on_slurm: Callable[..., Sweep], squares: Path, slurm_cluster: Cluster
 ) -> None:
     # The signal comes as soon as the job runs: its limit is a minute, 55 s of them for the end.
-    sweep = on_slurm({"time": 1, "signal_seconds": 52}, base=base_tree(squares, kimg=40))
+    sweep = on_slurm({"time": 1, "signal_seconds": 52}, base=base_tree(squares, kimg=2000))
     run = start(sweep, 32)
     wait_until(lambda: len(sweep.starts(run)) >= 2, 120, lambda: f"{sweep.runs()}{sweep.logs()}")
     sweep.wait_images(run, sweep.starts(run)[1]["images"] + 32)
