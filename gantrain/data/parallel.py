@@ -1,6 +1,7 @@
 """Work spread over the cores of this machine, in order and in bounded memory."""
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -17,6 +18,12 @@ Result = TypeVar("Result")
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def _take_signals() -> None:
+    # The fork server may have been started with these blocked (see decoders.py), and a pool ends
+    # its workers by SIGTERM.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2})
 
 
 def map_in_order(
@@ -41,7 +48,9 @@ def map_in_order(
         yield from map(function, items)
         return
     # A fork of this process would copy locks that its threads hold.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("forkserver"))
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context("forkserver"), initializer=_take_signals
+    )
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:
