@@ -24,7 +24,7 @@ SLURM_CLUSTER = {"executor": "slurm", "partition": "low", "time": 30, "signal_se
 
 @dataclass
 class Cluster:
-    """A Slurm that this session started, with its own directory and ports."""
+    """A Slurm that this test run started, with its own directory and ports."""
 
     folder: Path
     ports: int
