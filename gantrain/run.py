@@ -12,7 +12,6 @@ from gantrain.config import Config
 from gantrain.data.faults import Fault
 from gantrain.draws import Positions, Purpose, draw_normal
 from gantrain.export import export_generator
-from gantrain.files import append_json
 from gantrain.gan import Gan
 from gantrain.grids import tile
 from gantrain.guard import RollBack, statistics_are_finite
@@ -24,7 +23,7 @@ from gantrain.remedies import RemedyState, treat
 from gantrain.saver import Saver
 from gantrain.snapshots import take_snapshot
 from gantrain.stopping import StopRequest, stopped_by
-from gantrain.tracking import EVENTS, Tracker
+from gantrain.tracking import Tracker, append_event
 
 _FAULTS_SHOWN = 20  # of broken pictures and shards; events.jsonl has all
 
@@ -108,9 +107,8 @@ class Run:
                 self.tracker.say(f"left out: {fault}")
             self.tracker.event("data_fault", self.images_seen, **details)
         elif fault.met_by == "one rank":
-            events = self.config.output.run_dir / EVENTS
-            line = {"time": time.time(), "images_seen": self.images_seen, "rank": self.rank}
-            append_json(events, {**line, "event": "data_fault", **details})
+            run_dir = self.config.output.run_dir
+            append_event(run_dir, "data_fault", self.images_seen, rank=self.rank, **details)
 
     def begin(self, gan: Gan) -> None:
         """Start the clock; a new run draws its untrained samples."""

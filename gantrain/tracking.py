@@ -82,8 +82,7 @@ class Tracker:
         alert: tell W&B's users at once.
         """
         if self._write:
-            line = {"time": time.time(), "images_seen": images_seen, "event": kind, **details}
-            append_json(self._folder / EVENTS, line)
+            append_event(self._folder, kind, images_seen, **details)
             self._send(images_seen, {f"events/{kind}": 1})
             if alert and self._wandb is not None:
                 with suppress(Exception):
@@ -135,6 +134,12 @@ class Tracker:
         except Exception as error:  # whatever W&B raises, the training is worth more
             self.say(f"W&B stopped taking metrics ({error}); metrics.jsonl goes on.")
             self._wandb = None
+
+
+def append_event(run_dir: Path, kind: str, images_seen: int, **details: object) -> None:
+    """Add a line to a run's events.jsonl, which any rank may do."""
+    line = {"time": time.time(), "images_seen": images_seen, "event": kind, **details}
+    append_json(run_dir / EVENTS, line)
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, float]]:

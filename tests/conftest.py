@@ -13,9 +13,10 @@ from accelerate.state import AcceleratorState, GradientState
 from hypothesis import settings
 from PIL import Image, ImageDraw
 
-from gantrain.config import Config, parse_config
+from gantrain.config import Config, GeneratorConfig, parse_config
 from gantrain.data.members import Sample
 from gantrain.data.shards import write_shards
+from gantrain.networks import Generator
 from gantrain.train import main
 from tests.launching import Ended, Train
 
@@ -78,6 +79,16 @@ def train(
 def _reset_accelerate() -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    """An untrained generator of 32x32 pictures, latent size 8."""
+    torch.manual_seed(0)
+    made = Generator(GeneratorConfig(width=4, latent_size=8, norm="none"), 32, 1)
+    for parameter in made.parameters():
+        parameter.data.mul_(8)  # so that pictures of an untrained network differ
+    return made.eval().requires_grad_(False)
 
 
 def small_tree(shards: Path, run_dir: Path, **sections: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from gantrain.cli import app
-from gantrain.config import GeneratorConfig
 from gantrain.directions import (
     evaluate_expression,
     fit_directions,
@@ -30,15 +29,6 @@ from tests.conftest import small_tree
 from tests.launching import write_config
 
 HALF = torch.tensor([0.5])
-
-
-@pytest.fixture(scope="module")
-def generator() -> Generator:
-    torch.manual_seed(0)
-    made = Generator(GeneratorConfig(width=4, latent_size=8, norm="none"), 32, 1)
-    for parameter in made.parameters():
-        parameter.data.mul_(8)  # so that pictures of an untrained network differ
-    return made.eval().requires_grad_(False)
 
 
 def test_a_sample_depends_on_its_number_alone(generator: Generator) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from gantrain.config import GeneratorConfig
 from gantrain.directions import Direction
 from gantrain.errors import UserError
 from gantrain.networks import Generator
@@ -20,15 +19,6 @@ SUM = (
     "document.getElementById('picture').getContext('2d').getImageData(0, 0, 32, 32)"
     ".data.reduce((a, b) => a + b, 0)"
 )
-
-
-@pytest.fixture(scope="module")
-def generator() -> Generator:
-    torch.manual_seed(0)
-    made = Generator(GeneratorConfig(width=4, latent_size=8, norm="none"), 32, 1)
-    for parameter in made.parameters():
-        parameter.data.mul_(8)  # so that pictures of an untrained network differ
-    return made.eval().requires_grad_(False)
 
 
 DIRECTIONS = [
