@@ -35,6 +35,8 @@ WINDOW_STEPS = 100  # in which an illness must show
 _FEWEST_LINES = 3
 _MOST_LINES = 64
 _CHANCE = math.log(2)  # DCGAN's D loss where it knows nothing
+_BEYOND_FLOATS = 100.0  # exp(-104) is 0 in float32
+_NO_PUSH = 0.02  # a norm of G's gradient that is next to nothing
 _MEASUREMENTS_KEPT = 24
 
 ADVICE: dict[Name, str] = {
@@ -61,12 +63,16 @@ class HealthState(BaseModel):
     """What the diagnosis knows of the run so far; part of every checkpoint.
 
     lines: of the last window, oldest first. measured: quality metrics, oldest first.
+    widest, narrowest: the most and least that generated pictures ever differed in a line, as a
+    share of real ones.
     clear_since: generator steps at which the milder thresholds were first missed.
     """
 
     diagnosis: Name = "starting"
     lines: list[Line] = Field(default_factory=list)
     measured: list[Line] = Field(default_factory=list)
+    widest: float = 0.0
+    narrowest: float | None = None
     clear_since: int | None = None
 
 
@@ -78,7 +84,9 @@ class Diagnosis(BaseModel):
     advice: str
 
 
-Test = Callable[[Sequence[Line], Sequence[Line], float], str | None]
+# From what is known, the lines in which the illness must show, and the factor that is milder than 1
+# for the one that is there already.
+Test = Callable[[HealthState, Sequence[Line], float], str | None]
 
 
 def observe(
@@ -95,6 +103,9 @@ def observe(
         state.measured = state.measured[-_MEASUREMENTS_KEPT:]
     if signals:
         lines = [*state.lines, Line(g_steps=g_steps, signals=signals)][-_MOST_LINES:]
+        for spread in _spreads(lines[-1:]):
+            state.widest = max(state.widest, spread)
+            state.narrowest = min(state.narrowest or spread, spread)
         recent = [line for line in lines if line.g_steps > g_steps - WINDOW_STEPS]
         state.lines = lines[-max(len(recent), _FEWEST_LINES) :]
     if g_steps < QUIET_STEPS or len(state.lines) < _FEWEST_LINES:
@@ -118,7 +129,7 @@ def _judge(state: HealthState, kind: str, g_steps: int) -> tuple[Name, str]:
     for name, test in _TESTS[kind].items():
         known = name == state.diagnosis
         lines = state.lines[-_FEWEST_LINES:] if known else state.lines
-        evidence = test(lines, state.measured, 0.7 if known else 1.0)
+        evidence = test(state, lines, 0.7 if known else 1.0)
         if evidence is not None:
             state.clear_since = None
             return name, evidence
@@ -130,7 +141,7 @@ def _judge(state: HealthState, kind: str, g_steps: int) -> tuple[Name, str]:
     return "healthy", "no sign of illness in the last lines"
 
 
-def _too_strong(lines: Sequence[Line], measured: Sequence[Line], slack: float) -> str | None:
+def _too_strong(state: HealthState, lines: Sequence[Line], slack: float) -> str | None:
     """D knows every picture, by far: G's gradient says which pixel gives it away, not what is
     missing (Arjovsky & Bottou 2017)."""
     right = [*_all(lines, "health/d_accuracy_real"), *_all(lines, "health/d_accuracy_fake")]
@@ -143,16 +154,18 @@ def _too_strong(lines: Sequence[Line], measured: Sequence[Line], slack: float) -
     )
 
 
-def _collapsed(lines: Sequence[Line], measured: Sequence[Line], slack: float) -> str | None:
-    """Pictures are alike, or whole parts are gone that were there."""
-    spread = [
-        line.signals["health/fake_spread"] / line.signals["health/real_spread"]
-        for line in lines
-        if line.signals.get("health/real_spread")
-    ]
+def _collapsed(state: HealthState, lines: Sequence[Line], slack: float) -> str | None:
+    """Pictures are alike, or whole parts are gone that were there.
+
+    Those of a new generator are alike too: if nothing pushes it, it has not collapsed, but stands.
+    """
+    spread = _spreads(lines)
     if spread and max(spread) < 0.25 / slack:
-        return f"generated pictures differ {max(spread):.0%} as much as real ones, or less"
-    covered = _all(measured, "quality/parts_covered")
+        moved = state.widest > 1.5 * (state.narrowest or 0.0)
+        pushed = min(_all(lines, "health/g_grad_norm"), default=0.0) > _NO_PUSH
+        if moved or pushed:
+            return f"generated pictures differ {max(spread):.0%} as much as real ones, or less"
+    covered = _all(state.measured, "quality/parts_covered")
     if len(covered) >= 3 and max(covered) >= 0.5:
         best, now = max(covered), max(covered[-2:])
         if now < best * min(0.6 / slack, 1):
@@ -160,18 +173,22 @@ def _collapsed(lines: Sequence[Line], measured: Sequence[Line], slack: float) ->
     return None
 
 
-def _diverging(lines: Sequence[Line], measured: Sequence[Line], slack: float) -> str | None:
-    """Losses beyond what any state of a working pair has."""
+def _diverging(state: HealthState, lines: Sequence[Line], slack: float) -> str | None:
+    """Losses or logits beyond what any state of a working pair has."""
+    margin = _all(lines, "health/d_logit_margin")
+    if margin and _mostly(margin) > _BEYOND_FLOATS * slack:
+        apart = statistics.median(margin)
+        return f"D's logits lie {apart:.3g} apart, so that G's chances are 0 in float32"
     loss = _all(lines, "loss/discriminator")
-    if loss and min(loss) > 2 * _CHANCE * slack:
+    if loss and _mostly(loss) > 2 * _CHANCE * slack:
         return f"D's loss is {statistics.median(loss):.2f}, more than twice that of a blind guess"
     return _skipping(lines, slack)
 
 
-def _critic_diverging(lines: Sequence[Line], measured: Sequence[Line], slack: float) -> str | None:
+def _critic_diverging(state: HealthState, lines: Sequence[Line], slack: float) -> str | None:
     """The penalty does not hold the critic's slope near 1."""
     penalty = _all(lines, "loss/penalty")
-    if penalty and min(penalty) > 2 * slack:
+    if penalty and _mostly(penalty) > 2 * slack:
         return (
             f"the critic's slope is {1 + statistics.median(penalty) ** 0.5:.1f} where the penalty "
             "should hold it near 1"
@@ -186,29 +203,27 @@ def _skipping(lines: Sequence[Line], slack: float) -> str | None:
     return None
 
 
-def _stalled(lines: Sequence[Line], measured: Sequence[Line], slack: float) -> str | None:
+def _stalled(state: HealthState, lines: Sequence[Line], slack: float) -> str | None:
     """D tells nothing apart, G's gradient is next to nothing, and its pictures stay as they are.
 
     The third is needed: Adam scales small gradients up, and G may learn from them for long.
     """
-    return _still(lines, measured, "health/d_logit_margin", slack)
+    return _still(state, lines, "health/d_logit_margin", slack)
 
 
-def _critic_stalled(lines: Sequence[Line], measured: Sequence[Line], slack: float) -> str | None:
-    return _still(lines, measured, "loss/wasserstein", slack)
+def _critic_stalled(state: HealthState, lines: Sequence[Line], slack: float) -> str | None:
+    return _still(state, lines, "loss/wasserstein", slack)
 
 
-def _still(
-    lines: Sequence[Line], measured: Sequence[Line], told_apart: str, slack: float
-) -> str | None:
+def _still(state: HealthState, lines: Sequence[Line], told_apart: str, slack: float) -> str | None:
     push, apart = _all(lines, "health/g_grad_norm"), _all(lines, told_apart)
-    if not push or max(push) > 0.02 / slack or max(map(abs, apart), default=1) > 0.1 / slack:
+    if not push or max(push) > _NO_PUSH / slack or max(map(abs, apart), default=1) > 0.1 / slack:
         return None
     distance = [
         next((v for k, v in line.signals.items() if k.startswith("quality/fid_")), math.nan)
-        for line in measured[-3:]
+        for line in state.measured[-3:]
     ]
-    moving = distance if distance else _all(lines, "health/fake_spread")
+    moving = distance if distance else _spreads(lines)
     if len(moving) < 2 or max(moving) > min(moving) * (1 + 0.1 / slack):
         return None
     what = "FID" if distance else "spread of the pictures"
@@ -218,15 +233,29 @@ def _still(
     )
 
 
-def _memorising(lines: Sequence[Line], measured: Sequence[Line], slack: float) -> str | None:
+def _memorising(state: HealthState, lines: Sequence[Line], slack: float) -> str | None:
     """Pictures lie nearer to training pictures than held-out ones do."""
-    copies = _all(measured, "quality/memorisation")
-    if len(copies) >= 2 and min(copies[-2:]) > 0.5 * slack:
+    copies = _all(state.measured, "quality/memorisation")
+    if len(copies) >= 2 and min(copies[-2:]) > 0.3 * slack:
         return (
             f"{copies[-1]:.0%} of the pictures are less than half as far from a training picture "
             "as held-out ones are"
         )
     return None
+
+
+def _mostly(values: Sequence[float]) -> float:
+    """What three quarters of them reach: a pair that diverges swings."""
+    return sorted(values)[len(values) // 4]
+
+
+def _spreads(lines: Sequence[Line]) -> list[float]:
+    """How much generated pictures differ, as a share of what real ones do."""
+    return [
+        line.signals["health/fake_spread"] / line.signals["health/real_spread"]
+        for line in lines
+        if line.signals.get("health/real_spread") and "health/fake_spread" in line.signals
+    ]
 
 
 def _all(lines: Sequence[Line], name: str) -> list[float]:
@@ -238,14 +267,14 @@ _TESTS: dict[str, dict[Name, Test]] = {
     "dcgan": {
         "diverging": _diverging,
         "discriminator too strong": _too_strong,
-        "stalled": _stalled,
         "mode collapse": _collapsed,
+        "stalled": _stalled,
         "memorising": _memorising,
     },
     "wgan-gp": {
         "diverging": _critic_diverging,
-        "stalled": _critic_stalled,
         "mode collapse": _collapsed,
+        "stalled": _critic_stalled,
         "memorising": _memorising,
     },
 }

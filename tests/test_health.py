@@ -184,6 +184,33 @@ def test_a_generator_that_gets_better_on_small_gradients_is_not_stalled() -> Non
     assert state.diagnosis == "healthy"
 
 
+def test_pictures_that_were_always_alike_and_are_not_pushed_stand_and_have_not_collapsed() -> None:
+    """A new generator's pictures are alike: it takes a move to tell that they became so."""
+    still = WELL | {
+        "health/d_logit_margin": 0.001,
+        "health/g_grad_norm": 1e-3,
+        "health/fake_spread": 0.01,
+    }
+    assert diagnosed(still).name == "stalled"
+    state = HealthState()
+    observe(state, "dcgan", STEP, still | {"health/fake_spread": 0.02})
+    ((_, found),) = feed(state, still, range(2 * STEP, 1000, STEP))
+    assert found.name == "mode collapse"
+    state = HealthState()
+    observe(state, "dcgan", STEP, still | {"health/fake_spread": 0.006})
+    ((_, found),) = feed(state, still, range(2 * STEP, 1000, STEP))
+    assert found.name == "mode collapse"
+
+
+def test_logits_beyond_float32_and_a_penalty_that_swings_are_diverging() -> None:
+    assert diagnosed(STRONG | {"health/d_logit_margin": 1e4}).name == "diverging"
+    state = HealthState()
+    for i in range(40):
+        penalty = 0.2 if i % 5 == 0 else 900.0
+        observe(state, "wgan-gp", STEP * (i + 1), CRITIC | {"loss/penalty": penalty})
+    assert state.diagnosis == "diverging"
+
+
 def test_the_state_survives_a_checkpoint() -> None:
     whole, parted = HealthState(), HealthState()
     lines = [WELL] * 30 + [STRONG] * 9 + [WELL] * 9
