@@ -97,6 +97,11 @@ class Config(Section):
                 "discriminator.norm: 'batch' mixes the pictures of a batch, and the gradient "
                 "penalty is on each picture alone; choose layer, instance or none"
             )
+        if self.training.updates == "joint" and self.training.mixed_precision == "fp16":
+            raise ValueError(
+                "training.updates: 'joint' with mixed_precision 'fp16', whose loss scale D's step "
+                "would change before G's; choose bf16, or alternating updates"
+            )
         return self
 
     @property

@@ -2,13 +2,13 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import cast
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gantrain.augment import diff_augment
@@ -51,6 +51,7 @@ class Gan:
         self.discriminator: Discriminator = discriminator
         if config.health.remedy == "auto":
             add_dropout(self.discriminator, self.knobs)
+        self._couples_pictures = any(isinstance(m, _BatchNorm) for m in discriminator.modules())
         self.ema = Ema(copy.deepcopy(self.generator), config.ema)
         self.g_optimizer = accelerator.prepare_optimizer(_adam(self.generator, config.generator))
         self.d_optimizer = accelerator.prepare_optimizer(
@@ -83,6 +84,13 @@ class Gan:
         """`discriminate`, with gradients that are averaged over the ranks."""
         return self._autocast(self._synced_discriminator, pictures)
 
+    def judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """`synced_discriminate` of both, in one pass where D looks at each picture by itself."""
+        if self._couples_pictures:
+            return self.synced_discriminate(real), self.synced_discriminate(fake)
+        of_real, of_fake = self.synced_discriminate(torch.cat([real, fake])).chunk(2)
+        return of_real, of_fake
+
     def exact_discriminate(self, pictures: Tensor) -> Tensor:
         """`discriminate` in float32, whatever the precision of the rest."""
         with torch.autocast(self.accelerator.device.type, enabled=False):
@@ -95,6 +103,11 @@ class Gan:
     def _autocast(self, network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         with self.accelerator.autocast():
             return network(inputs).float()
+
+    def backward(self, loss: Tensor, network: nn.Module, *, keep_graph: bool = False) -> None:
+        """Add the gradient of a scalar to the weights of one network, and to no other's."""
+        weights = list(network.parameters())
+        self.accelerator.backward(loss, inputs=weights, retain_graph=keep_graph)
 
     def apply_gradients(self, network: nn.Module) -> Tensor:
         """One optimizer step of the network that was differentiated; its gradient's norm before
@@ -136,15 +149,14 @@ class Gan:
                 group["lr"] = rate * self._rate_scale * factor
 
     @contextmanager
-    def accumulating(self, network: nn.Module, *, last: bool) -> Iterator[None]:
-        """The ranks exchange gradients only in the last part of a step."""
-        is_generator = network is self.generator
-        wrapped = self._synced_generator if is_generator else self._synced_discriminator
-        if last:
+    def accumulating(self, *networks: nn.Module, last: bool) -> Iterator[None]:
+        """The ranks exchange the networks' gradients only in the last part of a step."""
+        with ExitStack() as stack:
+            for network in networks if not last else ():
+                is_generator = network is self.generator
+                wrapped = self._synced_generator if is_generator else self._synced_discriminator
+                stack.enter_context(self.accelerator.no_sync(wrapped))
             yield
-        else:
-            with self.accelerator.no_sync(wrapped):
-                yield
 
 
 def _convert_sync_batchnorm(network: Generator | Discriminator) -> None:

@@ -13,7 +13,9 @@ from typing import Any, Literal
 from gantrain.errors import HUNG_STATUS
 from gantrain.files import write_json
 
-Phase = Literal["start", "data", "D", "G", "log", "metrics", "samples", "checkpoint", "end"]
+Phase = Literal[
+    "start", "data", "D", "G", "D and G", "log", "metrics", "samples", "checkpoint", "end"
+]
 FOLDER = "ranks"
 _BEAT_SECONDS = 5.0
 

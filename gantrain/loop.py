@@ -12,7 +12,7 @@ from torch import Tensor
 from gantrain.draws import Positions, Purpose, draw_normal, mixed_seed
 from gantrain.gan import Gan, frozen
 from gantrain.meter import Meter, mean_metrics
-from gantrain.objectives import Metrics, Objective
+from gantrain.objectives import Metrics, Objective, spreads
 from gantrain.run import Run
 
 
@@ -23,21 +23,37 @@ def train(gan: Gan, objective: Objective, real: Iterator[Tensor], run: Run, mete
     Raises what ends a run before its time: RollBack, StoppedError.
     """
     batch = run.config.training.batch_size
+    joint = run.config.training.updates == "joint"
     while run.unfinished:
-        for _ in range(objective.n_critic):
-            with run.heart.phase("data"):
-                x = next(real)
+        for _ in range(objective.n_critic - joint):
+            x, at, step = next_batch(real, run)
             with run.heart.phase("D"):
-                meter.add(d_step(gan, objective, x, run.share(run.images_seen), run.parts))
+                meter.add(d_step(gan, objective, x, at, step, run.parts))
             run.images_seen += batch
-        with run.heart.phase("G"):
-            meter.add(g_step(gan, objective, run.share(run.g_steps * batch), run.parts))
+        if joint:
+            x, at, step = next_batch(real, run)
+            with run.heart.phase("D and G"):
+                for metrics in joint_step(gan, objective, x, at, step, run.parts):
+                    meter.add(metrics)
+            run.images_seen += batch
+        else:
+            with run.heart.phase("G"):
+                meter.add(g_step(gan, objective, run.share(run.g_steps * batch), run.parts))
         run.g_steps += 1
         gan.ema.update(gan.generator, batch * objective.n_critic, run.images_seen)
         run.after_iteration(gan, meter)
 
 
-def d_step(gan: Gan, objective: Objective, real: Tensor, at: Positions, parts: int = 1) -> Metrics:
+def next_batch(real: Iterator[Tensor], run: Run) -> tuple[Tensor, Positions, int]:
+    """This rank's next real batch, its positions, and the number of the D step that takes it."""
+    with run.heart.phase("data"):
+        x = next(real)
+    return x, run.share(run.images_seen), run.images_seen // run.config.training.batch_size
+
+
+def d_step(
+    gan: Gan, objective: Objective, real: Tensor, at: Positions, step: int = 0, parts: int = 1
+) -> Metrics:
     """One step of the discriminator on a real batch and a fresh fake one; G stays as it is."""
     metrics = []
     for i, (x, here) in enumerate(zip(real.chunk(parts), at.chunk(parts), strict=True)):
@@ -45,13 +61,9 @@ def d_step(gan: Gan, objective: Objective, real: Tensor, at: Positions, parts: i
         z = draw_normal(here, Purpose.D_LATENTS, gan.latent_size).to(x.device)
         with torch.no_grad(), frozen(gan.generator):
             fake = gan.generate(z)
-        x = gan.augment(x, here, Purpose.D_REAL_AUGMENT)
-        fake = gan.augment(fake, here, Purpose.D_FAKE_AUGMENT)
         with gan.accumulating(gan.discriminator, last=i == parts - 1):
-            loss, explained = objective.d_loss(
-                gan.synced_discriminate, gan.exact_discriminate, x, fake, here
-            )
-            gan.accelerator.backward(loss / parts)
+            loss, _, explained = d_losses(gan, objective, x, fake, here, step)
+            gan.backward(loss / parts, gan.discriminator)
         metrics.append(explained)
     norm = gan.apply_gradients(gan.discriminator)
     return mean_metrics(metrics) | {"health/d_grad_norm": norm}
@@ -66,7 +78,48 @@ def g_step(gan: Gan, objective: Objective, at: Positions, parts: int = 1) -> Met
         with frozen(gan.discriminator), gan.accumulating(gan.generator, last=i == parts - 1):
             fake = gan.augment(gan.synced_generate(z), here, Purpose.G_AUGMENT)
             loss, explained = objective.g_loss(gan.discriminate(fake))
-            gan.accelerator.backward(loss / parts)
+            gan.backward(loss / parts, gan.generator)
         metrics.append(explained)
     norm = gan.apply_gradients(gan.generator)
     return mean_metrics(metrics) | {"health/g_grad_norm": norm}
+
+
+def joint_step(
+    gan: Gan, objective: Objective, real: Tensor, at: Positions, step: int = 0, parts: int = 1
+) -> tuple[Metrics, Metrics]:
+    """A step of both players from one pass, before either moves, as the book's train_step does it.
+
+    One pass of G, and one of D over its pictures, less than two steps take. Metrics of D and of G.
+    """
+    of_d, of_g = [], []
+    for i, (x, here) in enumerate(zip(real.chunk(parts), at.chunk(parts), strict=True)):
+        torch.manual_seed(mixed_seed(here.seed, Purpose.D_DROPOUT, here.start))
+        z = draw_normal(here, Purpose.D_LATENTS, gan.latent_size).to(x.device)
+        with gan.accumulating(gan.discriminator, gan.generator, last=i == parts - 1):
+            fake = gan.synced_generate(z)
+            d_loss, fake_scores, explained = d_losses(gan, objective, x, fake, here, step)
+            g_loss, of_this = objective.g_loss(fake_scores)
+            gan.backward(d_loss / parts, gan.discriminator, keep_graph=True)
+            gan.backward(g_loss / parts, gan.generator)
+        of_d.append(explained)
+        of_g.append(of_this)
+    d_norm = gan.apply_gradients(gan.discriminator)
+    g_norm = gan.apply_gradients(gan.generator)
+    return (
+        mean_metrics(of_d) | {"health/d_grad_norm": d_norm},
+        mean_metrics(of_g) | {"health/g_grad_norm": g_norm},
+    )
+
+
+def d_losses(
+    gan: Gan, objective: Objective, real: Tensor, fake: Tensor, at: Positions, step: int
+) -> tuple[Tensor, Tensor, Metrics]:
+    """D's loss on real and fake pictures, its scores of the fake ones, and what explains it."""
+    x = gan.augment(real, at, Purpose.D_REAL_AUGMENT)
+    shown = gan.augment(fake, at, Purpose.D_FAKE_AUGMENT)
+    real_scores, fake_scores = gan.judge(x, shown)
+    loss, explained = objective.d_loss(real_scores, fake_scores, at)
+    penalty, more = objective.penalty(gan.exact_discriminate, x, shown.detach(), at, step)
+    loss = loss + penalty
+    explained = {"loss/discriminator": loss, **explained, **more, **spreads(x, shown)}
+    return loss, fake_scores, explained

@@ -47,11 +47,18 @@ class Meter:
         """
         if not self._sums:
             return {}
+        # A metric that not every step has is in several groups.
         names = [name for group in self._sums for name in group]
-        sums, counts = torch.cat([*self._sums.values()]), torch.cat([*self._counts.values()])
-        total = self._accelerator.reduce(torch.stack([sums, counts]), "sum")
+        distinct = list(dict.fromkeys(names))
+        places = torch.tensor([distinct.index(name) for name in names])
+        of_groups = torch.stack(
+            [torch.cat([*self._sums.values()]), torch.cat([*self._counts.values()])]
+        )
+        of_names = of_groups.new_zeros(2, len(distinct))
+        of_names.index_add_(1, places.to(of_groups.device), of_groups)
+        total = self._accelerator.reduce(of_names, "sum")
         self._sums, self._counts = {}, {}
-        return dict(zip(names, (total[0] / total[1]).float().tolist(), strict=True))
+        return dict(zip(distinct, (total[0] / total[1]).float().tolist(), strict=True))
 
     def state(self) -> list[dict[str, Any]]:
         """What is added up so far on every rank, as plain values. All ranks must call it."""

@@ -1,7 +1,7 @@
 """What the discriminator and the generator minimise: `dcgan` and `wgan-gp`.
 
-The networks come in as callables: `discriminate` maps pictures (N, C, S, S) in [-1, 1] to float32
-logits or scores (N,). Each loss is a float32 scalar, and comes with the metrics that explain it.
+Scores are D's of N pictures: logits or a critic's scores, float32 of shape (N,). Each loss is a
+float32 scalar, and comes with the metrics that explain it.
 """
 
 import math
@@ -27,21 +27,21 @@ _NORM_EPSILON = 1e-12
 
 
 class Objective(Protocol):
-    """The two losses of a GAN. `at` says which draws belong to the pictures at hand."""
+    """The losses of a GAN. `at` says which draws belong to the pictures at hand."""
 
     @property
     def n_critic(self) -> int:
         """D steps to one G step."""
 
     def d_loss(
-        self,
-        discriminate: Discriminate,
-        exact: Discriminate,
-        real: Tensor,
-        fake: Tensor,
-        at: Positions,
+        self, real_scores: Tensor, fake_scores: Tensor, at: Positions
     ) -> tuple[Tensor, Metrics]:
-        """`exact` is `discriminate` in full float32, for what mixed precision would spoil."""
+        """From D's scores of real and of fake pictures."""
+
+    def penalty(
+        self, critic: Discriminate, real: Tensor, fake: Tensor, at: Positions, step: int
+    ) -> tuple[Tensor, Metrics]:
+        """What D pays in its step number `step` beside that; `critic` is D in full float32."""
 
     def g_loss(self, fake_scores: Tensor) -> tuple[Tensor, Metrics]:
         """`fake_scores` are D's on what the generator just made."""
@@ -59,27 +59,23 @@ class Dcgan:
         return self.config.n_critic
 
     def d_loss(
-        self,
-        discriminate: Discriminate,
-        exact: Discriminate,
-        real: Tensor,
-        fake: Tensor,
-        at: Positions,
+        self, real_scores: Tensor, fake_scores: Tensor, at: Positions
     ) -> tuple[Tensor, Metrics]:
         """The mean of the losses on real and on fake, as the book weighs them."""
-        real_logits, fake_logits = discriminate(real), discriminate(fake)
         targets = d_targets(self.config, at, self.knobs)
-        real_targets, fake_targets = (t.to(real.device) for t in targets)
-        on_real = cross_entropy(real_logits, real_targets, self.config.label_noise_form)
-        on_fake = cross_entropy(fake_logits, fake_targets, self.config.label_noise_form)
-        loss = (on_real + on_fake) / 2
-        return loss, {
-            "loss/discriminator": loss,
-            "health/d_accuracy_real": (real_logits > 0).float().mean(),
-            "health/d_accuracy_fake": (fake_logits < 0).float().mean(),
-            "health/d_logit_margin": real_logits.mean() - fake_logits.mean(),
-            **spreads(real, fake),
+        real_targets, fake_targets = (t.to(real_scores.device) for t in targets)
+        on_real = cross_entropy(real_scores, real_targets, self.config.label_noise_form)
+        on_fake = cross_entropy(fake_scores, fake_targets, self.config.label_noise_form)
+        return (on_real + on_fake) / 2, {
+            **accuracies(real_scores, fake_scores),
+            "health/d_logit_margin": real_scores.mean() - fake_scores.mean(),
         }
+
+    def penalty(
+        self, critic: Discriminate, real: Tensor, fake: Tensor, at: Positions, step: int
+    ) -> tuple[Tensor, Metrics]:
+        """None."""
+        return real.new_zeros(()), {}
 
     def g_loss(self, fake_scores: Tensor) -> tuple[Tensor, Metrics]:
         """-log D(G(z)): the generator wants its pictures taken for real ones."""
@@ -98,28 +94,27 @@ class WganGp:
         return self.config.n_critic
 
     def d_loss(
-        self,
-        discriminate: Discriminate,
-        exact: Discriminate,
-        real: Tensor,
-        fake: Tensor,
-        at: Positions,
+        self, real_scores: Tensor, fake_scores: Tensor, at: Positions
     ) -> tuple[Tensor, Metrics]:
-        """Critic's score on fake less that on real, plus λ times the gradient penalty."""
-        real_scores, fake_scores = discriminate(real), discriminate(fake)
+        """Critic's score on fake less that on real."""
+        distance = real_scores.mean() - fake_scores.mean()
+        return -distance, {
+            **accuracies(real_scores, fake_scores),
+            "loss/wasserstein": distance,
+        }
+
+    def penalty(
+        self, critic: Discriminate, real: Tensor, fake: Tensor, at: Positions, step: int
+    ) -> tuple[Tensor, Metrics]:
+        """λ times the gradient penalty; in every k-th step alone, k times as much, if it is lazy
+        (as StyleGAN2's regularisation, Karras et al. 2020)."""
+        every = self.config.penalty_every
+        if step % every:
+            return real.new_zeros(()), {}
         mix = draw_uniform if self.config.penalty_mix == "uniform" else draw_normal
         epsilon = mix(at, Purpose.PENALTY, 1).float().view(-1, 1, 1, 1).to(real.device)
-        penalty = gradient_penalty(exact, real, fake, epsilon)
-        distance = real_scores.mean() - fake_scores.mean()
-        loss = self.config.penalty_weight * penalty - distance
-        return loss, {
-            "loss/discriminator": loss,
-            "loss/wasserstein": distance,
-            "loss/penalty": penalty,
-            "health/d_accuracy_real": (real_scores > 0).float().mean(),
-            "health/d_accuracy_fake": (fake_scores < 0).float().mean(),
-            **spreads(real, fake),
-        }
+        penalty = gradient_penalty(critic, real, fake, epsilon)
+        return self.config.penalty_weight * every * penalty, {"loss/penalty": penalty}
 
     def g_loss(self, fake_scores: Tensor) -> tuple[Tensor, Metrics]:
         """The critic's score on fake, negated."""
@@ -132,6 +127,14 @@ def make_objective(config: DcganConfig | WganGpConfig, knobs: Knobs | None = Non
     if isinstance(config, DcganConfig):
         return Dcgan(config, knobs if knobs is not None else Knobs())
     return WganGp(config)
+
+
+def accuracies(real_scores: Tensor, fake_scores: Tensor) -> Metrics:
+    """Shares of real and of fake pictures that D is right about, if 0 parts them."""
+    return {
+        "health/d_accuracy_real": (real_scores > 0).float().mean(),
+        "health/d_accuracy_fake": (fake_scores < 0).float().mean(),
+    }
 
 
 def spreads(real: Tensor, fake: Tensor) -> Metrics:

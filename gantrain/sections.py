@@ -148,6 +148,9 @@ class WganGpConfig(Section):
     penalty_mix: Literal["uniform", "normal"] = Field(
         "uniform", description="how ε of the interpolation is drawn; the book's code: normal"
     )
+    penalty_every: int = Field(
+        1, ge=1, le=64, description="critic steps to one with a penalty, which counts as many times"
+    )
     reuse_real_batch: bool = Field(
         False, description="one real batch for all critic steps of an iteration (the book's code)"
     )
@@ -161,6 +164,12 @@ class TrainingConfig(Section):
 
     total_kimg: Positive = Field(description="thousands of real images that D sees, repeats too")
     batch_size: int = Field(128, ge=2, description="of one D or G step, over all ranks")
+    updates: Literal["alternating", "joint"] = Field(
+        "alternating",
+        description="alternating: G's step against the D just moved, with latents of its own; "
+        "joint: both gradients from one pass, before either moves (the book's code), which is less "
+        "work; with n_critic, G's comes from the last of D's steps",
+    )
     accumulate: int = Field(1, ge=1, description="parts that each rank's share is cut into")
     world_size: int | None = Field(
         None, ge=1, description="ranks that must take part; empty takes what the launcher gives"

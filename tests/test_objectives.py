@@ -25,16 +25,10 @@ def logits(*values: float) -> Tensor:
     return torch.tensor(values)
 
 
-def judge_of(real: Tensor, real_logits: Tensor, fake_logits: Tensor):  # type: ignore[no-untyped-def]
-    return lambda x: real_logits if x is real else fake_logits
-
-
 def test_dcgan_losses_are_the_papers_formulas() -> None:
-    real, fake = torch.zeros(3, 1, 2, 2), torch.ones(3, 1, 2, 2)
     real_logits, fake_logits = logits(2.0, -1.0, 0.5), logits(-3.0, 0.25, 1.0)
-    judge = judge_of(real, real_logits, fake_logits)
     objective = Dcgan(DcganConfig())
-    loss, metrics = objective.d_loss(judge, judge, real, fake, Positions(0, 0, 3))
+    loss, metrics = objective.d_loss(real_logits, fake_logits, Positions(0, 0, 3))
     p, q = (1 / (1 + np.exp(-x.numpy())) for x in (real_logits, fake_logits))
     assert loss.item() == pytest.approx((-np.log(p).mean() - np.log(1 - q).mean()) / 2, rel=1e-6)
     assert metrics["health/d_accuracy_real"].item() == pytest.approx(2 / 3)
@@ -44,10 +38,8 @@ def test_dcgan_losses_are_the_papers_formulas() -> None:
 
 
 def test_an_undecided_discriminator_pays_log_two() -> None:
-    real, fake = torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2)
-    judge = judge_of(real, torch.zeros(2), torch.zeros(2))
     objective = Dcgan(DcganConfig())
-    loss, _ = objective.d_loss(judge, judge, real, fake, Positions(0, 0, 2))
+    loss, _ = objective.d_loss(torch.zeros(2), torch.zeros(2), Positions(0, 0, 2))
     assert loss.item() == pytest.approx(math.log(2))
     assert objective.g_loss(torch.zeros(2))[0].item() == pytest.approx(math.log(2))
 
@@ -133,11 +125,27 @@ def test_the_critics_loss_adds_up() -> None:
         return (x * weight).sum((1, 2, 3))
 
     objective = WganGp(WganGpConfig(kind="wgan-gp", penalty_weight=7))
-    loss, metrics = objective.d_loss(critic, critic, real, fake, Positions(0, 0, 4))
+    loss, metrics = objective.d_loss(critic(real), critic(fake), Positions(0, 0, 4))
     distance = critic(real).mean() - critic(fake).mean()
-    torch.testing.assert_close(loss, 7 * torch.tensor(1.0) - distance)
+    torch.testing.assert_close(loss, -distance)
     torch.testing.assert_close(metrics["loss/wasserstein"], distance)
+    penalty, metrics = objective.penalty(critic, real, fake, Positions(0, 0, 4), 0)
+    torch.testing.assert_close(penalty, torch.tensor(7.0))
+    torch.testing.assert_close(metrics["loss/penalty"], torch.tensor(1.0))
     torch.testing.assert_close(objective.g_loss(critic(fake))[0], -critic(fake).mean())
+
+
+def test_a_lazy_penalty_is_as_large_on_average_as_one_in_every_step() -> None:
+    real, fake = torch.randn(2, 4, 1, 3, 3).unbind()
+    weight = torch.full((1, 3, 3), 2 / 3)
+    objective = WganGp(WganGpConfig(kind="wgan-gp", penalty_weight=7, penalty_every=4))
+    paid = [
+        objective.penalty(lambda x: (x * weight).sum((1, 2, 3)), real, fake, AT.chunk(1000)[0], k)
+        for k in range(12)
+    ]
+    assert [k for k, (penalty, _) in enumerate(paid) if penalty] == [0, 4, 8]
+    assert sum(penalty.item() for penalty, _ in paid) / 12 == pytest.approx(7, rel=1e-5)
+    assert [k for k, (_, told) in enumerate(paid) if told] == [0, 4, 8]
 
 
 def test_the_kind_chooses_the_objective() -> None:

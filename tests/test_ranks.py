@@ -51,11 +51,18 @@ def test_a_signal_to_one_rank_stops_both_and_the_run_goes_on_exactly(
     assert_same_end(tmp_path / "whole", tmp_path / "parted")
 
 
+JOINT_AND_LAZY: dict[str, dict[str, Any]] = {
+    "objective": {"kind": "wgan-gp", "n_critic": 2, "penalty_every": 2},
+    "training": {"updates": "joint"},
+}
+
+
+@pytest.mark.parametrize("sections", [{}, JOINT_AND_LAZY], ids=["dcgan", "joint-lazy-wgan-gp"])
 def test_a_run_goes_on_with_another_number_of_ranks(
-    shards: Path, tmp_path: Path, train: Train
+    sections: dict[str, dict[str, Any]], shards: Path, tmp_path: Path, train: Train
 ) -> None:
-    whole = config_of(tmp_path, shards, "whole", **NO_BATCH_STATISTICS)
-    elastic = config_of(tmp_path, shards, "elastic", **NO_BATCH_STATISTICS)
+    whole = config_of(tmp_path, shards, "whole", **NO_BATCH_STATISTICS, **sections)
+    elastic = config_of(tmp_path, shards, "elastic", **NO_BATCH_STATISTICS, **sections)
     assert train(whole).returncode == 0
     assert launch(elastic, "training.total_kimg=0.048", ranks=2).returncode == 0
     assert train(elastic, "training.total_kimg=0.112").returncode == 0

@@ -156,6 +156,23 @@ def test_a_clock_that_runs_backwards_changes_nothing(
     assert_same_end(tmp_path / "whole", tmp_path / "backwards")
 
 
+@pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
+def test_joint_steps_and_lazy_penalties_go_on_as_if_nothing_had_happened(
+    kind: str, shards: Path, tmp_path: Path, train: Train
+) -> None:
+    lazy = {**WGAN_GP["objective"], "penalty_every": 3}
+    sections: Sections = {
+        **(WGAN_GP | {"objective": lazy} if kind == "wgan-gp" else {}),
+        "training": {"updates": "joint"},
+        "output": {"log_every_kimg": 0.064},
+    }
+    whole, parted = (config_of(tmp_path, shards, name, sections) for name in ("whole", "parted"))
+    assert train(whole).returncode == 0
+    assert train(parted, "training.total_kimg=0.096").returncode == 0
+    assert train(parted).returncode == 0
+    assert_same_end(tmp_path / "whole", tmp_path / "parted")
+
+
 def poison(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int, int], bool]) -> None:
     """Make D's loss NaN where `bad(images seen, times that this step was tried)` says so."""
     original = Dcgan.d_loss

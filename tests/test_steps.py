@@ -1,5 +1,6 @@
 """The two players' steps: who changes, who does not, and by how much."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from gantrain.config import Config
 from gantrain.draws import Positions, Purpose, draw_normal, draw_uniform
 from gantrain.gan import Gan
-from gantrain.loop import d_step, g_step
+from gantrain.loop import d_step, g_step, joint_step
 from gantrain.objectives import make_objective
 from tests.conftest import WGAN_GP, small_config, weights_of
 
@@ -153,6 +154,52 @@ def test_a_whole_step_is_that_of_a_plain_pytorch_loop(kind: str) -> None:
     assert_close(gan.discriminator, d)
 
 
+def plain_joint_step(g: nn.Module, d: nn.Module, wgan: bool) -> None:
+    """Both gradients by their definitions, before either optimizer moves."""
+    fake = g(latents(Purpose.D_LATENTS))
+    on_real, on_fake = d(REAL), d(fake)
+    if wgan:
+        d_loss, g_loss = on_fake.mean() - on_real.mean(), -on_fake.mean()
+        epsilon = draw_uniform(AT, Purpose.PENALTY, 1).float().view(8, 1, 1, 1)
+        mixed = (epsilon * REAL + (1 - epsilon) * fake.detach()).requires_grad_()
+        gradient = torch.autograd.grad(d(mixed).sum(), mixed, create_graph=True)[0]
+        d_loss = d_loss + 10 * ((gradient.pow(2).sum((1, 2, 3)).sqrt() - 1) ** 2).mean()
+    else:
+        d_loss = (bce(on_real, torch.ones(8)) + bce(on_fake, torch.zeros(8))) / 2
+        g_loss = bce(on_fake, torch.ones(8))
+    of_d = torch.autograd.grad(d_loss, list(d.parameters()), retain_graph=True)
+    of_g = torch.autograd.grad(g_loss, list(g.parameters()))
+    for network, gradients in ((d, of_d), (g, of_g)):
+        for weight, gradient in zip(network.parameters(), gradients, strict=True):
+            weight.grad = gradient
+        torch.optim.Adam(network.parameters(), 2e-4, (0.5, 0.999)).step()
+
+
+@pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
+@pytest.mark.parametrize("parts", [1, 4])
+def test_a_joint_step_takes_both_gradients_before_either_player_moves(
+    kind: str, parts: int
+) -> None:
+    # Batch statistics are those of a part, so that networks in parts have none.
+    batch_norm = kind == "dcgan" and parts == 1
+    config = config_of(
+        {
+            "objective": {"kind": kind},
+            "generator": {"norm": "batch" if batch_norm else "none"},
+            "discriminator": {"norm": "batch" if batch_norm else "none"},
+        }
+    )
+    gan, objective = gan_of(config), make_objective(config.objective)
+    g, d = copy.deepcopy(gan.generator.layers), plain_judge(batch_norm)
+    d.load_state_dict(
+        dict(zip(d.state_dict(), gan.discriminator.state_dict().values(), strict=True))
+    )
+    plain_joint_step(g, d, kind == "wgan-gp")
+    joint_step(gan, objective, REAL, AT, parts=parts)
+    assert_close(gan.generator, g)
+    assert_close(gan.discriminator, d)
+
+
 @pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
 def test_a_step_in_parts_is_the_whole_step(kind: str) -> None:
     # Batch statistics are those of a part, so that the networks here have none.
@@ -166,7 +213,7 @@ def test_a_step_in_parts_is_the_whole_step(kind: str) -> None:
     objective = make_objective(config.objective)
     whole, parted = gan_of(config), gan_of(config)
     of_whole = d_step(whole, objective, REAL, AT) | g_step(whole, objective, AT)
-    of_parts = d_step(parted, objective, REAL, AT, 4) | g_step(parted, objective, AT, 4)
+    of_parts = d_step(parted, objective, REAL, AT, parts=4) | g_step(parted, objective, AT, 4)
     assert_close(whole.generator, parted.generator)
     assert_close(whole.discriminator, parted.discriminator)
     for name, value in of_whole.items():
@@ -205,6 +252,6 @@ def test_bf16_runs_the_networks_in_bf16_but_penalty_and_losses_in_fp32() -> None
     last = gan.discriminator.layers[-1]
     last.register_forward_hook(lambda _m, x, y: kinds.append((x[0].dtype, y.dtype)))
     d_step(gan, make_objective(config.objective), REAL, AT)
-    assert [y for _, y in kinds] == [torch.bfloat16, torch.bfloat16, torch.float32]
+    assert [y for _, y in kinds] == [torch.bfloat16, torch.float32]
     assert gan.discriminate(REAL).dtype == torch.float32
     assert all(p.dtype == torch.float32 for p in gan.discriminator.parameters())
