@@ -1,0 +1,35 @@
+"""The pictures that the training benchmark trains on: one set, as shards and as PNG files."""
+
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+_VIEWS = 20  # of each of the fifty parts, by two cameras
+
+
+def make_pictures(scratch: Path, size: int) -> tuple[Path, Path]:
+    """Folders of shards and of files, made where they are not there: 2,000 grey bricks."""
+    shards, files = scratch / f"shards{size}", scratch / f"files{size}"
+    if not (shards / "manifest.json").exists():
+        options = ["--size", str(size), "--views", str(_VIEWS), "--overwrite"]
+        gantrain = [sys.executable, "-m", "gantrain.cli"]
+        subprocess.run([*gantrain, "data", "render", str(shards), *options], check=True)
+    unpack(shards, files)
+    return shards, files
+
+
+def unpack(shards: Path, files: Path) -> None:
+    """Write each picture of the shards as a file, unless the folder is there."""
+    if files.exists():
+        return
+    partial = files.with_name(files.name + ".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    for shard in sorted(shards.glob("*.tar")):
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                content = tar.extractfile(member)
+                if content is not None and member.name.endswith(".png"):
+                    name = member.name.replace("/", "-")
+                    (partial / name).write_bytes(content.read())
+    partial.rename(files)
