@@ -4,8 +4,9 @@
 
 Every convolution of both networks is timed alone, each pass in the faster of the two memory
 layouts, and square matrix products for the machine's peak. The sums over the passes that a step
-has to make give the images/s that no training with these kernels exceeds: normalisation,
-activations, casts, optimizer and data are free here. One process with all usable cores, or
+has to make give the images/s that these kernels would allow: normalisation, activations, casts,
+optimizer and data are free here. Where real and fake pictures go through D as one batch of twice
+the size, its kernels may be a little faster than counted. One process with all usable cores, or
 --threads of them. bf16: everything in bf16, without the copies of fp32 weights that autocast makes.
 
 A DCGAN step: D forward and backward on real and on fake, G forward for D's step, G forward, D
@@ -18,8 +19,8 @@ critic forward on the mixed pictures; its gradient to the input (F and dX of all
 gradient of that gradient, through which each layer's dX has a forward pass (not the last layer's,
 whose gradient is constant) and a dW. Where there is normalisation its slope depends on what it
 normalised, so that a backward pass through the forward layers is added, dW and dX of all but the
-last, no dX for the first; leaky ReLU alone has none. In fp32, if gantrain's precision is bf16:
---penalty bf16 for the other kind.
+last, no dX for the first; leaky ReLU alone has none. It is timed in fp32, as ours is in every
+precision, unless --penalty says bf16.
 """
 
 import argparse

@@ -91,14 +91,17 @@ class Contender:
             }
         )
 
-    def close(self) -> None:
-        """End all processes, data workers too."""
+    def __enter__(self) -> "Contender":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """End all processes, data workers too; at once if something went wrong."""
         for rank in self._ranks:
             with contextlib.suppress(BrokenPipeError):
                 rank.orders.close()
         for rank in self._ranks:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                rank.process.wait(_PATIENCE)
+                rank.process.wait(_PATIENCE if kind is None else 0)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(rank.process.pid, signal.SIGKILL)
             rank.process.wait()

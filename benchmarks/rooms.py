@@ -42,8 +42,8 @@ def measure_rooms(settings: Settings, rounds: int, seconds: float, scratch: Path
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=scratch, prefix="rooms")))
         contenders = {}
         for name, made in kinds.items():
-            contenders[name] = Contender(name, made, sys.executable, folder)
-            stack.callback(contenders[name].close)
+            contender = Contender(name, made, sys.executable, folder)
+            contenders[name] = stack.enter_context(contender)
             contenders[name].get_ready(seconds)
         take_turns(list(contenders.values()), rounds)
     report(contenders, settings)

@@ -1,7 +1,7 @@
 """What the training benchmark prints of its rounds.
 
-A sitting is a cell's JSON: objective, width, batch, ranks, size, and `contenders`: from "ours bf16"
-and the like to their rounds, those of all of them made by turns.
+A sitting is a cell's JSON: objective, width, batch, ranks, size, set (what else of our config was
+changed), and `contenders`: from "ours bf16" and the like to their rounds, made by turns.
 """
 
 import statistics
@@ -12,7 +12,7 @@ from typing import Any
 Sitting = dict[str, Any]
 _CONTENDERS = ("plain", "book", "ours")
 _PRECISIONS = ("fp32", "bf16")
-_KEY = ("objective", "width", "batch", "ranks", "size")
+_KEY = ("objective", "width", "batch", "ranks", "size", "set")
 NOT_RUN = "not run"
 
 
@@ -65,7 +65,14 @@ def shown_memory(sitting: Sitting, name: str) -> str:
 
 
 def described(sitting: Sitting) -> str:
-    return "{objective}, width {width}, batch {batch}, {ranks} rank(s)".format(**sitting)
+    cell = "{objective}, width {width}, batch {batch}, {ranks} rank(s)".format(**sitting)
+    return f"{cell}, {sitting['set']}" if sitting["set"] else cell
+
+
+def cell_fields(key: tuple[Any, ...]) -> list[str]:
+    """The first four columns of a cell's row."""
+    objective = f"{key[0]}, {key[5]}" if key[5] else key[0]
+    return [objective, *(str(value) for value in key[1:4])]
 
 
 def precisions(sitting: Sitting) -> list[str]:
@@ -98,7 +105,7 @@ def markdown_lines(sittings: Sequence[Sitting]) -> Iterator[str]:
             names = {c: f"{c} {precision}" for c in _CONTENDERS}
             found = {c: speeds(sitting, name) for c, name in names.items()}
             fields = [
-                *(str(sitting[k]) for k in _KEY[:4]),
+                *cell_fields(key_of(sitting)),
                 precision,
                 *(shown_speed(found[c]) for c in _CONTENDERS),
                 *(shown_ratio(ratio(found["ours"], found[c])) for c in ("plain", "book")),
@@ -111,7 +118,7 @@ def markdown_lines(sittings: Sequence[Sitting]) -> Iterator[str]:
     for key, group in grouped(sittings):
         best = best_of(group)
         fields = [
-            *(str(value) for value in key[:4]),
+            *cell_fields(key),
             *(shown_best(best.get(c)) for c in _CONTENDERS),
             *(shown_ratio(ratio_of_best(best, c)) for c in ("plain", "book")),
         ]

@@ -2,21 +2,22 @@
 
     python -m benchmarks.train --objective dcgan --width 32 --batch 128 --out train.json
     python -m benchmarks.train --book-python bookenv/bin/python --out train.json
+    python -m benchmarks.train --set training.updates=joint --out joint.json
     python -m benchmarks.train --markdown train.json more.json
     python -m benchmarks.train --rooms --width 64 --batch 128
 
 Every contender is a process of its own (one a rank) that builds everything, warms up and waits.
 Then they train by turns, one at a time, in rounds of some seconds, so that a change in the
 machine's load meets all alike; ratios are medians of the ratios of rounds beside one another, and ±
-is half the distance between the quartiles. Both precisions take turns too. Images are real images
-that D has seen, over all ranks. Memory is the most that the training processes held, without
-DataLoader's workers.
+is half the distance between the quartiles. Both precisions take turns too; ask for one at a time
+where there is not the memory for all contenders at once. Images are real images that D has seen,
+over all ranks. Memory is the most that the training processes held, without DataLoader's workers.
 
 All train the networks of configs/dcgan.yaml or configs/wgan_gp.yaml at the width and batch asked
 for, on the same pictures, each with its usual pipeline and losses. Ours has everything that a run
 has by default, except that the quality metrics are off: --rooms says what those cost. The plain
 loops and the book compute the penalty of WGAN-GP in the precision of everything else, ours always
-in fp32.
+in fp32. Of what --set changes, the others follow networks, rates and n_critic, and know no more.
 """
 
 import argparse
@@ -88,6 +89,7 @@ def read_options() -> argparse.Namespace:
         "--precision", choices=("fp32", "bf16"), default=["fp32", "bf16"], **several
     )
     parser.add_argument("--contenders", choices=CONTENDERS, default=[*CONTENDERS], **several)
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="in our config")
     parser.add_argument("--size", type=int, choices=(32, 64), default=64, help="of the pictures")
     parser.add_argument("--rounds", type=int, default=7, help="of each contender")
     parser.add_argument("--seconds", type=float, default=10.0, help="of a round, about")
@@ -116,8 +118,10 @@ def measure(options: argparse.Namespace, scratch: Path) -> None:
         with tempfile.TemporaryDirectory(dir=scratch, prefix="cell-") as folder:
             chosen = list(contenders_of(options, cell, shards, files))
             rounds = sit_together(options, chosen, Path(folder))
-        sittings.append({**vars(cell), "size": options.size, "contenders": rounds})
-        print("\n".join(cell_lines(sittings[-1])), flush=True)
+        changed = " ".join(options.set)
+        sitting = {**vars(cell), "size": options.size, "set": changed, "contenders": rounds}
+        sittings.append(sitting)
+        print("\n".join(cell_lines(sitting)), flush=True)
         if options.out:
             content = {"machine": machine(), "sittings": sittings}
             options.out.write_text(json.dumps(content, indent=1), encoding="utf-8")
@@ -164,7 +168,7 @@ def settings_of(
         "metrics.every_kimg=0",
         "guard.hang_seconds=0",  # a contender that waits for its turn is not stuck
     ]
-    config = load_config(_CONFIGS / _FILES[cell.objective], overrides)
+    config = load_config(_CONFIGS / _FILES[cell.objective], [*overrides, *options.set])
     return Settings(
         contender=contender,
         precision=precision,
@@ -185,8 +189,7 @@ def sit_together(
     with ExitStack() as stack:
         contenders = []
         for name, python, settings in chosen:
-            contender = Contender(name, settings, python, folder)
-            stack.callback(contender.close)
+            contender = stack.enter_context(Contender(name, settings, python, folder))
             contender.get_ready(options.seconds)
             contenders.append(contender)
         take_turns(contenders, options.rounds)

@@ -209,7 +209,7 @@ def sitting(**speeds: list[float]) -> dict[str, Any]:
         return [{"images": value * 2, "seconds": 2.0, "memory": 5 * 10**8} for value in values]
 
     contenders = {k.replace("_", " "): {"rounds": rounds(v)} for k, v in speeds.items()}
-    cell = {"objective": "dcgan", "width": 8, "batch": 16, "ranks": 1, "size": 64}
+    cell = {"objective": "dcgan", "width": 8, "batch": 16, "ranks": 1, "size": 64, "set": ""}
     return {**cell, "contenders": contenders}
 
 
@@ -229,6 +229,8 @@ def test_tables_of_rounds() -> None:
     table = list(markdown_lines([one, other]))
     assert table[2].startswith("| dcgan | 8 | 16 | 1 | fp32 | 100 ±12% | not run | 150 ±12% |")
     assert table[-1].endswith("| 400 ±0% fp32 | 200 ±12% bf16 | 2.00 ±0.00 | 0.50 ±0.00 |")
+    joint = list(markdown_lines([{**one, "set": "training.updates=joint"}]))
+    assert joint[2].startswith("| dcgan, training.updates=joint | 8 |")
     widths = {line.count("|") for line in table[:5]}
     assert widths == {14}
 
