@@ -165,7 +165,9 @@ def _collapsed(state: HealthState, lines: Sequence[Line], slack: float) -> str |
         pushed = min(_all(lines, "health/g_grad_norm"), default=0.0) > _NO_PUSH
         if moved or pushed:
             return f"generated pictures differ {max(spread):.0%} as much as real ones, or less"
-    covered = _all(state.measured, "quality/parts_covered")
+    # Before, a blur counts for some part or other.
+    settled = [line for line in state.measured if line.g_steps >= QUIET_STEPS]
+    covered = _all(settled, "quality/parts_covered")
     if len(covered) >= 3 and max(covered) >= 0.5:
         best, now = max(covered), max(covered[-2:])
         if now < best * min(0.6 / slack, 1):
