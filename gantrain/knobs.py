@@ -4,7 +4,8 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 from torch import Tensor, nn
-from torch.nn.functional import dropout
+
+from gantrain.dropout import dropout
 
 
 @dataclass

@@ -13,6 +13,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from gantrain.config import Config, DiscriminatorConfig, GeneratorConfig, NetworkConfig
 from gantrain.draws import Purpose, mixed_seed
+from gantrain.dropout import Dropout
 
 _SMALLEST = 4  # pixels a side between the strided layers and the 1x1 end
 _WIDEST = 8  # layers grow to 8 times `width`, as in the paper at 64 pixels, and no further
@@ -57,7 +58,7 @@ class Discriminator(nn.Module):
             layers += [nn.Conv2d(before, after, config.kernel, 2, padding, bias=config.bias)]
             layers += _norm_and_activation(config, after, slopes[i], normalise=i > 0)
             if config.dropout and (i > 0 or config.dropout_first):
-                layers += [nn.Dropout(config.dropout)]
+                layers += [Dropout(config.dropout)]
         layers += [nn.Conv2d(widths[-1], 1, _SMALLEST, bias=config.bias)]
         self.layers = nn.Sequential(*layers)
         _initialise(self, config)

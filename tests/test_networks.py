@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from gantrain.config import DiscriminatorConfig, GeneratorConfig, load_config
+from gantrain.dropout import Dropout
 from gantrain.networks import Discriminator, Generator, build_networks
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -104,8 +105,8 @@ def test_dropout_and_slopes_are_where_the_config_puts_them() -> None:
     config = DiscriminatorConfig(width=2, dropout=0.3, dropout_first=False, slope=(0.2, 0.3, 0.1))
     judge = Discriminator(config, 32, 1)
     kinds = [type(m) for m in judge.layers]
-    assert kinds.count(nn.Dropout) == 2
-    assert kinds.index(nn.Dropout) > kinds.index(nn.BatchNorm2d)
+    assert kinds.count(Dropout) == 2
+    assert kinds.index(Dropout) > kinds.index(nn.BatchNorm2d)
     slopes = [m.negative_slope for m in judge.layers if isinstance(m, nn.LeakyReLU)]
     assert slopes == [0.2, 0.3, 0.1]
 
