@@ -41,7 +41,7 @@ class Objective(Protocol):
     def penalty(
         self, critic: Discriminate, real: Tensor, fake: Tensor, at: Positions, step: int
     ) -> tuple[Tensor, Metrics]:
-        """What D pays in its step number `step` beside that; `critic` is D in full float32."""
+        """What D pays in its step number `step` beside that; `critic` is D."""
 
     def g_loss(self, fake_scores: Tensor) -> tuple[Tensor, Metrics]:
         """`fake_scores` are D's on what the generator just made."""

@@ -179,7 +179,9 @@ class TrainingConfig(Section):
         None, ge=1, description="of each rank on a CPU; empty shares the cores out"
     )
     mixed_precision: Annotated[Literal["no", "bf16", "fp16"], _YamlNo] = Field(
-        "no", description="of the networks' forward passes; losses and penalty stay in fp32"
+        "no",
+        description="of the networks' passes; losses stay in fp32, and so does all of the "
+        "penalty in fp16",
     )
     channels_last: bool = Field(True, description="memory format of pictures and weights")
     clip_norm: Positive | None = Field(None, description="cut each network's gradient to this norm")

@@ -14,7 +14,7 @@ from gantrain.config import Config
 from gantrain.draws import Positions, Purpose, draw_normal, draw_uniform
 from gantrain.gan import Gan
 from gantrain.loop import d_step, g_step, joint_step
-from gantrain.objectives import make_objective
+from gantrain.objectives import Discriminate, gradient_penalty, make_objective
 from tests.conftest import WGAN_GP, small_config, weights_of
 
 AT = Positions(0, 0, 8)
@@ -245,13 +245,40 @@ def test_clipping_bounds_the_gradient_and_reports_its_norm_before() -> None:
     assert seen == [pytest.approx(1e-3, rel=1e-2)]
 
 
-def test_bf16_runs_the_networks_in_bf16_but_penalty_and_losses_in_fp32() -> None:
+def test_bf16_runs_the_networks_in_bf16_and_keeps_weights_scores_and_losses_in_fp32() -> None:
     config = config_of(WGAN_GP, mixed_precision="bf16")
     gan = gan_of(config)
-    kinds: list[tuple[torch.dtype, torch.dtype]] = []
+    kinds: list[torch.dtype] = []
     last = gan.discriminator.layers[-1]
-    last.register_forward_hook(lambda _m, x, y: kinds.append((x[0].dtype, y.dtype)))
-    d_step(gan, make_objective(config.objective), REAL, AT)
-    assert [y for _, y in kinds] == [torch.bfloat16, torch.float32]
+    last.register_forward_hook(lambda _m, _x, y: kinds.append(y.dtype))
+    metrics = d_step(gan, make_objective(config.objective), REAL, AT)
+    assert kinds == [torch.bfloat16] * 3
+    assert metrics["loss/discriminator"].dtype == torch.float32
     assert gan.discriminate(REAL).dtype == torch.float32
     assert all(p.dtype == torch.float32 for p in gan.discriminator.parameters())
+
+
+def penalty_gradient(gan: Gan, critic: Discriminate, seed: int) -> Tensor:
+    torch.manual_seed(seed)
+    penalty = gradient_penalty(critic, REAL, REAL.flip(0), torch.rand(8, 1, 1, 1))
+    weights = list(gan.discriminator.parameters())
+    gradients = torch.autograd.grad(penalty, weights, allow_unused=True)
+    return torch.cat([g.flatten() for g in gradients if g is not None])
+
+
+def test_the_penalty_in_bf16_is_off_by_far_less_than_by_another_epsilon() -> None:
+    gan = gan_of(config_of(WGAN_GP, mixed_precision="bf16"))
+    exact = penalty_gradient(gan, gan.discriminator, 1)
+    in_bf16, other = (penalty_gradient(gan, gan.penalised, seed) for seed in (1, 2))
+    assert not torch.equal(in_bf16, exact)
+    assert (in_bf16 - exact).norm() < 0.03 * exact.norm()
+    assert (other - exact).norm() > 2 * (in_bf16 - exact).norm()
+
+
+def test_the_penalty_is_in_fp32_under_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fp16 needs a GPU: it is mocked that it is asked for, and bf16 is what is turned off."""
+    gan = gan_of(config_of(WGAN_GP, mixed_precision="bf16"))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert gan.discriminator(REAL).dtype == torch.bfloat16
+        monkeypatch.setattr(Accelerator, "mixed_precision", "fp16")
+        assert gan.penalised(REAL).dtype == torch.float32
