@@ -60,6 +60,15 @@ def mixed_seed(seed: int, purpose: Purpose, *places: int) -> int:
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def seed_torch(device: torch.device, seed: int, purpose: Purpose, *places: int) -> None:
+    """Give the generators that dropout on `device` draws from a `mixed_seed`."""
+    mixed = mixed_seed(seed, purpose, *places)
+    # torch.manual_seed looks for every kind of accelerator, which takes half a millisecond.
+    torch.default_generator.manual_seed(mixed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(mixed)
+
+
 def draw_uniform(at: Positions, purpose: Purpose, width: int) -> Tensor:
     """Numbers evenly distributed in (0, 1), float64 of shape (at.count, width), on the CPU."""
     blocks = -(-width // _BLOCK)

@@ -82,7 +82,11 @@ def make_accelerator(config: Config) -> Accelerator:
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
     # Statistics differ a little between the ranks; to broadcast them would change them in place
     # between the forward passes of one backward pass.
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    # Buckets of 4 MB, where torch's 25 would hold one network's gradients: some travel while others
+    # are still computed.
+    ddp = DistributedDataParallelKwargs(
+        broadcast_buffers=False, gradient_as_bucket_view=True, bucket_cap_mb=4
+    )
     return Accelerator(cpu=cpu, mixed_precision=training.mixed_precision, kwargs_handlers=[ddp])
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from gantrain.draws import Positions, Purpose, draw_normal, mixed_seed
+from gantrain.draws import Positions, Purpose, draw_normal, seed_torch
 from gantrain.gan import Gan, frozen
 from gantrain.meter import Meter, mean_metrics
 from gantrain.objectives import Metrics, Objective, spreads
@@ -57,7 +57,7 @@ def d_step(
     """One step of the discriminator on a real batch and a fresh fake one; G stays as it is."""
     metrics = []
     for i, (x, here) in enumerate(zip(real.chunk(parts), at.chunk(parts), strict=True)):
-        torch.manual_seed(mixed_seed(here.seed, Purpose.D_DROPOUT, here.start))
+        seed_torch(x.device, here.seed, Purpose.D_DROPOUT, here.start)
         z = draw_normal(here, Purpose.D_LATENTS, gan.latent_size).to(x.device)
         with torch.no_grad(), frozen(gan.generator):
             fake = gan.generate(z)
@@ -71,10 +71,10 @@ def d_step(
 
 def g_step(gan: Gan, objective: Objective, at: Positions, parts: int = 1) -> Metrics:
     """One step of the generator against the discriminator, which stays as it is."""
-    metrics = []
+    metrics, device = [], gan.accelerator.device
     for i, here in enumerate(at.chunk(parts)):
-        torch.manual_seed(mixed_seed(here.seed, Purpose.G_DROPOUT, here.start))
-        z = draw_normal(here, Purpose.G_LATENTS, gan.latent_size).to(gan.accelerator.device)
+        seed_torch(device, here.seed, Purpose.G_DROPOUT, here.start)
+        z = draw_normal(here, Purpose.G_LATENTS, gan.latent_size).to(device)
         with frozen(gan.discriminator), gan.accumulating(gan.generator, last=i == parts - 1):
             fake = gan.augment(gan.synced_generate(z), here, Purpose.G_AUGMENT)
             loss, explained = objective.g_loss(gan.discriminate(fake))
@@ -93,7 +93,7 @@ def joint_step(
     """
     of_d, of_g = [], []
     for i, (x, here) in enumerate(zip(real.chunk(parts), at.chunk(parts), strict=True)):
-        torch.manual_seed(mixed_seed(here.seed, Purpose.D_DROPOUT, here.start))
+        seed_torch(x.device, here.seed, Purpose.D_DROPOUT, here.start)
         z = draw_normal(here, Purpose.D_LATENTS, gan.latent_size).to(x.device)
         with gan.accumulating(gan.discriminator, gan.generator, last=i == parts - 1):
             fake = gan.synced_generate(z)
