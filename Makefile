@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 QUICKSTART_PARTS := 3001,3003,3004,3005,3039,3062,4589
 
-.PHONY: install system quickstart test lint clean
+.PHONY: install system quickstart test lint speed clean
 
 install: $(INSTALLED)
 
@@ -41,6 +41,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Fails where the training is clearly slower than a plain PyTorch loop.
+speed: $(INSTALLED)
+	$(BIN)/python -m benchmarks.guard
 
 clean:
 	rm -rf $(VENV) data/quickstart runs/quickstart
