@@ -59,6 +59,8 @@ class Gan:
         self.guard = Guard(accelerator.device)
         self._synced_generator = self._wrap(self.generator)
         self._synced_discriminator = self._wrap(self.discriminator)
+        if config.training.compile != "off":
+            _compile(self.generator, self.discriminator, graphs=config.training.compile == "graphs")
 
     def _wrap(self, network: nn.Module) -> nn.Module:
         wrapped = self.accelerator.prepare_model(network)
@@ -88,10 +90,11 @@ class Gan:
 
         In bf16 its gradient is off by less than a hundredth, far less than by other ε.
         """
+        # `forward` is never compiled, for torch.compile knows no second derivatives.
         if self.accelerator.mixed_precision != "fp16":
-            return self.discriminate(pictures)
+            return self._autocast(self.discriminator.forward, pictures)
         with torch.autocast(self.accelerator.device.type, enabled=False):
-            return cast(Tensor, self.discriminator(pictures))
+            return self.discriminator.forward(pictures)
 
     def augment(self, pictures: Tensor, at: Positions, purpose: Purpose) -> Tensor:
         """What the discriminator is shown in place of `pictures`, as `augment.diffaugment` says."""
@@ -154,6 +157,15 @@ class Gan:
                 wrapped = self._synced_generator if is_generator else self._synced_discriminator
                 stack.enter_context(self.accelerator.no_sync(wrapped))
             yield
+
+
+def _compile(*networks: nn.Module, graphs: bool) -> None:
+    # Loaded here, as it takes a second that most runs have no use for.
+    import torch._functorch.config as functorch
+
+    functorch.donated_buffer = False  # a joint step goes back through D's pass twice
+    for network in networks:
+        network.compile(mode="reduce-overhead" if graphs else "default")
 
 
 def _convert_sync_batchnorm(network: Generator | Discriminator) -> None:

@@ -15,8 +15,11 @@ Init = Literal["normal", "glorot"]
 Size = Literal[32, 64, 128, 256]
 
 
-# YAML 1.1 takes a bare `no` or `off` for false.
+# YAML 1.1 takes a bare `no` or `off` for false, and `on` for true.
 _YamlNo = BeforeValidator(lambda value: "no" if value is False else value)
+_YamlSwitch = BeforeValidator(
+    lambda value: "off" if value is False else "on" if value is True else value
+)
 _YamlOff = BeforeValidator(lambda value: "off" if value is False else value)
 
 
@@ -184,6 +187,11 @@ class TrainingConfig(Section):
         "penalty in fp16",
     )
     channels_last: bool = Field(True, description="memory format of pictures and weights")
+    compile: Annotated[Literal["off", "on", "graphs"], _YamlSwitch] = Field(
+        "off",
+        description="torch.compile of both networks; graphs: as CUDA graphs. Slower on the CPUs "
+        "that it was tried on, not tried on GPUs",
+    )
     clip_norm: Positive | None = Field(None, description="cut each network's gradient to this norm")
     sync_batch_norm: bool = Field(False, description="batch statistics over all ranks (GPUs)")
 

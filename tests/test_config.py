@@ -86,6 +86,18 @@ def test_the_penalty_refuses_batch_normalisation_in_the_critic() -> None:
         parse_config({**TREE, "objective": {"kind": "wgan-gp"}}, "x.yaml")
 
 
+def test_joint_updates_refuse_fp16_whose_scale_they_cannot_share() -> None:
+    training = {**TREE["training"], "updates": "joint", "mixed_precision": "fp16"}
+    with pytest.raises(UserError, match=r"training\.updates.*choose bf16, or alternating"):
+        parse_config({**TREE, "training": training}, "x.yaml")
+
+
+def test_a_bare_yes_or_no_of_yaml_is_taken_for_what_it_was_written_as(tmp_path: Path) -> None:
+    path = write(tmp_path, TREE)
+    for written, meant in (("on", "on"), ("off", "off"), ("graphs", "graphs")):
+        assert load_config(path, [f"training.compile={written}"]).training.compile == meant
+
+
 @pytest.mark.parametrize(
     ("content", "fragment"),
     [

@@ -282,3 +282,14 @@ def test_the_penalty_is_in_fp32_under_fp16(monkeypatch: pytest.MonkeyPatch) -> N
         assert gan.discriminator(REAL).dtype == torch.bfloat16
         monkeypatch.setattr(Accelerator, "mixed_precision", "fp16")
         assert gan.penalised(REAL).dtype == torch.float32
+
+
+def test_compiled_networks_make_the_same_steps() -> None:
+    sections: dict[str, dict[str, Any]] = {"discriminator": {"norm": "none"}}
+    eager = gan_of(config_of(sections))
+    compiled = gan_of(config_of(sections, compile="on"))
+    objective = make_objective(config_of(sections).objective)
+    for gan in (eager, compiled):
+        joint_step(gan, objective, REAL, AT)
+    assert_close(eager.generator, compiled.generator)
+    assert_close(eager.discriminator, compiled.discriminator)
