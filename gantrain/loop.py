@@ -117,9 +117,10 @@ def d_losses(
     """D's loss on real and fake pictures, its scores of the fake ones, and what explains it."""
     x = gan.augment(real, at, Purpose.D_REAL_AUGMENT)
     shown = gan.augment(fake, at, Purpose.D_FAKE_AUGMENT)
-    real_scores, fake_scores = gan.synced_discriminate(x), gan.synced_discriminate(shown)
+    with gan.accelerator.autocast():  # around all passes of D, so that its weights are cast once
+        real_scores, fake_scores = gan.synced_discriminate(x), gan.synced_discriminate(shown)
+        penalty, more = objective.penalty(gan.penalised, x, shown.detach(), at, step)
     loss, explained = objective.d_loss(real_scores, fake_scores, at)
-    penalty, more = objective.penalty(gan.penalised, x, shown.detach(), at, step)
     loss = loss + penalty
     explained = {"loss/discriminator": loss, **explained, **more, **spreads(x, shown)}
     return loss, fake_scores, explained
