@@ -124,7 +124,8 @@ def test_flips_turn_the_asked_share_left_to_right() -> None:
 def steps_of(sections: dict[str, dict[str, Any]], seen: list[Tensor]) -> None:
     config = small_config(Path("shards"), Path("run"), **sections)
     gan, objective = Gan(config, Accelerator(cpu=True)), make_objective(config.objective)
-    gan.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    first = gan.discriminator.layers
+    first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
     d_step(gan, objective, pictures(), AT)
     g_step(gan, objective, AT)
 
