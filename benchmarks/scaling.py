@@ -171,7 +171,7 @@ def forecast(options: argparse.Namespace) -> None:
         print(f"batch {batch} on a GPU ({options.gpu_images:,.0f} images/s), ", end="")
         print(f"{exchanged / 1e6:.0f} MB of gradients; a run of {options.kimg:,.0f} kimg")
         print(
-            "GPUs   images/s  efficiency  binds       hours  GPU-hours   as many in all: images/s"
+            "GPUs   images/s  efficiency  binds      minutes  GPU-hours   as many in all: images/s"
         )
         for ranks in (1, 2, 8, 64, 512):
             weak = iteration(device, network, ranks, batch, exchanged, options.overlap)
@@ -180,7 +180,7 @@ def forecast(options: argparse.Namespace) -> None:
             hours = options.kimg * 1000 / rate / 3600
             print(
                 f"{ranks:4d} {rate:10,.0f} {rate / ranks / options.gpu_images:10.0%}  "
-                f"{weak.binds:10s} {hours:6.2f} {hours * ranks:10.2f} {batch / strong.total:20,.0f}"
+                f"{weak.binds:10s} {hours * 60:7.2f} {hours * ranks:10.2f} {batch / strong.total:20,.0f}"
                 f" ({strong.binds})"
             )
 
