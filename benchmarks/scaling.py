@@ -180,8 +180,8 @@ def forecast(options: argparse.Namespace) -> None:
             hours = options.kimg * 1000 / rate / 3600
             print(
                 f"{ranks:4d} {rate:10,.0f} {rate / ranks / options.gpu_images:10.0%}  "
-                f"{weak.binds:10s} {hours * 60:7.2f} {hours * ranks:10.2f} {batch / strong.total:20,.0f}"
-                f" ({strong.binds})"
+                f"{weak.binds:10s} {hours * 60:7.2f} {hours * ranks:10.2f} "
+                f"{batch / strong.total:20,.0f} ({strong.binds})"
             )
 
 
