@@ -10,7 +10,8 @@ import resource, sys, torch
 from gantrain.launched import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
-torch.ones(20_000_000).add(1)
+for _ in range(5):  # until the heap has grown
+    torch.ones(20_000_000).add(1)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
     torch.ones(20_000_000).add(1)
