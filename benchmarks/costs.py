@@ -8,8 +8,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from gantrain.launched import BUCKET_MB
+
 Part = Literal["computing", "gradients", "pictures"]
-_BUCKET = 4 * 2**20  # bytes, as the trainer tells DistributedDataParallel
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def iteration(
     last bucket of them never can.
     """
     computing = device.seconds(batch)
-    buckets = max(1, round(exchanged / _BUCKET))
+    buckets = max(1, round(exchanged / (BUCKET_MB * 2**20)))
     one = network.all_reduce(exchanged / buckets, ranks)
     gradients = buckets * one
     exposed = max(one, gradients - overlap * computing) if ranks > 1 else 0.0

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.pictures import make_pictures
+from benchmarks.table import speeds
 from benchmarks.train import Cell, contenders_of, sit_together
 
 CLEARLY_SLOWER = 0.9
@@ -35,10 +36,7 @@ def main() -> None:
         for _ in range(_ATTEMPTS):
             chosen = list(contenders_of(options, Cell("dcgan", 16, 32, 1), shards, files))
             made = sit_together(options, chosen, Path(scratch))
-            ours, plain = (
-                [r["images"] / r["seconds"] for r in made[f"{name} fp32"]["rounds"]]
-                for name in ("ours", "plain")
-            )
+            ours, plain = (speeds({"contenders": made}, f"{c} fp32") for c in ("ours", "plain"))
             ratios = [a / b for a, b in zip(ours, plain, strict=True)]
             print(
                 f"DCGAN, width 16, batch 32, fp32: ours {statistics.median(ours):,.0f} images/s, "

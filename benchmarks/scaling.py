@@ -29,6 +29,7 @@ from torch.multiprocessing.spawn import spawn
 from benchmarks.costs import Device, Network, iteration
 from benchmarks.parent import Contender, free_port, take_turns
 from benchmarks.pictures import make_pictures
+from benchmarks.rooms import seconds_each
 from benchmarks.train import Cell, settings_of
 from gantrain.config import load_config
 from gantrain.networks import build_networks
@@ -117,8 +118,7 @@ def measured_iterations(
                 contender.get_ready(options.seconds)
             take_turns(contenders, options.rounds)
             for times, contender in zip(found, contenders, strict=True):
-                rounds = [r["seconds"] / contender.iterations for r in contender.rounds]
-                times.append(statistics.median(rounds))
+                times.append(statistics.median(seconds_each(contender)))
     return found
 
 

@@ -59,17 +59,20 @@ def common(out: Path, shards: Path) -> Tree:
     }
 
 
+def rates(of_g: float, of_d: float) -> Tree:
+    """Learning rates."""
+    return {"generator": {"learning_rate": of_g}, "discriminator": {"learning_rate": of_d}}
+
+
 WGAN: Tree = {
     "objective": {"kind": "wgan-gp", "n_critic": 3},
     "generator": {"betas": [0.0, 0.9]},
     "discriminator": {"betas": [0.0, 0.9]},
 }
 STRONG: Tree = {"generator": {"learning_rate": 5e-5}}
-COLLAPSE: Tree = {
-    "generator": {"learning_rate": 2e-3},
-    "discriminator": {"learning_rate": 5e-5},
-}
+COLLAPSE: Tree = rates(2e-3, 5e-5)
 FINE: Tree = {"metrics": {"every_kimg": 2}}
+WIDE: Tree = {"training": {"batch_size": 64, "total_kimg": 48}, "generator": {"width": 16}}
 LONG: Tree = {"training": {"total_kimg": 60}}
 
 
@@ -100,16 +103,15 @@ def collapse_arms() -> dict[str, Tree]:
 
 def faults() -> dict[str, tuple[str, Tree]]:
     """What is wrong with each of the faulty runs, and its right name."""
-    b64: Tree = {"training": {"batch_size": 64, "total_kimg": 48}, "generator": {"width": 16}}
     return {
         "strong-a": ("discriminator too strong", rates(7e-5, 1e-3)),
-        "strong-b": ("discriminator too strong", merged(b64, rates(4e-5, 1.5e-3))),
+        "strong-b": ("discriminator too strong", merged(WIDE, rates(4e-5, 1.5e-3))),
         "strong-c": (
             "discriminator too strong",
             merged(LONG, rates(6e-5, 1e-3), {"objective": {"n_critic": 2}}),
         ),
         "collapse-a": ("mode collapse", rates(3e-3, 3e-5)),
-        "collapse-b": ("mode collapse", merged(b64, rates(2e-3, 4e-5))),
+        "collapse-b": ("mode collapse", merged(WIDE, rates(2e-3, 4e-5))),
         "collapse-c": (
             "mode collapse",
             merged(rates(1.5e-3, 4e-5), {"discriminator": {"width": 8}}),
@@ -132,20 +134,14 @@ def faults() -> dict[str, tuple[str, Tree]]:
 
 def healthy() -> dict[str, Tree]:
     """Settings that train well, of which none may raise an alarm."""
-    b64: Tree = {"training": {"batch_size": 64, "total_kimg": 48}, "generator": {"width": 16}}
     return {
         "healthy-a": {},
-        "healthy-b": b64,
+        "healthy-b": WIDE,
         "healthy-c": {"discriminator": {"dropout": 0.2}},
         "healthy-d": {"discriminator": {"init": "glorot"}, "generator": {"learning_rate": 7e-4}},
         "healthy-e": merged(LONG, WGAN),
         "healthy-f": merged(LONG, WGAN, {"discriminator": {"width": 16}}),
     }
-
-
-def rates(of_g: float, of_d: float) -> Tree:
-    """Learning rates."""
-    return {"generator": {"learning_rate": of_g}, "discriminator": {"learning_rate": of_d}}
 
 
 def validation() -> list[Planned]:

@@ -14,6 +14,8 @@ from gantrain.data.batches import Pictures
 from gantrain.data.parallel import usable_cores
 from gantrain.errors import UserError
 
+# Where torch's 25 MB would hold one network's gradients: some travel while others are computed.
+BUCKET_MB = 4
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
 
 _TWO_RANKS_ON_CPU = (
@@ -89,10 +91,8 @@ def make_accelerator(config: Config) -> Accelerator:
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
     # Statistics differ a little between the ranks; to broadcast them would change them in place
     # between the forward passes of one backward pass.
-    # Buckets of 4 MB, where torch's 25 would hold one network's gradients: some travel while others
-    # are still computed.
     ddp = DistributedDataParallelKwargs(
-        broadcast_buffers=False, gradient_as_bucket_view=True, bucket_cap_mb=4
+        broadcast_buffers=False, gradient_as_bucket_view=True, bucket_cap_mb=BUCKET_MB
     )
     return Accelerator(cpu=cpu, mixed_precision=training.mixed_precision, kwargs_handlers=[ddp])
 

@@ -26,6 +26,9 @@ _MOST_AT_ONCE = 64  # latents in one request
 # Of the npm package onnxruntime-web: the smallest build that runs on the CPU.
 _RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 
+# What the page needs of its policy: WebAssembly, code and weights as blobs, and the local server.
+_ALLOWED = " 'wasm-unsafe-eval' blob:; connect-src 'self' data: blob:; worker-src blob:"
+
 
 def play_data(
     name: str, generator: Generator, directions: Sequence[Direction], seed: int
@@ -55,8 +58,19 @@ def export_playground(generator: Generator, data: dict[str, Any], folder: Path) 
     code, wasm = (_packed((runtime / name).read_bytes()) for name in _RUNTIME)
     content = {**data, "model": _packed(model.read_bytes()), "runtime": code, "wasm": wasm}
     path = folder / "index.html"
-    write_text(path, build_page("play", f"{data['name']} · gantrain", content, ("play",)))
+    write_text(path, _page(content))
     return path
+
+
+def _page(data: dict[str, Any]) -> str:
+    return build_page(
+        "play",
+        f"{data['name']} · gantrain",
+        data,
+        ("page", "play"),
+        styles=("play",),
+        allowed=_ALLOWED,
+    )
 
 
 def find_runtime() -> Path:
@@ -78,8 +92,7 @@ class PlayServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, generator: Generator, data: dict[str, Any], port: int) -> None:
-        page = build_page("play", f"{data['name']} · gantrain", data, ("play",))
-        self.page = page.encode("utf-8")
+        self.page = _page(data).encode("utf-8")
         self.make: Callable[[bytes], bytes] = lambda body: _make(generator, body)
         super().__init__(("127.0.0.1", port), _Handler)
 

@@ -54,7 +54,8 @@ def report(
         path = out or sweep_dir / PAGE
         name = str(settings.get("name") or sweep_dir.resolve().name)
         data = sweep_data(name, sweep_dir, standing.runs, board)
-        write_text(path, build_page("sweep", f"{name} · gantrain", data, ("sweep",)))
+        page = build_page("sweep", f"{name} · gantrain", data, ("page", "sweep"), styles=("sweep",))
+        write_text(path, page)
         say(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -7,18 +7,30 @@ from importlib import resources
 from typing import Any
 
 
-def build_page(template: str, title: str, data: object, scripts: tuple[str, ...]) -> str:
-    """The page `assets/TEMPLATE.html` with styles, scripts and data inside it.
+def build_page(
+    name: str,
+    title: str,
+    data: object,
+    scripts: tuple[str, ...],
+    *,
+    styles: tuple[str, ...] = (),
+    allowed: str = "",
+) -> str:
+    """The page of the body `assets/NAME.html`, with styles, scripts and data inside it.
 
-    A content security policy forbids it to ask any host for anything.
+    scripts, styles: files of assets, in order; `page.js` has what all scripts use, and all pages
+    have `uplot.css` and `page.css`. A content security policy forbids the page to ask any host for
+    anything; allowed: what this one may do beside that, as the policy is written.
     """
     parts = {
+        "@body@": _asset(f"{name}.html"),
+        "@allowed@": allowed,
         "@title@": html.escape(title),
-        "@styles@": _asset("uplot.css") + _asset("page.css"),
-        "@scripts@": "\n".join(_asset(f"{name}.js") for name in scripts),
+        "@styles@": "".join(_asset(f"{style}.css") for style in ("uplot", "page", *styles)),
+        "@scripts@": "\n".join(_asset(f"{script}.js") for script in scripts),
         "@data@": as_script_data(data),
     }
-    page = _asset(f"{template}.html")
+    page = _asset("frame.html")
     for mark, content in parts.items():
         page = page.replace(mark, content)
     return page

@@ -23,7 +23,8 @@ def write_run_page(folder: Path, path: Path | None = None) -> Path:
     path = path or folder / PAGE
     name = folder.resolve().name
     data = {"name": name, **_data_of(run)}
-    write_text(path, build_page("run", f"{name} · gantrain", data, ("uplot", "curves", "run")))
+    scripts = ("uplot", "page", "curves", "run")
+    write_text(path, build_page("run", f"{name} · gantrain", data, scripts))
     return path
 
 

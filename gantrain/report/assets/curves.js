@@ -1,19 +1,8 @@
 // Charts over images seen that zoom together, with events as marks.
-"use strict";
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const COLOURS = () => dark.matches
   ? ["#6db3ff", "#ffad5c", "#6fd39b", "#ff8f8a", "#c9a3ff", "#e6d36a"]
   : ["#1663b0", "#b3560a", "#1a7a45", "#b52a2a", "#7440a8", "#6d6200"];
-const el = (name, content, attributes = {}) => {
-  const made = document.createElement(name);
-  if (content !== undefined && content !== null) made.textContent = content;
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
-};
-const number = (value) => value === null || value === undefined ? "—"
-  : Math.abs(value) >= 1e5 || (value !== 0 && Math.abs(value) < 1e-3) ? value.toExponential(2)
-  : String(Number(value.toPrecision(4)));
-const kimg = (images) => `${(images / 1000).toLocaleString("en", { maximumFractionDigits: 2 })} kimg`;
 
 function smoothed(values, weight) {
   if (!weight) return values;

@@ -1,13 +1,4 @@
 // The latent playground: pictures come from ONNX Runtime Web in the page, or from the local server.
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
-const $ = (id) => document.getElementById(id);
-const el = (name, content, attributes = {}) => {
-  const made = document.createElement(name);
-  if (content !== undefined && content !== null) made.textContent = content;
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
-};
 const { samples, directions, size, channels } = data;
 let from = 0;
 

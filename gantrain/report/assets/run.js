@@ -1,6 +1,4 @@
 // The page of one run.
-const data = JSON.parse(document.getElementById("data").textContent);
-const $ = (id) => document.getElementById(id);
 const config = Object.fromEntries(data.config.map(([key, value]) => [key, value]));
 const QUIET = ["checkpoint", "starts", "finished"];
 const TONE = { diagnosis: "warn", remedy: "good", resumes: "link", goes_on: "link" };

@@ -1,17 +1,6 @@
 // The page of a sweep.
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
 const { runs, board, keys, moments } = data;
-const $ = (id) => document.getElementById(id);
-const el = (name, content, attributes = {}) => {
-  const made = document.createElement(name);
-  if (content !== undefined && content !== null) made.textContent = content;
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
-};
-const number = (v) => v === null || v === undefined ? "—" : Math.abs(v) >= 1e5 || (v !== 0 && Math.abs(v) < 1e-3) ? v.toExponential(2) : String(Number(v.toPrecision(4)));
 const text = (v) => typeof v === "number" ? number(v) : Array.isArray(v) ? `[${v.map(text).join(", ")}]` : v === null ? "—" : String(v);
-const kimg = (images) => `${(images / 1000).toLocaleString("en", { maximumFractionDigits: 2 })} kimg`;
 const sign = board?.direction === "max" ? -1 : 1;
 const rank = (run) => run.score === null ? Infinity : sign * run.score;
 const best = [...runs].sort((a, b) => rank(a) - rank(b));
