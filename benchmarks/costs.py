@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from gantrain.launched import BUCKET_MB
+from gantrain.training.distributed import BUCKET_MB
 
 Part = Literal["computing", "gradients", "pictures"]
 

@@ -37,11 +37,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.other_loaders import other_loaders
+from gantrain.common.rng import Positions
 from gantrain.config import DataConfig
-from gantrain.data.batches import open_pictures
-from gantrain.data.members import Sample, decode_image
-from gantrain.data.shards import iterate_shard, read_manifest, write_shards
-from gantrain.draws import Positions
+from gantrain.data.loading.datasets import open_pictures
+from gantrain.data.shards.members import Sample, decode_image
+from gantrain.data.shards.writing import iterate_shard, read_manifest, write_shards
 
 BATCH = 128
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.config import Config
-from gantrain.networks import build_networks
+from gantrain.models.networks import build_networks
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 _LAYOUTS = (torch.contiguous_format, torch.channels_last)

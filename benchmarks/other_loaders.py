@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from gantrain.data.batches import scaled
-from gantrain.data.members import Sample, decode_image
+from gantrain.data.loading.datasets import scaled
+from gantrain.data.shards.members import Sample, decode_image
 
 BATCH = 128
 

@@ -16,11 +16,11 @@ import gantrain.train
 from benchmarks.rounds import Link, Pacer, paced
 from benchmarks.settings import Settings
 from gantrain.config import parse_config
-from gantrain.ema import Ema
-from gantrain.heartbeat import Heartbeat, Phase
-from gantrain.meter import Meter
-from gantrain.run import Run
-from gantrain.saver import Saver
+from gantrain.models.ema import Ema
+from gantrain.runs.heartbeat import Heartbeat, Phase
+from gantrain.runs.saver import Saver
+from gantrain.training.meter import Meter
+from gantrain.training.run import Run
 
 
 class Clock:

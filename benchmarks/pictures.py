@@ -13,7 +13,7 @@ def make_pictures(scratch: Path, size: int) -> tuple[Path, Path]:
     shards, files = scratch / f"shards{size}", scratch / f"files{size}"
     if not (shards / "manifest.json").exists():
         options = ["--size", str(size), "--views", str(_VIEWS), "--overwrite"]
-        gantrain = [sys.executable, "-m", "gantrain.cli"]
+        gantrain = [sys.executable, "-m", "gantrain.cli.main"]
         subprocess.run([*gantrain, "data", "render", str(shards), *options], check=True)
     unpack(shards, files)
     return shards, files

@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from benchmarks.rounds import Link, Pacer, paced
 from benchmarks.settings import Settings
 from gantrain.config import Config, NetworkConfig, parse_config
-from gantrain.dropout import Dropout
-from gantrain.networks import build_networks
+from gantrain.models.dropout import Dropout
+from gantrain.models.networks import build_networks
 
 WORKERS = 2  # as in PyTorch's example
 EPOCH = 40_000  # pictures of the book's set: between epochs the workers start anew

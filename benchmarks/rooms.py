@@ -16,7 +16,7 @@ from benchmarks.parent import Contender, take_turns
 from benchmarks.settings import Settings
 from benchmarks.table import spread_of
 from gantrain.config import MetricsConfig
-from gantrain.heartbeat import _BEAT_SECONDS
+from gantrain.runs.heartbeat import _BEAT_SECONDS
 
 _NEVER = 1e9
 _ALWAYS = 1e-3  # thousands of images: less than an iteration

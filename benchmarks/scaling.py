@@ -32,7 +32,7 @@ from benchmarks.pictures import make_pictures
 from benchmarks.rooms import seconds_each
 from benchmarks.train import Cell, settings_of
 from gantrain.config import load_config
-from gantrain.networks import build_networks
+from gantrain.models.networks import build_networks
 
 _SIZES = [2**k for k in range(12, 25, 2)]  # bytes
 _CONFIG = Path(__file__).parent.parent / "configs" / "dcgan.yaml"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import gantrain.train as trainer
-from gantrain.run import Run
+from gantrain.training.run import Run
 
 stamps.append(time.time())
 

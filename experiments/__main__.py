@@ -15,8 +15,8 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 
 from experiments.plan import OTHER_PARTS, SHOWN_PARTS, Planned, all_runs, common, merged
+from gantrain.common.errors import StoppedError, UserError
 from gantrain.config import parse_config
-from gantrain.errors import StoppedError, UserError
 from gantrain.train import run_training
 
 
@@ -68,7 +68,7 @@ def pictures(out: Path, parts: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the other processes wait for the one that renders
         if not (folder / "manifest.json").exists():
             options = ["--size", "32", "--parts", parts, "--views", "200", "--tip", "0"]
-            gantrain = [sys.executable, "-m", "gantrain.cli"]
+            gantrain = [sys.executable, "-m", "gantrain.cli.main"]
             subprocess.run([*gantrain, "data", "render", str(folder), *options], check=True)
     return folder
 

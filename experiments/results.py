@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.plan import Planned
-from gantrain.health import CODES
-from gantrain.tracking import read_metrics
+from gantrain.health.diagnosis import CODES
+from gantrain.runs.tracking import read_metrics
 
 _NAMES = {code: name for name, code in CODES.items() if code}
 

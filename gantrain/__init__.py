@@ -3,12 +3,17 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gantrain.directions import find_directions
-    from gantrain.export import load_generator
-    from gantrain.interpolation import between, lerp, slerp
-    from gantrain.latents import chosen_latents, make_pictures, sample_latents, sample_pictures
-    from gantrain.nearest import PixelSearch
-    from gantrain.projection import project
+    from gantrain.inference.directions import find_directions
+    from gantrain.inference.export import load_generator
+    from gantrain.inference.interpolation import between, lerp, slerp
+    from gantrain.inference.nearest import PixelSearch
+    from gantrain.inference.projection import project
+    from gantrain.inference.sampling import (
+        chosen_latents,
+        make_pictures,
+        sample_latents,
+        sample_pictures,
+    )
 
 __all__ = [
     "PixelSearch",
@@ -27,14 +32,14 @@ __all__ = [
 _HOMES = {
     "PixelSearch": "nearest",
     "between": "interpolation",
-    "chosen_latents": "latents",
+    "chosen_latents": "sampling",
     "find_directions": "directions",
     "lerp": "interpolation",
     "load_generator": "export",
-    "make_pictures": "latents",
+    "make_pictures": "sampling",
     "project": "projection",
-    "sample_latents": "latents",
-    "sample_pictures": "latents",
+    "sample_latents": "sampling",
+    "sample_pictures": "sampling",
     "slerp": "interpolation",
 }
 
@@ -45,4 +50,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'gantrain' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(f"gantrain.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"gantrain.inference.{_HOMES[name]}"), name)

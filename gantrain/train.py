@@ -1,6 +1,6 @@
 """Train a GAN: `accelerate launch gantrain/train.py --config configs/dcgan.yaml [key=value …]`.
 
-The algorithm is in `gantrain/loop.py`; here its parts are put together.
+The algorithm is in `gantrain/training/loop.py`; here its parts are put together.
 """
 
 import argparse
@@ -15,35 +15,35 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from gantrain.augment import varied
-from gantrain.config import Config, dump_config, load_config
-from gantrain.data.batches import Pictures, open_pictures
-from gantrain.draws import Positions
-from gantrain.errors import (
+from gantrain.common.errors import (
     INTERRUPTED_STATUS,
     DivergedError,
     LostRankError,
     StoppedError,
     UserError,
 )
-from gantrain.files import write_text
-from gantrain.gan import Gan
-from gantrain.grids import tile
-from gantrain.guard import RollBack, read_recovery
-from gantrain.heartbeat import Heartbeat
-from gantrain.launched import check_same_pictures, check_world_size, make_accelerator
-from gantrain.locking import locked
-from gantrain.loop import train
-from gantrain.meter import Meter
-from gantrain.metrics.gauge import Gauge
-from gantrain.objectives import make_objective
-from gantrain.progress import ProgressLine
-from gantrain.resume import find_checkpoint, roll_back
-from gantrain.run import Run
-from gantrain.saver import Saver
-from gantrain.snapshots import restore
-from gantrain.stopping import StopRequest
-from gantrain.tracking import Tracker
+from gantrain.common.files import write_text
+from gantrain.common.grids import tile
+from gantrain.common.rng import Positions
+from gantrain.config import Config, dump_config, load_config
+from gantrain.data.loading.datasets import Pictures, open_pictures
+from gantrain.metrics.evaluator import Gauge
+from gantrain.models.augment import varied
+from gantrain.runs.heartbeat import Heartbeat
+from gantrain.runs.progress import ProgressLine
+from gantrain.runs.run_lock import locked
+from gantrain.runs.saver import Saver
+from gantrain.runs.signals import StopRequest
+from gantrain.runs.tracking import Tracker
+from gantrain.training.distributed import check_same_pictures, check_world_size, make_accelerator
+from gantrain.training.gan import Gan
+from gantrain.training.loop import train
+from gantrain.training.meter import Meter
+from gantrain.training.nan_guard import RollBack, read_recovery
+from gantrain.training.objectives import make_objective
+from gantrain.training.resume import find_checkpoint, roll_back
+from gantrain.training.run import Run
+from gantrain.training.snapshots import restore
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from gantrain.files import append_json, write_json
+from gantrain.common.files import append_json, write_json
 
 ATTEMPTS = "attempts.jsonl"
 CANCEL = "cancel.json"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from gantrain.errors import UserError
+from gantrain.common.errors import UserError
 from launch.sweepfile import Strict
 from launch.wording import problems_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from gantrain.errors import UserError
+from gantrain.common.errors import UserError
 from launch.curves import read_curve, speed_of
 from launch.plan import PlannedRun
 from launch.sweepdir import run_dir

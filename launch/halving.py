@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gantrain.files import write_json
+from gantrain.common.files import write_json
 from launch.curves import Curve, value_at
 from launch.sweepfile import EarlyStop
 

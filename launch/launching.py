@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gantrain.errors import UserError
+from gantrain.common.errors import UserError
 from launch import attempts, ledger
 from launch.cluster import Cluster
 from launch.ledger import Element, Submission

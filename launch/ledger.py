@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from gantrain.errors import UserError
+from gantrain.common.errors import UserError
 
 LEDGER = "ledger.jsonl"
 _LOCK = "ledger.lock"

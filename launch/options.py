@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from gantrain.errors import UserError
+from gantrain.common.errors import UserError
 from launch.cluster import Cluster, load_cluster
 from launch.launching import Launch
 from launch.states import RunState, Standing, read_standing

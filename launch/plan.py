@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
+from gantrain.common.errors import UserError
+from gantrain.common.records import flatten
 from gantrain.config import parse_config
-from gantrain.errors import UserError
-from gantrain.records import flatten
 from launch.sweepfile import Point, SweepFile, apply, expand
 
 # What does not change what is learnt, and so is no part of a run's identity: where it is written,

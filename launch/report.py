@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 from PIL import Image
 
-from gantrain.files import write_text
+from gantrain.common.files import write_text
 from gantrain.report.page import build_page
-from gantrain.report.pictures import encode, spread
 from gantrain.report.rundata import list_grids
+from gantrain.report.thumbnails import encode, spread
 from launch.curves import images_with, read_curve, value_at
 from launch.leaderboard import Board, build_board, metrics_of
 from launch.options import SweepArgument, say, standing_of, told

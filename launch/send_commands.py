@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from gantrain.common.errors import UserError
 from gantrain.config import load_config
-from gantrain.errors import UserError
 from launch import attempts, slurm
 from launch.cluster import load_cluster
 from launch.forecast import Forecast, earlier_speed, forecast, probe_speed

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from gantrain.errors import UserError
+from gantrain.common.errors import UserError
 
 _SECONDS = 60
 # States in which Slurm still has plans for a job.

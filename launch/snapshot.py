@@ -8,7 +8,7 @@ from pathlib import Path
 
 import gantrain
 import launch
-from gantrain.files import write_json
+from gantrain.common.files import write_json
 
 _PACKAGES = (gantrain, launch)
 _SUFFIXES = {".py", ".yaml", ".json"}

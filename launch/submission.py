@@ -21,8 +21,8 @@ from typing import Any
 
 import submitit
 
-from gantrain.errors import UserError
-from gantrain.files import write_json
+from gantrain.common.errors import UserError
+from gantrain.common.files import write_json
 from launch import ledger, slurm
 from launch.cluster import Cluster
 from launch.ledger import Element, Submission

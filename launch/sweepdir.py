@@ -18,8 +18,8 @@ from typing import Any
 
 import yaml
 
-from gantrain.errors import UserError
-from gantrain.files import replacing, write_json
+from gantrain.common.errors import UserError
+from gantrain.common.files import replacing, write_json
 from launch.plan import PlannedRun
 from launch.sweepfile import apply, load_sweep
 

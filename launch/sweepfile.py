@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gantrain.common.errors import UserError
 from gantrain.config import known_keys
-from gantrain.errors import UserError
 from launch.wording import nearest, problems_of
 
 Point = dict[str, Any]

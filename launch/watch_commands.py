@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gantrain.errors import UserError
+from gantrain.common.errors import UserError
 from launch.doctor import examine
 from launch.leaderboard import build_board, metrics_of
 from launch.options import (

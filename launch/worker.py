@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gantrain.errors import UserError
-from gantrain.files import write_json
+from gantrain.common.errors import UserError
+from gantrain.common.files import write_json
 from launch import attempts, slurm
 from launch.attempts import Attempt, Outcome
 from launch.curves import read_curve

@@ -14,9 +14,9 @@ from hypothesis import settings
 from PIL import Image, ImageDraw
 
 from gantrain.config import Config, GeneratorConfig, parse_config
-from gantrain.data.members import Sample
-from gantrain.data.shards import write_shards
-from gantrain.networks import Generator
+from gantrain.data.shards.members import Sample
+from gantrain.data.shards.writing import write_shards
+from gantrain.models.networks import Generator
 from gantrain.train import main
 from tests.launching import Ended, Train
 

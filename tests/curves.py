@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from gantrain.checkpoint import read_newest
-from gantrain.tracking import read_metrics
+from gantrain.runs.checkpoint import read_newest
+from gantrain.runs.tracking import read_metrics
 
 
 def curve(run_dir: Path) -> list[dict[str, float]]:

@@ -10,11 +10,11 @@ import sys
 import time
 from typing import Any
 
-import gantrain.loop
+import gantrain.training.loop
 from gantrain.train import main
 
 what, images, *rank = os.environ["GANTRAIN_FAULT"].split("@")
-original = gantrain.loop.d_step
+original = gantrain.training.loop.d_step
 
 
 def faulty_d_step(gan: Any, objective: Any, real: Any, at: Any, *rest: Any) -> Any:
@@ -26,6 +26,6 @@ def faulty_d_step(gan: Any, objective: Any, real: Any, at: Any, *rest: Any) -> A
     return original(gan, objective, real, at, *rest)
 
 
-vars(gantrain.loop)["d_step"] = faulty_d_step
+vars(gantrain.training.loop)["d_step"] = faulty_d_step
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gantrain.common.rng import Positions
 from gantrain.config import DataConfig
-from gantrain.data.batches import Pictures, open_pictures
-from gantrain.data.members import Sample
-from gantrain.data.shards import write_shards
-from gantrain.draws import Positions
+from gantrain.data.loading.datasets import Pictures, open_pictures
+from gantrain.data.shards.members import Sample
+from gantrain.data.shards.writing import write_shards
 
 CPU = torch.device("cpu")
 PER_SHARD = {1: 23, 3: 10, 8: 3}  # pictures a shard such that 23 fill so many, unevenly

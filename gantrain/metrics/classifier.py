@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy
 
-from gantrain.data.batches import scaled
-from gantrain.data.rows import TRAIN, VALIDATION, Rows
-from gantrain.draws import Purpose, mixed_seed
+from gantrain.common.rng import Purpose, mixed_seed
+from gantrain.data.loading.datasets import scaled
+from gantrain.data.loading.rows import TRAIN, VALIDATION, Rows
 
 WIDTH = 128  # of the features
 _LARGEST = 64  # pixels a side that the network looks at

@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from gantrain.errors import UserError
+from gantrain.common.errors import UserError
 
 
 @dataclass(frozen=True)

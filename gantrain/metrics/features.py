@@ -13,18 +13,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gantrain.common.errors import UserError
+from gantrain.common.files import replacing
+from gantrain.common.locks import Say, size_and_time, sole_worker
+from gantrain.common.pools import usable_cores
+from gantrain.common.rng import Purpose, mixed_seed
 from gantrain.config import DataConfig
-from gantrain.data.batches import scaled
-from gantrain.data.cache import Cache, open_cache
-from gantrain.data.faults import FaultLog
-from gantrain.data.fetch import ShardStore
-from gantrain.data.locks import Say, size_and_time, sole_worker
-from gantrain.data.manifest import Manifest
-from gantrain.data.parallel import usable_cores
-from gantrain.data.scratch import scratch_folder
-from gantrain.draws import Purpose, mixed_seed
-from gantrain.errors import UserError
-from gantrain.files import replacing
+from gantrain.data.loading.cache import Cache, open_cache
+from gantrain.data.loading.datasets import scaled
+from gantrain.data.loading.scratch import scratch_folder
+from gantrain.data.shards.faults import FaultLog
+from gantrain.data.shards.manifest import Manifest
+from gantrain.data.shards.store import ShardStore
 from gantrain.metrics.classifier import Classifier, Trained, train_classifier
 
 _VERSION = 1  # of the classifier and its file

@@ -8,14 +8,14 @@ from torch import Tensor
 from gantrain.metrics.coverage import part_coverage
 from gantrain.metrics.distances import Moments, frechet_distance, kernel_distance
 from gantrain.metrics.features import Features
-from gantrain.metrics.neighbours import memorisation, precision_recall_density_coverage
-from gantrain.metrics.reference import Reference, thumbnails
-from gantrain.metrics.wavelengths import (
+from gantrain.metrics.image_statistics import (
     checkerboard,
     ms_ssim,
     pairwise_difference,
     sliced_wasserstein,
 )
+from gantrain.metrics.neighbours import memorisation, precision_recall_density_coverage
+from gantrain.metrics.reference import Reference, thumbnails
 
 _SLICED = 512  # pictures of each side for the sliced Wasserstein distance
 _KERNEL = 2000  # and for the kernel distance

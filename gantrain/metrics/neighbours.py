@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gantrain.errors import UserError
+from gantrain.common.errors import UserError
 
 _ROWS_AT_ONCE = 512  # of a distance matrix against many training pictures
 

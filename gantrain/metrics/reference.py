@@ -12,12 +12,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from gantrain.common.rng import Positions
 from gantrain.config import DataConfig
-from gantrain.data.batches import CachedPictures, Pictures
-from gantrain.data.selection import held_out_rows
-from gantrain.draws import Positions
+from gantrain.data.loading.datasets import CachedPictures, Pictures
+from gantrain.data.loading.selection import held_out_rows
 from gantrain.metrics.features import Features
-from gantrain.metrics.wavelengths import shrunk
+from gantrain.metrics.image_statistics import shrunk
 
 _FEATURES = 5000  # real pictures whose features are compared with
 _THUMBNAILS = 50_000  # training pictures among which copies are looked for

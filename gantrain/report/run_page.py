@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from gantrain.files import write_text
+from gantrain.common.files import write_text
 from gantrain.report.page import build_page
-from gantrain.report.pictures import as_data_url, spread
 from gantrain.report.rundata import RunData, read_run
+from gantrain.report.thumbnails import as_data_url, spread
 
 PAGE = "report.html"
 _MOST_GRIDS = 60

@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
+from gantrain.common.errors import UserError
+from gantrain.common.records import flatten
 from gantrain.config import Config
-from gantrain.errors import UserError
-from gantrain.records import flatten
 
-# As in gantrain.tracking, which takes the second that torch does to import.
+# As in gantrain.runs.tracking, which takes the second that torch does to import.
 METRICS, EVENTS, STATUS, SAMPLES = "metrics.jsonl", "events.jsonl", "status.json", "samples"
 _MOST_POINTS = 10_000  # of a curve; longer ones are put into means of neighbours
 _MOST_EVENTS = 2_000

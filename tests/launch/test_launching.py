@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gantrain.errors import UserError
+from gantrain.common.errors import UserError
 from launch import ledger, slurm, submission
 from launch.cluster import Cluster
 from launch.launching import Launch, Launched, launch_runs

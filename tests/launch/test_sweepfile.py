@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gantrain.errors import UserError
+from gantrain.common.errors import UserError
 from launch.plan import differences, differing_keys, plan_runs, run_name, unflatten
 from launch.sweepfile import SweepFile, expand, load_sweep
 from tests.launch.conftest import base_tree

@@ -6,7 +6,7 @@ import scipy.linalg
 import torch
 from torch import Tensor, nn
 
-from gantrain.errors import UserError
+from gantrain.common.errors import UserError
 from gantrain.metrics.distances import Moments, frechet_distance, kernel_distance
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from gantrain.cli import app
-from gantrain.errors import UserError
+from gantrain.cli.main import app
+from gantrain.common.errors import UserError
 from gantrain.metrics import classifier
 from tests.conftest import small_tree
 from tests.launching import Train, write_config

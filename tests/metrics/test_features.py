@@ -6,17 +6,17 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from gantrain.common.errors import UserError
+from gantrain.common.rng import Positions
 from gantrain.config import Config
-from gantrain.data.batches import CachedPictures, Pictures, open_pictures
-from gantrain.data.shards import write_shards
-from gantrain.draws import Positions
-from gantrain.errors import UserError
+from gantrain.data.loading.datasets import CachedPictures, Pictures, open_pictures
+from gantrain.data.shards.writing import write_shards
 from gantrain.metrics import classifier
+from gantrain.metrics.evaluator import Gauge
 from gantrain.metrics.features import Features, learn_features, open_features
-from gantrain.metrics.gauge import Gauge
 from gantrain.metrics.measure import floor, measure
 from gantrain.metrics.reference import open_reference
-from gantrain.networks import Generator
+from gantrain.models.networks import Generator
 from tests.conftest import draw_squares, small_config, small_tree
 from tests.curves import curve
 from tests.launching import Train, launch, write_config

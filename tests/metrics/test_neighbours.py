@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gantrain.errors import UserError
+from gantrain.common.errors import UserError
 from gantrain.metrics.neighbours import (
     memorisation,
     nearest,

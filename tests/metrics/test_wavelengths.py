@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gantrain.metrics.coverage import part_coverage
-from gantrain.metrics.wavelengths import (
+from gantrain.metrics.image_statistics import (
     checkerboard,
     ms_ssim,
     pairwise_difference,

@@ -1,0 +1,1 @@
+"""The `gantrain` command: one module a group of commands."""

@@ -1,0 +1,1 @@
+"""What every room uses: errors, files, locks, pools, random numbers, image grids."""

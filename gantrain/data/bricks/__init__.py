@@ -1,0 +1,1 @@
+"""LEGO parts as exact solids, rendered to images."""

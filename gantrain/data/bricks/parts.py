@@ -1,0 +1,120 @@
+"""Fifty LEGO parts by their LDraw numbers, each built as an exact solid in millimetres."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import partial
+
+from gantrain.common.errors import UserError
+from gantrain.data.bricks.geometry import BRICK, PLATE, Solid
+from gantrain.data.bricks.molds import (
+    LIP,
+    angle_beam,
+    arch,
+    axle,
+    beam,
+    brick,
+    bush,
+    cheese_slope,
+    corner,
+    headlight,
+    hip,
+    inverted_slope,
+    jumper,
+    large_cone,
+    large_round,
+    pin,
+    ridge,
+    round_tile,
+    side_stud,
+    slope,
+    small_cone,
+    small_round,
+    technic_brick,
+    tile,
+    wing,
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One kind of LEGO part.
+
+    number: its LDraw number.
+    name: what it is, as LDraw lists it.
+    build: makes its solid (manifold3d.Manifold): millimetres, z up, standing on z = 0.
+    """
+
+    number: str
+    name: str
+    build: Callable[[], Solid]
+
+
+PARTS: tuple[Part, ...] = (
+    Part("3001", "Brick 2 x 4", partial(brick, 4, 2)),
+    Part("3002", "Brick 2 x 3", partial(brick, 3, 2)),
+    Part("3003", "Brick 2 x 2", partial(brick, 2, 2)),
+    Part("3004", "Brick 1 x 2", partial(brick, 2, 1)),
+    Part("3005", "Brick 1 x 1", partial(brick, 1, 1)),
+    Part("3010", "Brick 1 x 4", partial(brick, 4, 1)),
+    Part("2357", "Brick 2 x 2 Corner", partial(corner, BRICK)),
+    Part("3020", "Plate 2 x 4", partial(brick, 4, 2, PLATE)),
+    Part("3021", "Plate 2 x 3", partial(brick, 3, 2, PLATE)),
+    Part("3022", "Plate 2 x 2", partial(brick, 2, 2, PLATE)),
+    Part("3023", "Plate 1 x 2", partial(brick, 2, 1, PLATE)),
+    Part("3024", "Plate 1 x 1", partial(brick, 1, 1, PLATE)),
+    Part("3710", "Plate 1 x 4", partial(brick, 4, 1, PLATE)),
+    Part("2420", "Plate 2 x 2 Corner", partial(corner, PLATE)),
+    Part("3794", "Plate 1 x 2 with 1 Stud", jumper),
+    Part("3068", "Tile 2 x 2", partial(tile, 2, 2)),
+    Part("3069", "Tile 1 x 2", partial(tile, 2, 1)),
+    Part("3070", "Tile 1 x 1", partial(tile, 1, 1)),
+    Part("2431", "Tile 1 x 4", partial(tile, 4, 1)),
+    Part("4150", "Tile 2 x 2 Round", round_tile),
+    Part("3040", "Slope Brick 45 2 x 1", partial(slope, 1, 2)),
+    Part("3039", "Slope Brick 45 2 x 2", partial(slope, 2, 2)),
+    Part("3038", "Slope Brick 45 2 x 3", partial(slope, 3, 2)),
+    Part("3298", "Slope Brick 33 3 x 2", partial(slope, 2, 3)),
+    Part("3044", "Slope Brick 45 2 x 1 Double", ridge),
+    Part("3045", "Slope Brick 45 2 x 2 Double Convex", hip),
+    Part("3665", "Slope Brick 45 2 x 1 Inverted", partial(inverted_slope, 1)),
+    Part("3660", "Slope Brick 45 2 x 2 Inverted", partial(inverted_slope, 2)),
+    Part("54200", "Slope Brick 31 1 x 1 x 2/3", cheese_slope),
+    Part("3062", "Brick 1 x 1 Round", partial(small_round, BRICK, LIP, hollow=True)),
+    Part("3941", "Brick 2 x 2 Round", partial(large_round, BRICK)),
+    Part("4073", "Plate 1 x 1 Round", partial(small_round, PLATE, 1.0, hollow=False)),
+    Part("4032", "Plate 2 x 2 Round", partial(large_round, PLATE)),
+    Part("4589", "Cone 1 x 1", small_cone),
+    Part("3942", "Cone 2 x 2 x 2", large_cone),
+    Part("3659", "Arch 1 x 4", partial(arch, 4, 8.0)),
+    Part("4490", "Arch 1 x 3", partial(arch, 3, 7.2)),
+    Part("3700", "Technic Brick 1 x 2 with Hole", partial(technic_brick, 2)),
+    Part("3701", "Technic Brick 1 x 4 with Holes", partial(technic_brick, 4)),
+    Part("32523", "Technic Beam 3", partial(beam, 3)),
+    Part("32316", "Technic Beam 5", partial(beam, 5)),
+    Part("41677", "Technic Beam 2 x 0.5", partial(beam, 2, thickness=3.9, axles=(0, 1))),
+    Part("32140", "Technic Beam 2 x 4 Bent 90", angle_beam),
+    Part("3673", "Technic Pin", pin),
+    Part("3705", "Technic Axle 4", partial(axle, 4)),
+    Part("3713", "Technic Bush", bush),
+    Part("87087", "Brick 1 x 1 with Stud on 1 Side", side_stud),
+    Part("4070", "Brick 1 x 1 with Headlight", headlight),
+    Part("41769", "Wing 2 x 4 Right", partial(wing, False)),
+    Part("41770", "Wing 2 x 4 Left", partial(wing, True)),
+)
+
+_BY_NUMBER = {part.number: part for part in PARTS}
+
+
+def part_named(number: str) -> Part:
+    """The part of that LDraw number.
+
+    Raises UserError naming the nearest number if there is none.
+    """
+    if number in _BY_NUMBER:
+        return _BY_NUMBER[number]
+    near = max(_BY_NUMBER, key=lambda known: SequenceMatcher(None, number, known).ratio())
+    raise UserError(
+        f"There is no part {number!r}; the nearest is {near} ({_BY_NUMBER[near].name}). "
+        f"Known parts: {', '.join(_BY_NUMBER)}."
+    )

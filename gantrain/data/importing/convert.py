@@ -1,0 +1,153 @@
+"""Turns any picture file into a square 8-bit PNG of a set's size and channels."""
+
+import io
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+
+from gantrain.common.errors import UserError
+
+Fit = Literal["crop", "pad", "stretch"]
+FITS: tuple[Fit, ...] = get_args(Fit)
+
+# Only these: among Pillow's other readers is one that runs Ghostscript, and some take any bytes.
+_SUFFIXES_OF_FORMAT = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "BMP": (".bmp",),
+    "DIB": (".dib",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "JPEG2000": (".jp2", ".j2k"),
+    "AVIF": (".avif",),
+    "QOI": (".qoi",),
+}
+SUFFIXES = frozenset(suffix for each in _SUFFIXES_OF_FORMAT.values() for suffix in each)
+_SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to turn a picture into a set's.
+
+    size: width and height in pixels.
+    channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
+    background: colour under transparent pixels and beside padded ones.
+    fit: "crop" cuts the largest centred square out, "pad" adds background to make a square,
+        "stretch" ignores the proportions.
+    """
+
+    size: int
+    channels: int
+    background: tuple[int, int, int]
+    fit: Fit
+
+
+def parse_background(colour: str) -> tuple[int, int, int]:
+    """The red, green and blue (0 to 255) of a colour by name, `#rrggbb` or `rgb(r, g, b)`.
+
+    Raises UserError for any other text.
+    """
+    try:
+        return ImageColor.getrgb(colour)[:3]
+    except ValueError:
+        raise UserError(
+            f"background is {colour!r}; expected a colour such as white, black or #d0d0d0."
+        ) from None
+
+
+def convert_picture(path: Path, recipe: Recipe) -> bytes:
+    """Read a picture file and return the PNG that the recipe makes of it.
+
+    Of an animation the first frame counts. The orientation that EXIF names is applied. 16-bit
+    grey is scaled to 8 bits. Equal files give equal bytes.
+
+    Raises UserError with the reason alone, not the file's name, if the picture cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what does not stop a reader is not worth a line
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_formats()) as picture:
+                picture.draft(None, (2 * recipe.size, 2 * recipe.size))  # JPEGs decode faster
+                picture.load()
+                flat = _flatten(_upright(picture), recipe, picture.format)
+            square = _square(flat, recipe)
+    except UserError:
+        raise
+    except Exception as error:  # Pillow lets through whatever its decoders stumble over
+        raise UserError(_reason(path, error)) from None
+    file = io.BytesIO()
+    square.save(file, "PNG")
+    return file.getvalue()
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _SUFFIXES_OF_FORMAT if name in Image.OPEN)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
+        return f"more than {Image.MAX_IMAGE_PIXELS} pixels"
+    if isinstance(error, UnidentifiedImageError):
+        empty = path.stat().st_size == 0
+        return "an empty file" if empty else "no picture in a format that is known"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # broken EXIF says nothing about the pixels
+        return picture
+
+
+def _flatten(picture: Image.Image, recipe: Recipe, format: str | None) -> Image.Image:
+    """The picture as 8-bit L or RGB, transparent pixels composited on the background."""
+    mode = "L" if recipe.channels == 1 else "RGB"
+    if picture.mode in _SIXTEEN_BITS or (
+        picture.mode == "I" and format in ("PNG", "PPM")  # 16 bits in wider pixels
+    ):
+        values = np.asarray(picture).astype(np.uint32).clip(0, 65535)
+        picture = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    elif picture.mode in ("I", "F"):
+        raise UserError(f"32-bit pixels (mode {picture.mode}), which state no range")
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        ground = Image.new("RGBA", layer.size, (*recipe.background, 255))
+        picture = Image.alpha_composite(ground, layer)
+    if picture.mode not in ("L", "RGB"):
+        picture = picture.convert("RGB")  # of CMYK and palettes, grey is taken from the colours
+    return picture.convert(mode)
+
+
+def _square(picture: Image.Image, recipe: Recipe) -> Image.Image:
+    width, height = picture.size
+    size = recipe.size
+    if recipe.fit == "stretch":
+        return _resized(picture, size, size)
+    if recipe.fit == "crop":
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        return _resized(picture.crop((left, top, left + side, top + side)), size, size)
+    side = max(width, height)
+    inner = (max(1, round(size * width / side)), max(1, round(size * height / side)))
+    ground = Image.new("RGB", (size, size), recipe.background).convert(picture.mode)
+    shrunk = _resized(picture, *inner)
+    ground.paste(shrunk, ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    return ground
+
+
+def _resized(picture: Image.Image, width: int, height: int) -> Image.Image:
+    return picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)

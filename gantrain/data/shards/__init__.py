@@ -1,0 +1,1 @@
+"""Sets of webdataset tars with their manifest: writing, reading, verifying, fetching."""

@@ -1,0 +1,1 @@
+"""Everything done with a trained generator."""

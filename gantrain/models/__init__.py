@@ -1,0 +1,1 @@
+"""The networks, dropout, the EMA of the generator, augmentation."""

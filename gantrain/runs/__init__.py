@@ -1,0 +1,1 @@
+"""A run on disk: paths, records, checkpoints, tracking, heartbeat, signals."""

@@ -1,0 +1,185 @@
+"""Checkpoints on disk: whole or not there, verified when read, named by images seen.
+
+A checkpoint is a folder of safetensors and JSON with a manifest of hashes. It is written beside its
+place and renamed into it, so that a run killed at any moment finds the one before. No pickles: a
+checkpoint cannot run code.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gantrain.common.errors import UserError
+from gantrain.common.files import sync, write_text
+from gantrain.common.records import read_object, read_record
+from gantrain.health.diagnosis import HealthState
+from gantrain.health.remedies import RemedyState
+
+FOLDER = "checkpoints"
+LATEST = "latest"
+_MANIFEST = "manifest.json"
+_STATE = "state.json"
+_NAME = re.compile(r"images-(\d{9,18})")
+_PARTIAL = ".{}.partial"
+
+
+class MeterGroup(BaseModel):
+    """Sums and counts of metrics, a row a rank."""
+
+    names: list[str]
+    sums: list[list[float]]
+    counts: list[list[float]]
+
+
+class Progress(BaseModel):
+    """Where the run stood, beside the networks."""
+
+    images_seen: int = Field(ge=0)
+    g_steps: int = Field(ge=0)
+    logged_at: int = Field(ge=0)
+    tracker_step: int = Field(ge=0)
+    meter: list[MeterGroup]
+    newest_metrics: dict[str, float]
+    health: HealthState = Field(default_factory=HealthState)
+    remedies: RemedyState = Field(default_factory=RemedyState)
+
+
+class State(BaseModel):
+    """What `state.json` holds."""
+
+    model_config = ConfigDict(extra="forbid")
+    version: Literal[1] = 1
+    progress: Progress
+    scaler: dict[str, float | int]
+    kept: bool
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run's whole state in host memory: tensors by file and name, and plain values."""
+
+    tensors: dict[str, dict[str, Tensor]]
+    state: State
+
+    @property
+    def images_seen(self) -> int:
+        """Real images that D had seen."""
+        return self.state.progress.images_seen
+
+
+def write_checkpoint(taken: Snapshot, run_dir: Path) -> Path:
+    """Write a snapshot; gives the checkpoint's folder.
+
+    Raises UserError if the disk is full or the folder cannot be written; nothing is left then.
+    """
+    folder = run_dir / FOLDER
+    final = folder / f"images-{taken.images_seen:09d}"
+    staging = folder / _PARTIAL.format(final.name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in folder.glob(_PARTIAL.format("*")):
+            shutil.rmtree(stale, ignore_errors=True)
+        if not _is_whole(final):
+            staging.mkdir()
+            _fill(staging, taken)
+            remove_checkpoint(final)
+            staging.rename(final)
+            sync(folder)
+        write_text(folder / LATEST, final.name + "\n")
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise UserError(
+            f"{final}: the checkpoint cannot be written ({error}); free some space or mend the "
+            "rights, and start again: the run goes on from the checkpoint before."
+        ) from None
+    return final
+
+
+def _fill(staging: Path, taken: Snapshot) -> None:
+    for name, tensors in taken.tensors.items():
+        save_file(tensors, staging / f"{name}.safetensors")
+    (staging / _STATE).write_text(taken.state.model_dump_json(indent=1), encoding="utf-8")
+    hashes = {path.name: _hash(path) for path in sorted(staging.iterdir())}
+    (staging / _MANIFEST).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
+    for path in [*staging.iterdir(), staging]:
+        sync(path)
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove a checkpoint such that at no moment a part of it could be taken for one."""
+    if folder.exists():
+        aside = folder.with_name(_PARTIAL.format(folder.name + "-old"))
+        folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def list_checkpoints(run_dir: Path) -> list[Path]:
+    """The run's checkpoints, whole or not, from the most images seen to the fewest."""
+    folder = run_dir / FOLDER
+    found = [p for p in folder.iterdir() if _NAME.fullmatch(p.name)] if folder.is_dir() else []
+    return sorted(found, key=lambda path: int(path.name.removeprefix("images-")), reverse=True)
+
+
+def read_newest(run_dir: Path) -> tuple[Snapshot | None, list[str]]:
+    """The newest checkpoint that verifies, if any, and a line on each newer one that does not."""
+    skipped: list[str] = []
+    for folder in list_checkpoints(run_dir):
+        try:
+            return read_checkpoint(folder), skipped
+        except UserError as error:
+            skipped.append(f"skipped a checkpoint: {error}")
+    return None, skipped
+
+
+def read_checkpoint(folder: Path) -> Snapshot:
+    """Read a checkpoint, every file held against its hash.
+
+    Raises UserError naming the file that is missing, broken or changed.
+    """
+    hashes = read_object(folder / _MANIFEST)
+    for name, expected in hashes.items():
+        path = folder / name
+        if path.parent != folder or not path.is_file() or path.is_symlink():
+            raise UserError(f"{path}: not a file of the checkpoint.")
+        if _hash(path) != expected:
+            raise UserError(f"{path}: cut short or changed since it was written.")
+    if _STATE not in hashes:
+        raise UserError(f"{folder / _MANIFEST}: does not list {_STATE}.")
+    state = read_state(folder)
+    try:
+        tensors = {
+            name.removesuffix(".safetensors"): load_file(folder / name)
+            for name in hashes
+            if name.endswith(".safetensors")
+        }
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder}: not readable as safetensors ({error}).") from None
+    return Snapshot(tensors, state)
+
+
+def read_state(folder: Path) -> State:
+    """The plain values of a checkpoint, without its hashes. Raises UserError naming the file."""
+    return read_record(folder / _STATE, State)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        read_checkpoint(folder)
+    except UserError:
+        return False
+    return True
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

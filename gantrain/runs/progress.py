@@ -1,0 +1,85 @@
+"""The live line of a run on a terminal; plain lines elsewhere, such as in a Slurm log."""
+
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from gantrain.health.diagnosis import CODES
+
+# What is worth a glance, in the order of reading, with the name that the papers use.
+_SHOWN = {
+    "loss/discriminator": "D",
+    "loss/generator": "G",
+    "loss/wasserstein": "W",
+    "loss/penalty": "penalty",
+    "health/d_accuracy_real": "acc real",
+    "health/d_accuracy_fake": "acc fake",
+    "health/d_grad_norm": "|∇D|",
+    "health/g_grad_norm": "|∇G|",
+    "quality/fid_brick": "FID",
+    "quality/parts_made": "parts",
+}
+
+
+def summary(metrics: Mapping[str, float]) -> str:
+    """One line of what the user watches."""
+    shown = [f"{label} {metrics[name]:.3g}" for name, label in _SHOWN.items() if name in metrics]
+    names = {code: name for name, code in CODES.items() if code}
+    ill = names.get(int(metrics.get("health/diagnosis", 0)))
+    return "  ".join([*shown, *([ill.upper()] if ill else [])])
+
+
+class ProgressLine:
+    """Shows images seen, speed, losses and the time that is left. Silent when not `shown`."""
+
+    def __init__(self, total: int, images_seen: int, *, shown: bool) -> None:
+        self._shown = shown
+        self._total = total
+        self._console = Console(stderr=True, soft_wrap=True, highlight=False)
+        self._live = self._console.is_terminal
+        self._bar = Progress(
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} images"),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[speed]} images/s"),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}"),
+            console=self._console,
+            speed_estimate_period=120,
+            disable=not (shown and self._live),
+        )
+        self._task: TaskID = self._bar.add_task(
+            "", total=total, completed=images_seen, speed="-", text=""
+        )
+
+    def __enter__(self) -> "ProgressLine":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def update(self, images_seen: int, speed: float, metrics: Mapping[str, float]) -> None:
+        """Show the newest means; `speed` in images/s."""
+        if not self._shown:
+            return
+        text = summary(metrics)
+        self._bar.update(self._task, completed=images_seen, speed=f"{speed:,.0f}", text=text)
+        if not self._live:
+            left = max(self._total - images_seen, 0) / speed if speed else 0.0
+            self._console.print(
+                f"{images_seen:>9,}/{self._total:,} images  {speed:,.0f} images/s  "
+                f"ETA {left / 60:.0f} min  {text}"
+            )
+
+    def say(self, message: str) -> None:
+        """A line that stays, above the live one."""
+        if self._shown:
+            self._console.print(message, markup=False)

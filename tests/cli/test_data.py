@@ -1,0 +1,136 @@
+"""The commands under `gantrain data`, as people type them."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from gantrain.cli.data import data_app
+from gantrain.common.errors import UserError
+from gantrain.data.shards.writing import iterate_shard, read_manifest
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(data_app, [str(word) for word in words])
+
+
+def lines_of(result: Result) -> str:
+    assert result.exception is None, result.exception
+    return result.stdout
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    for part in ("3001 brick 2x4", "3003 brick 2x2"):
+        for view in range(3):
+            path = folder / "dataset" / f"{part} {view:03d}L.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 20), (90 * view, 0, 200)).save(path)
+    (folder / "validation.txt").write_text("3001 brick 2x4 000L.png\nlost.png\n")
+    (folder / "dataset" / "[red]bad.png").write_text("text")
+    (folder / "dataset" / "read.me").touch()
+    return folder
+
+
+@pytest.fixture
+def shards(pictures: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "set"
+    lines_of(run("import", pictures, folder, "--size", 8, "--workers", 1, "--images-per-shard", 4))
+    return folder
+
+
+def test_import_tells_what_became_of_every_file(pictures: Path, tmp_path: Path) -> None:
+    text = lines_of(run("import", pictures, tmp_path / "set", "--size", 8, "--workers", 1))
+    assert "6 pictures of 8x8 in 1 shards" in text
+    assert "1 for validation" in text
+    assert "1 other files ignored (1 .me)" in text
+    assert "1 could not be read and were left out" in text
+    assert "[red]bad.png" in text
+    assert "lost.png" in text
+
+
+def test_import_passes_its_options_on(pictures: Path, tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    options = ("--size", 16, "--channels", 3, "--fit", "pad", "--background", "white")
+    lines_of(run("import", pictures, target, *options, "--workers", 1))
+    manifest = read_manifest(target)
+    assert (manifest.size, manifest.channels) == (16, 3)
+    assert manifest.source == "pictures (fit pad, background white)"
+    again = run("import", pictures, target, "--workers", 1)
+    assert isinstance(again.exception, UserError)
+    lines_of(run("import", pictures, target, "--workers", 1, "--overwrite"))
+    assert read_manifest(target).size == 64
+
+
+def test_import_strict_is_a_user_error(pictures: Path, tmp_path: Path) -> None:
+    result = run("import", pictures, tmp_path / "set", "--strict", "--workers", 1)
+    assert isinstance(result.exception, UserError)
+    assert "bad" in str(result.exception)
+
+
+def test_verify_says_ok_with_status_0(shards: Path) -> None:
+    assert "OK: 6 pictures in 2 shards" in lines_of(run("verify", shards))
+
+
+def test_verify_lists_problems_with_status_1(shards: Path) -> None:
+    os.truncate(shards / "shard-000000.tar", 700)
+    (shards / "shard-000001.tar").unlink()
+    result = run("verify", shards, "--workers", 1)
+    assert result.exit_code == 1
+    assert "shard-000000.tar: cut short" in result.stdout
+    assert "shard-000001.tar: the manifest lists this shard" in result.stdout
+    assert "problems found: 2" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["verify", "show"])
+def test_no_set_is_a_user_error(command: str, tmp_path: Path) -> None:
+    result = run(command, tmp_path)
+    assert isinstance(result.exception, UserError)
+
+
+def test_show_prints_counts_and_classes(shards: Path) -> None:
+    text = lines_of(run("show", shards))
+    for words in ("6 of 8x8, grey", "train 5, validation 1", "2 classes", "brick 2x4", "3003"):
+        assert words in text
+    assert read_manifest(shards).identity in text
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_show_tiles_pictures_of_each_class(pictures: Path, tmp_path: Path, channels: int) -> None:
+    options = ("--size", 8, "--channels", channels, "--workers", 1)
+    lines_of(run("import", pictures, tmp_path / "set", *options))
+    grid = tmp_path / "grid.png"
+    assert "6 pictures in" in lines_of(run("show", tmp_path / "set", "--grid", grid))
+    with Image.open(grid) as picture:
+        assert picture.size == (24, 16)
+        assert picture.mode == ("L" if channels == 1 else "RGB")
+        assert len(picture.getcolors() or []) == 3
+    result = run("show", tmp_path / "set", "--grid", tmp_path / "grid.nothing")
+    assert isinstance(result.exception, UserError)
+    assert "grid.nothing" in str(result.exception)
+
+
+def test_render_draws_what_was_typed(tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    parts = ("--parts", "3001,3003", "--parts", "3005, 3001")
+    options = ("--size", 16, "--views", 3, "--seed", 7, "--tip", 0, "--images-per-shard", 10)
+    text = lines_of(run("render", target, *parts, *options, "--workers", 1))
+    assert "18 pictures of 16x16 in 2 shards" in text
+    manifest = read_manifest(target)
+    assert manifest.source == "rendered bricks (views 3, seed 7, tip 0)"
+    assert sorted(manifest.classes) == ["3001", "3003", "3005"]
+    keys = {s.key for entry in manifest.shards for s in iterate_shard(target, manifest, entry)}
+    assert keys == {
+        f"{part}-{camera}-000{view}"
+        for part in ("3001", "3003", "3005")
+        for camera in "LR"
+        for view in range(3)
+    }
+    assert isinstance(run("render", target, "--parts", ",").exception, UserError)
+    assert isinstance(run("render", target, "--parts", "3001").exception, UserError)
+    lines_of(run("render", target, "--parts", "3005", *options, "--workers", 1, "--overwrite"))
+    assert read_manifest(target).count == 6
+    assert lines_of(run("verify", target)).startswith("OK")

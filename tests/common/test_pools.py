@@ -1,0 +1,31 @@
+"""Work spread over processes: in order, and an error where one of them is killed."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from gantrain.common.errors import UserError
+from gantrain.common.pools import map_in_order
+from gantrain.data.loading.decoder_processes import decoder_context
+
+
+def double(number: int) -> int:
+    time.sleep(0.01)
+    return 2 * number
+
+
+@pytest.mark.timeout(60)
+def test_results_come_in_order_and_a_killed_worker_is_an_error_after_a_stream_was_open() -> None:
+    decoder_context()  # its server lends its blocked signals to whatever starts from it
+    assert list(map_in_order(double, range(40), workers=2)) == list(range(0, 80, 2))
+    numbers = map_in_order(double, range(10_000), workers=2)
+    assert next(numbers) == 0
+    child = multiprocessing.active_children()[0]
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    with pytest.raises(UserError, match="worker process was killed"):
+        list(numbers)
+    assert not multiprocessing.active_children()

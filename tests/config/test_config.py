@@ -1,0 +1,152 @@
+"""The config reader: what it accepts, and what it says of what it does not."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gantrain.common.errors import UserError
+from gantrain.config import Config, dump_config, known_keys, load_config, parse_config
+from tests.conftest import small_tree
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+TREE = small_tree(Path("shards"), Path("run"))
+
+
+def write(tmp_path: Path, tree: object) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_shipped_config_is_valid_and_survives_being_written(
+    path: Path, tmp_path: Path
+) -> None:
+    config = load_config(path)
+    again = tmp_path / "again.yaml"
+    again.write_text(dump_config(config), encoding="utf-8")
+    assert load_config(again) == config
+
+
+def test_overrides_change_single_keys_and_keep_their_types(tmp_path: Path) -> None:
+    config = load_config(
+        write(tmp_path, TREE),
+        [
+            *("seed=7", "generator.learning_rate=1e-3", "discriminator.slope=[0.1,0.2,0.3]"),
+            "training.mixed_precision=no",
+        ],
+    )
+    assert config.training.mixed_precision == "no"
+    assert config.seed == 7
+    assert config.generator.learning_rate == 1e-3
+    assert config.discriminator.slope == (0.1, 0.2, 0.3)
+    assert config.generator.width == 4
+
+
+@pytest.mark.parametrize(
+    ("override", "fragments"),
+    [
+        ("generator.lerning_rate=1", ["generator.lerning_rate", "'generator.learning_rate'"]),
+        ("objective.n_critics=2", ["objective.n_critics", "'objective.n_critic'"]),
+        ("objective.penalty_weight=2", ["objective.penalty_weight", "unknown key"]),
+        ("training.batch_size=0", ["training.batch_size", "0", "greater than or equal to 2"]),
+        ("training.batch_size=many", ["training.batch_size", "'many'", "integer"]),
+        ("data.size=48", ["data.size", "48", "32, 64, 128 or 256"]),
+        ("discriminator.dropout=1", ["discriminator.dropout", "less than 1"]),
+        ("training.total_kimg=.nan", ["training.total_kimg", "finite"]),
+        ("objective.kind=gan", ["objective", "'dcgan', 'wgan-gp'"]),
+        ("training.world_size=3", ["training.batch_size", "16", "multiple of 3"]),
+        ("generator.slope=[0.1,0.2]", ["generator.slope", "2 slopes", "4 for 32x32"]),
+        ("seed", ["'seed'", "dotted.key=value"]),
+        ("seed.deep=1", ["seed"]),
+        ("seed=[1", ["seed=[1", "YAML"]),
+    ],
+)
+def test_a_wrong_override_is_one_error_that_names_key_and_expectation(
+    tmp_path: Path, override: str, fragments: list[str]
+) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(write(tmp_path, {**TREE, "seed": 0}), [override])
+    for fragment in fragments:
+        assert fragment in str(caught.value)
+
+
+def test_a_missing_key_is_named() -> None:
+    tree = {key: value for key, value in TREE.items() if key != "training"}
+    with pytest.raises(UserError, match="training: missing"):
+        parse_config(tree, "x.yaml")
+
+
+def test_the_penalty_refuses_batch_normalisation_in_the_critic() -> None:
+    with pytest.raises(UserError, match=r"discriminator\.norm.*layer, instance or none"):
+        parse_config({**TREE, "objective": {"kind": "wgan-gp"}}, "x.yaml")
+
+
+def test_joint_updates_refuse_fp16_whose_scale_they_cannot_share() -> None:
+    training = {**TREE["training"], "updates": "joint", "mixed_precision": "fp16"}
+    with pytest.raises(UserError, match=r"training\.updates.*choose bf16, or alternating"):
+        parse_config({**TREE, "training": training}, "x.yaml")
+
+
+def test_a_bare_yes_or_no_of_yaml_is_taken_for_what_it_was_written_as(tmp_path: Path) -> None:
+    path = write(tmp_path, TREE)
+    for written, meant in (("on", "on"), ("off", "off"), ("graphs", "graphs")):
+        assert load_config(path, [f"training.compile={written}"]).training.compile == meant
+
+
+@pytest.mark.parametrize(
+    ("content", "fragment"),
+    [
+        (b"a: [", "not valid YAML"),
+        (b"- 1", "expected sections"),
+        (b"\xff\xfe\xff", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_config_is_named(tmp_path: Path, content: bytes, fragment: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=fragment) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.yaml.*No such file"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_configs_cannot_run_code(tmp_path: Path) -> None:
+    path = tmp_path / "evil.yaml"
+    path.write_text(f"seed: !!python/object/apply:os.mkdir ['{tmp_path}/made']", encoding="utf-8")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_config(path)
+    assert not (tmp_path / "made").exists()
+
+
+def test_the_schema_describes_every_section() -> None:
+    schema = json.dumps(Config.model_json_schema())
+    assert all(f'"{key.rpartition(".")[2]}"' in schema for key in known_keys())
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*known_keys()]) | st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.sampled_from(list(Config.model_fields)), plain, max_size=4))
+def test_any_tree_gives_a_config_or_a_user_error(changes: dict[str, object]) -> None:
+    message = "fuzz: "
+    try:
+        parse_config({**TREE, **changes}, "fuzz")
+    except UserError as error:
+        message = str(error)
+    assert message.startswith("fuzz: ")

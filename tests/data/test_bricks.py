@@ -1,0 +1,257 @@
+"""The pictures: what is on them, that they are the same wherever drawn, and the user's mistakes."""
+
+import io
+import itertools
+import math
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from gantrain.common.errors import UserError
+from gantrain.data.bricks.parts import PARTS, part_named
+from gantrain.data.bricks.render import render_samples, sample_count
+from gantrain.data.bricks.tracing import MARGIN, direction, scene_of, trace
+from gantrain.data.shards.members import Sample
+
+FLOOR = round(255 * 0.8 ** (1 / 2.2))
+TILE = (7.8, 7.8, 3.2)
+
+
+def _pixels(sample: Sample) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(sample.image)))
+
+
+def _turn(degrees: float) -> NDArray[np.float64]:
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+
+
+def _covered(number: str, yaw: float, camera: NDArray[np.float64], size: int) -> NDArray[np.bool_]:
+    """Where the picture changes with the part's reflectance."""
+    picture = trace(scene_of(part_named(number).build()), _turn(yaw), camera, size, (0.0, 1.0))
+    return np.asarray(picture[..., 0] != picture[..., 1])
+
+
+def test_every_part_view_and_camera_comes_once_with_its_label() -> None:
+    samples = list(render_samples(size=16, parts=["3001", "4589"], views=3, workers=1))
+    assert len(samples) == sample_count(["3001", "4589"], 3) == 2 * 3 * 2
+    assert {sample.key for sample in samples} == {
+        f"{part}-{camera}-{view:04d}"
+        for part in ("3001", "4589")
+        for camera in "LR"
+        for view in range(3)
+    }
+    for sample in samples:
+        part, camera, view = sample.key.split("-")
+        assert sample.label["part"] == part
+        assert sample.label["name"] == {"3001": "Brick 2 x 4", "4589": "Cone 1 x 1"}[part]
+        assert (sample.label["camera"], sample.label["view"]) == (camera, int(view))
+
+
+def test_the_whole_set_is_as_large_as_the_original() -> None:
+    assert sample_count(None, 400) == 40_000
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+@pytest.mark.parametrize("size", [16, 80])
+def test_pictures_are_pngs_of_the_asked_size(channels: int, mode: str, size: int) -> None:
+    sample = next(render_samples(size=size, channels=channels, parts=["3005"], workers=1))
+    with Image.open(io.BytesIO(sample.image)) as picture:
+        assert (picture.format, picture.mode, picture.size) == ("PNG", mode, (size, size))
+
+
+def test_one_process_or_two_draw_the_same_bytes_in_the_same_order() -> None:
+    def draw(workers: int) -> list[Sample]:
+        return list(render_samples(parts=["3062", "3701"], views=50, seed=5, workers=workers))
+
+    assert draw(1) == draw(2)
+
+
+def test_a_picture_does_not_depend_on_the_other_parts() -> None:
+    alone = {sample.key: sample for sample in render_samples(parts=["3040"], views=3, workers=1)}
+    among = render_samples(parts=["3001", "3040"], views=3, workers=1)
+    assert {s.key: s for s in among if s.label["part"] == "3040"} == alone
+
+
+def test_another_seed_gives_another_order_and_other_angles() -> None:
+    def draw(seed: int) -> list[Sample]:
+        return list(render_samples(size=16, parts=["3040"], views=12, seed=seed, workers=1))
+
+    first, second = draw(0), draw(1)
+    assert [s.key for s in first] != [s.key for s in second]
+    by_key = {sample.key: sample.image for sample in second}
+    assert all(sample.image != by_key[sample.key] for sample in first)
+
+
+def test_views_are_evenly_spaced_over_whole_turns() -> None:
+    samples = render_samples(size=16, parts=["3024"], views=40, workers=1)
+    yaw = {int(s.label["view"]): float(s.label["yaw"]) for s in samples}
+    steps = [(yaw[(view + 1) % 40] - yaw[view]) % 360.0 for view in range(40)]
+    assert steps == pytest.approx([steps[0]] * 40, abs=0.01)  # the last view leads to the first
+    assert steps[0] * 40 % 360.0 == pytest.approx(0.0, abs=0.1)
+
+
+def test_a_tenth_of_the_views_is_held_out_in_contiguous_blocks() -> None:
+    samples = render_samples(size=16, parts=["3024"], views=120, workers=1)
+    splits: dict[int, set[Any]] = {}
+    for sample in samples:
+        splits.setdefault(int(sample.label["view"]), set()).add(sample.label["split"])
+    assert all(len(both) == 1 for both in splits.values())  # the cameras never disagree
+    held_out = [view for view, both in sorted(splits.items()) if both == {"validation"}]
+    assert len(held_out) == 12
+    assert sum(view - 1 not in held_out for view in held_out) == 4  # blocks
+
+
+def test_a_stretch_of_the_stream_mixes_parts_and_views() -> None:
+    stream = render_samples(size=16, views=8, workers=1)
+    some = [next(stream) for _ in range(200)]
+    assert len({sample.label["part"] for sample in some}) > 40
+    assert len({sample.label["view"] for sample in some}) == 8
+
+
+def test_no_two_views_of_a_round_part_are_alike() -> None:
+    samples = list(render_samples(parts=["4073"], views=40, workers=1))
+    assert len({sample.image for sample in samples}) == 80
+
+
+@pytest.mark.parametrize("yaw", [0.0, 30.0, 77.0])
+@pytest.mark.parametrize("camera", [direction(-45.0, 25.0), direction(45.0, 38.0)])
+def test_a_tile_covers_what_its_box_projects_to(yaw: float, camera: NDArray[np.float64]) -> None:
+    size = 256
+    x, y, z = np.abs(_turn(yaw).T @ camera)
+    a, b, c = TILE
+    area = b * c * x + a * c * y + a * b * z
+    frame = math.hypot(*TILE) * MARGIN
+    covered = _covered("3070", yaw, camera, size)
+    # Pixels at the border count whole: half of the outline's length in pixels too much.
+    assert covered.mean() == pytest.approx(area / frame**2, rel=0.03)
+    rows, columns = np.nonzero(covered)
+    middle = (size - 1) / 2
+    assert (rows.min() + rows.max()) / 2 == pytest.approx(middle, abs=1.5)
+    assert (columns.min() + columns.max()) / 2 == pytest.approx(middle, abs=1.5)
+
+
+def test_level_faces_and_the_open_floor_have_the_brightness_they_should() -> None:
+    scene = scene_of(part_named("3070").build())
+    picture = trace(scene, _turn(0.0), direction(-45.0, 38.0), 64, (0.3,))[..., 0]
+    assert picture[30:34, 30:34] == pytest.approx(255 * 0.3 ** (1 / 2.2), abs=1.0)
+    assert picture.max() == pytest.approx(FLOOR, abs=1)
+
+
+def test_a_part_throws_a_soft_shadow_away_from_the_window() -> None:
+    camera = direction(0.0, 38.0)
+    scene = scene_of(part_named("3005").build())
+    picture = trace(scene, _turn(0.0), camera, 64, (0.0, 1.0))
+    floor = np.where(picture[..., 0] == picture[..., 1], picture[..., 0], 255)
+    assert floor[:32].min() < 0.7 * FLOOR  # behind it; the window is in front
+    assert len(np.unique(floor)) > 30  # no hard border
+    assert floor[-1, 0] > 0.95 * FLOOR
+
+
+@pytest.mark.parametrize(("azimuth", "side"), [(-45.0, -3.9), (45.0, 3.9)])
+def test_top_front_and_side_differ_in_brightness(azimuth: float, side: float) -> None:
+    camera, size = direction(azimuth, 35.0), 96
+    scene = scene_of(part_named("3070").build())
+    picture = trace(scene, _turn(0.0), camera, size, (0.3,))[..., 0].astype(int)
+    right = np.cross((0.0, 0.0, 1.0), camera)
+    right /= np.linalg.norm(right)
+    up = np.cross(camera, right)
+
+    def seen(x: float, y: float, z: float) -> int:
+        point = np.array([x, y, z - TILE[2] / 2]) * size / (math.hypot(*TILE) * MARGIN)
+        row, column = size / 2 - float(point @ up), size / 2 + float(point @ right)
+        return int(picture[round(row), round(column)])
+
+    top, front, flank = seen(0.0, 0.0, 3.2), seen(0.0, -3.9, 1.8), seen(side, 0.0, 1.8)
+    assert top > front + 12
+    assert front > flank + 12  # the window is in front
+    assert top < FLOOR - 60
+
+
+@pytest.mark.parametrize("number", [part.number for part in PARTS])
+def test_a_part_stays_in_the_frame_and_fills_a_good_part_of_it(number: str) -> None:
+    shares = []
+    for yaw in (0.0, 50.0):
+        covered = _covered(number, yaw, direction(-45.0, 38.0), 32)
+        border = np.concatenate([covered[0], covered[-1], covered[:, 0], covered[:, -1]])
+        assert not border.any()
+        shares.append(covered.mean())
+    assert max(shares) > 0.08
+
+
+def test_coloured_pictures_tell_parts_apart_by_hue() -> None:
+    samples = list(render_samples(channels=3, size=32, parts=["3001", "3002"], views=1, workers=1))
+    for sample in samples:
+        red, _, blue = _pixels(sample)[16, 16].astype(int)
+        assert (red > blue + 30) if sample.label["part"] == "3001" else (blue > red + 30)
+
+
+def test_a_set_without_end_starts_at_once() -> None:
+    stream = render_samples(size=16, views=10_000, workers=1)
+    assert _pixels(next(stream)).shape == (16, 16)
+
+
+@pytest.fixture
+def stream_of_two() -> Iterator[Iterator[Sample]]:
+    stream = render_samples(views=400, workers=2)
+    next(stream)
+    yield stream
+    stream.close()  # type: ignore[attr-defined]
+
+
+def test_a_killed_process_is_an_error_and_no_hang(stream_of_two: Iterator[Sample]) -> None:
+    child = multiprocessing.active_children()[0]
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    with pytest.raises(UserError, match="process"):
+        list(stream_of_two)
+
+
+def test_a_stream_left_early_leaves_no_process(stream_of_two: Iterator[Sample]) -> None:
+    stream_of_two.close()  # type: ignore[attr-defined]
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"size": 60}, "size is 60; expected a multiple of 16"),
+        ({"size": 0}, "size is 0; expected 16 to 1024"),
+        ({"size": 2048}, "size is 2048; expected 16 to 1024"),
+        ({"channels": 2}, "channels is 2; expected 1"),
+        ({"views": 0}, "views is 0; expected 1 to 10000"),
+        ({"workers": 0}, "workers is 0; expected 1"),
+        ({"parts": ["3oo1"]}, "no part '3oo1'; the nearest is 3001"),
+        ({"parts": ["3001", "3003", "3001"]}, "names 3001 more than once"),
+        ({"parts": []}, "parts is empty"),
+    ],
+)
+def test_mistakes_are_named_at_once(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        render_samples(**wrong)
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "embreex", None)  # as Python marks what cannot be imported
+    with pytest.raises(UserError, match=r"embreex.*pip install 'gantrain\[render\]'"):
+        render_samples()
+
+
+def test_without_a_tip_parts_stand_upright_and_turn_once() -> None:
+    labels = [s.label for s in render_samples(size=16, parts=["3001"], views=8, tip=0, workers=1)]
+    assert {label["tilt"] for label in labels} == {0.0}
+    yaws = sorted(float(label["yaw"]) for label in labels if label["camera"] == "L")
+    gaps = [after - before for before, after in itertools.pairwise(yaws)]
+    assert gaps == pytest.approx([45.0] * 7, abs=1e-2)
+    with pytest.raises(UserError, match="tip is 200"):
+        render_samples(tip=200)

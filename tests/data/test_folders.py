@@ -1,0 +1,372 @@
+"""Importing folders of pictures: Kaggle's layout, any other, and all that can be wrong in them."""
+
+import io
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gantrain.common.errors import UserError
+from gantrain.data.importing.convert import Fit, Recipe, convert_picture
+from gantrain.data.importing.filenames import keys_of, label_of, read_validation_list
+from gantrain.data.importing.folders import ImportReport, import_folder
+from gantrain.data.shards.members import Sample, decode_image
+from gantrain.data.shards.writing import iterate_shard, read_manifest, verify_shards
+
+BLACK = (0, 0, 0)
+
+
+def save(path: Path, picture: Image.Image | None = None, **options: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (picture or Image.new("RGB", (8, 8), (200, 100, 50))).save(path, **options)
+    return path
+
+
+def read(folder: Path) -> list[Sample]:
+    manifest = read_manifest(folder)
+    return [
+        sample for entry in manifest.shards for sample in iterate_shard(folder, manifest, entry)
+    ]
+
+
+def bring_in(source: Path, target: Path, **options: Any) -> ImportReport:
+    return import_folder(source, target, **{"size": 8, "workers": 1, **options})
+
+
+def converted(path: Path, *, channels: int = 1, fit: Fit = "crop", size: int = 8) -> np.ndarray:
+    image = convert_picture(path, Recipe(size, channels, BLACK, fit))
+    pixels = decode_image(image, size, channels, where="x")
+    return pixels[0] if channels == 1 else pixels.transpose(1, 2, 0)
+
+
+@pytest.fixture
+def kaggle(tmp_path: Path) -> Path:
+    """The Kaggle folder in small: three parts, four views, two cameras."""
+    source = tmp_path / "lego-brick-images"
+    for part in ("3001 brick 2x4", "3046 roof corner inside tile 2x2", "32123 half bush"):
+        for view in range(4):
+            for camera in "LR":
+                save(source / "dataset" / f"{part} {view:03d}{camera}.png")
+    (source / "Validation.txt").write_bytes(
+        b"\xef\xbb\xbf3001 brick 2x4 000L.png\r\n\r\ndataset\\32123 half bush 003R.PNG\r\ngone.png"
+    )
+    return source
+
+
+# Kaggle's folder
+
+
+@pytest.mark.parametrize("inner", ["", "dataset"])
+def test_kaggles_folder_is_taken_as_it_is(kaggle: Path, tmp_path: Path, inner: str) -> None:
+    target = tmp_path / "set"
+    report = bring_in(kaggle / inner, target)
+    manifest = read_manifest(target)
+    assert {part: (each.name, each.count) for part, each in manifest.classes.items()} == {
+        "3001": ("brick 2x4", 8),
+        "3046": ("roof corner inside tile 2x2", 8),
+        "32123": ("half bush", 8),
+    }
+    assert manifest.splits == {"train": 22, "validation": 2}
+    validation = [each for each in read(target) if each.label["split"] == "validation"]
+    assert {each.key for each in validation} == {"3001_brick_2x4_000L", "32123_half_bush_003R"}
+    assert {(each.label["view"], each.label["camera"]) for each in validation} == {
+        (0, "L"),
+        (3, "R"),
+    }
+    assert report.validation_list == kaggle / "Validation.txt"
+    assert report.validation_missing == ("gone.png",)
+    assert report.ignored == {}
+    assert verify_shards(target, workers=1).ok
+    assert json.loads((target / "import-report.json").read_text()) == {
+        "unreadable": [],
+        "ignored": {},
+        "validation_list": "Validation.txt",
+        "validation_missing": ["gone.png"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "words", "view", "camera"),
+    [
+        ("3001 brick 2x4 000L.png", "3001", "brick 2x4", 0, "L"),
+        ("3046 roof corner inside tile 2x2 045R.png", "3046",
+         "roof corner inside tile 2x2", 45, "R"),
+        ("dataset/43093 bush 2M friction - cross axle 399R.png", "43093",
+         "bush 2M friction - cross axle", 399, "R"),
+        ("x/3794b plate 1x2 with 1 knob 010L.JPG", "3794b", "plate 1x2 with 1 knob", 10, "L"),
+    ],
+)  # fmt: skip
+def test_names_of_bricks_are_taken_apart(
+    name: str, part: str, words: str, view: int, camera: str
+) -> None:
+    assert label_of(name) == {
+        "part": part, "name": words, "view": view, "camera": camera, "file": name,
+    }  # fmt: skip
+
+
+def test_each_shard_holds_all_classes_and_the_order_repeats(kaggle: Path, tmp_path: Path) -> None:
+    first = bring_in(kaggle, tmp_path / "a", images_per_shard=12).manifest
+    again = bring_in(kaggle, tmp_path / "b", images_per_shard=12, workers=2).manifest
+    other = bring_in(kaggle, tmp_path / "c", images_per_shard=12, seed=1).manifest
+    assert first.identity == again.identity != other.identity
+    for entry in first.shards:
+        parts = {each.label["part"] for each in iterate_shard(tmp_path / "a", first, entry)}
+        assert parts == {"3001", "3046", "32123"}
+
+
+def test_an_explicit_list_wins_and_must_be_readable(kaggle: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.txt"
+    mine.write_text("3001 brick 2x4 001L.png\n")
+    bring_in(kaggle, tmp_path / "set", validation_list=mine)
+    names = {s.label["file"] for s in read(tmp_path / "set") if s.label["split"] == "validation"}
+    assert names == {"dataset/3001 brick 2x4 001L.png"}
+    with pytest.raises(UserError, match=r"none\.txt: the list of validation pictures"):
+        bring_in(kaggle, tmp_path / "other", validation_list=tmp_path / "none.txt")
+
+
+def test_a_list_may_tell_equal_names_apart_by_folder(tmp_path: Path) -> None:
+    pictures = ["cat/1.png", "dog/1.png", "dog/2.png"]
+    path = tmp_path / "list"
+    path.write_text("./dog/1.png\n")
+    assert read_validation_list(path, pictures).chosen == {"dog/1.png"}
+    path.write_text("1.png\n/\n")
+    names = read_validation_list(path, pictures)
+    assert names.chosen == {"cat/1.png", "dog/1.png"}
+    assert names.missing == ("/",)
+
+
+# Other folders
+
+
+def test_folders_are_classes_and_pictures_at_the_top_have_none(tmp_path: Path) -> None:
+    source = tmp_path / "pets"
+    for name in ("cat/1.png", "cat/2.jpg", "dog/1.webp", "top.bmp"):
+        save(source / name)
+    (source / "notes.md").write_text("")
+    (source / "LICENSE").write_text("")
+    save(source / ".thumbnails" / "1.png")
+    (source / "._1.png").write_text("")
+    report = bring_in(source, tmp_path / "set")
+    classes = {part: each.count for part, each in report.manifest.classes.items()}
+    assert classes == {"cat": 2, "dog": 1}
+    assert report.manifest.count == 4
+    assert report.ignored == {"": 1, ".md": 1, ".png": 1}
+    assert {sample.key for sample in read(tmp_path / "set")} == {"cat_1", "cat_2", "dog_1", "top"}
+
+
+def test_keys_stay_apart() -> None:
+    names = ["a b.png", "a_b.png", "A_B.png", "a_b-2.png", "a.b.jpg", "a/b.png", "a.png", "a.jpg"]
+    keys = keys_of([*names, "x" * 250 + ".png", "x" * 251 + ".png", "\n.png", "é" * 150 + ".png"])
+    assert len({key.casefold() for key in keys}) == 12
+    assert keys[:2] == ["a_b", "a_b-2"]
+    assert all(len(key.encode()) <= 240 and key.isprintable() for key in keys)
+
+
+def test_colliding_files_are_all_written(tmp_path: Path) -> None:
+    for name in ("a b.png", "a_b.png", "a.b.jpg"):
+        save(tmp_path / "in" / name)
+    raw_name = os.fsencode(tmp_path / "in") + b"/\xff.png"
+    Path(os.fsdecode(raw_name)).write_bytes((tmp_path / "in/a b.png").read_bytes())
+    Path(os.fsdecode(raw_name.replace(b"\xff", b"\xfe"))).write_bytes(b"")
+    report = bring_in(tmp_path / "in", tmp_path / "set")
+    assert report.manifest.count == 4
+    assert len(report.unreadable) == 1
+
+
+def test_link_loops_end_and_links_to_pictures_count(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    real = save(tmp_path / "elsewhere" / "1.png")
+    save(source / "2.png")
+    (source / "linked").symlink_to(real.parent)
+    (source / "again").symlink_to(source)
+    (real.parent / "up").symlink_to(source)
+    (source / "broken.png").symlink_to("nowhere.png")
+    os.mkfifo(source / "pipe.png")
+    report = bring_in(source, tmp_path / "set")
+    assert {sample.label["file"] for sample in read(tmp_path / "set")} == {"2.png", "linked/1.png"}
+    assert report.unreadable == (("broken.png", "No such file or directory"),)
+
+
+# Pictures that cannot be read
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    source = tmp_path / "damaged"
+    good = save(source / "good.png", Image.effect_noise((64, 64), 50)).read_bytes()
+    (source / "cut.png").write_bytes(good[: len(good) // 2])
+    (source / "text.png").write_text("not a picture")
+    (source / "empty.jpg").touch()
+    (source / "script.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    save(source / "bomb.png", Image.new("1", (20_000, 10_000)))
+    save(source / "float.tif", Image.new("F", (8, 8)))
+    return source
+
+
+def test_unreadable_pictures_are_named_with_their_reasons(damaged: Path, tmp_path: Path) -> None:
+    report = bring_in(damaged, tmp_path / "set", workers=2)
+    reasons = dict(report.unreadable)
+    assert report.manifest.count == 1
+    assert list(reasons) == sorted(reasons)
+    assert "truncated" in reasons.pop("cut.png")
+    assert reasons.pop("text.png") == "no picture in a format that is known"
+    assert reasons.pop("script.png") == "no picture in a format that is known"
+    assert reasons.pop("empty.jpg") == "an empty file"
+    assert "more than" in reasons.pop("bomb.png")
+    assert "state no range" in reasons.pop("float.tif")
+    assert reasons == {}
+    written = json.loads((tmp_path / "set" / "import-report.json").read_text())
+    assert [each["file"] for each in written["unreadable"]] == [f for f, _ in report.unreadable]
+
+
+def test_strict_stops_at_an_unreadable_picture_and_leaves_nothing(
+    damaged: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"damaged/.*: cannot be read \(.*without --strict"):
+        bring_in(damaged, tmp_path / "set", on_error="fail")
+    assert [path.name for path in tmp_path.iterdir()] == ["damaged"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_forbidden_files_and_folders_are_named(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    save(source / "good.png")
+    save(source / "secret.png").chmod(0)
+    save(source / "locked" / "1.png").parent.chmod(0)
+    try:
+        report = bring_in(source, tmp_path / "set")
+    finally:
+        (source / "locked").chmod(0o755)
+    assert dict(report.unreadable) == {
+        "secret.png": "Permission denied",
+        "locked/": "folder: Permission denied",
+    }
+
+
+def test_folders_without_a_readable_picture_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        bring_in(tmp_path / "none", tmp_path / "set")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").touch()
+    with pytest.raises(UserError, match=r"found no pictures but 1 other files; expected .*\.png"):
+        bring_in(tmp_path / "in", tmp_path / "set")
+    (tmp_path / "in" / "a.png").touch()
+    with pytest.raises(UserError, match=r"a\.png: cannot be read \(an empty file\)"):
+        bring_in(tmp_path / "in", tmp_path / "set")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"background": "blurple"}, "background is 'blurple'; expected a colour"),
+        ({"fit": "squash"}, "fit is 'squash'; expected one of crop, pad, stretch"),
+        ({"channels": 4}, "channels is 4"),
+        ({"size": 0}, "size is 0"),
+        ({"workers": 0}, "workers is 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(
+    kaggle: Path, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        bring_in(kaggle, tmp_path / "set", **options)
+    assert not (tmp_path / "set").exists()
+
+
+# What becomes of the pixels
+
+
+def test_transparent_pixels_take_the_background(tmp_path: Path) -> None:
+    layer = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    layer.paste((255, 255, 255, 255), (0, 0, 4, 8))
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([0, 0, 0, 255, 0, 0])
+    save(tmp_path / "in" / "rgba.png", layer)
+    save(tmp_path / "in" / "palette.png", palette, transparency=1)
+    save(tmp_path / "in" / "grey.png", Image.new("LA", (8, 8), (9, 0)))
+    bring_in(tmp_path / "in", tmp_path / "set", channels=3, background="#0000ff")
+    pixels = {
+        sample.key: decode_image(sample.image, 8, 3, where="x") for sample in read(tmp_path / "set")
+    }
+    assert pixels["rgba"][:, 0, 0].tolist() == [255, 255, 255]
+    for key in ("rgba", "palette", "grey"):
+        assert pixels[key][:, 7, 7].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "suffix", "expected"),
+    [
+        ("L", 77, ".png", (77, 77, 77)),
+        ("1", 1, ".png", (255, 255, 255)),
+        ("RGB", (200, 100, 50), ".bmp", (200, 100, 50)),
+        ("P", 3, ".gif", (10, 200, 30)),
+        ("CMYK", (0, 255, 255, 0), ".tif", (255, 0, 0)),
+        ("I;16", 0x8080, ".png", (128, 128, 128)),
+        ("I;16", 0x00FF, ".tif", (1, 1, 1)),
+    ],
+)
+def test_every_mode_keeps_its_colour(
+    tmp_path: Path, mode: str, colour: Any, suffix: str, expected: tuple[int, int, int]
+) -> None:
+    picture = Image.new(mode, (8, 8), colour)
+    if mode == "P":
+        picture.putpalette([0, 0, 0] * 3 + [10, 200, 30])
+    path = save(tmp_path / f"a{suffix}", picture)
+    assert converted(path, channels=3)[4, 4].tolist() == list(expected)
+    red, green, blue = expected
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    assert abs(int(converted(path)[4, 4]) - luma) <= 1
+
+
+def test_of_an_animation_the_first_frame_counts(tmp_path: Path) -> None:
+    frames = [Image.new("L", (8, 8), value) for value in (10, 200)]
+    path = save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
+    assert converted(path).mean() == 10
+
+
+def test_orientation_from_exif_is_applied(tmp_path: Path) -> None:
+    picture = Image.new("L", (16, 16), 0)
+    picture.paste(255, (0, 0, 16, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise: the top becomes the right
+    turned = converted(save(tmp_path / "a.jpg", picture, exif=exif, quality=95))
+    assert turned[:, 7].min() > 200
+    assert turned[:, 0].max() < 50
+
+
+def test_fits(tmp_path: Path) -> None:
+    picture = Image.new("L", (32, 16), 100)
+    picture.paste(250, (0, 0, 8, 16))  # the left quarter, which a crop cuts off
+    path = save(tmp_path / "wide.png", picture)
+    assert np.ptp(converted(path, fit="crop")) == 0
+    padded = converted(path, fit="pad")
+    assert padded[:2].max() == padded[6:].max() == 0
+    assert padded[3, 0] > 200
+    stretched = converted(path, fit="stretch")
+    assert stretched[:, 0].min() > 200
+    assert stretched[:, 7].max() == 100
+    assert converted(save(tmp_path / "line.png", Image.new("L", (900, 1), 9)), fit="pad").max() == 9
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_small_copies_are_averages_and_not_single_pixels(tmp_path: Path, suffix: str) -> None:
+    board = np.indices((256, 256)).sum(axis=0) % 2 * 255
+    path = save(tmp_path / f"board{suffix}", Image.fromarray(board.astype(np.uint8)))
+    assert abs(converted(path).astype(int) - 127).max() <= 3
+
+
+def test_pictures_are_whole_pngs_of_the_asked_size(tmp_path: Path) -> None:
+    for size in (8, 33):
+        save(tmp_path / "in" / f"{size}.png", Image.new("RGB", (size, 20)))
+    bring_in(tmp_path / "in", tmp_path / "set", size=16, channels=3)
+    found: Counter[tuple[str | None, str, tuple[int, int]]] = Counter()
+    for sample in read(tmp_path / "set"):
+        with Image.open(io.BytesIO(sample.image)) as picture:
+            found[(picture.format, picture.mode, picture.size)] += 1
+    assert found == {("PNG", "RGB", (16, 16)): 2}

@@ -1,0 +1,585 @@
+"""Sets of shards on disk: whole or absent, readable by any reader, and never wrong in silence."""
+
+import io
+import json
+import os
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import webdataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from gantrain.common.errors import UserError
+from gantrain.data.shards.members import Label, Sample, check_key
+from gantrain.data.shards.writing import (
+    Manifest,
+    iterate_shard,
+    read_manifest,
+    verify_shards,
+    write_shards,
+)
+
+
+def png(value: int, *, size: int = 4, channels: int = 1) -> bytes:
+    pixels = np.full((size, size, channels), value % 256, np.uint8)
+    pixels[0, 0] = 255 - value % 256
+    file = io.BytesIO()
+    Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def some_samples(count: int, *, channels: int = 1) -> list[Sample]:
+    return [
+        Sample(
+            f"view {i:03d}",
+            png(i, channels=channels),
+            {
+                "part": str(3001 + i % 2),
+                "name": f"brick {i % 2}",
+                "view": i,
+                "split": "validation" if i % 5 == 0 else "train",
+            },
+        )
+        for i in range(count)
+    ]
+
+
+def write(folder: Path, samples: list[Sample], **options: Any) -> Manifest:
+    return write_shards(
+        folder, samples, **{"size": 4, "channels": 1, "source": "a test", **options}
+    )
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def read_all(folder: Path) -> list[Sample]:
+    manifest = read_manifest(folder)
+    return [
+        sample for entry in manifest.shards for sample in iterate_shard(folder, manifest, entry)
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A set of ten samples in shards of four, four and two."""
+    write(tmp_path / "set", some_samples(10), images_per_shard=4)
+    return tmp_path / "set"
+
+
+def edit_manifest(folder: Path, *path: str | int, value: object) -> None:
+    file = folder / "manifest.json"
+    content = json.loads(file.read_text())
+    place = content
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    file.write_text(json.dumps(content))
+
+
+# Writing
+
+
+def test_the_manifest_says_what_was_written(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    assert [entry.count for entry in manifest.shards] == [4, 4, 2]
+    assert manifest.count == 10
+    assert manifest.splits == {"train": 8, "validation": 2}
+    assert {part: (each.name, each.count) for part, each in manifest.classes.items()} == {
+        "3001": ("brick 0", 5),
+        "3002": ("brick 1", 5),
+    }
+    assert read_all(folder) == some_samples(10)
+    assert names_in(folder.parent) == ["set"]
+
+
+def test_equal_samples_give_equal_bytes_whenever_they_are_written(tmp_path: Path) -> None:
+    first = write(tmp_path / "a", some_samples(9), images_per_shard=4)
+    time.sleep(1.1)  # tar's times have whole seconds
+    second = write(tmp_path / "b", some_samples(9), images_per_shard=4)
+    assert first.identity == second.identity
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+    other = write(tmp_path / "c", some_samples(8), images_per_shard=4)
+    assert other.identity != first.identity
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_plain_webdataset_reads_the_same_pixels(tmp_path: Path, channels: int) -> None:
+    samples = some_samples(7, channels=channels)
+    manifest = write(tmp_path / "set", samples, channels=channels, images_per_shard=3)
+    urls = [str(tmp_path / "set" / entry.name) for entry in manifest.shards]
+    read = list(webdataset.WebDataset(urls, shardshuffle=False).decode("pil"))
+    assert [each["__key__"] for each in read] == [sample.key for sample in samples]
+    assert [each["json"] for each in read] == [sample.label for sample in samples]
+    for each, sample in zip(read, samples, strict=True):
+        with Image.open(io.BytesIO(sample.image)) as expected:
+            assert np.array_equal(np.asarray(each["png"]), np.asarray(expected.convert("RGB")))
+
+
+def test_plain_tarfile_reads_the_same_members(folder: Path) -> None:
+    with tarfile.open(folder / "shard-000001.tar") as tar:
+        names = tar.getnames()
+        first = tar.extractfile(names[0])
+        assert first is not None
+        assert first.read() == png(4)
+    assert names == [f"view {i:03d}.{end}" for i in range(4, 8) for end in ("png", "json")]
+
+
+labels = st.dictionaries(
+    st.text(max_size=8),
+    st.text(max_size=20) | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+    max_size=4,
+).filter(lambda label: not {"split", "part", "name"} & label.keys())
+classes = st.fixed_dictionaries(
+    {},
+    optional={
+        "part": st.text(st.characters(codec="utf-8"), max_size=6) | st.integers(0, 9),
+        "name": st.text(st.characters(codec="utf-8"), max_size=6),
+        "split": st.sampled_from(["train", "validation"]),
+    },
+)
+
+
+def is_key(text: str) -> bool:
+    try:
+        check_key(text)
+    except UserError:
+        return False
+    return True
+
+
+keys = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    named=st.dictionaries(keys.filter(is_key), st.tuples(labels, classes), min_size=1, max_size=12),
+    images_per_shard=st.integers(1, 14),
+)
+def test_any_samples_come_back_as_they_were(
+    named: dict[str, tuple[Label, Label]], images_per_shard: int
+) -> None:
+    samples = [
+        Sample(key, png(i), {**label, **part})
+        for i, (key, (label, part)) in enumerate(named.items())
+    ]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place, "set")
+        manifest = write(folder, samples, images_per_shard=images_per_shard)
+        assert read_manifest(folder) == manifest
+        assert read_all(folder) == samples
+        assert all(entry.count <= images_per_shard for entry in manifest.shards)
+        assert verify_shards(folder, workers=1).problems == ()
+        urls = [str(folder / entry.name) for entry in manifest.shards]
+        read = webdataset.WebDataset(urls, shardshuffle=False, empty_check=False)
+        assert [each["__key__"] for each in read] == [sample.key for sample in samples]
+
+
+@pytest.mark.parametrize(
+    ("samples", "options", "message"),
+    [
+        ([], {}, "no pictures to write"),
+        (some_samples(2) + some_samples(1), {}, "'view 000' comes twice"),
+        (some_samples(2), {"size": 8}, "expected an 8-bit L PNG of 8x8"),
+        (some_samples(2), {"channels": 2}, r"channels is 2; expected 1 \(grey\) or 3"),
+        (some_samples(2), {"images_per_shard": 0}, "images_per_shard is 0"),
+        (some_samples(2), {"size": 0}, "size is 0"),
+        ([Sample("a.b", png(1), {})], {}, "'a.b'"),
+        ([Sample("a", png(1), {"split": "test"})], {}, "'a': the label's split is 'test'"),
+        ([Sample("a", png(1), {"part": "\ud800"})], {}, "UTF-8"),
+    ],
+)
+def test_what_no_set_can_hold_is_refused_and_leaves_nothing(
+    tmp_path: Path, samples: list[Sample], options: dict[str, int], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        write(tmp_path / "set", samples, **options)
+    assert names_in(tmp_path) == []
+
+
+def test_an_error_of_the_source_passes_through_and_leaves_nothing(tmp_path: Path) -> None:
+    def breaking() -> Iterator[Sample]:
+        yield from some_samples(3)
+        raise FileNotFoundError("a texture")
+
+    with pytest.raises(FileNotFoundError, match="a texture"):
+        write_shards(tmp_path / "set", breaking(), size=4, channels=1, source="")
+    assert names_in(tmp_path) == []
+
+
+def test_a_used_target_is_refused_before_any_sample_is_made(folder: Path) -> None:
+    def never() -> Iterator[Sample]:
+        raise AssertionError("asked for a sample")
+        yield
+
+    with pytest.raises(UserError, match=r"already holds manifest\.json.*--overwrite"):
+        write_shards(folder, never(), size=4, channels=1, source="")
+    (folder.parent / "file").write_text("")
+    with pytest.raises(UserError, match="a file; expected a folder"):
+        write_shards(folder.parent / "file", never(), size=4, channels=1, source="")
+
+
+def test_overwrite_replaces_a_set_and_keeps_it_if_the_new_one_fails(folder: Path) -> None:
+    before = read_manifest(folder)
+    with pytest.raises(UserError, match="comes twice"):
+        write(folder, some_samples(3) + some_samples(1), overwrite=True)
+    assert read_manifest(folder) == before
+    write(folder, some_samples(3), overwrite=True)
+    assert read_all(folder) == some_samples(3)
+    assert names_in(folder.parent) == ["set"]
+
+
+def test_overwrite_leaves_alone_what_is_no_set(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match=r"thesis\.tex in it is no part of one"):
+        write(home, some_samples(1), overwrite=True)
+    assert (home / "thesis.tex").read_text() == "years of work"
+
+
+def test_an_empty_folder_and_a_link_to_one_can_be_targets(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    write(tmp_path / "link", some_samples(2))
+    assert (tmp_path / "link").is_symlink()
+    assert read_all(tmp_path / "real") == some_samples(2)
+
+
+# Writers that die
+
+WRITER = """
+import os, sys, time
+from pathlib import Path
+from gantrain.data.shards.members import Sample
+from gantrain.data.shards.writing import write_shards
+
+folder, pause, renames_before_death = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+rename, renames = Path.rename, []
+def counted(self, target):
+    if len(renames) == renames_before_death: os.kill(os.getpid(), 9)
+    renames.append(target)
+    rename(self, target)
+Path.rename = counted
+
+def samples():
+    image = bytes.fromhex(sys.argv[4])
+    for i in range(4000):
+        yield Sample(str(i), image, {})
+        if i == 700: print("half", flush=True); time.sleep(pause)
+
+write_shards(folder, samples(), size=4, channels=1, source="", images_per_shard=50, overwrite=True)
+if len(renames) == renames_before_death: os.kill(os.getpid(), 9)
+"""
+
+
+def writer_command(folder: Path, *, pause: float = 0, renames_before_death: int = 9) -> list[str]:
+    settings = (str(folder), str(pause), str(renames_before_death), png(1).hex())
+    return [sys.executable, "-c", WRITER, *settings]
+
+
+@contextmanager
+def half_done_writer(folder: Path, *, pause: float) -> Iterator[None]:
+    """Run a writer of 4000 samples from its middle on, and kill it at the end of the block."""
+    command = writer_command(folder, pause=pause)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        try:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "half\n"
+            yield
+        finally:
+            writer.kill()
+
+
+def test_a_killed_writer_leaves_nothing_and_the_next_one_cleans_up(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    with (
+        half_done_writer(folder, pause=60),
+        pytest.raises(UserError, match="another process is writing this folder"),
+    ):
+        write(folder, some_samples(2))
+    assert not folder.exists()
+    assert names_in(tmp_path) != []  # the leftovers, hidden
+    write(folder, some_samples(2))
+    assert names_in(tmp_path) == ["set"]
+    assert read_all(folder) == some_samples(2)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.1, 0.2])
+def test_a_writer_killed_while_it_works_leaves_a_whole_set(folder: Path, delay: float) -> None:
+    with half_done_writer(folder, pause=0):
+        time.sleep(delay)
+    assert len(read_all(folder)) in (10, 4000)
+
+
+@pytest.mark.parametrize(("renames", "left"), [(0, 10), (1, None), (2, 4000)])
+def test_a_writer_killed_around_its_renames(folder: Path, renames: int, left: int | None) -> None:
+    command = writer_command(folder, renames_before_death=renames)
+    writer = subprocess.run(command, check=False, capture_output=True)
+    assert writer.returncode == -signal.SIGKILL
+    if left is None:  # between the two renames of an overwrite, the documented gap
+        assert not folder.exists()
+        with pytest.raises(UserError, match="already holds"):
+            write(folder, some_samples(2))
+        left = 10  # the next writer has put the old set back
+    assert len(read_all(folder)) == left
+
+
+def test_a_set_that_was_aside_when_its_writer_died_comes_back(folder: Path) -> None:
+    folder.rename(folder.parent / ".set.old-0a1b2c3d")
+    (folder.parent / ".set.partial-0a1b2c3d").mkdir()
+    with pytest.raises(UserError, match="already holds"):
+        write(folder, some_samples(2))
+    assert names_in(folder.parent) == ["set"]
+    assert read_all(folder) == some_samples(10)
+
+
+def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path: Path) -> None:
+    small_disk = f"mount -t tmpfs -o size=256k none {tmp_path}"
+    write_there = shlex.join(writer_command(tmp_path / "set"))
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    try:
+        subprocess.run([*command, small_disk], check=True, capture_output=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        pytest.skip("cannot mount a small disk here")
+    result = subprocess.run(
+        [*command, f"{small_disk}; {write_there}; ls -A {tmp_path}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("gantrain.common.errors.UserError:")
+    assert "set: cannot be written (No space left on device)" in last
+    assert "Exception ignored" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_file_size_limit_is_one_error_and_leaves_nothing(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, hard))
+    try:
+        with pytest.raises(UserError, match=r"set: cannot be written .*Free some space"):
+            write(tmp_path / "set", some_samples(50))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert names_in(tmp_path) == []
+
+
+# Reading
+
+
+def test_missing_sets_say_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no such folder.*gantrain data render"):
+        read_manifest(tmp_path / "none")
+    with pytest.raises(UserError, match=r"no manifest\.json in it.*gantrain data import"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["version"], 2, r"version is 2; expected 1"),
+        (["version"], None, r"version is None; expected 1"),
+        (["count"], "ten", r"count is 'ten'; expected a valid integer"),
+        (["count"], 0, r"count is 0; expected .*greater than or equal to 1"),
+        (["count"], 11, r"counts of shards do not add up to count"),
+        (["shards"], [], r"shards is \[\]"),
+        (["shards", 0, "name"], "../x.tar", r"shards\.0\.name is '\.\./x\.tar'"),
+        (["shards", 0, "name"], "/etc/x.tar", r"shards\.0\.name"),
+        (["shards", 0, "name"], "shard-000001.tar", r"lists a name twice"),
+        (["shards", 1, "sha256"], "abc", r"shards\.1\.sha256"),
+        (["shards", 1, "extra"], 1, r"shards\.1\.extra is an unknown key"),
+        (["splits"], {"train": 10}, r"splits lacks 'validation'"),
+        (["splits", "validation"], 3, r"counts of splits do not add up"),
+        (["channels"], 2, r"channels is 2; expected 1 or 3"),
+        (["classes", "3001", "count"], 9, r"counts of classes add up to more"),
+    ],
+)
+def test_a_wrong_manifest_is_one_sentence_about_the_key(
+    folder: Path, path: list[str | int], value: object, message: str
+) -> None:
+    edit_manifest(folder, *path, value=value)
+    with pytest.raises(UserError, match=rf"manifest\.json: .*{message}") as caught:
+        read_manifest(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_version_is_named_before_what_is_new_in_it(folder: Path) -> None:
+    content = {"version": 7, "tensors": []}
+    (folder / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="version is 7; expected 1"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 10_000, b"[]", b"null"])
+def test_a_manifest_that_is_no_object_is_one_error(folder: Path, content: bytes) -> None:
+    (folder / "manifest.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"manifest\.json: "):
+        read_manifest(folder)
+
+
+def test_files_that_do_not_fit_the_manifest_are_named(folder: Path) -> None:
+    shard = folder / "shard-000001.tar"
+    content = shard.read_bytes()
+    os.truncate(shard, len(content) - 512)
+    with pytest.raises(UserError, match=r"shard-000001\.tar: cut short: \d+ bytes"):
+        read_manifest(folder)
+    shard.unlink()
+    with pytest.raises(UserError, match=r"shard-000001\.tar: the manifest lists this shard"):
+        read_manifest(folder)
+    shard.write_bytes(content)
+    (folder / "extra.tar").write_bytes(content)
+    with pytest.raises(UserError, match=r"extra\.tar: a shard that the manifest does not know"):
+        read_manifest(folder)
+    (folder / "extra.tar").unlink()
+    (folder / "notes.txt").write_text("not a shard")
+    assert read_manifest(folder).count == 10
+
+
+def test_a_shard_cut_short_names_the_member_where_it_ends(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    shard = folder / manifest.shards[0].name
+    with tarfile.open(shard) as tar:
+        third = tar.getmember("view 002.png")
+    os.truncate(shard, third.offset_data + 10)
+    samples = iterate_shard(folder, manifest, manifest.shards[0])
+    assert [next(samples), next(samples)] == some_samples(2)
+    with pytest.raises(UserError, match=r"shard-000000\.tar: .*view 002\.png"):
+        next(samples)
+
+
+@pytest.mark.parametrize(("count", "found"), [(3, "more samples"), (5, "4 samples")])
+def test_a_shard_holds_exactly_what_its_entry_says(folder: Path, count: int, found: str) -> None:
+    manifest = read_manifest(folder)
+    entry = manifest.shards[0].model_copy(update={"count": count})
+    with pytest.raises(UserError, match=rf"holds {found}; .* says {count}"):
+        list(iterate_shard(folder, manifest, entry))
+
+
+# Verifying
+
+
+def test_a_sound_set_verifies_over_processes(folder: Path) -> None:
+    done: list[int] = []
+    report = verify_shards(folder, workers=2, on_shard=done.append)
+    assert report.ok
+    assert report.images == 10
+    assert done == [4, 4, 2]
+
+
+def replace_shard(folder: Path, index: int, samples: list[Sample]) -> None:
+    """Put other samples in a shard and mend its length and hash, as a careless tool would."""
+    other = write(folder.parent / "other", samples)
+    name = json.loads((folder / "manifest.json").read_text())["shards"][index]["name"]
+    (folder.parent / "other" / other.shards[0].name).replace(folder / name)
+    edit_manifest(folder, "shards", index, "bytes", value=other.shards[0].bytes)
+    edit_manifest(folder, "shards", index, "sha256", value=other.shards[0].sha256)
+
+
+def test_verify_lists_every_problem_and_not_only_the_first(folder: Path) -> None:
+    flipped = folder / "shard-000000.tar"
+    content = bytearray(flipped.read_bytes())
+    content[content.index(b"IDAT") + 6] ^= 0xFF
+    flipped.write_bytes(content)
+    os.truncate(folder / "shard-000001.tar", 1024)
+    (folder / "extra.tar").touch()
+    report = verify_shards(folder, workers=1)
+    text = "\n".join(report.problems)
+    assert not report.ok
+    assert "shard-000000.tar: its bytes have changed" in text
+    assert "shard-000000.tar: view 000.png: the picture does not decode" in text
+    assert "shard-000001.tar: cut short" in text
+    assert "extra.tar: a shard that the manifest does not know" in text
+    assert report.images == 3 + 2
+
+
+def test_verify_finds_keys_that_two_shards_share(folder: Path) -> None:
+    replace_shard(folder, 1, some_samples(4))
+    text = "\n".join(verify_shards(folder, workers=1).problems)
+    assert text.count("comes twice") == 4
+
+
+def test_verify_finds_other_labels_than_the_manifest_counts(folder: Path) -> None:
+    plain = [Sample(sample.key, sample.image, {}) for sample in some_samples(8)[4:]]
+    replace_shard(folder, 1, plain)
+    text = "\n".join(verify_shards(folder, workers=1).problems)
+    assert "3 pictures of part '3001'; the manifest says 5 of 'brick 0'" in text
+    assert "1 pictures for validation; the manifest says 2" in text
+
+
+def test_verify_finds_another_count_than_the_entry_says(folder: Path) -> None:
+    replace_shard(folder, 1, some_samples(8)[5:])
+    problems = verify_shards(folder, workers=1).problems
+    assert any("shard-000001.tar: holds 3 samples; the manifest says 4" in p for p in problems)
+
+
+# Arbitrary bytes
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_any_manifest_is_read_or_refused(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place, "set")
+        write(folder, some_samples(3), images_per_shard=2)
+        file = folder / "manifest.json"
+        content = json.loads(file.read_text())
+        if data.draw(st.booleans()):
+            key = data.draw(st.sampled_from([*content, "other"]))
+            content[key] = data.draw(json_values)
+            file.write_text(json.dumps(content))
+        else:
+            file.write_bytes(data.draw(st.binary(max_size=60)))
+        try:
+            manifest = read_manifest(folder)
+        except UserError:
+            return
+        assert manifest.count == 3
+        assert [entry.count for entry in manifest.shards] == [2, 1]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_any_shard_is_read_or_refused(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place, "set")
+        manifest = write(folder, some_samples(3))
+        shard = folder / manifest.shards[0].name
+        content = bytearray(shard.read_bytes())
+        if data.draw(st.integers(0, 4)) == 0:
+            content = bytearray(data.draw(st.binary(max_size=2000)))
+        else:
+            for _ in range(data.draw(st.integers(1, 3))):
+                content[data.draw(st.integers(0, len(content) - 1))] = data.draw(
+                    st.integers(0, 255)
+                )
+            content = content[: data.draw(st.just(len(content)) | st.integers(0, len(content)))]
+        same = bytes(content) == shard.read_bytes()
+        shard.write_bytes(content)
+        with suppress(UserError):
+            assert len(list(iterate_shard(folder, manifest, manifest.shards[0]))) == 3
+        report = verify_shards(folder, workers=1)
+        assert report.ok == same

@@ -1,0 +1,162 @@
+"""Augmentation: what it does, that gradients pass, that ranks and parts change nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from gantrain.common.rng import Positions, Purpose, draw_uniform
+from gantrain.config import AugmentConfig
+from gantrain.models.augment import brightened, cut_out, diff_augment, moved, translated, varied
+from gantrain.training.gan import Gan
+from gantrain.training.loop import d_step, g_step
+from gantrain.training.objectives import make_objective
+from tests.conftest import WGAN_GP, small_config, small_tree
+from tests.launching import Train, write_config
+
+AT = Positions(7, 100, 12)
+ALL = ("translation", "cutout", "brightness")
+
+
+def pictures(count: int = 12, channels: int = 1, size: int = 32) -> Tensor:
+    draws = torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(1))
+    return draws * 2 - 1
+
+
+def moved_plainly(picture: Tensor, down: int, right: int, beyond: str) -> Tensor:
+    """Pixel by pixel."""
+    size = picture.shape[-1]
+    result = torch.zeros_like(picture)
+    for y in range(size):
+        for x in range(size):
+            from_y, from_x = y - down, x - right
+            if beyond == "edge":
+                from_y, from_x = (min(max(n, 0), size - 1) for n in (from_y, from_x))
+            if 0 <= from_y < size and 0 <= from_x < size:
+                result[:, y, x] = picture[:, from_y, from_x]
+    return result
+
+
+@pytest.mark.parametrize("beyond", ["zero", "edge"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_moving_is_what_a_loop_over_pixels_does(beyond: str, channels: int) -> None:
+    x = pictures(5, channels, 8)
+    moves = torch.tensor([[0, 0], [2, -3], [-1, 4], [8, 0], [-9, 9]])
+    expected = [moved_plainly(p, d, r, beyond) for p, (d, r) in zip(x, moves.tolist(), strict=True)]
+    assert torch.equal(moved(x, moves, beyond=beyond), torch.stack(expected))
+
+
+def test_translation_reaches_an_eighth_of_the_side_and_no_further() -> None:
+    x = torch.zeros(3000, 1, 32, 32)
+    x[:, :, 16, 16] = 1
+    draws = draw_uniform(Positions(0, 0, 3000), Purpose.G_AUGMENT, 2)
+    places = translated(x, draws).flatten(1).argmax(1)
+    for offsets in (places // 32 - 16, places % 32 - 16):
+        counts = torch.bincount(offsets + 4, minlength=9)
+        assert len(counts) == 9
+        assert counts.min() > 3000 / 9 * 0.75
+
+
+def test_a_cut_out_is_a_square_of_half_the_side_around_any_pixel() -> None:
+    draws = draw_uniform(Positions(0, 0, 2000), Purpose.G_AUGMENT, 2)
+    hidden = cut_out(torch.ones(2000, 1, 32, 32), draws)[:, 0] == 0
+    rows, columns = hidden.any(2).sum(1), hidden.any(1).sum(1)
+    assert torch.equal(hidden.sum((1, 2)), rows * columns)  # a rectangle
+    assert rows.max() == columns.max() == 16
+    assert rows.min() == columns.min() == 8  # half of it outside
+    assert hidden.any(0).all()
+
+
+def test_brightness_moves_a_whole_picture_by_up_to_a_half() -> None:
+    x = pictures()
+    change = brightened(x, draw_uniform(AT, Purpose.G_AUGMENT, 1).float()) - x
+    amounts = change.flatten(1).mean(1)
+    torch.testing.assert_close(change, amounts.view(-1, 1, 1, 1).expand_as(change))
+    assert amounts.abs().max() <= 0.5
+    assert amounts.std() > 0.1
+
+
+@pytest.mark.parametrize("policy", ALL)
+def test_gradients_pass_as_the_pixels_do(policy: str) -> None:
+    x = pictures(4, 2, 8).double().requires_grad_()
+    at = Positions(3, 0, 4)
+    assert torch.autograd.gradcheck(lambda y: diff_augment(y, at, Purpose.G_AUGMENT, [policy]), x)
+
+
+def test_real_and_fake_and_each_step_are_changed_by_draws_of_their_own() -> None:
+    x = pictures()
+    purposes = (Purpose.D_REAL_AUGMENT, Purpose.D_FAKE_AUGMENT, Purpose.G_AUGMENT)
+    changed = [diff_augment(x, AT, purpose, ALL) for purpose in purposes]
+    changed.append(diff_augment(x, Positions(7, 112, 12), Purpose.G_AUGMENT, ALL))
+    for i, one in enumerate(changed):
+        assert all(not torch.equal(one, other) for other in changed[:i])
+    assert torch.equal(diff_augment(x, AT, Purpose.G_AUGMENT, ALL), changed[2])
+    assert diff_augment(x, AT, Purpose.G_AUGMENT, ()) is x
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4])
+def test_parts_and_ranks_change_what_the_whole_batch_would(parts: int) -> None:
+    x = pictures()
+    config = AugmentConfig(flip=0.5, shift=3)
+    pieces = list(zip(x.chunk(parts), AT.chunk(parts), strict=True))
+    whole = varied(x, AT, config)
+    assert torch.equal(torch.cat([varied(p, at, config) for p, at in pieces]), whole)
+    purpose = Purpose.D_REAL_AUGMENT
+    whole = diff_augment(x, AT, purpose, ALL)
+    assert torch.equal(torch.cat([diff_augment(p, at, purpose, ALL) for p, at in pieces]), whole)
+
+
+def test_flips_turn_the_asked_share_left_to_right() -> None:
+    x = pictures(1000, 1, 4)
+    at = Positions(0, 0, 1000)
+    flipped = varied(x, at, AugmentConfig(flip=0.3))
+    same = (flipped == x).flatten(1).all(1)
+    mirrored = (flipped == x.flip(3)).flatten(1).all(1)
+    assert torch.equal(same, ~mirrored)
+    assert 0.25 < mirrored.float().mean() < 0.35
+    assert torch.equal(varied(x, at, AugmentConfig()), x)
+
+
+def steps_of(sections: dict[str, dict[str, Any]], seen: list[Tensor]) -> None:
+    config = small_config(Path("shards"), Path("run"), **sections)
+    gan, objective = Gan(config, Accelerator(cpu=True)), make_objective(config.objective)
+    first = gan.discriminator.layers
+    first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    d_step(gan, objective, pictures(), AT)
+    g_step(gan, objective, AT)
+
+
+@pytest.mark.parametrize("sections", [{}, WGAN_GP], ids=["dcgan", "wgan-gp"])
+def test_the_discriminator_sees_real_and_fake_changed_and_the_penalty_too(
+    sections: dict[str, dict[str, Any]],
+) -> None:
+    plain: list[Tensor] = []
+    changed: list[Tensor] = []
+    steps_of(sections, plain)
+    steps_of({**sections, "augment": {"diffaugment": ["cutout"]}}, changed)
+    assert len(plain) == len(changed) == (4 if sections else 3)
+    assert torch.equal(plain[0], pictures())
+    at_zero = [(batch == 0).flatten(1).float().mean(1) for batch in changed]
+    assert all(shares.min() > 0.05 for shares in (at_zero[0], at_zero[1], at_zero[-1]))
+    assert torch.equal(changed[0], diff_augment(pictures(), AT, Purpose.D_REAL_AUGMENT, ["cutout"]))
+
+
+def test_a_run_with_all_augmentation_resumes_on_its_curve(
+    shards: Path, tmp_path: Path, train: Train
+) -> None:
+    augment = {"flip": 0.5, "shift": 2, "diffaugment": list(ALL)}
+    curves = []
+    for name, stops in (("whole", [0.16]), ("parted", [0.08, 0.16])):
+        tree = small_tree(shards, tmp_path / name, augment=augment)
+        config = write_config(tmp_path / f"{name}.yaml", tree)
+        for stop in stops:
+            done = train(config, f"training.total_kimg={stop}")
+            assert done.returncode == 0, done.stderr
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        curves.append([{**json.loads(line), "speed/images_per_second": 0} for line in lines])
+    assert curves[0] == curves[1]
+    assert len(curves[0]) == 5

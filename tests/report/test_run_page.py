@@ -1,0 +1,187 @@
+"""The page of a run, as its reader uses it."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from gantrain.cli.main import app
+from gantrain.common.errors import UserError
+from gantrain.report.run_page import write_run_page
+from tests.report.conftest import Opener, wait_until, write_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("runs") / "bricks")
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> str:
+    return write_run_page(run).as_uri()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_opens_from_disk_alone(visit: Opener, page: str, scheme: str) -> None:
+    seen = visit(page, scheme=scheme)
+    assert seen.strangers() == []
+    assert seen.complaints == []
+    assert seen.page.inner_text("#name") == "bricks"
+    assert "30 kimg of 30 kimg" in seen.page.inner_text("#facts")
+    assert seen.page.locator(".chart canvas").count() >= 7
+    assert seen.axe() == []
+
+
+def test_the_slider_goes_through_the_samples(visit: Opener, page: str) -> None:
+    seen = visit(page).page
+    assert seen.inner_text("#seen") == "30 kimg"
+    before = seen.get_attribute("#fake", "src")
+    seen.focus("#when")
+    seen.keyboard.press("Home")
+    assert seen.inner_text("#seen") == "0 kimg"
+    assert seen.get_attribute("#fake", "src") != before
+    seen.keyboard.press("ArrowRight")
+    assert seen.inner_text("#seen") == "6 kimg"
+    assert seen.evaluate("document.getElementById('fake').naturalWidth") == 128
+    seen.click("#play")
+    wait_until(seen, "document.getElementById('seen').textContent === '30 kimg'")
+
+
+def test_curves_zoom_together_by_mouse_and_keyboard(visit: Opener, page: str) -> None:
+    seen = visit(page).page
+    chart = seen.locator(".chart").nth(0)
+    chart.scroll_into_view_if_needed()
+    box = chart.locator(".u-over").bounding_box()
+    assert box is not None
+    seen.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + 50)
+    seen.mouse.down()
+    seen.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 50, steps=5)
+    seen.mouse.up()
+    low, high = _range(seen)
+    assert 6_000 < low < 9_000
+    assert 13_000 < high < 17_000
+    ends = "[chart.scales.x.min, chart.scales.x.max].map(Math.round).join(' ')"
+    assert set(seen.evaluate(f"curves.charts.map(({{chart}}) => {ends})")) == {f"{low} {high}"}
+    chart.focus()
+    seen.keyboard.press("0")
+    assert _range(seen) == (100, 30_000)
+    seen.keyboard.press("+")
+    assert _range(seen)[0] > 5_000
+    seen.click("#whole")
+    assert _range(seen) == (100, 30_000)
+
+
+def _range(page: Any) -> tuple[int, int]:
+    low, high = page.evaluate("document.body.dataset.range").split(" ")
+    return int(low), int(high)
+
+
+def test_smoothing_changes_the_curves_and_back(visit: Opener, page: str) -> None:
+    seen = visit(page).page
+    rough = (
+        "curves.charts[0].chart.data[1]"
+        ".reduce((sum, v, i, all) => sum + (i ? Math.abs(v - all[i - 1]) : 0), 0)"
+    )
+    before = seen.evaluate(rough)
+    seen.focus("#smooth")
+    seen.keyboard.press("End")
+    wait_until(seen, f"{rough} < {before / 5}")
+    seen.keyboard.press("Home")
+    wait_until(seen, f"Math.abs({rough} - {before}) < 1e-9")
+
+
+def test_the_config_shows_what_differs_and_filters(visit: Opener, page: str) -> None:
+    seen = visit(page).page
+    rows = seen.locator("#config-table tbody tr")
+    assert sorted(rows.locator("td:first-child").all_inner_texts()) == [
+        "generator.width", "objective.label_smoothing", "training.batch_size",
+    ]  # fmt: skip
+    seen.check("#all")
+    assert rows.count() > 8
+    seen.fill("#find", "learning")
+    assert rows.locator("td:first-child").all_inner_texts() == ["generator.learning_rate"]
+
+
+def test_events_are_told_and_filtered(visit: Opener, page: str) -> None:
+    seen = visit(page)
+    rows = seen.page.locator("#event-table tbody tr")
+    assert rows.count() == 3
+    # A reason is text, whatever is in it.
+    assert "</script><img src=x" in rows.nth(1).inner_text()
+    assert seen.page.locator("img[src=x]").count() == 0
+    seen.page.select_option("#kind", "rolled_back")
+    assert rows.count() == 1
+    assert "not finite" in rows.inner_text()
+    assert seen.page.evaluate("curves.marks.length") == 2
+
+
+def test_every_control_is_reached_by_keyboard(visit: Opener, page: str) -> None:
+    seen = visit(page).page
+    reached = set()
+    for _ in range(60):
+        seen.keyboard.press("Tab")
+        reached.add(seen.evaluate("document.activeElement.id"))
+    controls = {"play", "when", "smooth", "marks", "whole", "kind", "find", "all", "copy"}
+    assert controls <= reached
+
+
+def test_ten_thousand_points_are_small_and_ready_soon(visit: Opener, tmp_path: Path) -> None:
+    path = write_run_page(write_run(tmp_path / "long", points=10_000, grids=30, tile=128))
+    assert path.stat().st_size < 5_000_000
+    seen = visit(path.as_uri())
+    assert seen.page.evaluate("curves.images.length") == 10_000
+    assert int(seen.page.evaluate("document.body.dataset.ready")) < 2000
+
+
+def test_longer_runs_are_shown_in_means(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "huge", points=25_000, grids=0)
+    assert write_run_page(run).stat().st_size < 5_000_000
+
+
+@pytest.mark.parametrize("missing", ["config.yaml", "metrics.jsonl", "status.json", "samples"])
+def test_a_half_written_run_has_a_page(
+    visit: Opener, tmp_path: Path, run: Path, missing: str
+) -> None:
+    folder = shutil.copytree(run, tmp_path / "half")
+    path = folder / missing
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    with (folder / "events.jsonl").open("a") as file:
+        file.write('{"cut": ')
+    seen = visit(write_run_page(folder).as_uri())
+    assert seen.complaints == []
+    assert "events.jsonl: 1 line" in seen.page.inner_text("#notes")
+    if path.suffix:
+        assert missing in seen.page.inner_text("#notes")
+
+
+def test_broken_files_are_told_and_not_fatal(visit: Opener, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "broken", grids=2)
+    (folder / "config.yaml").write_text("{: [")
+    (folder / "status.json").write_text("[]")
+    (folder / "samples" / "fake-000000000.png").write_bytes(b"no picture")
+    (folder / "metrics.jsonl").write_text('{"images_seen": 1, "loss/generator": NaN}\n7\n')
+    seen = visit(write_run_page(folder).as_uri())
+    assert seen.complaints == []
+    for said in ("config.yaml is not valid YAML", "status.json is broken", "metrics.jsonl: 1 line"):
+        assert said in seen.page.inner_text("#notes")
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UserError, match=r"no run directory; expected .*config\.yaml"):
+            write_run_page(folder)
+
+
+def test_the_command_says_where_the_page_is(run: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["report", str(run), "--out", str(tmp_path / "p.html")])
+    assert result.exit_code == 0
+    assert str(tmp_path / "p.html") in result.output
+    text = (tmp_path / "p.html").read_text()
+    data = text.split('id="data">')[1].split("</script>")[0]
+    assert json.loads(data)["name"] == "bricks"

@@ -1,0 +1,178 @@
+"""The page of a sweep, as its reader uses it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gantrain.common.records import flatten
+from gantrain.config import parse_config
+from launch.__main__ import app
+from launch.attempts import EARLY_STOP, write_mark
+from launch.sweepdir import RUNS, write_settings
+from tests.conftest import small_tree
+from tests.report.conftest import Opener, wait_until, write_run
+
+
+def write_sweep(folder: Path, runs: int, grids: int = 3) -> Path:
+    """A sweep over learning rate, width and seed; its third run was stopped, its fourth failed."""
+    folder.mkdir(parents=True)
+    write_settings(folder, {"name": "rates", "metric": "quality/fid_brick", "direction": "min"})
+    lines = []
+    for i in range(runs):
+        rate = [1e-4, 2e-4, 4e-4, 1e-3, 2e-3][i % 5]
+        width = [16, 32][i // 5 % 2]
+        run = folder / "runs" / f"{i:012x}"
+        write_run(run, points=60 if i != 2 else 20, grids=grids)
+        tree = small_tree(
+            Path("data/bricks"), run, generator={"width": width, "learning_rate": rate}
+        )
+        config = parse_config({**tree, "seed": i // 10}, "test")
+        lines.append({"id": run.name, "flat": flatten(config.model_dump(mode="json"))})
+        worse = 1 + abs(rate - 4e-4) * 500 + (width == 16) + i * 0.001
+        text = (run / "metrics.jsonl").read_text().splitlines()
+        scaled = [json.loads(line) for line in text]
+        for line in scaled:
+            if "quality/fid_brick" in line:
+                line["quality/fid_brick"] *= worse
+        (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, scaled)) + "\n")
+        status = json.loads((run / "status.json").read_text())
+        status["state"] = "finished" if i not in (2, 3) else "running"
+        (run / "status.json").write_text(json.dumps(status))
+    write_mark(folder / "runs" / f"{2:012x}", EARLY_STOP, reason="fid 80 is 9. of 10")
+    (folder / RUNS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def write_page(folder: Path) -> str:
+    result = CliRunner().invoke(app, ["report", str(folder)])
+    assert result.exit_code == 0, result.output
+    return (folder / "report.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_page(write_sweep(tmp_path_factory.mktemp("sweeps") / "rates", runs=20))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_opens_from_disk_alone(visit: Opener, page: str, scheme: str) -> None:
+    seen = visit(page, scheme=scheme)
+    assert seen.strangers() == []
+    assert seen.complaints == []
+    assert seen.page.locator("#lines path").count() == 20
+    assert seen.axe() == []
+
+
+def test_the_best_setting_leads_and_what_matters_most_comes_first(visit: Opener, page: str) -> None:
+    seen = visit(page).page
+    first = seen.locator("#board-table tbody tr").first.locator("td").all_inner_texts()
+    assert first[0] == "1"
+    assert {"4.00e-4", "32"} <= set(first)
+    best = seen.locator("#wall-grid .card").first
+    assert best.get_attribute("data-run") == f"{7:012x}"
+    assert seen.locator("#effect-list h3").count() == 2
+    assert seen.locator("#effect-list .better").count() > 0
+
+
+def test_filters_apply_to_all_parts(visit: Opener, page: str) -> None:
+    seen = visit(page).page
+    seen.select_option("[data-key=width]", "32")
+    assert seen.inner_text("#shown") == "10 of 20 runs"
+    assert seen.locator(".card:not([hidden])").count() == 10
+    assert seen.locator("#lines path:not(.off)").count() == 10
+    assert seen.locator("#board-table tbody tr:not([hidden])").count() == 5
+    seen.fill("#find", "learning_rate=0.001")
+    assert seen.inner_text("#shown") == "2 of 20 runs"
+    seen.click("#clear")
+    assert seen.inner_text("#shown") == "20 of 20 runs"
+
+
+def test_an_axis_filters_by_dragging(visit: Opener, page: str) -> None:
+    seen = visit(page).page
+    axis = seen.locator("[data-axis='quality/fid_brick']")
+    axis.evaluate("it => it.scrollIntoView({block: 'center'})")
+    box = axis.bounding_box()
+    assert box is not None
+    x = box["x"] + box["width"] / 2
+    seen.mouse.move(x, box["y"] + box["height"] - 2)
+    seen.mouse.down()
+    seen.mouse.move(x, box["y"] + box["height"] * 0.7, steps=4)
+    seen.mouse.up()
+    kept = int(seen.inner_text("#shown").split(" ")[0])
+    assert 0 < kept < 20
+    shown = seen.locator(".card:not([hidden])").first
+    assert shown.get_attribute("data-run") == f"{7:012x}"
+
+
+def test_the_wall_shows_all_runs_at_the_same_moment(visit: Opener, page: str) -> None:
+    seen = visit(page).page
+    seen.locator("#wall").scroll_into_view_if_needed()
+    card = seen.locator(f"[data-run='{7:012x}']")
+    last = card.locator("img").get_attribute("src")
+    seen.focus("#when")
+    seen.keyboard.press("Home")
+    wait_until(seen, "document.getElementById('seen').textContent === '0 kimg'")
+    assert card.locator("img").get_attribute("src") != last
+    seen.keyboard.press("End")
+    wait_until(seen, "document.getElementById('seen').textContent === '6 kimg'")
+    # The stopped run has not come so far.
+    assert "stopped" in seen.locator(f"[data-run='{2:012x}'] .gone").inner_text()
+
+
+def test_runs_that_were_stopped_say_why(visit: Opener, page: str) -> None:
+    seen = visit(page).page
+    rows = seen.locator("#ended-table tbody tr").all_inner_texts()
+    assert any("stopped" in row and "9. of 10" in row for row in rows)
+
+
+def test_two_hundred_runs_scroll_at_the_frame_rate(visit: Opener, tmp_path: Path) -> None:
+    seen = visit(write_page(write_sweep(tmp_path / "many", runs=200, grids=2))).page
+    assert seen.locator(".card").count() == 200
+    rounds = []
+    for _ in range(4):  # other processes may take the cores for a while
+        frames = seen.evaluate(_SCROLL)
+        rounds.append((_middle(frames["idle"]), _middle(frames["scrolling"])))
+        if rounds[-1][1] < 1.5 * rounds[-1][0]:
+            return
+    pytest.fail(f"milliseconds a frame, idle and scrolling: {rounds}")
+
+
+def _middle(times: list[float]) -> float:
+    return sorted(times)[len(times) // 2]
+
+
+_SCROLL = """async () => {
+  const frame = () => new Promise(requestAnimationFrame);
+  const measure = async (act) => {
+    const times = []; let before = await frame();
+    for (let i = 0; i < 60; i++) {
+      act();
+      const now = await frame();
+      times.push(now - before);
+      before = now;
+    }
+    return times;
+  };
+  document.getElementById("wall").scrollIntoView();
+  await measure(() => {});
+  const idle = await measure(() => {});
+  const scrolling = await measure(() => scrollBy(0, 60));
+  return { idle, scrolling };
+}"""
+
+
+def test_a_sweep_without_metrics_or_samples_has_a_page(visit: Opener, tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path / "young", runs=4, grids=0)
+    for path in folder.glob("runs/*/metrics.jsonl"):
+        path.unlink()
+    seen = visit(write_page(folder))
+    assert seen.complaints == []
+    assert seen.page.inner_text("#seen") == "no samples yet"
+
+
+def test_what_is_no_sweep_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "no sweep was launched here" in result.output

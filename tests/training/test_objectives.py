@@ -1,0 +1,153 @@
+"""The losses against closed forms and a second writing of the formulas in NumPy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gantrain.common.rng import Positions
+from gantrain.config import DcganConfig, WganGpConfig
+from gantrain.training.objectives import (
+    Dcgan,
+    WganGp,
+    cross_entropy,
+    d_targets,
+    gradient_penalty,
+    make_objective,
+)
+
+AT = Positions(3, 0, 4000)
+
+
+def logits(*values: float) -> Tensor:
+    return torch.tensor(values)
+
+
+def test_dcgan_losses_are_the_papers_formulas() -> None:
+    real_logits, fake_logits = logits(2.0, -1.0, 0.5), logits(-3.0, 0.25, 1.0)
+    objective = Dcgan(DcganConfig())
+    loss, metrics = objective.d_loss(real_logits, fake_logits, Positions(0, 0, 3))
+    p, q = (1 / (1 + np.exp(-x.numpy())) for x in (real_logits, fake_logits))
+    assert loss.item() == pytest.approx((-np.log(p).mean() - np.log(1 - q).mean()) / 2, rel=1e-6)
+    assert metrics["health/d_accuracy_real"].item() == pytest.approx(2 / 3)
+    assert metrics["health/d_accuracy_fake"].item() == pytest.approx(1 / 3)
+    g_loss, _ = objective.g_loss(fake_logits)
+    assert g_loss.item() == pytest.approx(-np.log(q).mean(), rel=1e-6)
+
+
+def test_an_undecided_discriminator_pays_log_two() -> None:
+    objective = Dcgan(DcganConfig())
+    loss, _ = objective.d_loss(torch.zeros(2), torch.zeros(2), Positions(0, 0, 2))
+    assert loss.item() == pytest.approx(math.log(2))
+    assert objective.g_loss(torch.zeros(2))[0].item() == pytest.approx(math.log(2))
+
+
+def test_plain_targets_are_one_and_zero() -> None:
+    real, fake = d_targets(DcganConfig(), AT)
+    assert real.eq(1).all()
+    assert fake.eq(0).all()
+
+
+def test_smoothing_lowers_real_targets_only() -> None:
+    real, fake = d_targets(DcganConfig(label_smoothing=0.1), AT)
+    assert real.sub(0.9).abs().max() < 1e-6
+    assert fake.eq(0).all()
+
+
+def test_bounded_noise_stays_inside_and_the_books_goes_outside() -> None:
+    real, fake = d_targets(DcganConfig(label_noise=0.2), AT)
+    assert 0.8 <= real.min() < 0.81
+    assert 0.99 < real.max() <= 1
+    assert 0 <= fake.min() < 0.01
+    assert 0.19 < fake.max() <= 0.2
+    real, fake = d_targets(DcganConfig(label_noise=0.1, label_noise_form="book"), AT)
+    assert 1 <= real.min() < 1.01
+    assert 1.09 < real.max() <= 1.1
+    assert -0.1 <= fake.min() < -0.09
+    assert -0.01 < fake.max() <= 0
+    assert real.mean().item() == pytest.approx(1.05, abs=0.003)
+
+
+def test_the_share_of_flipped_labels_is_as_asked() -> None:
+    real, fake = d_targets(DcganConfig(label_flips=0.25), AT)
+    assert real.eq(0).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert fake.eq(1).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert not torch.equal(real.eq(0), fake.eq(1))
+
+
+def test_bounded_noise_leaves_the_loss_a_minimum_and_the_books_form_is_clipped() -> None:
+    far, near = logits(1e4), logits(2.0)
+    assert cross_entropy(far, logits(0.9), "bounded") > cross_entropy(near, logits(0.9), "bounded")
+    assert cross_entropy(far, logits(1.1), "bounded") < -900  # what the clipping guards against
+    # Keras: -1.1 log(1 - 1e-7) + 0.1 log(1e-7)
+    expected = -1.1 * math.log(1 - 1e-7) + 0.1 * math.log(1e-7)
+    assert cross_entropy(far, logits(1.1), "book").item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("norm", [0.0, 0.5, 1.0, 3.0])
+def test_the_penalty_of_a_linear_critic_is_its_distance_from_norm_one(norm: float) -> None:
+    weight = torch.randn(1, 5, 5)
+    weight *= norm / weight.norm()
+    real, fake = torch.randn(2, 4, 1, 5, 5).unbind()
+    penalty = gradient_penalty(
+        lambda x: (x * weight).sum((1, 2, 3)), real, fake, torch.rand(4, 1, 1, 1)
+    )
+    assert penalty.item() == pytest.approx((norm - 1) ** 2, abs=1e-5)
+
+
+def test_the_penalty_of_a_quadratic_critic_is_taken_at_the_mixed_pictures() -> None:
+    real, fake = torch.randn(2, 4, 1, 3, 3).unbind()
+    epsilon = torch.tensor([0.0, 0.25, 0.5, 1.0]).view(4, 1, 1, 1)
+    penalty = gradient_penalty(lambda x: x.square().sum((1, 2, 3)) / 2, real, fake, epsilon)
+    mixed = epsilon * real + (1 - epsilon) * fake  # the gradient of ‖x‖²/2 is x itself
+    expected = (mixed.flatten(1).norm(dim=1) - 1).square().mean()
+    torch.testing.assert_close(penalty, expected)
+
+
+def test_the_penalty_moves_the_critics_weights_even_at_zero_gradient() -> None:
+    weight = torch.zeros(1, 3, 3, requires_grad=True)
+    real, fake = torch.randn(2, 4, 1, 3, 3).unbind()
+    penalty = gradient_penalty(
+        lambda x: (x * weight).sum((1, 2, 3)), real, fake, torch.rand(4, 1, 1, 1)
+    )
+    penalty.backward()  # type: ignore[no-untyped-call]
+    assert weight.grad is not None
+    assert weight.grad.isfinite().all()
+
+
+def test_the_critics_loss_adds_up() -> None:
+    real, fake = torch.randn(2, 4, 1, 3, 3).unbind()
+    weight = torch.full((1, 3, 3), 2 / 3)  # norm 2: a penalty of 1 everywhere
+
+    def critic(x: Tensor) -> Tensor:
+        return (x * weight).sum((1, 2, 3))
+
+    objective = WganGp(WganGpConfig(kind="wgan-gp", penalty_weight=7))
+    loss, metrics = objective.d_loss(critic(real), critic(fake), Positions(0, 0, 4))
+    distance = critic(real).mean() - critic(fake).mean()
+    torch.testing.assert_close(loss, -distance)
+    torch.testing.assert_close(metrics["loss/wasserstein"], distance)
+    penalty, metrics = objective.penalty(critic, real, fake, Positions(0, 0, 4), 0)
+    torch.testing.assert_close(penalty, torch.tensor(7.0))
+    torch.testing.assert_close(metrics["loss/penalty"], torch.tensor(1.0))
+    torch.testing.assert_close(objective.g_loss(critic(fake))[0], -critic(fake).mean())
+
+
+def test_a_lazy_penalty_is_as_large_on_average_as_one_in_every_step() -> None:
+    real, fake = torch.randn(2, 4, 1, 3, 3).unbind()
+    weight = torch.full((1, 3, 3), 2 / 3)
+    objective = WganGp(WganGpConfig(kind="wgan-gp", penalty_weight=7, penalty_every=4))
+    paid = [
+        objective.penalty(lambda x: (x * weight).sum((1, 2, 3)), real, fake, AT.chunk(1000)[0], k)
+        for k in range(12)
+    ]
+    assert [k for k, (penalty, _) in enumerate(paid) if penalty] == [0, 4, 8]
+    assert sum(penalty.item() for penalty, _ in paid) / 12 == pytest.approx(7, rel=1e-5)
+    assert [k for k, (_, told) in enumerate(paid) if told] == [0, 4, 8]
+
+
+def test_the_kind_chooses_the_objective() -> None:
+    assert isinstance(make_objective(DcganConfig()), Dcgan)
+    assert isinstance(make_objective(WganGpConfig(kind="wgan-gp")), WganGp)

@@ -1,0 +1,295 @@
+"""The two players' steps: who changes, who does not, and by how much."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
+
+from gantrain.common.rng import Positions, Purpose, draw_normal, draw_uniform
+from gantrain.config import Config
+from gantrain.training.gan import Gan
+from gantrain.training.loop import d_step, g_step, joint_step
+from gantrain.training.objectives import Discriminate, gradient_penalty, make_objective
+from tests.conftest import WGAN_GP, small_config, weights_of
+
+AT = Positions(0, 0, 8)
+REAL = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(5)) * 2 - 1
+DCGAN_WITH_ALL: dict[str, dict[str, Any]] = {
+    "objective": {"label_smoothing": 0.1, "label_noise": 0.05, "label_flips": 0.1},
+    "discriminator": {"dropout": 0.3, "spectral_norm": True, "norm": "batch"},
+}
+KINDS = [
+    pytest.param({}, id="dcgan"),
+    pytest.param(DCGAN_WITH_ALL, id="dcgan-with-all"),
+    pytest.param(WGAN_GP, id="wgan-gp"),
+]
+
+
+def gan_of(config: Config) -> Gan:
+    return Gan(config, Accelerator(cpu=True, mixed_precision=config.training.mixed_precision))
+
+
+def config_of(sections: dict[str, dict[str, Any]], **training: Any) -> Config:
+    return small_config(Path("shards"), Path("run"), **sections, training=training)
+
+
+@pytest.mark.parametrize("sections", KINDS)
+def test_each_step_changes_one_network_and_no_bit_of_the_other(
+    sections: dict[str, dict[str, Any]],
+) -> None:
+    config = config_of(sections)
+    gan, objective = gan_of(config), make_objective(config.objective)
+    for _ in range(2):
+        g_before, d_before = weights_of(gan.generator), weights_of(gan.discriminator)
+        d_step(gan, objective, REAL, AT)
+        assert_same(g_before, gan.generator)
+        assert_all_changed(d_before, gan.discriminator)
+        d_before = weights_of(gan.discriminator)
+        g_step(gan, objective, AT)
+        assert_same(d_before, gan.discriminator)
+        assert_all_changed(g_before, gan.generator)
+
+
+def assert_same(before: dict[str, Tensor], network: nn.Module) -> None:
+    after = network.state_dict()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+    assert all(p.grad is None and p.requires_grad for p in network.parameters())
+
+
+def assert_all_changed(before: dict[str, Tensor], network: nn.Module) -> None:
+    after = network.state_dict()
+    last = f"layers.{len(network.layers) - 1}.parametrizations.weight.0."  # type: ignore[arg-type]
+    # A matrix of one row is its own singular vector, which spectral norm had right at once.
+    same = [n for n in before if torch.equal(before[n], after[n]) and not n.startswith(last)]
+    assert same == []
+
+
+class PlainGenerator(nn.Sequential):
+    """DCGAN's generator for 32x32, written out layer by layer."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.ConvTranspose2d(8, 16, 4, bias=False),
+            nn.BatchNorm2d(16),
+            nn.LeakyReLU(0.2),
+            nn.ConvTranspose2d(16, 8, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.LeakyReLU(0.2),
+            nn.ConvTranspose2d(8, 4, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(4),
+            nn.LeakyReLU(0.2),
+            nn.ConvTranspose2d(4, 1, 4, 2, 1, bias=False),
+            nn.Tanh(),
+        )
+
+
+def plain_judge(norm: bool) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(1, 4, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
+    for width in (8, 16):
+        layers += [nn.Conv2d(width // 2, width, 4, 2, 1, bias=False)]
+        layers += [nn.BatchNorm2d(width)] if norm else []
+        layers += [nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Conv2d(16, 1, 4, bias=False), nn.Flatten(0))
+
+
+def plain_copy(gan: Gan, norm: bool) -> tuple[nn.Sequential, nn.Sequential]:
+    g, d = PlainGenerator(), plain_judge(norm)
+    for plain, ours in ((g, gan.generator), (d, gan.discriminator)):
+        plain.load_state_dict(
+            dict(zip(plain.state_dict(), ours.state_dict().values(), strict=True))
+        )
+    return g, d
+
+
+def latents(purpose: Purpose) -> Tensor:
+    return draw_normal(AT, purpose, 8)[:, :, None, None]
+
+
+def plain_dcgan_step(g: nn.Module, d: nn.Module) -> None:
+    g_adam = torch.optim.Adam(g.parameters(), 2e-4, (0.5, 0.999))
+    d_adam = torch.optim.Adam(d.parameters(), 2e-4, (0.5, 0.999))
+    on_real, on_fake = d(REAL), d(g(latents(Purpose.D_LATENTS)).detach())
+    d_loss = bce(on_real, torch.ones(8)) + bce(on_fake, torch.zeros(8))
+    (d_loss / 2).backward()  # type: ignore[no-untyped-call]
+    d_adam.step()
+    g_loss = bce(d(g(latents(Purpose.G_LATENTS))), torch.ones(8))
+    g_loss.backward()  # type: ignore[no-untyped-call]
+    g_adam.step()
+
+
+def plain_wgan_step(g: nn.Module, d: nn.Module) -> None:
+    g_adam = torch.optim.Adam(g.parameters(), 2e-4, (0.5, 0.999))
+    d_adam = torch.optim.Adam(d.parameters(), 2e-4, (0.5, 0.999))
+    fake = g(latents(Purpose.D_LATENTS)).detach()
+    epsilon = draw_uniform(AT, Purpose.PENALTY, 1).float().view(8, 1, 1, 1)
+    mixed = (epsilon * REAL + (1 - epsilon) * fake).requires_grad_()
+    gradient = torch.autograd.grad(d(mixed).sum(), mixed, create_graph=True)[0]
+    penalty = ((gradient.pow(2).sum((1, 2, 3)).sqrt() - 1) ** 2).mean()
+    (d(fake).mean() - d(REAL).mean() + 10 * penalty).backward()
+    d_adam.step()
+    (-d(g(latents(Purpose.G_LATENTS))).mean()).backward()
+    g_adam.step()
+
+
+@pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
+def test_a_whole_step_is_that_of_a_plain_pytorch_loop(kind: str) -> None:
+    batch_norm = kind == "dcgan"
+    config = config_of(
+        {
+            "objective": {"kind": kind},
+            "discriminator": {"norm": "batch" if batch_norm else "none"},
+        }
+    )
+    gan, objective = gan_of(config), make_objective(config.objective)
+    g, d = plain_copy(gan, batch_norm)
+    (plain_dcgan_step if batch_norm else plain_wgan_step)(g, d)
+    d_step(gan, objective, REAL, AT)
+    g_step(gan, objective, AT)
+    assert_close(gan.generator, g)
+    assert_close(gan.discriminator, d)
+
+
+def plain_joint_step(g: nn.Module, d: nn.Module, wgan: bool) -> None:
+    """Both gradients by their definitions, before either optimizer moves."""
+    fake = g(latents(Purpose.D_LATENTS))
+    on_real, on_fake = d(REAL), d(fake)
+    if wgan:
+        d_loss, g_loss = on_fake.mean() - on_real.mean(), -on_fake.mean()
+        epsilon = draw_uniform(AT, Purpose.PENALTY, 1).float().view(8, 1, 1, 1)
+        mixed = (epsilon * REAL + (1 - epsilon) * fake.detach()).requires_grad_()
+        gradient = torch.autograd.grad(d(mixed).sum(), mixed, create_graph=True)[0]
+        d_loss = d_loss + 10 * ((gradient.pow(2).sum((1, 2, 3)).sqrt() - 1) ** 2).mean()
+    else:
+        d_loss = (bce(on_real, torch.ones(8)) + bce(on_fake, torch.zeros(8))) / 2
+        g_loss = bce(on_fake, torch.ones(8))
+    of_d = torch.autograd.grad(d_loss, list(d.parameters()), retain_graph=True)
+    of_g = torch.autograd.grad(g_loss, list(g.parameters()))
+    for network, gradients in ((d, of_d), (g, of_g)):
+        for weight, gradient in zip(network.parameters(), gradients, strict=True):
+            weight.grad = gradient
+        torch.optim.Adam(network.parameters(), 2e-4, (0.5, 0.999)).step()
+
+
+@pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
+@pytest.mark.parametrize("parts", [1, 4])
+def test_a_joint_step_takes_both_gradients_before_either_player_moves(
+    kind: str, parts: int
+) -> None:
+    # Batch statistics are those of a part, so that networks in parts have none.
+    batch_norm = kind == "dcgan" and parts == 1
+    config = config_of(
+        {
+            "objective": {"kind": kind},
+            "generator": {"norm": "batch" if batch_norm else "none"},
+            "discriminator": {"norm": "batch" if batch_norm else "none"},
+        }
+    )
+    gan, objective = gan_of(config), make_objective(config.objective)
+    g, d = copy.deepcopy(gan.generator.layers), plain_judge(batch_norm)
+    d.load_state_dict(
+        dict(zip(d.state_dict(), gan.discriminator.state_dict().values(), strict=True))
+    )
+    plain_joint_step(g, d, kind == "wgan-gp")
+    joint_step(gan, objective, REAL, AT, parts=parts)
+    assert_close(gan.generator, g)
+    assert_close(gan.discriminator, d)
+
+
+@pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
+def test_a_step_in_parts_is_the_whole_step(kind: str) -> None:
+    # Batch statistics are those of a part, so that the networks here have none.
+    config = config_of(
+        {
+            "objective": {"kind": kind},
+            "generator": {"norm": "none"},
+            "discriminator": {"norm": "layer"},
+        }
+    )
+    objective = make_objective(config.objective)
+    whole, parted = gan_of(config), gan_of(config)
+    of_whole = d_step(whole, objective, REAL, AT) | g_step(whole, objective, AT)
+    of_parts = d_step(parted, objective, REAL, AT, parts=4) | g_step(parted, objective, AT, 4)
+    assert_close(whole.generator, parted.generator)
+    assert_close(whole.discriminator, parted.discriminator)
+    for name, value in of_whole.items():
+        torch.testing.assert_close(of_parts[name], value, rtol=1e-4, atol=1e-6)
+
+
+def assert_close(one: nn.Module, other: nn.Module) -> None:
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        # Adam's first step is the learning rate times the gradient's sign, so that a gradient
+        # near zero may round to either side: hold the others to float tolerance.
+        close = torch.isclose(a, b, rtol=1e-4, atol=2e-6)
+        assert close.float().mean() > 0.999
+
+
+def test_clipping_bounds_the_gradient_and_reports_its_norm_before() -> None:
+    config = config_of({}, clip_norm=1e-3)
+    gan, objective = gan_of(config), make_objective(config.objective)
+    seen: list[float] = []
+    step = gan.d_optimizer.step
+
+    def spy() -> None:
+        gradients = [p.grad for p in gan.discriminator.parameters() if p.grad is not None]
+        seen.append(torch.nn.utils.get_total_norm(gradients).item())
+        step()
+
+    gan.d_optimizer.step = spy
+    metrics = d_step(gan, objective, REAL, AT)
+    assert metrics["health/d_grad_norm"] > 1e-2
+    assert seen == [pytest.approx(1e-3, rel=1e-2)]
+
+
+def test_bf16_runs_the_networks_in_bf16_and_keeps_weights_scores_and_losses_in_fp32() -> None:
+    config = config_of(WGAN_GP, mixed_precision="bf16")
+    gan = gan_of(config)
+    kinds: list[torch.dtype] = []
+    last = gan.discriminator.layers[-1]
+    last.register_forward_hook(lambda _m, _x, y: kinds.append(y.dtype))
+    metrics = d_step(gan, make_objective(config.objective), REAL, AT)
+    assert kinds == [torch.bfloat16] * 3
+    assert metrics["loss/discriminator"].dtype == torch.float32
+    assert gan.discriminate(REAL).dtype == torch.float32
+    assert all(p.dtype == torch.float32 for p in gan.discriminator.parameters())
+
+
+def penalty_gradient(gan: Gan, critic: Discriminate, seed: int) -> Tensor:
+    torch.manual_seed(seed)
+    penalty = gradient_penalty(critic, REAL, REAL.flip(0), torch.rand(8, 1, 1, 1))
+    weights = list(gan.discriminator.parameters())
+    gradients = torch.autograd.grad(penalty, weights, allow_unused=True)
+    return torch.cat([g.flatten() for g in gradients if g is not None])
+
+
+def test_the_penalty_in_bf16_is_off_by_far_less_than_by_another_epsilon() -> None:
+    gan = gan_of(config_of(WGAN_GP, mixed_precision="bf16"))
+    exact = penalty_gradient(gan, gan.discriminator, 1)
+    in_bf16, other = (penalty_gradient(gan, gan.penalised, seed) for seed in (1, 2))
+    assert not torch.equal(in_bf16, exact)
+    assert (in_bf16 - exact).norm() < 0.03 * exact.norm()
+    assert (other - exact).norm() > 2 * (in_bf16 - exact).norm()
+
+
+def test_the_penalty_is_in_fp32_under_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fp16 needs a GPU: it is mocked that it is asked for, and bf16 is what is turned off."""
+    gan = gan_of(config_of(WGAN_GP, mixed_precision="bf16"))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert gan.discriminator(REAL).dtype == torch.bfloat16
+        monkeypatch.setattr(Accelerator, "mixed_precision", "fp16")
+        assert gan.penalised(REAL).dtype == torch.float32
+
+
+def test_compiled_networks_make_the_same_steps() -> None:
+    sections: dict[str, dict[str, Any]] = {"discriminator": {"norm": "none"}}
+    eager = gan_of(config_of(sections))
+    compiled = gan_of(config_of(sections, compile="on"))
+    objective = make_objective(config_of(sections).objective)
+    for gan in (eager, compiled):
+        joint_step(gan, objective, REAL, AT)
+    assert_close(eager.generator, compiled.generator)
+    assert_close(eager.discriminator, compiled.discriminator)

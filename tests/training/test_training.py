@@ -1,0 +1,123 @@
+"""Whole runs, launched as a user launches them."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+from gantrain.inference.export import load_generator
+from gantrain.inference.sampling import sample_pictures
+from tests.conftest import WGAN_GP, small_tree
+from tests.curves import curve
+from tests.launching import Train, launch, write_config
+
+EXACT: dict[str, dict[str, Any]] = {
+    "generator": {"norm": "none"},
+    "discriminator": {"norm": "none"},
+}
+
+
+def merged(*sections: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    tree: dict[str, dict[str, Any]] = {}
+    for one in sections:
+        for name, section in one.items():
+            tree[name] = {**tree.get(name, {}), **section}
+    return tree
+
+
+@pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
+def test_two_ranks_train_as_one_does(kind: str, shards: Path, tmp_path: Path) -> None:
+    sections = merged(WGAN_GP if kind == "wgan-gp" else {}, EXACT)
+    for ranks in (1, 2):
+        tree = small_tree(shards, tmp_path / str(ranks), **sections)
+        tree["training"]["world_size"] = ranks
+        done = launch(write_config(tmp_path / "config.yaml", tree), ranks=ranks)
+        assert done.returncode == 0, done.stderr
+        assert f"{ranks} rank(s)" in done.stderr
+    alone, together = curve(tmp_path / "1"), curve(tmp_path / "2")
+    assert len(alone) == 5
+    for a, b in zip(alone, together, strict=True):
+        assert a == pytest.approx(b, rel=1e-3, abs=1e-6)
+
+
+def test_a_run_leaves_everything_in_its_directory(
+    shards: Path, tmp_path: Path, train: Train
+) -> None:
+    run = tmp_path / "run"
+    tree = small_tree(shards, run, output={"sample_every_kimg": 0.08})
+    done = train(write_config(tmp_path / "config.yaml", tree))
+    assert done.returncode == 0, done.stderr
+    assert f"run directory: {run}" in done.stdout
+    assert "fake-000000160.png" in done.stdout
+    assert re.search(r"160/160 images .* images/s .*ETA.* D .* G .*acc real.*acc fake", done.stderr)
+    grids = sorted(path.name for path in (run / "samples").iterdir())
+    assert grids == [*(f"fake-{n:09d}.png" for n in (0, 80, 160)), "real.png"]
+    for name in grids:
+        assert Image.open(run / "samples" / name).size == (2 * 32 + 2, 2 * 32 + 2)
+    assert json.loads((run / "status.json").read_text())["state"] == "finished"
+    events = [json.loads(line)["event"] for line in (run / "events.jsonl").open()]
+    assert events == ["starts", "checkpoint", "finished"]
+    with safe_open(run / "generator.safetensors", "pt") as file:
+        assert file.metadata()["images_seen"] == "160"
+    from_file = sample_pictures(load_generator(run / "generator.safetensors"), 5, seed=3)
+    assert torch.equal(from_file, sample_pictures(load_generator(run), 5, seed=3))
+
+
+@pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
+def test_a_resumed_run_has_the_curve_of_an_uninterrupted_one(
+    kind: str, shards: Path, tmp_path: Path, train: Train
+) -> None:
+    sections = merged(
+        WGAN_GP if kind == "wgan-gp" else {"objective": {"label_flips": 0.1}},
+        {"discriminator": {"dropout": 0.3}},
+    )
+    whole = write_config(
+        tmp_path / "whole.yaml", small_tree(shards, tmp_path / "whole", **sections)
+    )
+    parted = write_config(
+        tmp_path / "parted.yaml", small_tree(shards, tmp_path / "parted", **sections)
+    )
+    # 80 images is in the middle of a log interval of 32.
+    for config, *overrides in ((whole,), (parted, "training.total_kimg=0.08"), (parted,)):
+        done = train(config, *overrides)
+        assert done.returncode == 0, done.stderr
+    assert "goes on at" in done.stderr
+    assert "training.total_kimg: 0.08 -> 0.16" in done.stderr
+    expected, found = curve(tmp_path / "whole"), curve(tmp_path / "parted")
+    assert expected == found
+    assert len(found) == 5
+    a, b = (load_generator(tmp_path / name).state_dict() for name in ("whole", "parted"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_finished_run_is_not_trained_again(shards: Path, tmp_path: Path, train: Train) -> None:
+    config = write_config(tmp_path / "config.yaml", small_tree(shards, tmp_path / "run"))
+    assert train(config).returncode == 0
+    before = curve(tmp_path / "run")
+    again = train(config)
+    assert again.returncode == 0
+    assert "160 of 160" in again.stderr
+    assert curve(tmp_path / "run") == before
+
+
+def test_gantrain_sample_draws_a_grid(shards: Path, tmp_path: Path, train: Train) -> None:
+    run = tmp_path / "run"
+    assert train(write_config(tmp_path / "c.yaml", small_tree(shards, run))).returncode == 0
+    command = [str(Path(sys.executable).with_name("gantrain")), "sample", str(run), "--n", "6"]
+    for seed in ("0", "0", "1"):
+        out = tmp_path / f"seed{seed}.png"
+        copy = tmp_path / f"first{seed}.png"
+        if out.exists():
+            shutil.copy(out, copy)
+        subprocess.run([*command, "--seed", seed, "--out", str(out)], check=True)
+    assert Image.open(tmp_path / "seed0.png").size == (3 * 34 - 2, 2 * 34 - 2)
+    assert (tmp_path / "seed0.png").read_bytes() == (tmp_path / "first0.png").read_bytes()
+    assert (tmp_path / "seed0.png").read_bytes() != (tmp_path / "seed1.png").read_bytes()
