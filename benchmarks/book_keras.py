@@ -37,8 +37,8 @@ def train_book(settings: Settings, link: Link) -> None:
     stops = keras.callbacks.LambdaCallback(
         on_train_batch_begin=lambda batch, logs: pacer.before_iteration()
     )
-    pictures = png_batches(settings.files, settings.batch, size)
-    model.fit(pictures, steps_per_epoch=FOR_EVER, callbacks=[stops], verbose=0)
+    images = png_batches(settings.files, settings.batch, size)
+    model.fit(images, steps_per_epoch=FOR_EVER, callbacks=[stops], verbose=0)
 
 
 def png_batches(folder: str, batch: int, size: int) -> Any:
@@ -63,7 +63,7 @@ def adam(network: Network) -> Any:
 
 
 def widths_of(network: Network, size: int) -> list[int]:
-    """Channels from the full picture to 4x4."""
+    """Channels from the full image to 4x4."""
     strided = size.bit_length() - 3
     return [network["width"] * min(2**i, 8) for i in range(strided)]
 
@@ -89,7 +89,7 @@ def normalised(x: Any, network: Network) -> Any:
 
 
 def generator(network: Network, size: int, channels: int) -> Any:
-    """Latents (N, latent_size) to pictures (N, size, size, channels)."""
+    """Latents (N, latent_size) to images (N, size, size, channels)."""
 
     def grow(x: Any, width: int, kernel: int, strides: int, padding: str, bias: bool) -> Any:
         return layers.Conv2DTranspose(
@@ -120,7 +120,7 @@ def generator(network: Network, size: int, channels: int) -> Any:
 
 
 def discriminator(network: Network, size: int, channels: int, sigmoid: bool) -> Any:
-    """Pictures (N, size, size, channels) to a probability, or a score, each."""
+    """Images (N, size, size, channels) to a probability, or a score, each."""
 
     def convolved(x: Any, width: int, kernel: int, strides: int, padding: str) -> Any:
         return layers.Conv2D(

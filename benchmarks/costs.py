@@ -1,7 +1,7 @@
 """What an iteration of a training costs on so many ranks: the model behind benchmarks/scaling.py.
 
 An iteration is a D step (or n_critic of them) and a G step. Its parts are computing, the exchange
-of gradients, and the pictures; what overlaps is not paid twice.
+of gradients, and the images; what overlaps is not paid twice.
 """
 
 import math
@@ -10,19 +10,19 @@ from typing import Literal
 
 from gantrain.training.distributed import BUCKET_MB
 
-Part = Literal["computing", "gradients", "pictures"]
+Part = Literal["computing", "gradients", "images"]
 
 
 @dataclass(frozen=True)
 class Device:
     """What computes. seconds of one iteration on `images` images: fixed + each x images.
 
-    pictures: images/s that one rank's data pipeline gives.
+    images: images/s that one rank's data pipeline gives.
     """
 
     fixed: float
     each: float
-    pictures: float
+    images: float
 
     def seconds(self, images: float) -> float:
         return self.fixed + self.each * images
@@ -55,15 +55,15 @@ class Iteration:
 
     computing: float
     gradients: float
-    pictures: float
+    images: float
     total: float
 
     @property
     def binds(self) -> Part:
         """The part without which it would be shortest."""
-        exposed = self.total - max(self.computing, self.pictures)
-        if self.pictures > self.computing + exposed:
-            return "pictures"
+        exposed = self.total - max(self.computing, self.images)
+        if self.images > self.computing + exposed:
+            return "images"
         return "gradients" if exposed > self.computing else "computing"
 
 
@@ -80,5 +80,5 @@ def iteration(
     one = network.all_reduce(exchanged / buckets, ranks)
     gradients = buckets * one
     exposed = max(one, gradients - overlap * computing) if ranks > 1 else 0.0
-    pictures = batch / device.pictures
-    return Iteration(computing, gradients, pictures, max(computing + exposed, pictures))
+    images = batch / device.images
+    return Iteration(computing, gradients, images, max(computing + exposed, images))

@@ -1,13 +1,13 @@
-"""How fast pictures reach the networks: `python benchmarks/data.py`.
+"""How fast images reach the networks: `python benchmarks/data.py`.
 
 Side by side, in one run: a folder of files through a PyTorch DataLoader (what the book does),
 webdataset as its documentation has it, `stream`, `cache`, and the limits that the machine sets:
 walking the tars, decoding alone, and gathering from memory. Each gives shuffled float32 batches in
-[-1, 1] on the CPU, without an end. The pictures are those of a set of shards, resized to each size.
+[-1, 1] on the CPU, without an end. The images are those of a set of shards, resized to each size.
 Where litdata or mosaicml-streaming can be imported, they take part.
 
 Run it with OMP_WAIT_POLICY=passive: else torch's threads wait by spinning, against the processes
-that decode, and all that scales pictures with torch comes out too slow.
+that decode, and all that scales images with torch comes out too slow.
 
 Every line is the median of several runs, taken in turns so that a change in the machine's load
 meets all alike; ± is half the distance between the quartiles.
@@ -37,9 +37,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.other_loaders import other_loaders
-from gantrain.common.rng import Positions
+from gantrain.common.rng import PositionalRNG
 from gantrain.config import DataConfig
-from gantrain.data.loading.datasets import open_pictures
+from gantrain.data.loading.datasets import open_dataset
 from gantrain.data.shards.members import Sample, decode_image
 from gantrain.data.shards.writing import iterate_shard, read_manifest, write_shards
 
@@ -58,8 +58,8 @@ class FolderOfFiles(Dataset[Tensor]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        with Image.open(self.paths[index]) as picture:
-            pixels = np.asarray(picture, np.float32)
+        with Image.open(self.paths[index]) as image:
+            pixels = np.asarray(image, np.float32)
         return torch.from_numpy(np.atleast_3d(pixels).transpose(2, 0, 1)).div_(127.5).sub_(1)
 
 
@@ -87,20 +87,20 @@ def default_webdataset(shards: Path, channels: int, workers: int) -> Iterator[Te
         .repeat()
     )
     loader: DataLoader[Any] = DataLoader(
-        dataset, BATCH, num_workers=workers, drop_last=True, collate_fn=pictures_alone
+        dataset, BATCH, num_workers=workers, drop_last=True, collate_fn=images_alone
     )
     for batch in loader:
         yield batch.mul_(2).sub_(1)
 
 
-def pictures_alone(samples: list[tuple[Tensor, Any]]) -> Tensor:
-    return torch.stack([picture.view(-1, *picture.shape[-2:]) for picture, _ in samples])
+def images_alone(samples: list[tuple[Tensor, Any]]) -> Tensor:
+    return torch.stack([image.view(-1, *image.shape[-2:]) for image, _ in samples])
 
 
 def ours(mode: str, config: DataConfig, workers: int) -> Iterator[Tensor]:
     changed = config.model_copy(update={"mode": mode, "workers": workers})
-    pictures = open_pictures(changed, lambda line: None)
-    return pictures.batches(Positions(0, 0, BATCH), BATCH, CPU, torch.contiguous_format)
+    dataset = open_dataset(changed)
+    return dataset.batches(PositionalRNG(0, 0, BATCH), BATCH, CPU, torch.contiguous_format)
 
 
 def from_memory(images: Tensor, workers: int) -> Iterator[Tensor]:
@@ -172,9 +172,9 @@ def resized(source: Path, size: int, count: int) -> Iterator[Sample]:
     manifest = read_manifest(source)
     every = (s for entry in manifest.shards for s in iterate_shard(source, manifest, entry))
     for sample in itertools.islice(every, count):
-        with Image.open(io.BytesIO(sample.image)) as picture:
+        with Image.open(io.BytesIO(sample.image)) as image:
             file = io.BytesIO()
-            picture.resize((size, size), Image.Resampling.BILINEAR).save(file, "PNG")
+            image.resize((size, size), Image.Resampling.BILINEAR).save(file, "PNG")
         label = {**sample.label, "split": "train"}
         yield Sample(sample.key, file.getvalue(), label)
 
@@ -185,7 +185,7 @@ def measure(
     """Images/s of every way at one size, `options.repeats` times by turns."""
     shards = folder / f"shards{size}"
     files = folder / f"files{size}"
-    samples = list(resized(source, size, options.pictures))
+    samples = list(resized(source, size, options.images))
     channels = read_manifest(source).channels
     if not shards.exists():
         write_shards(shards, samples, size=size, channels=channels, source="benchmark")
@@ -263,7 +263,7 @@ def main() -> None:
     parser.add_argument("--shards", type=Path, default=Path("data/bricks64"))
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 128, 256])
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
-    parser.add_argument("--pictures", type=int, default=8000)
+    parser.add_argument("--images", type=int, default=8000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each run")
     options = parser.parse_args()

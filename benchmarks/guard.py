@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.pictures import make_pictures
+from benchmarks.images import generate_images
 from benchmarks.table import speeds
 from benchmarks.train import Cell, contenders_of, sit_together
 
@@ -32,7 +32,7 @@ def main() -> None:
         set=[],
     )
     with tempfile.TemporaryDirectory() as scratch:
-        shards, files = make_pictures(Path(scratch), options.size)
+        shards, files = generate_images(Path(scratch), options.size)
         for _ in range(_ATTEMPTS):
             chosen = list(contenders_of(options, Cell("dcgan", 16, 32, 1), shards, files))
             made = sit_together(options, chosen, Path(scratch))

@@ -20,7 +20,7 @@ _LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution with the shapes of one picture that goes through it."""
+    """A convolution with the shapes of one image that goes through it."""
 
     name: str
     module: Convolution
@@ -29,7 +29,7 @@ class Layer:
 
     @property
     def flops(self) -> int:
-        """Of one picture's forward pass, a multiplication and an addition counted as two.
+        """Of one image's forward pass, a multiplication and an addition counted as two.
 
         Both gradients take as many each.
         """
@@ -53,8 +53,8 @@ def layers_of(config: Config) -> tuple[list[Layer], list[Layer]]:
     generator, discriminator = build_networks(config)
     size, channels = config.data.size, config.data.channels
     latents = torch.zeros(2, config.generator.latent_size)
-    pictures = torch.zeros(2, channels, size, size)
-    return traced("G", generator, latents), traced("D", discriminator, pictures)
+    images = torch.zeros(2, channels, size, size)
+    return traced("G", generator, latents), traced("D", discriminator, images)
 
 
 @torch.no_grad()

@@ -5,17 +5,17 @@
 Every convolution of both networks is timed alone, each pass in the faster of the two memory
 layouts, and square matrix products for the machine's peak. The sums over the passes that a step
 has to make give the images/s that these kernels would allow: normalisation, activations, casts,
-optimizer and data are free here. Where real and fake pictures go through D as one batch of twice
+optimizer and data are free here. Where real and fake images go through D as one batch of twice
 the size, its kernels may be a little faster than counted. One process with all usable cores, or
 --threads of them. bf16: everything in bf16, without the copies of fp32 weights that autocast makes.
 
 A DCGAN step: D forward and backward on real and on fake, G forward for D's step, G forward, D
-forward, D's gradient to its input, G backward. Nobody needs the gradient to real pictures or to
+forward, D's gradient to its input, G backward. Nobody needs the gradient to real images or to
 latents, nor D's weights' gradient in G's step (PyTorch's example computes the latter). Where the
 loss of G is taken at the D that made the other gradient, one pass serves both.
 
 The penalty of WGAN-GP, for each critic step, besides forward and backward on real and on fake: the
-critic forward on the mixed pictures; its gradient to the input (F and dX of all layers); the
+critic forward on the mixed images; its gradient to the input (F and dX of all layers); the
 gradient of that gradient, through which each layer's dX has a forward pass (not the last layer's,
 whose gradient is constant) and a dW. Where there is normalisation its slope depends on what it
 normalised, so that a backward pass through the forward layers is added, dW and dX of all but the
@@ -41,7 +41,7 @@ _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Sums:
-    """What a network's passes take, in seconds of a batch or in FLOPs of a picture."""
+    """What a network's passes take, in seconds of a batch or in FLOPs of an image."""
 
     forward: float
     weights: float
@@ -168,10 +168,10 @@ def report(
     seconds = ways(sums_of(g), sums_of(d), sums_of(exact))
     images = batch * objective.n_critic
     print(f"  {'way':46} {'images/s':>9} {'MFLOP/image':>12} {'GFLOP/s':>8} {'of peak':>8}")
-    for (way, of_picture), (_, taken) in zip(flops, seconds, strict=True):
-        speed = of_picture * batch / taken
+    for (way, of_image), (_, taken) in zip(flops, seconds, strict=True):
+        speed = of_image * batch / taken
         print(
-            f"  {way:46} {images / taken:>9,.0f} {of_picture / objective.n_critic / 1e6:>12,.0f} "
+            f"  {way:46} {images / taken:>9,.0f} {of_image / objective.n_critic / 1e6:>12,.0f} "
             f"{speed / 1e9:>8,.0f} {speed / peak:>8.0%}"
         )
 

@@ -26,7 +26,7 @@ from gantrain.models.dropout import Dropout
 from gantrain.models.networks import build_networks
 
 WORKERS = 2  # as in PyTorch's example
-EPOCH = 40_000  # pictures of the book's set: between epochs the workers start anew
+EPOCH = 40_000  # images of the book's set: between epochs the workers start anew
 
 
 class PngFiles(Dataset[Tensor]):
@@ -40,8 +40,8 @@ class PngFiles(Dataset[Tensor]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        with Image.open(self.paths[index]) as picture:
-            pixels = np.asarray(picture, np.float32)
+        with Image.open(self.paths[index]) as image:
+            pixels = np.asarray(image, np.float32)
         return torch.from_numpy(pixels[None] / 127.5 - 1)
 
 
@@ -57,15 +57,15 @@ class Players:
     bf16: bool
 
     def generate(self, count: int) -> Tensor:
-        """Pictures from fresh latents."""
+        """Images from fresh latents."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            pictures: Tensor = self.generator(torch.randn(count, self.latent_size))
-        return pictures.float()
+            images: Tensor = self.generator(torch.randn(count, self.latent_size))
+        return images.float()
 
-    def judge(self, pictures: Tensor) -> Tensor:
+    def judge(self, images: Tensor) -> Tensor:
         """Logits or scores, in float32 for the losses."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            scores: Tensor = self.discriminator(pictures)
+            scores: Tensor = self.discriminator(images)
         return scores.float()
 
 

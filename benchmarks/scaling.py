@@ -27,8 +27,8 @@ from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
 from benchmarks.costs import Device, Network, iteration
+from benchmarks.images import generate_images
 from benchmarks.parent import Contender, free_port, take_turns
-from benchmarks.pictures import make_pictures
 from benchmarks.rooms import seconds_each
 from benchmarks.train import Cell, settings_of
 from gantrain.config import load_config
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--bandwidth", type=float, default=25e9, help="bytes/s of a GPU, to others")
     parser.add_argument("--inside", type=float, default=8.0, help="times as fast in a node")
     parser.add_argument("--per-node", type=int, default=8)
-    parser.add_argument("--pictures", type=float, default=250_000, help="images/s of the data")
+    parser.add_argument("--images", type=float, default=250_000, help="images/s of the data")
     parser.add_argument("--kimg", type=float, default=12_000, help="of a run")
     options = parser.parse_args()
     if options.forecast:
@@ -83,7 +83,7 @@ def measure(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         alone, weak, strong = measured_iterations(options, Path(folder))
     each, fixed = (float(x) for x in np.polyfit(options.batch, alone, 1))
-    device = Device(max(fixed, 0.0), each, options.pictures)
+    device = Device(max(fixed, 0.0), each, options.images)
     exchanged = gradient_bytes(options.width)
     print(f"one rank: {1e3 * device.fixed:.1f} ms + {1e3 * each:.3f} ms an image; ", end="")
     print(f"gradients {exchanged / 1e6:.1f} MB")
@@ -102,7 +102,7 @@ def measured_iterations(
     options: argparse.Namespace, folder: Path
 ) -> tuple[list[float], list[float], list[float]]:
     """Median seconds on one rank, and on two with as many images each and in all."""
-    shards, files = make_pictures(folder, 64)
+    shards, files = generate_images(folder, 64)
     options.size, options.set = 64, []
     found: tuple[list[float], list[float], list[float]] = ([], [], [])
     for batch in options.batch:
@@ -167,7 +167,7 @@ def forecast(options: argparse.Namespace) -> None:
                 f"--gpu-fixed: {options.gpu_fixed} s is all of the time that {batch} images take "
                 f"at --gpu-images {options.gpu_images:.0f}; give a smaller one."
             )
-        device = Device(options.gpu_fixed, each, options.pictures)
+        device = Device(options.gpu_fixed, each, options.images)
         print(f"batch {batch} on a GPU ({options.gpu_images:,.0f} images/s), ", end="")
         print(f"{exchanged / 1e6:.0f} MB of gradients; a run of {options.kimg:,.0f} kimg")
         print(

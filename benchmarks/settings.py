@@ -10,7 +10,7 @@ class Settings:
     """One contender in one cell.
 
     contender: plain, book or ours. precision: fp32 or bf16. batch: over all ranks.
-    files, shards: the same pictures as PNG files and as shards.
+    files, shards: the same images as PNG files and as shards.
     config: gantrain's whole config tree: networks, objective, rates, data, batch size.
     warmup: iterations before the first round. threads: of each rank.
     rooms: of ours alone, see benchmarks/ours.py.

@@ -2,7 +2,7 @@
 
 From `accelerate launch gantrain/train.py` to the end of the first steps, phase by phase, as the
 training process itself sees it; medians of several starts. The launcher's own time is what passes
-before Python runs in that process. The pictures are in the scratch, as they are from the second
+before Python runs in that process. The images are in the scratch, as they are from the second
 start on.
 """
 
@@ -26,7 +26,7 @@ _PHASES = (
     "gantrain",
     "config",
     "accelerator",
-    "pictures",
+    "images",
     "networks",
     "first samples",
     "first steps",

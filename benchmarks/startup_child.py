@@ -43,7 +43,7 @@ def noting(function: Callable[..., Any], *, before: bool) -> Callable[..., Any]:
 
 for owner, name, before in (
     (trainer, "make_accelerator", True),
-    (trainer, "open_pictures", True),
+    (trainer, "open_dataset", True),
     (trainer, "Gan", True),
     (Run, "begin", True),
     (Run, "begin", False),

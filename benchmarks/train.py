@@ -14,7 +14,7 @@ where there is not the memory for all contenders at once. Images are real images
 over all ranks. Memory is the most that the training processes held, without DataLoader's workers.
 
 All train the networks of configs/dcgan.yaml or configs/wgan_gp.yaml at the width and batch asked
-for, on the same pictures, each with its usual pipeline and losses. Ours has everything that a run
+for, on the same images, each with its usual pipeline and losses. Ours has everything that a run
 has by default, except that the quality metrics are off: --rooms says what those cost. The plain
 loops and the book compute the penalty of WGAN-GP in the precision of everything else, ours always
 in fp32. Of what --set changes, the others follow networks, rates and n_critic, and know no more.
@@ -33,8 +33,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.images import generate_images
 from benchmarks.parent import Contender, ContenderError, take_turns
-from benchmarks.pictures import make_pictures
 from benchmarks.rooms import measure_rooms
 from benchmarks.settings import Settings
 from benchmarks.table import cell_lines, markdown_lines, summary_lines
@@ -90,13 +90,13 @@ def read_options() -> argparse.Namespace:
     )
     parser.add_argument("--contenders", choices=CONTENDERS, default=[*CONTENDERS], **several)
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="in our config")
-    parser.add_argument("--size", type=int, choices=(32, 64), default=64, help="of the pictures")
+    parser.add_argument("--size", type=int, choices=(32, 64), default=64, help="of the images")
     parser.add_argument("--rounds", type=int, default=7, help="of each contender")
     parser.add_argument("--seconds", type=float, default=10.0, help="of a round, about")
     parser.add_argument("--warmup", type=int, default=4, help="iterations before the first round")
     parser.add_argument("--book-python", help="a Python with benchmarks/requirements-book.txt")
     parser.add_argument("--rooms", action="store_true", help="what ours does beside the steps")
-    parser.add_argument("--scratch", type=Path, help="folder for pictures and runs, kept")
+    parser.add_argument("--scratch", type=Path, help="folder for images and runs, kept")
     parser.add_argument("--out", type=Path, help="JSON file with every round")
     parser.add_argument("--markdown", type=Path, nargs="+", metavar="JSON", help="print a table")
     return parser.parse_args()
@@ -104,7 +104,7 @@ def read_options() -> argparse.Namespace:
 
 def measure(options: argparse.Namespace, scratch: Path) -> None:
     """All cells that were asked for; the JSON file is complete after each of them."""
-    shards, files = make_pictures(scratch, options.size)
+    shards, files = generate_images(scratch, options.size)
     sittings: list[dict[str, Any]] = []
     cells = itertools.product(options.objective, options.width, options.batch, options.ranks)
     for cell in itertools.starmap(Cell, cells):

@@ -31,7 +31,7 @@ def main() -> None:
     part, parts = options.part
     runs = [run for run in all_runs() if options.group in (None, run.group)]
     for parts_of_set in (SHOWN_PARTS, OTHER_PARTS):
-        pictures(options.out, parts_of_set)
+        images(options.out, parts_of_set)
     for run in runs[part::parts]:
         if not finished(options.out / run.name):
             make(run, options.out)
@@ -47,7 +47,7 @@ def make(run: Planned, out: Path) -> None:
     parts = OTHER_PARTS if run.group == "diagnoses" else SHOWN_PARTS
     run_dir = out / run.name
     own = {"output": {"run_dir": str(run_dir)}}
-    tree = {**merged(common(out, pictures(out, parts)), run.changes, own), "seed": run.seed}
+    tree = {**merged(common(out, images(out, parts)), run.changes, own), "seed": run.seed}
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     try:
@@ -60,8 +60,8 @@ def make(run: Planned, out: Path) -> None:
     (run_dir / "ended").touch()
 
 
-def pictures(out: Path, parts: str) -> Path:
-    """The set of these parts, rendered if it is not there: 4,000 pictures of upright bricks."""
+def images(out: Path, parts: str) -> Path:
+    """The set of these parts, rendered if it is not there: 4,000 images of upright bricks."""
     folder = out / f"bricks-{parts[:4]}"
     out.mkdir(parents=True, exist_ok=True)
     with (out / "lock").open("w") as lock:

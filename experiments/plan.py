@@ -40,7 +40,7 @@ def merged(*trees: Tree) -> Tree:
 
 
 def common(out: Path, shards: Path) -> Tree:
-    """32x32 pictures of ten parts, networks of width 12, 36,000 images: half a minute on a core."""
+    """32x32 images of ten parts, networks of width 12, 36,000 images: half a minute on a core."""
     network = {"width": 12, "learning_rate": 1e-3}
     return {
         "data": {"shards": str(shards), "size": 32, "cache_dir": str(out / "scratch")},

@@ -17,7 +17,7 @@ _NAMES = {code: name for name, code in CODES.items() if code}
 
 @dataclass(frozen=True)
 class Result:
-    """A run that was made. lines: of its metrics.jsonl. turns: of its knobs."""
+    """A run that was made. lines: of its metrics.jsonl. turns: of its overrides."""
 
     run: Planned
     folder: Path

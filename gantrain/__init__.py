@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from gantrain.inference.projection import project
     from gantrain.inference.sampling import (
         chosen_latents,
-        make_pictures,
+        generate_images,
+        sample_images,
         sample_latents,
-        sample_pictures,
     )
 
 __all__ = [
@@ -20,12 +20,12 @@ __all__ = [
     "between",
     "chosen_latents",
     "find_directions",
+    "generate_images",
     "lerp",
     "load_generator",
-    "make_pictures",
     "project",
+    "sample_images",
     "sample_latents",
-    "sample_pictures",
     "slerp",
 ]
 
@@ -36,10 +36,10 @@ _HOMES = {
     "find_directions": "directions",
     "lerp": "interpolation",
     "load_generator": "export",
-    "make_pictures": "sampling",
+    "generate_images": "sampling",
     "project": "projection",
     "sample_latents": "sampling",
-    "sample_pictures": "sampling",
+    "sample_images": "sampling",
     "slerp": "interpolation",
 }
 

@@ -5,9 +5,10 @@ The algorithm is in `gantrain/training/loop.py`; here its parts are put together
 
 import argparse
 import itertools
+import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -24,18 +25,19 @@ from gantrain.common.errors import (
 )
 from gantrain.common.files import write_text
 from gantrain.common.grids import tile
-from gantrain.common.rng import Positions
+from gantrain.common.logs import configure_logging, redirected_lines
+from gantrain.common.rng import PositionalRNG
 from gantrain.config import Config, dump_config, load_config
-from gantrain.data.loading.datasets import Pictures, open_pictures
-from gantrain.metrics.evaluator import Gauge
-from gantrain.models.augment import varied
+from gantrain.data.loading.datasets import ImageDataset, open_dataset, scaled
+from gantrain.metrics.evaluator import Evaluator
+from gantrain.models.augment import random_flip_shift
 from gantrain.runs.heartbeat import Heartbeat
 from gantrain.runs.progress import ProgressLine
 from gantrain.runs.run_lock import locked
 from gantrain.runs.saver import Saver
 from gantrain.runs.signals import StopRequest
 from gantrain.runs.tracking import Tracker
-from gantrain.training.distributed import check_same_pictures, check_world_size, make_accelerator
+from gantrain.training.distributed import check_same_data, check_world_size, make_accelerator
 from gantrain.training.gan import Gan
 from gantrain.training.loop import train
 from gantrain.training.meter import Meter
@@ -45,6 +47,8 @@ from gantrain.training.resume import find_checkpoint, roll_back
 from gantrain.training.run import Run
 from gantrain.training.snapshots import restore
 
+logger = logging.getLogger("gantrain.train")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train as the command line says; gives the exit status (see docs/reliability.md)."""
@@ -53,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as in seed=1")
     options = parser.parse_args(arguments)
     rank = os.environ.get("RANK", "0")
+    configure_logging(int(rank))
     try:
         config = load_config(options.config, options.overrides)
         try:
@@ -76,8 +81,8 @@ def run_training(config: Config) -> None:
     """
     accelerator = make_accelerator(config)
     check_world_size(config, accelerator)
-    pictures = open_pictures(config.data, say_on(accelerator))
-    check_same_pictures(pictures, accelerator)
+    dataset = open_dataset(config.data)
+    check_same_data(dataset, accelerator)
     gan, meter = Gan(config, accelerator), Meter(accelerator)
     run = Run(config, accelerator.process_index, accelerator.num_processes)
     with ExitStack() as stack:
@@ -86,15 +91,15 @@ def run_training(config: Config) -> None:
         taken, notices = find_checkpoint(config)
         if taken is not None:
             notices += restore(taken, gan, config)
-            run.go_on_from(taken, meter)
+            run.load_snapshot(taken, meter)
         gan.scale_learning_rates(read_recovery(config.output.run_dir)[1])
         open_rooms(run, accelerator, stack, taken.state.progress.tracker_step if taken else 0)
-        announce(run, accelerator, pictures, notices)
-        run.gauge = Gauge(config, pictures, accelerator, run.tracker.say)
+        announce(run, accelerator, dataset, notices)
+        run.evaluator = Evaluator(config, dataset, accelerator)
         try:
             if run.unfinished:
                 run.begin(gan)
-                train_and_recover(gan, pictures, run, meter)
+                train_and_recover(gan, dataset, run, meter)
                 run.end(gan, meter)
         except BaseException as error:
             raise_failure(error, run)
@@ -102,31 +107,26 @@ def run_training(config: Config) -> None:
             say_where(config)
 
 
-def say_on(accelerator: Accelerator) -> Callable[[str], None]:
-    """Takes lines for the user before there is a progress line; the main rank prints them."""
-    if accelerator.is_main_process:
-        return lambda line: print(line, file=sys.stderr)
-    return lambda line: None
-
-
-def train_and_recover(gan: Gan, pictures: Pictures, run: Run, meter: Meter) -> None:
+def train_and_recover(gan: Gan, dataset: ImageDataset, run: Run, meter: Meter) -> None:
     """Train to the end, rolling back to the last checkpoint where the training diverges."""
-    objective = make_objective(run.config.objective, gan.knobs)
+    objective = make_objective(run.config.objective, gan.overrides)
     while True:
         try:
-            train(gan, objective, real_batches(pictures, run, gan), run, meter)
+            train(gan, objective, real_batches(dataset, run, gan), run, meter)
             return
         except RollBack as reason:
             roll_back(str(reason), gan, run, meter)
 
 
-def real_batches(pictures: Pictures, run: Run, gan: Gan) -> Iterator[Tensor]:
+def real_batches(dataset: ImageDataset, run: Run, gan: Gan) -> Iterator[Tensor]:
     """This rank's real batches, one for each D step, from where the run stands."""
     first = run.share(run.data_position)
     start, stride = first.start, run.config.training.batch_size
-    for batch in pictures.batches(first, stride, gan.accelerator.device, gan.layout):
-        at = Positions(first.seed, start, first.count)
-        yield from itertools.repeat(varied(batch, at, run.config.augment), run.steps_per_batch)
+    for batch in dataset.batches(first, stride, gan.accelerator.device, gan.layout):
+        rng = PositionalRNG(first.seed, start, first.count)
+        yield from itertools.repeat(
+            random_flip_shift(batch, rng, run.config.augment), run.steps_per_batch
+        )
         start += stride
 
 
@@ -147,6 +147,7 @@ def open_rooms(run: Run, accelerator: Accelerator, stack: ExitStack, step: int) 
     stack.enter_context(run.heart)
     progress = ProgressLine(config.total_images, run.images_seen, shown=main_rank)
     stack.enter_context(progress)
+    stack.enter_context(redirected_lines(progress.print))
     run.tracker = Tracker(config, run.logged_at, step, progress, write=main_rank)
     stack.callback(run.tracker.close)
     run.saver = Saver(config.output)
@@ -159,23 +160,23 @@ def record_hang(run: Run, reason: str) -> None:
     run.tracker.status("hung", run.images_seen, reason)
 
 
-def announce(run: Run, accelerator: Accelerator, pictures: Pictures, notices: list[str]) -> None:
-    """Tell the user what begins, or goes on; put a grid of real pictures beside the samples."""
+def announce(run: Run, accelerator: Accelerator, dataset: ImageDataset, notices: list[str]) -> None:
+    """Tell the user what begins, or goes on; put a grid of real images beside the samples."""
     config = run.config
     for notice in notices:
-        run.tracker.say(notice)
+        logger.info(notice)
     verb = "goes on" if run.images_seen else "starts"
-    run.tracker.say(
+    logger.info(
         f"{config.objective.kind} {verb} at {run.images_seen:,} of {config.total_images:,} images: "
-        f"{pictures.description}; {accelerator.num_processes} rank(s) on "
+        f"{dataset.description}; {accelerator.num_processes} rank(s) on "
         f"{accelerator.device.type}, batch {config.training.batch_size}, "
         f"precision {config.training.mixed_precision}"
     )
     run.tracker.event(verb.replace(" ", "_"), run.images_seen, notices=notices)
-    pictures.log.listen(run.data_fault)
+    dataset.log.listen(run.data_fault)
     if run.rank == 0:
         rows, columns = config.output.grid
-        real = pictures.preview(config.seed, rows * columns)
+        real = scaled(dataset.images(PositionalRNG(config.seed, 0, rows * columns)))
         run.tracker.real_grid(tile(real, rows, columns))
 
 

@@ -15,7 +15,7 @@ from gantrain.config import parse_config
 from launch.sweepfile import Point, SweepFile, apply, expand
 
 # What does not change what is learnt, and so is no part of a run's identity: where it is written,
-# what W&B calls it, on how many ranks and what device it happens, how the pictures are fetched.
+# what W&B calls it, on how many ranks and what device it happens, how the images are fetched.
 NOT_IDENTITY = (
     *(
         "output.",

@@ -24,7 +24,7 @@ PAGE = "report.html"
 _WALL_BYTES = 12_000_000
 _MOST_MOMENTS = 16
 _TILES = 4  # of a grid, a side, that stand on the wall
-_SIDE = 160  # pixels of a run's picture there
+_SIDE = 160  # pixels of a run's image there
 
 
 def report(
@@ -92,9 +92,9 @@ def sweep_data(
 def build_wall(
     sweep_dir: Path, runs: Sequence[RunState]
 ) -> tuple[list[int], dict[str, list[str | None]]]:
-    """Images seen, and each run's picture at each of them; None where the run had not come so far.
+    """Images seen, and each run's image at each of them; None where the run had not come so far.
 
-    The pictures show the same latents. There are fewer moments where more would make the page
+    The images show the same latents. There are fewer moments where more would make the page
     too long.
     """
     grids = {run.run: list_grids(run_dir(sweep_dir, run.run)) for run in runs}
@@ -130,13 +130,13 @@ def _corner(path: Path, flat: dict[str, Any]) -> str | None:
     """The grid's first 4x4 tiles."""
     step = int(flat.get("data.size", 64)) + 2  # the gap between tiles
     try:
-        with Image.open(path) as image:
-            side = min(_TILES * step - 2, *image.size)
-            picture = image.convert("L" if image.mode == "L" else "RGB").crop((0, 0, side, side))
+        with Image.open(path) as opened:
+            side = min(_TILES * step - 2, *opened.size)
+            image = opened.convert("L" if opened.mode == "L" else "RGB").crop((0, 0, side, side))
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
-    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
-    return encode(picture, 70)
+    image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
+    return encode(image, 70)
 
 
 def _length(cells: dict[str, list[str | None]]) -> int:

@@ -43,7 +43,7 @@ def draw_squares(count: int, size: int = 32, channels: int = 1) -> Iterator[Samp
 
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """200 grey pictures of 32x32 in three shards of unequal length."""
+    """200 grey images of 32x32 in three shards of unequal length."""
     folder = tmp_path_factory.mktemp("data") / "squares"
     write_shards(
         folder, draw_squares(PICTURES), size=32, channels=1, source="squares", images_per_shard=80
@@ -83,11 +83,11 @@ def _reset_accelerate() -> None:
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    """An untrained generator of 32x32 pictures, latent size 8."""
+    """An untrained generator of 32x32 images, latent size 8."""
     torch.manual_seed(0)
     made = Generator(GeneratorConfig(width=4, latent_size=8, norm="none"), 32, 1)
     for parameter in made.parameters():
-        parameter.data.mul_(8)  # so that pictures of an untrained network differ
+        parameter.data.mul_(8)  # so that images of an untrained network differ
     return made.eval().requires_grad_(False)
 
 

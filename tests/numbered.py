@@ -1,4 +1,4 @@
-"""Sets of pictures that say which row of their set they are."""
+"""Sets of images that say which row of their set they are."""
 
 import io
 import itertools
@@ -11,18 +11,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gantrain.common.rng import Positions
+from gantrain.common.rng import PositionalRNG
 from gantrain.config import DataConfig
-from gantrain.data.loading.datasets import Pictures, open_pictures
+from gantrain.data.loading.datasets import ImageDataset, open_dataset
 from gantrain.data.shards.members import Sample
 from gantrain.data.shards.writing import write_shards
 
 CPU = torch.device("cpu")
-PER_SHARD = {1: 23, 3: 10, 8: 3}  # pictures a shard such that 23 fill so many, unevenly
+PER_SHARD = {1: 23, 3: 10, 8: 3}  # images a shard such that 23 fill so many, unevenly
 
 
 def numbered_samples(count: int, **label: Any) -> Iterator[Sample]:
-    """Pictures of 32x32 in shades from 1 on, so that none is black; parts "a" and "b" by turns."""
+    """Images of 32x32 in shades from 1 on, so that none is black; parts "a" and "b" by turns."""
     for i in range(count):
         file = io.BytesIO()
         Image.new("L", (32, 32), i + 1).save(file, "PNG")
@@ -31,7 +31,7 @@ def numbered_samples(count: int, **label: Any) -> Iterator[Sample]:
 
 
 def numbered_set(folder: Path, shards: int = 3, count: int = 23) -> Path:
-    """A set of such pictures; gives its folder."""
+    """A set of such images; gives its folder."""
     write_shards(
         folder,
         numbered_samples(count),
@@ -49,13 +49,13 @@ def data_config(shards: Path | str, scratch: Path, **changes: Any) -> DataConfig
     return DataConfig.model_validate({**tree, "shuffle_buffer": 7, **changes})
 
 
-def opened(shards: Path | str, scratch: Path, **changes: Any) -> Pictures:
-    """The pictures of a set, quietly."""
-    return open_pictures(data_config(shards, scratch, **changes), lambda line: None)
+def opened(shards: Path | str, scratch: Path, **changes: Any) -> ImageDataset:
+    """The images of a set, quietly."""
+    return open_dataset(data_config(shards, scratch, **changes))
 
 
 def numbers(batch: Tensor) -> list[int]:
-    """Which pictures a batch holds."""
+    """Which images a batch holds."""
     assert batch.dtype == torch.float32
     assert batch.shape[1:] == (1, 32, 32)
     assert bool((batch == batch[:, :, :1, :1]).all())
@@ -64,27 +64,33 @@ def numbers(batch: Tensor) -> list[int]:
 
 
 def sequence(
-    pictures: Pictures, *, steps: int, ranks: int = 1, share: int = 1, start: int = 0, seed: int = 0
+    dataset: ImageDataset,
+    *,
+    steps: int,
+    ranks: int = 1,
+    share: int = 1,
+    start: int = 0,
+    seed: int = 0,
 ) -> list[int]:
     """What the ranks together are given in so many steps, by position."""
     of_ranks = []
     for rank in range(ranks):
-        first = Positions(seed, start + rank * share, share)
-        batches = pictures.batches(first, ranks * share, CPU, torch.contiguous_format)
+        first = PositionalRNG(seed, start + rank * share, share)
+        batches = dataset.batches(first, ranks * share, CPU, torch.contiguous_format)
         of_ranks.append([numbers(batch) for batch in itertools.islice(batches, steps)])
         batches.close()  # type: ignore[attr-defined]
     return [n for step in zip(*of_ranks, strict=True) for of_rank in step for n in of_rank]
 
 
 def png_place(shard: Path, key: str) -> tuple[int, int]:
-    """Offset and length of a picture in its shard, as tarfile finds them."""
+    """Offset and length of an image in its shard, as tarfile finds them."""
     with tarfile.open(shard) as tar:
         member = tar.getmember(f"{key}.png")
         return member.offset_data, member.size
 
 
 def flip_byte(path: Path, offset: int) -> None:
-    """Turn all bits of one byte."""
+    """Flip all bits of one byte."""
     content = bytearray(path.read_bytes())
     content[offset] ^= 0xFF
     path.write_bytes(content)

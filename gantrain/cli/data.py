@@ -38,7 +38,7 @@ Channels = Annotated[int, typer.Option(min=1, max=3, help="1 for grey, 3 for RGB
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; without it, one for each usable core.")
 ]
-PerShard = Annotated[int, typer.Option(min=1, help="Pictures in one tar.")]
+PerShard = Annotated[int, typer.Option(min=1, help="Images in one tar.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the set of shards at the target.")
 ]
@@ -98,7 +98,7 @@ def render(
 @data_app.command(name="import")
 def import_(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of pictures: flat, one folder a class, or Kaggle's.")
+        Path, typer.Argument(help="Folder of images: flat, one folder a class, or Kaggle's.")
     ],
     target: Target,
     size: Size = 64,
@@ -107,21 +107,21 @@ def import_(
         str, typer.Option(help="Colour under transparent pixels and beside padded ones.")
     ] = "black",
     fit: Annotated[
-        Fit, typer.Option(help="How a picture becomes square: cut, padded or stretched.")
+        Fit, typer.Option(help="How an image becomes square: cut, padded or stretched.")
     ] = "crop",
     validation_list: Annotated[
         Path | None,
-        typer.Option(help="Names the validation pictures; without it, validation.txt if there."),
+        typer.Option(help="Names the validation images; without it, validation.txt if there."),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first picture that cannot be read.")
+        bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the order in which pictures are written.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the order in which images are written.")] = 0,
     workers: Workers = None,
     images_per_shard: PerShard = 1000,
     overwrite: Overwrite = False,
 ) -> None:
-    """Import a folder of picture files as a set of shards."""
+    """Import a folder of image files as a set of shards."""
     from gantrain.data.importing.folders import import_folder
 
     start = time.monotonic()
@@ -157,7 +157,7 @@ def import_(
     )
     _print_rows(
         console,
-        f"{len(report.validation_missing)} on the validation list name no picture",
+        f"{len(report.validation_missing)} on the validation list name no image",
         ("line",),
         [(line,) for line in report.validation_missing],
     )
@@ -165,7 +165,7 @@ def import_(
 
 @data_app.command()
 def verify(folder: SetFolder, workers: Workers = None) -> None:
-    """Read a whole set: lengths, hashes, counts, and every picture. Status 1 if it is broken."""
+    """Read a whole set: lengths, hashes, counts, and every image. Status 1 if it is broken."""
     from gantrain.data.shards.manifest import load_manifest
     from gantrain.data.shards.verify import verify_shards
 
@@ -180,7 +180,7 @@ def verify(folder: SetFolder, workers: Workers = None) -> None:
         report = verify_shards(folder, workers=workers, on_shard=tell_shard)
     console = Console()
     if report.ok:
-        _print(console, f"OK: {report.images} pictures in {len(report.manifest.shards)} shards")
+        _print(console, f"OK: {report.images} images in {len(report.manifest.shards)} shards")
         return
     for problem in report.problems[:_MOST_LINES]:
         _print(console, problem)
@@ -194,7 +194,7 @@ def verify(folder: SetFolder, workers: Workers = None) -> None:
 def show(
     folder: SetFolder,
     grid: Annotated[
-        Path | None, typer.Option(help="Also tile pictures of all classes into this file.")
+        Path | None, typer.Option(help="Also tile images of all classes into this file.")
     ] = None,
 ) -> None:
     """Print what a set of shards holds."""
@@ -204,7 +204,7 @@ def show(
     table = Table(show_header=False)
     kind = "grey" if manifest.channels == 1 else "RGB"
     for name, value in (
-        ("pictures", f"{manifest.count} of {manifest.size}x{manifest.size}, {kind}"),
+        ("images", f"{manifest.count} of {manifest.size}x{manifest.size}, {kind}"),
         ("splits", ", ".join(f"{split} {n}" for split, n in manifest.splits.items())),
         ("shards", f"{len(manifest.shards)}, {_megabytes(manifest)}"),
         ("source", manifest.source),
@@ -215,7 +215,7 @@ def show(
     _print_rows(
         console,
         f"{len(manifest.classes)} classes",
-        ("part", "name", "pictures"),
+        ("part", "name", "images"),
         [(part, each.name, str(each.count)) for part, each in manifest.classes.items()],
         most=None,
     )
@@ -223,7 +223,7 @@ def show(
         from gantrain.data.shards.contact_sheet import save_contact_sheet
 
         count = save_contact_sheet(folder, manifest, grid)
-        _print(console, f"{count} pictures in {grid}")
+        _print(console, f"{count} images in {grid}")
 
 
 data_app.command("features")(learn)
@@ -274,7 +274,7 @@ def _print(console: Console, text: str) -> None:
 def _print_summary(target: Path, manifest: Manifest, seconds: float) -> None:
     _print(
         Console(),
-        f"{manifest.count} pictures of {manifest.size}x{manifest.size} in "
+        f"{manifest.count} images of {manifest.size}x{manifest.size} in "
         f"{len(manifest.shards)} shards ({_megabytes(manifest)}), {seconds:.1f} s "
         f"({manifest.count / max(seconds, 1e-9):.0f} images/s): {target}",
     )

@@ -24,20 +24,20 @@ _BETTER = {
 
 def evaluate(
     runs: Runs,
-    samples: Annotated[int, typer.Option(min=16, max=50_000, help="pictures of each")] = 2000,
+    samples: Annotated[int, typer.Option(min=16, max=50_000, help="images of each")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="of the latents")] = 0,
     features: Annotated[
         Literal["auto", "brick", "random", "inception"],
-        typer.Option(help="what pictures are compared by, as metrics.features"),
+        typer.Option(help="what images are compared by, as metrics.features"),
     ] = "auto",
     shards: Annotated[
         Path | None, typer.Option(help="the set to compare with; without it, the run's own")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,
 ) -> None:
-    """Measure the EMA generators of runs against their pictures.
+    """Measure the EMA generators of runs against their images.
 
-    Beside them, as a floor, stand held-out real pictures in place of generated ones.
+    Beside them, as a floor, stand held-out real images in place of generated ones.
     """
     import json
 
@@ -46,7 +46,7 @@ def evaluate(
     columns: dict[str, dict[str, float]] = {}
     notices: list[str] = []
     for run in runs:
-        found = evaluate_run(run, samples, seed, features, shards, _say)
+        found = evaluate_run(run, samples, seed, features, shards)
         if as_json:
             content = {"run": str(run), **found.scores, "held_out": found.floor}
             typer.echo(json.dumps(content))
@@ -74,10 +74,6 @@ def _print(columns: dict[str, dict[str, float]], notices: list[str]) -> None:
         console.print(notice, markup=False, highlight=False, soft_wrap=True)
 
 
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
-
-
 def learn(
     folder: Annotated[Path, typer.Argument(help="Folder that holds a set of shards.")],
     cache_dir: Annotated[
@@ -95,4 +91,4 @@ def learn(
     config = DataConfig(
         shards=folder, size=manifest.size, channels=manifest.channels, cache_dir=cache_dir
     )
-    typer.echo(learn_features(config, _say).description)
+    typer.echo(learn_features(config).description)

@@ -28,7 +28,7 @@ def export(
     checked = "not checked: onnxruntime is not installed"
     if off is not None:
         checked = f"agrees with PyTorch to {off:.1g}"
-    typer.echo(f"latents (N, {generator.latent_size}) to pictures: {out} ({checked})")
+    typer.echo(f"latents (N, {generator.latent_size}) to images: {out} ({checked})")
 
 
 def play(

@@ -1,6 +1,6 @@
 """The commands that look into latent space: interpolate, walk, arithmetic, grid, project, nearest.
 
-Samples are named by their number: `7` is the picture at place 7, counted from 0, of
+Samples are named by their number: `7` is the image at place 7, counted from 0, of
 `gantrain sample` with the same --seed.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gantrain.config import Config
-    from gantrain.data.loading.labelled import Labelled
+    from gantrain.data.loading.labelled import LabelledDataset
     from gantrain.inference.directions import Direction
     from gantrain.inference.nearest import Nearest
     from gantrain.models.networks import Generator
@@ -28,12 +28,12 @@ RunPath = Annotated[
 ]
 Seed = Annotated[int, typer.Option(min=0, help="of the samples")]
 Truncation = Annotated[
-    float, typer.Option(min=0, help="factor on the latents; below 1: more usual pictures")
+    float, typer.Option(min=0, help="factor on the latents; below 1: more usual images")
 ]
 Shards = Annotated[
-    str | None, typer.Option(help="the set of pictures; without it, the one that the run names")
+    str | None, typer.Option(help="the set of images; without it, the one that the run names")
 ]
-Steps = Annotated[int, typer.Option(min=1, help="pictures from one sample to the next")]
+Steps = Annotated[int, typer.Option(min=1, help="images from one sample to the next")]
 How = Annotated[str, typer.Option(metavar="slerp|lerp", help="along a great circle, or straight")]
 Milliseconds = Annotated[int, typer.Option(min=10, help="of one frame")]
 
@@ -48,7 +48,7 @@ def interpolate(
     milliseconds: Milliseconds = 60,
     out: Annotated[Path, typer.Option(help="a .png, .gif or .webp")] = Path("interpolation.png"),
 ) -> None:
-    """Go from sample to sample: a row of the PNG for each leg, or a moving picture."""
+    """Go from sample to sample: a row of the PNG for each leg, or a moving image."""
     from gantrain.inference.export import load_generator
     from gantrain.inference.interpolation import between
     from gantrain.inference.sampling import chosen_latents
@@ -60,7 +60,7 @@ def interpolate(
     anchors = chosen_latents(generator, samples, seed, truncation=truncation)
     way = between(anchors, steps, _way(how))
     _write(generator, way, out, columns=steps + 1 if len(samples) == 2 else steps, ms=milliseconds)
-    typer.echo(f"{len(way)} pictures from {' to '.join(map(str, samples))}: {out}")
+    typer.echo(f"{len(way)} images from {' to '.join(map(str, samples))}: {out}")
 
 
 def walk(
@@ -74,13 +74,13 @@ def walk(
     milliseconds: Milliseconds = 60,
     out: Annotated[Path, typer.Option(help="a .gif or .webp")] = Path("walk.webp"),
 ) -> None:
-    """Walk through latent space and back to the start, as a moving picture without an end."""
+    """Walk through latent space and back to the start, as a moving image without an end."""
     import torch
 
     from gantrain.common.grids import tile
     from gantrain.inference.export import load_generator
     from gantrain.inference.interpolation import between, save_animation
-    from gantrain.inference.sampling import make_pictures, sample_latents
+    from gantrain.inference.sampling import generate_images, sample_latents
 
     _check_out(out, (".gif", ".webp"))
     generator = load_generator(run)
@@ -94,7 +94,7 @@ def walk(
         for i in range(tiles**2)
     ]
     frames = [
-        tile(make_pictures(generator, latents), tiles, tiles)
+        tile(generate_images(generator, latents), tiles, tiles)
         for latents in torch.stack(ways).unbind(1)
     ]
     save_animation(frames, out, milliseconds)
@@ -116,10 +116,10 @@ def arithmetic(
     """
     import torch
 
-    from gantrain.common.grids import save_picture, tile
+    from gantrain.common.grids import save_png, tile
     from gantrain.inference.directions import evaluate_expression, named, parse_expression
     from gantrain.inference.export import load_run
-    from gantrain.inference.sampling import chosen_latents, make_pictures
+    from gantrain.inference.sampling import chosen_latents, generate_images
 
     generator, config = load_run(run)
     if expression is None:
@@ -136,8 +136,8 @@ def arithmetic(
         dict(zip(numbers, latents, strict=True)),
         {name: named(found, name) for name in wanted},
     )
-    pictures = make_pictures(generator, torch.cat([latents, result[None]]))
-    save_picture(tile(pictures, 1, len(pictures)), out)
+    images = generate_images(generator, torch.cat([latents, result[None]]))
+    save_png(tile(images, 1, len(images)), out)
     typer.echo(f"{expression}: {out}")
 
 
@@ -175,42 +175,42 @@ def grid(
         found = cached_directions(run, generator, config, shards)
         latents = _along(generator, found, str(direction), rows, columns, reach, seed)
     _write(generator, latents, out, columns=columns, ms=0)
-    typer.echo(f"{rows} x {columns} pictures: {out}")
+    typer.echo(f"{rows} x {columns} images: {out}")
 
 
 def project(
     run: RunPath,
-    pictures: Annotated[list[Path], typer.Argument(help="picture files")],
+    images: Annotated[list[Path], typer.Argument(help="image files")],
     steps: Annotated[int, typer.Option(min=1, help="of the search")] = 300,
-    starts: Annotated[int, typer.Option(min=1, max=64, help="searches for each picture")] = 4,
+    starts: Annotated[int, typer.Option(min=1, max=64, help="searches for each image")] = 4,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="the PNG to write")] = Path("projection.png"),
     latents: Annotated[
         Path | None, typer.Option(help="a .npy to keep the latents in, (N, latent_size)")
     ] = None,
 ) -> None:
-    """Find the latents whose pictures are most like given ones.
+    """Find the latents whose images are most like given ones.
 
-    The PNG has the given pictures above and what the generator makes below.
+    The PNG has the given images above and what the generator makes below.
     """
     import numpy as np
     import torch
 
     from gantrain.common.files import replacing
-    from gantrain.common.grids import save_picture, tile
+    from gantrain.common.grids import save_png, tile
     from gantrain.inference.export import load_run
     from gantrain.inference.projection import project as search
-    from gantrain.inference.projection import read_pictures
+    from gantrain.inference.projection import read_images
 
     _check_out(out, (".png",))
     generator, config = load_run(run)
-    targets = read_pictures(pictures, config.data.size, config.data.channels)
+    targets = read_images(images, config.data.size, config.data.channels)
     found = search(generator, targets, steps=steps, starts=starts, seed=seed)
-    save_picture(tile(torch.cat([targets, found.pictures]), 2, len(targets)), out)
+    save_png(tile(torch.cat([targets, found.images]), 2, len(targets)), out)
     if latents is not None:
         with replacing(latents) as temporary, temporary.open("wb") as file:
             np.save(file, found.latents.numpy())
-    for path, error, start in zip(pictures, found.errors, found.random_errors, strict=True):
+    for path, error, start in zip(images, found.errors, found.random_errors, strict=True):
         typer.echo(f"{path}: off by {error:.2f} of 255 grey levels (best random: {start:.2f})")
     typer.echo(f"given above, made below: {out}")
 
@@ -220,49 +220,49 @@ def nearest(
     samples: Annotated[
         list[int] | None, typer.Argument(help="samples, by number; without them, the first 8")
     ] = None,
-    k: Annotated[int, typer.Option("--k", min=1, max=100, help="training pictures for each")] = 5,
+    k: Annotated[int, typer.Option("--k", min=1, max=100, help="training images for each")] = 5,
     by: Annotated[str, typer.Option(metavar="pixels|features", help="what is compared")] = "pixels",
     shards: Shards = None,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="the PNG to write")] = Path("nearest.png"),
 ) -> None:
-    """Show the training pictures nearest to samples: has the generator learnt them by heart?
+    """Show the training images nearest to samples: has the generator learnt them by heart?
 
-    A row for each sample: the sample, then its nearest pictures, with their distances printed as
+    A row for each sample: the sample, then its nearest images, with their distances printed as
     mean absolute difference in grey levels, or as distance of features.
     """
     import torch
 
-    from gantrain.common.grids import save_picture, tile
-    from gantrain.data.loading.labelled import open_labelled
+    from gantrain.common.grids import save_png, tile
+    from gantrain.data.loading.labelled import open_labelled_dataset
     from gantrain.inference.export import load_run
-    from gantrain.inference.sampling import chosen_latents, make_pictures
+    from gantrain.inference.sampling import chosen_latents, generate_images
 
     if by not in ("pixels", "features"):
         raise UserError(f"--by: {by!r} found; expected pixels or features.")
     _check_out(out, (".png",))
     generator, config = load_run(run)
     config = _data(config, shards)
-    labelled = open_labelled(config.data, typer.echo)
+    labelled = open_labelled_dataset(config.data)
     numbers = samples or list(range(8))
-    made = make_pictures(generator, chosen_latents(generator, numbers, seed))
+    made = generate_images(generator, chosen_latents(generator, numbers, seed))
     found = _search(made, labelled, config, k, by)
     near = labelled.images[torch.from_numpy(found.rows.flatten())].float() / 127.5 - 1
     rows = [
         torch.cat([one[None], of_one])
         for one, of_one in zip(made, torch.split(near, found.rows.shape[1]), strict=True)
     ]
-    save_picture(tile(torch.cat(rows), len(rows), found.rows.shape[1] + 1), out)
+    save_png(tile(torch.cat(rows), len(rows), found.rows.shape[1] + 1), out)
     for number, row, distances in zip(numbers, found.rows, found.distances, strict=True):
         listed = ", ".join(
             f"{labelled.key(r)} {d:.2f}" for r, d in zip(row, distances, strict=True)
         )
         typer.echo(f"sample {number}: {listed}")
-    typer.echo(f"{len(labelled.rows):,} training pictures searched: {out}")
+    typer.echo(f"{len(labelled.rows):,} training images searched: {out}")
 
 
 def _search(
-    made: "Tensor", labelled: "Labelled", config: "Config", count: int, by: str
+    made: "Tensor", labelled: "LabelledDataset", config: "Config", count: int, by: str
 ) -> "Nearest":
     import torch
 
@@ -279,7 +279,7 @@ def _search(
         from gantrain.metrics.features import open_features
 
         features = open_features(
-            config.metrics.features, config.data, labelled.cache, torch.device("cpu"), typer.echo
+            config.metrics.features, config.data, labelled.cache, torch.device("cpu")
         )
         typer.echo(f"compared by {features.notice}")
         found = nearest_by_features(images, torch.from_numpy(queries), features.describe, count)
@@ -321,7 +321,7 @@ def cached_directions(
     run: Path, generator: "Generator", config: "Config", shards: str | None
 ) -> "list[Direction]":
     """Directions of a run, looked for once and kept beside its generator."""
-    from gantrain.data.loading.labelled import open_labelled
+    from gantrain.data.loading.labelled import open_labelled_dataset
     from gantrain.inference.directions import (
         DIRECTIONS,
         find_directions,
@@ -338,7 +338,7 @@ def cached_directions(
     found = load_directions(path, made_with)
     if found is None:
         typer.echo("looking for directions, once")
-        found = find_directions(generator, open_labelled(data, typer.echo))
+        found = find_directions(generator, open_labelled_dataset(data))
         try:
             save_directions(found, path, made_with)
         except OSError as error:
@@ -367,15 +367,15 @@ def _data(config: "Config", shards: str | None) -> "Config":
 
 
 def _write(generator: "Generator", latents: "Tensor", out: Path, *, columns: int, ms: int) -> None:
-    from gantrain.common.grids import save_picture, tile
+    from gantrain.common.grids import save_png, tile
     from gantrain.inference.interpolation import save_animation
-    from gantrain.inference.sampling import make_pictures
+    from gantrain.inference.sampling import generate_images
 
-    pictures = make_pictures(generator, latents)
+    images = generate_images(generator, latents)
     if out.suffix.lower() == ".png":
-        save_picture(tile(pictures, -(-len(pictures) // columns), columns), out)
+        save_png(tile(images, -(-len(images) // columns), columns), out)
     else:
-        save_animation([tile(one[None], 1, 1) for one in pictures], out, ms)
+        save_animation([tile(one[None], 1, 1) for one in images], out, ms)
 
 
 def _way(text: str) -> Literal["slerp", "lerp"]:

@@ -12,6 +12,7 @@ from gantrain.cli import report as report_commands
 from gantrain.cli.data import data_app
 from gantrain.cli.evaluate import evaluate
 from gantrain.common.errors import UserError
+from gantrain.common.logs import configure_logging
 from gantrain.report import watch
 
 app = typer.Typer(
@@ -30,23 +31,23 @@ RunPath = Annotated[
 @app.command()
 def sample(
     run: RunPath,
-    n: Annotated[int, typer.Option("--n", min=1, help="how many pictures")] = 64,
+    n: Annotated[int, typer.Option("--n", min=1, help="how many images")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="of the latents")] = 0,
     out: Annotated[Path, typer.Option(help="the PNG to write")] = Path("samples.png"),
     truncation: latent_commands.Truncation = 1.0,
 ) -> None:
-    """Draw pictures from a run's EMA generator, tiled into one PNG."""
-    from gantrain.common.grids import save_picture, tile_square
+    """Draw images from a run's EMA generator, tiled into one PNG."""
+    from gantrain.common.grids import save_png, tile_square
     from gantrain.inference.export import (
         load_generator,  # torch takes a second that --help need not wait
     )
-    from gantrain.inference.sampling import sample_pictures
+    from gantrain.inference.sampling import sample_images
 
     if out.suffix.lower() != ".png":
         raise UserError(f"--out: {out} found; expected a name that ends in .png.")
-    pictures = sample_pictures(load_generator(run), n, seed, truncation=truncation)
-    save_picture(tile_square(pictures), out)
-    typer.echo(f"{n} pictures: {out}")
+    images = sample_images(load_generator(run), n, seed, truncation=truncation)
+    save_png(tile_square(images), out)
+    typer.echo(f"{n} images: {out}")
 
 
 for command in (
@@ -79,6 +80,7 @@ def schema() -> None:
 
 def main() -> None:
     """Run the command; a user's mistake is one line on stderr and exit status 2."""
+    configure_logging()
     try:
         app()
     except UserError as error:

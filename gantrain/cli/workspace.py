@@ -37,13 +37,13 @@ SECTIONS: dict[str, tuple[Chart, ...]] = {
         Chart("FID", pattern="quality/fid_.*"),
         Chart("KID", pattern="quality/kid_.*"),
         Chart("parts that are made", ("quality/parts_made", "quality/parts_covered")),
-        Chart("copies of training pictures", ("quality/memorisation",)),
+        Chart("copies of training images", ("quality/memorisation",)),
     ),
     "health": (
         Chart("diagnosis", ("health/diagnosis",)),
         Chart("D's accuracy", ("health/d_accuracy_real", "health/d_accuracy_fake")),
         Chart("gradient norms", ("health/d_grad_norm", "health/g_grad_norm"), log=True),
-        Chart("spread of pictures", ("health/fake_spread", "health/real_spread")),
+        Chart("spread of images", ("health/fake_spread", "health/real_spread")),
     ),
     "speed": (Chart("images a second", ("speed/images_per_second",)),),
 }

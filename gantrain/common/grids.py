@@ -1,4 +1,4 @@
-"""Many pictures tiled into one."""
+"""Many images tiled into one."""
 
 import math
 from pathlib import Path
@@ -14,36 +14,36 @@ _GAP = 2  # pixels between the tiles
 _PAPER = 255
 
 
-def tile(pictures: Tensor, rows: int, columns: int) -> Image.Image:
-    """Pictures (N, C, S, S) in [-1, 1] as one 8-bit image, row by row, with white gaps.
+def tile(images: Tensor, rows: int, columns: int) -> Image.Image:
+    """Images (N, C, S, S) in [-1, 1] as one 8-bit image, row by row, with white gaps.
 
     N may be less than rows x columns: the places left over stay white.
     """
-    _, channels, size, _ = pictures.shape
+    _, channels, size, _ = images.shape
     step = size + _GAP
     sheet = np.full((rows * step - _GAP, columns * step - _GAP, channels), _PAPER, np.uint8)
-    for i, tile_ in enumerate(to_bytes(pictures[: rows * columns])):
+    for i, tile_ in enumerate(to_bytes(images[: rows * columns])):
         top, left = i // columns * step, i % columns * step
         sheet[top : top + size, left : left + size] = tile_
     return Image.fromarray(sheet.squeeze(2) if channels == 1 else sheet)
 
 
-def tile_square(pictures: Tensor) -> Image.Image:
+def tile_square(images: Tensor) -> Image.Image:
     """`tile` with as many columns as rows, or one more."""
-    columns = math.isqrt(len(pictures) - 1) + 1
-    return tile(pictures, -(-len(pictures) // columns), columns)
+    columns = math.isqrt(len(images) - 1) + 1
+    return tile(images, -(-len(images) // columns), columns)
 
 
-def to_bytes(pictures: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Pictures (N, C, S, S) in [-1, 1] as uint8 of shape (N, S, S, C)."""
-    scaled = ((pictures.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+def to_bytes(images: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Images (N, C, S, S) in [-1, 1] as uint8 of shape (N, S, S, C)."""
+    scaled = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = (
         scaled.permute(0, 2, 3, 1).cpu().numpy()
     )
     return array
 
 
-def save_picture(image: Image.Image, path: Path) -> None:
+def save_png(image: Image.Image, path: Path) -> None:
     """Write a PNG at `path`, whole or not at all."""
     with replacing(path) as temporary:
         image.save(temporary, format="PNG")

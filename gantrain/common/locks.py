@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from gantrain.common.errors import UserError
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 _POLL = 0.05  # seconds
 _FIRST_WORD = 2.0  # seconds of waiting before the user hears of it
@@ -19,7 +20,7 @@ _NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 
 @contextmanager
 def sole_worker(
-    lock: Path, what: str, *, progress: Callable[[], object], patience: float, say: Say
+    lock: Path, what: str, *, progress: Callable[[], object], patience: float
 ) -> Iterator[None]:
     """Hold a lock file while the block runs; the kernel releases it however this process ends.
 
@@ -34,7 +35,7 @@ def sole_worker(
     lock.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _wait(handle, lock, what, progress, patience, say)
+        _wait(handle, lock, what, progress, patience)
         yield
     finally:
         os.close(handle)  # The file stays: removing it would let a third process slip in.
@@ -46,7 +47,6 @@ def _wait(
     what: str,
     progress: Callable[[], object],
     patience: float,
-    say: Say,
 ) -> None:
     start = changed = time.monotonic()
     next_word, seen = start + _FIRST_WORD, progress()
@@ -69,7 +69,7 @@ def _wait(
                 f"{patience:g} seconds. End that process, or wait longer with data.timeout_s."
             )
         if now > next_word:
-            say(f"waiting for another process to {what} ({now - start:.0f} s so far)")
+            logger.info(f"waiting for another process to {what} ({now - start:.0f} s so far)")
             next_word = now + max(10.0, now - start)
         time.sleep(_POLL)
 

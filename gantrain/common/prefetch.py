@@ -14,7 +14,7 @@ class _End:
         self.error = error
 
 
-def made_ahead(
+def prefetch(
     source: Iterator[Item],
     depth: int,
     *,

@@ -1,7 +1,8 @@
-"""Random numbers by position: each is a function of (seed, purpose, image position) alone.
+"""Random numbers by position: each is a function of (seed, stream, image position) alone.
 
-A counter-based generator (Philox, Salmon et al. 2011) is read at any place in O(1). So what a run
-draws does not depend on how many ranks share a batch or how often the run was interrupted.
+A counter-based generator (Philox, Salmon et al. 2011) is read at any position in O(1). So the
+numbers of a run do not depend on how many ranks share a batch, or on how often the run was
+interrupted. Elastic determinism rests on this.
 """
 
 from dataclasses import dataclass
@@ -14,8 +15,11 @@ from torch import Tensor
 _BLOCK = 4  # numbers that Philox4x64 makes from one counter value
 
 
-class Purpose(IntEnum):
-    """What a draw is for; each has a sequence of its own. The values are part of every run."""
+class Stream(IntEnum):
+    """What random numbers are for; each stream is independent of the others.
+
+    The values are part of every run: never reuse or renumber one.
+    """
 
     WEIGHTS = 0
     ORDER = 1
@@ -41,47 +45,47 @@ class Purpose(IntEnum):
 
 
 @dataclass(frozen=True)
-class Positions:
-    """A run of consecutive image positions: `count` of them from `start` on."""
+class PositionalRNG:
+    """The random numbers of `count` consecutive image positions, from `start` on.
+
+    Drawing does not change its state: the same call gives the same numbers again.
+    """
 
     seed: int
     start: int
     count: int
 
-    def chunk(self, parts: int) -> list["Positions"]:
-        """As many equal runs, in order; `parts` divides `count`."""
-        size = self.count // parts
-        return [Positions(self.seed, self.start + i * size, size) for i in range(parts)]
+    def uniform(self, stream: Stream, width: int) -> Tensor:
+        """Uniform numbers in the open interval (0, 1), float64 (count, width), on the CPU."""
+        blocks = -(-width // _BLOCK)
+        key = np.random.SeedSequence((self.seed, int(stream))).generate_state(2, np.uint64)
+        bits = np.random.Philox(key=key, counter=self.start * blocks).random_raw(
+            self.count * blocks * _BLOCK
+        )
+        # The middles of 2^53 equal steps: never 0 or 1, where a normal quantile would be infinite.
+        numbers = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        return torch.from_numpy(numbers.reshape(self.count, blocks * _BLOCK)[:, :width])
+
+    def normal(self, stream: Stream, width: int) -> Tensor:
+        """Standard normal numbers, float32 (count, width), on the CPU."""
+        numbers: Tensor = torch.special.ndtri(self.uniform(stream, width))
+        return numbers.float()
+
+    def seed_torch(self, stream: Stream, device: torch.device) -> None:
+        """Seed the torch generators that dropout on `device` draws from."""
+        derived = derive_seed(self.seed, stream, self.start)
+        # torch.manual_seed looks for every kind of accelerator, which takes half a millisecond.
+        torch.default_generator.manual_seed(derived)
+        if device.type == "cuda":
+            torch.cuda.manual_seed(derived)
+
+    def split(self, count: int) -> list["PositionalRNG"]:
+        """`count` RNGs over equal runs of the positions, in order; `count` divides `self.count`."""
+        size = self.count // count
+        return [PositionalRNG(self.seed, self.start + i * size, size) for i in range(count)]
 
 
-def mixed_seed(seed: int, purpose: Purpose, *places: int) -> int:
-    """A 63-bit seed for a generator of another library, from whatever distinguishes this use."""
-    sequence = np.random.SeedSequence((seed, int(purpose), *places))
+def derive_seed(seed: int, stream: Stream, *indices: int) -> int:
+    """A 63-bit seed for another library's generator, from all that distinguishes this use."""
+    sequence = np.random.SeedSequence((seed, int(stream), *indices))
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def seed_torch(device: torch.device, seed: int, purpose: Purpose, *places: int) -> None:
-    """Give the generators that dropout on `device` draws from a `mixed_seed`."""
-    mixed = mixed_seed(seed, purpose, *places)
-    # torch.manual_seed looks for every kind of accelerator, which takes half a millisecond.
-    torch.default_generator.manual_seed(mixed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(mixed)
-
-
-def draw_uniform(at: Positions, purpose: Purpose, width: int) -> Tensor:
-    """Numbers evenly distributed in (0, 1), float64 of shape (at.count, width), on the CPU."""
-    blocks = -(-width // _BLOCK)
-    key = np.random.SeedSequence((at.seed, int(purpose))).generate_state(2, np.uint64)
-    bits = np.random.Philox(key=key, counter=at.start * blocks).random_raw(
-        at.count * blocks * _BLOCK
-    )
-    # The middles of 2^53 equal steps: never 0 or 1, where a normal quantile would be infinite.
-    numbers = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    return torch.from_numpy(numbers.reshape(at.count, blocks * _BLOCK)[:, :width])
-
-
-def draw_normal(at: Positions, purpose: Purpose, width: int) -> Tensor:
-    """Standard normal numbers, float32 of shape (at.count, width), on the CPU."""
-    normal: Tensor = torch.special.ndtri(draw_uniform(at, purpose, width))
-    return normal.float()

@@ -60,12 +60,12 @@ class Config(Section):
             if isinstance(network.slope, tuple) and len(network.slope) != wanted:
                 raise ValueError(
                     f"{name}.slope: {len(network.slope)} slopes; expected one number, or "
-                    f"{wanted} for {self.data.size}x{self.data.size} pictures"
+                    f"{wanted} for {self.data.size}x{self.data.size} images"
                 )
         if self.objective.kind == "wgan-gp" and self.discriminator.norm == "batch":
             raise ValueError(
-                "discriminator.norm: 'batch' mixes the pictures of a batch, and the gradient "
-                "penalty is on each picture alone; choose layer, instance or none"
+                "discriminator.norm: 'batch' mixes the images of a batch, and the gradient "
+                "penalty is on each image alone; choose layer, instance or none"
             )
         if self.training.updates == "joint" and self.training.mixed_precision == "fp16":
             raise ValueError(

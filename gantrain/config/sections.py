@@ -43,13 +43,13 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Where the pictures are, which of them train, and how they reach the networks."""
+    """Where the images are, which of them train, and how they reach the networks."""
 
     shards: ShardsPlace = Field(
         description="folder that holds the tars and their manifest.json, or where to fetch them: "
         "http(s)://…, s3://… and others that fsspec knows, or pipe:COMMAND with {name} in it"
     )
-    size: Size = Field(64, description="pixels a side; the pictures are square")
+    size: Size = Field(64, description="pixels a side; the images are square")
     channels: Literal[1, 3] = Field(1, description="1 grey, 3 RGB")
     mode: Literal["auto", "cache", "stream"] = Field(
         "auto",
@@ -62,19 +62,19 @@ class DataConfig(Section):
         0.0, description="share of the views kept from training, besides the split 'validation'"
     )
     on_error: Literal["fail", "skip"] = Field(
-        "fail", description="what a broken picture or shard does: stop the run, or be left out"
+        "fail", description="what a broken image or shard does: stop the run, or be left out"
     )
     workers: int | None = Field(
         None, ge=0, le=256, description="processes a rank decodes with; empty: its share of cores"
     )
     shuffle_buffer: int = Field(
-        8192, ge=1, description="stream: pictures that are mixed with one another"
+        8192, ge=1, description="stream: images that are mixed with one another"
     )
     cache_dir: Path | None = Field(
         None, description="local scratch; empty: $SLURM_TMPDIR, else the system's temporary folder"
     )
     device_share: Share = Field(
-        0.5, description="cache: share of a GPU's free memory that the pictures may take"
+        0.5, description="cache: share of a GPU's free memory that the images may take"
     )
     shard_cache_gb: Positive = Field(20.0, description="remote shards kept in cache_dir, in GB")
     timeout_s: Positive = Field(60.0, description="longest wait without progress, in seconds")
@@ -84,7 +84,7 @@ class DataConfig(Section):
 class NetworkConfig(Section):
     """What both networks have. Slope 0.2 and N(0, 0.02) are the DCGAN paper's."""
 
-    width: int = Field(64, ge=1, le=1024, description="channels at the full picture's end")
+    width: int = Field(64, ge=1, le=1024, description="channels at the full image's end")
     kernel: int = Field(4, ge=2, le=9, description="pixels a side, except the 4x4 to and from 1x1")
     norm: Norm = Field("batch", description="normalisation after each inner convolution")
     norm_epsilon: Positive = Field(1e-5, description="added to the variance; Keras has 1e-3")
@@ -102,7 +102,7 @@ class NetworkConfig(Section):
 
 
 class GeneratorConfig(NetworkConfig):
-    """Latent vector to picture."""
+    """Latent vector to image."""
 
     latent_size: int = Field(100, ge=1, le=4096, description="length of the latent vector")
     upsampling: Literal["transposed", "nearest"] = Field(
@@ -112,7 +112,7 @@ class GeneratorConfig(NetworkConfig):
 
 
 class DiscriminatorConfig(NetworkConfig):
-    """Picture to logit (DCGAN) or score (WGAN-GP's critic)."""
+    """Image to logit (DCGAN) or score (WGAN-GP's critic)."""
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="share of activations set to 0 after each activation"
@@ -127,7 +127,7 @@ class DcganConfig(Section):
     kind: Literal["dcgan"] = "dcgan"
     n_critic: int = Field(1, ge=1, le=100, description="D steps to one G step")
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = Field(
-        0.0, description="D's target for real pictures is 1 minus this (one-sided)"
+        0.0, description="D's target for real images is 1 minus this (one-sided)"
     )
     label_noise: Annotated[float, Field(ge=0, le=0.5)] = Field(
         0.0, description="D's targets move by up to this, evenly distributed"
@@ -169,7 +169,7 @@ class TrainingConfig(Section):
     batch_size: int = Field(128, ge=2, description="of one D or G step, over all ranks")
     updates: Literal["alternating", "joint"] = Field(
         "alternating",
-        description="alternating: G's step against the D just moved, with latents of its own; "
+        description="alternating: G's step against the D just shift, with latents of its own; "
         "joint: both gradients from one pass, before either moves (the book's code), which is less "
         "work; with n_critic, G's comes from the last of D's steps",
     )
@@ -186,7 +186,7 @@ class TrainingConfig(Section):
         description="of the networks' passes; losses stay in fp32, and so does all of the "
         "penalty in fp16",
     )
-    channels_last: bool = Field(True, description="memory format of pictures and weights")
+    channels_last: bool = Field(True, description="memory format of images and weights")
     compile: Annotated[Literal["off", "on", "graphs"], _YamlSwitch] = Field(
         "off",
         description="torch.compile of both networks; graphs: as CUDA graphs. Slower on the CPUs "
@@ -197,12 +197,12 @@ class TrainingConfig(Section):
 
 
 class AugmentConfig(Section):
-    """What is done to pictures before the discriminator sees them."""
+    """What is done to images before the discriminator sees them."""
 
-    flip: Share = Field(0.0, description="share of real pictures mirrored left to right")
-    shift: int = Field(0, ge=0, le=32, description="real pictures move by up to so many pixels")
+    flip: Share = Field(0.0, description="share of real images mirrored left to right")
+    shift: int = Field(0, ge=0, le=32, description="real images move by up to so many pixels")
     diffaugment: tuple[Literal["translation", "cutout", "brightness"], ...] = Field(
-        (), description="on real and fake alike (Zhao et al. 2020); for small sets of pictures"
+        (), description="on real and fake alike (Zhao et al. 2020); for small sets of images"
     )
 
 
@@ -254,15 +254,15 @@ class GuardConfig(Section):
 
 
 class MetricsConfig(Section):
-    """How good the EMA generator's pictures are, measured while it trains; see docs/health.md."""
+    """How good the EMA generator's images are, measured while it trains; see docs/health.md."""
 
     every_kimg: Annotated[float, Field(ge=0)] = Field(
         50.0, description="measure at the first log line after each multiple of this; 0: never"
     )
-    samples: int = Field(1000, ge=16, le=50_000, description="pictures that are drawn for it")
+    samples: int = Field(1000, ge=16, le=50_000, description="images that are drawn for it")
     features: Literal["auto", "brick", "random", "inception"] = Field(
         "auto",
-        description="what pictures are compared by; brick: a small classifier of the set's own "
+        description="what images are compared by; brick: a small classifier of the set's own "
         "parts; random: an untrained network; inception: torch-fidelity's; auto: brick, where "
         "the set has labels",
     )
@@ -273,7 +273,7 @@ class HealthConfig(Section):
 
     remedy: Annotated[Literal["off", "advise", "auto"], _YamlOff] = Field(
         "advise",
-        description="off: diagnose alone; advise: say what may help; auto: turn the knobs of "
+        description="off: diagnose alone; advise: say what may help; auto: turn the overrides of "
         "D and G within bounds",
     )
 

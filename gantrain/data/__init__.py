@@ -1,1 +1,1 @@
-"""Pictures: rendered or imported, packed into webdataset shards, read back as batches."""
+"""ImageDataset: rendered or imported, packed into webdataset shards, read back as batches."""

@@ -43,12 +43,12 @@ ADVICE: dict[Name, str] = {
     "discriminator too strong": "raise discriminator.dropout, lower discriminator.learning_rate or "
     "discriminator.width, set objective.label_noise or objective.label_flips",
     "mode collapse": "take more D steps (objective.n_critic) or a lower generator.learning_rate, "
-    "objective.kind=wgan-gp, or discriminator.norm=batch, which lets D compare pictures",
+    "objective.kind=wgan-gp, or discriminator.norm=batch, which lets D compare images",
     "diverging": "lower both learning rates, set training.clip_norm, raise "
     "objective.penalty_weight (wgan-gp) or objective.label_smoothing (dcgan)",
     "stalled": "raise discriminator.width or its learning_rate, check generator.learning_rate "
-    "(too high silences D), or stop here if the pictures are good",
-    "memorising": "use more pictures, augment.diffaugment, discriminator.dropout, or stop earlier",
+    "(too high silences D), or stop here if the images are good",
+    "memorising": "use more images, augment.diffaugment, discriminator.dropout, or stop earlier",
 }
 
 
@@ -63,7 +63,7 @@ class HealthState(BaseModel):
     """What the diagnosis knows of the run so far; part of every checkpoint.
 
     lines: of the last window, oldest first. measured: quality metrics, oldest first.
-    widest, narrowest: the most and least that generated pictures ever differed in a line, as a
+    widest, narrowest: the most and least that generated images ever differed in a line, as a
     share of real ones.
     clear_since: generator steps at which the milder thresholds were first missed.
     """
@@ -142,7 +142,7 @@ def _judge(state: HealthState, kind: str, g_steps: int) -> tuple[Name, str]:
 
 
 def _too_strong(state: HealthState, lines: Sequence[Line], slack: float) -> str | None:
-    """D knows every picture, by far: G's gradient says which pixel gives it away, not what is
+    """D knows every image, by far: G's gradient says which pixel gives it away, not what is
     missing (Arjovsky & Bottou 2017)."""
     right = [*_all(lines, "health/d_accuracy_real"), *_all(lines, "health/d_accuracy_fake")]
     margin = _all(lines, "health/d_logit_margin")
@@ -155,7 +155,7 @@ def _too_strong(state: HealthState, lines: Sequence[Line], slack: float) -> str 
 
 
 def _collapsed(state: HealthState, lines: Sequence[Line], slack: float) -> str | None:
-    """Pictures are alike, or whole parts are gone that were there.
+    """Images are alike, or whole parts are gone that were there.
 
     Those of a new generator are alike too: if nothing pushes it, it has not collapsed, but stands.
     """
@@ -164,7 +164,7 @@ def _collapsed(state: HealthState, lines: Sequence[Line], slack: float) -> str |
         moved = state.widest > 1.5 * (state.narrowest or 0.0)
         pushed = min(_all(lines, "health/g_grad_norm"), default=0.0) > _NO_PUSH
         if moved or pushed:
-            return f"generated pictures differ {max(spread):.0%} as much as real ones, or less"
+            return f"generated images differ {max(spread):.0%} as much as real ones, or less"
     # Before, a blur counts for some part or other.
     settled = [line for line in state.measured if line.g_steps >= QUIET_STEPS]
     covered = _all(settled, "quality/parts_covered")
@@ -206,7 +206,7 @@ def _skipping(lines: Sequence[Line], slack: float) -> str | None:
 
 
 def _stalled(state: HealthState, lines: Sequence[Line], slack: float) -> str | None:
-    """D tells nothing apart, G's gradient is next to nothing, and its pictures stay as they are.
+    """D tells nothing apart, G's gradient is next to nothing, and its images stay as they are.
 
     The third is needed: Adam scales small gradients up, and G may learn from them for long.
     """
@@ -228,7 +228,7 @@ def _still(state: HealthState, lines: Sequence[Line], told_apart: str, slack: fl
     moving = distance if distance else _spreads(lines)
     if len(moving) < 2 or max(moving) > min(moving) * (1 + 0.1 / slack):
         return None
-    what = "FID" if distance else "spread of the pictures"
+    what = "FID" if distance else "spread of the images"
     return (
         f"D tells real and fake apart by {statistics.median(apart):.2g} alone, G's gradient is "
         f"{statistics.median(push):.1g}, and the {what} stays at {moving[-1]:.3g}"
@@ -236,11 +236,11 @@ def _still(state: HealthState, lines: Sequence[Line], told_apart: str, slack: fl
 
 
 def _memorising(state: HealthState, lines: Sequence[Line], slack: float) -> str | None:
-    """Pictures lie nearer to training pictures than held-out ones do."""
+    """Images lie nearer to training images than held-out ones do."""
     copies = _all(state.measured, "quality/memorisation")
     if len(copies) >= 2 and min(copies[-2:]) > 0.3 * slack:
         return (
-            f"{copies[-1]:.0%} of the pictures are less than half as far from a training picture "
+            f"{copies[-1]:.0%} of the images are less than half as far from a training image "
             "as held-out ones are"
         )
     return None
@@ -252,7 +252,7 @@ def _mostly(values: Sequence[float]) -> float:
 
 
 def _spreads(lines: Sequence[Line]) -> list[float]:
-    """How much generated pictures differ, as a share of what real ones do."""
+    """How much generated images differ, as a share of what real ones do."""
     return [
         line.signals["health/fake_spread"] / line.signals["health/real_spread"]
         for line in lines

@@ -9,7 +9,7 @@ from gantrain.models.dropout import dropout
 
 
 @dataclass
-class Knobs:
+class Overrides:
     """Live settings that the networks, optimizers and labels share; those here change nothing.
 
     d_rate, g_rate: factors on the learning rates of D and G.
@@ -30,15 +30,17 @@ class Knobs:
             setattr(self, field.name, getattr(other, field.name))
 
 
-def add_dropout(network: nn.Module, knobs: Knobs) -> None:
-    """Drop activations of a network in training mode as `knobs.dropout` says at that moment.
+def add_dropout(network: nn.Module, overrides: Overrides) -> None:
+    """Drop activations of a network in training mode as `overrides.dropout` says at that moment.
 
     The network's layers and the names of its weights stay as they are.
     """
 
     def drop(layer: nn.Module, _: object, output: Tensor) -> Tensor:
         # Without this branch there would be a draw, and a copy, for nothing.
-        return dropout(output, knobs.dropout) if knobs.dropout and layer.training else output
+        return (
+            dropout(output, overrides.dropout) if overrides.dropout and layer.training else output
+        )
 
     for layer in network.modules():
         if isinstance(layer, nn.LeakyReLU):

@@ -1,4 +1,4 @@
-"""Turns the knobs of a sick training, gently and reversibly; decides from reduced metrics alone.
+"""Adjusts a sick training run, gently and reversibly; decides from reduced metrics alone.
 
 So each rank comes to the same decision without asking. One knob is turned at a time, then the
 training has 100 generator steps to answer. When it has been well for long enough, the last turn is
@@ -11,14 +11,14 @@ from pydantic import BaseModel, Field
 
 from gantrain.config import Config
 from gantrain.health.diagnosis import WINDOW_STEPS, Name
-from gantrain.health.overrides import Knobs
+from gantrain.health.overrides import Overrides
 
 _FIRST_PATIENCE = 300  # generator steps of health, before a turn is taken back
 _LONGEST_PATIENCE = 10_000
 _MOST_TURNED_LABELS = 0.4  # flips and noise beyond which D's targets say little
 
 
-class Turn(BaseModel):
+class Adjustment(BaseModel):
     """One knob, before and after, at the generator's steps, and why."""
 
     knob: str
@@ -34,8 +34,8 @@ class RemedyState(BaseModel):
     turns: those that stand, oldest first. patience: steps of health before the last is taken back.
     """
 
-    knobs: Knobs = Field(default_factory=Knobs)
-    turns: list[Turn] = Field(default_factory=list)
+    overrides: Overrides = Field(default_factory=Overrides)
+    turns: list[Adjustment] = Field(default_factory=list)
     turned_at: int = 0
     taken_back: bool = False
     patience: int = _FIRST_PATIENCE
@@ -74,13 +74,13 @@ _REMEDIES: dict[Name, tuple[_Step, ...]] = {
 }
 
 
-def treat(
+def choose_adjustment(
     state: RemedyState, diagnosis: Name, g_steps: int, config: Config, *, d_leads: bool = False
-) -> Turn | None:
+) -> Adjustment | None:
     """Decide on the next turn and note it in the state; None if all stays as it is.
 
     d_leads: D tells real from fake; a generator that collapses before such a D needs no better
-    one, but one that it can follow. The caller hands `state.knobs` to the networks.
+    one, but one that it can follow. The caller hands `state.overrides` to the networks.
     """
     since = g_steps - state.turned_at
     if diagnosis in ("healthy", "starting"):
@@ -92,27 +92,27 @@ def treat(
     illness: Name = diagnosis
     if diagnosis == "mode collapse" and d_leads:
         illness = "discriminator too strong"
-    steps = [s for s in _REMEDIES.get(illness, ()) if _possible(s, state.knobs, config)]
+    steps = [s for s in _REMEDIES.get(illness, ()) if _possible(s, state.overrides, config)]
     if not steps:
         return None
     if state.taken_back:
         state.patience = min(2 * state.patience, _LONGEST_PATIENCE)
         state.taken_back = False
     step = steps[0]
-    before = float(getattr(state.knobs, step.knob))
-    turn = Turn(
+    before = float(getattr(state.overrides, step.knob))
+    turn = Adjustment(
         knob=step.knob, before=before, after=step.after(before), g_steps=g_steps, reason=diagnosis
     )
     state.turns = [*state.turns, turn]
     return _set(state, turn)
 
 
-def _take_back(state: RemedyState, g_steps: int) -> Turn:
+def _take_back(state: RemedyState, g_steps: int) -> Adjustment:
     *rest, last = state.turns
     state.turns, state.taken_back = rest, True
     return _set(
         state,
-        Turn(
+        Adjustment(
             knob=last.knob,
             before=last.after,
             after=last.before,
@@ -122,14 +122,14 @@ def _take_back(state: RemedyState, g_steps: int) -> Turn:
     )
 
 
-def _set(state: RemedyState, turn: Turn) -> Turn:
-    state.knobs = replace(state.knobs, **{turn.knob: turn.after})
+def _set(state: RemedyState, turn: Adjustment) -> Adjustment:
+    state.overrides = replace(state.overrides, **{turn.knob: turn.after})
     state.turned_at = turn.g_steps
     return turn
 
 
-def _possible(step: _Step, knobs: Knobs, config: Config) -> bool:
-    value = float(asdict(knobs)[step.knob])
+def _possible(step: _Step, overrides: Overrides, config: Config) -> bool:
+    value = float(asdict(overrides)[step.knob])
     if step.after(value) == value or (step.factor > 1 and value >= step.bound):
         return False
     if step.knob == "dropout":

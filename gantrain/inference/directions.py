@@ -1,7 +1,7 @@
-"""Directions in latent space that change one attribute of the pictures: part, camera, angle.
+"""Directions in latent space that change one attribute of the images: part, camera, angle.
 
-No label went into the training. So that a latent vector gets one, its picture takes the labels of
-the real picture that it is most like; a linear fit of the labels on the latents gives a direction,
+No label went into the training. So that a latent vector gets one, its image takes the labels of
+the real image that it is most like; a linear fit of the labels on the latents gives a direction,
 and its success on latents that were kept aside says whether there is one. Larsen et al. 2016 and
 the book's chapter on VAEs do so with attributes that were given.
 """
@@ -23,16 +23,16 @@ from torch.nn import functional
 from gantrain.common.errors import UserError
 from gantrain.common.files import replacing
 from gantrain.common.grids import to_bytes
-from gantrain.data.loading.labelled import Labelled
+from gantrain.data.loading.labelled import LabelledDataset
 from gantrain.data.shards.members import Label
-from gantrain.inference.sampling import make_pictures, sample_latents
+from gantrain.inference.sampling import generate_images, sample_latents
 from gantrain.models.networks import Generator
 
 DIRECTIONS = "directions.safetensors"
 _NOT_ATTRIBUTES = ("name", "view", "split")
 _ANGLES = ("yaw",)  # in degrees, of which 0 and 360 are one
 _MOST_VALUES = 64  # of a word, to be an attribute
-_FEWEST = 20  # pictures of a value, to look for its direction
+_FEWEST = 20  # images of a value, to look for its direction
 _THUMBNAIL = 16  # pixels a side
 _TRAINED_SHARE = 0.8
 _RIDGE = 10.0
@@ -67,14 +67,14 @@ class Direction:
 
 
 def find_directions(
-    generator: Generator, labelled: Labelled, *, samples: int = 4096, seed: int = 0
+    generator: Generator, labelled: LabelledDataset, *, samples: int = 4096, seed: int = 0
 ) -> list[Direction]:
     """A direction for each value of each attribute that the generator makes, best first.
 
     Raises UserError if the labels hold no attribute.
     """
     latents = sample_latents(generator, samples, seed)
-    fakes = _thumbnails(torch.from_numpy(_as_images(make_pictures(generator, latents))))
+    fakes = _thumbnails(torch.from_numpy(_as_images(generate_images(generator, latents))))
     rows = labelled.rows
     reals = torch.cat(
         [_thumbnails(labelled.images[part]) for part in torch.split(torch.from_numpy(rows), 2048)]
@@ -87,7 +87,7 @@ def find_directions(
     if not found:
         raise UserError(
             f"{labelled.store.place}: no attribute of its labels (part, camera, yaw, …) tells "
-            "the generator's pictures apart; give a set with labels, or train for longer."
+            "the generator's images apart; give a set with labels, or train for longer."
         )
     return found
 
@@ -233,8 +233,8 @@ def _explained(said: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
     return float(max(0.0, 1 - np.mean((said - truth) ** 2) / spread)) if spread > 0 else 0.0
 
 
-def _as_images(pictures: Tensor) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(to_bytes(pictures).transpose(0, 3, 1, 2))
+def _as_images(images: Tensor) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(to_bytes(images).transpose(0, 3, 1, 2))
 
 
 def _thumbnails(images: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def export_generator(generator: Generator, config: Config, images_seen: int) -> 
 def load_generator(source: Path | str) -> Generator:
     """The EMA generator of a run directory's newest checkpoint, or of an exported file.
 
-    In evaluation mode, on the CPU: latents (N, latent_size) to pictures (N, C, S, S) in [-1, 1].
+    In evaluation mode, on the CPU: latents (N, latent_size) to images (N, C, S, S) in [-1, 1].
     Raises UserError if there is none, or it cannot be read.
     """
     return load_run(source)[0]

@@ -1,4 +1,4 @@
-"""Ways between latent vectors, and moving pictures of them."""
+"""Ways between latent vectors, and moving images of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,7 +77,7 @@ def save_animation(frames: Sequence[Image.Image], path: Path, milliseconds: int)
     """
     kind = path.suffix.lower()
     if kind not in ANIMATED:
-        raise UserError(f"{path}: expected a name that ends in .gif or .webp for a moving picture.")
+        raise UserError(f"{path}: expected a name that ends in .gif or .webp for a moving image.")
     options = {"lossless": True} if kind == ".webp" else {"optimize": False}
     first, *rest = frames
     try:

@@ -1,4 +1,4 @@
-"""The training pictures that are nearest to given ones: has the generator learnt them by heart?"""
+"""The training images that are nearest to given ones: has the generator learnt them by heart?"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,17 +8,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_BLOCKS = 8  # block means a side, by which pictures are held apart before they are compared
-_AT_ONCE = 2048  # pictures
+_BLOCKS = 8  # block means a side, by which images are held apart before they are compared
+_AT_ONCE = 2048  # images
 
 Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """For each query its nearest pictures, from the nearest on.
+    """For each query its nearest images, from the nearest on.
 
-    rows: int64 (Q, K), rows of the pictures searched.
+    rows: int64 (Q, K), rows of the images searched.
     distances: float64 (Q, K), in grey levels from 0 to 255, or in the features' units.
     """
 
@@ -29,7 +29,7 @@ class Nearest:
 class PixelSearch:
     """Searches by mean absolute difference, as the book's chapter on GANs does. Exact.
 
-    The mean difference of two pictures is never less than that of their block means: a picture
+    The mean difference of two images is never less than that of their block means: an image
     whose block means are further away than the k-th best found so far need not be looked at.
     """
 
@@ -39,7 +39,7 @@ class PixelSearch:
         self._means = _block_means(images)
 
     def find(self, queries: Bytes, count: int) -> Nearest:
-        """The nearest `count` pictures to each of uint8 (Q, C, S, S)."""
+        """The nearest `count` images to each of uint8 (Q, C, S, S)."""
         count = min(count, len(self._images))
         wanted = torch.from_numpy(_block_means(queries))
         means = torch.from_numpy(self._means)

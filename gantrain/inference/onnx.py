@@ -9,17 +9,17 @@ import torch
 
 from gantrain.common.errors import UserError
 from gantrain.common.files import replacing
-from gantrain.inference.sampling import make_pictures, sample_latents
+from gantrain.inference.sampling import generate_images, sample_latents
 from gantrain.models.networks import Generator
 
 ONNX = "generator.onnx"
 _OPSET = 17
-_CHECKED = 16  # pictures
-_MOST_DIFFERENCE = 1e-3  # of pictures in [-1, 1]: an eighth of a grey level
+_CHECKED = 16  # images
+_MOST_DIFFERENCE = 1e-3  # of images in [-1, 1]: an eighth of a grey level
 
 
 def export_onnx(generator: Generator, path: Path) -> Path:
-    """Write `latents` float32 (N, latent_size) to `pictures` float32 (N, C, S, S) in [-1, 1].
+    """Write `latents` float32 (N, latent_size) to `images` float32 (N, C, S, S) in [-1, 1].
 
     Any N. Gives the path.
     """
@@ -34,15 +34,15 @@ def export_onnx(generator: Generator, path: Path) -> Path:
             str(temporary),
             dynamo=False,
             input_names=["latents"],
-            output_names=["pictures"],
-            dynamic_axes={"latents": {0: "count"}, "pictures": {0: "count"}},
+            output_names=["images"],
+            dynamic_axes={"latents": {0: "count"}, "images": {0: "count"}},
             opset_version=_OPSET,
         )
     return path
 
 
 def check_onnx(generator: Generator, path: Path) -> float | None:
-    """The largest difference of 16 pictures by ONNX Runtime and by PyTorch, in units of [-1, 1].
+    """The largest difference of 16 images by ONNX Runtime and by PyTorch, in units of [-1, 1].
 
     None where ONNX Runtime is not installed. Raises UserError if it is too large.
     """
@@ -53,10 +53,10 @@ def check_onnx(generator: Generator, path: Path) -> float | None:
     latents = sample_latents(generator, _CHECKED, 1)
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (made,) = session.run(None, {"latents": latents.numpy()})
-    off = float((torch.from_numpy(made) - make_pictures(generator, latents)).abs().max())
+    off = float((torch.from_numpy(made) - generate_images(generator, latents)).abs().max())
     if not off <= _MOST_DIFFERENCE:
         raise UserError(
-            f"{path}: its pictures differ from PyTorch's by up to {off:.2g}; expected "
+            f"{path}: its images differ from PyTorch's by up to {off:.2g}; expected "
             f"{_MOST_DIFFERENCE:g} at most. Try another version of onnxruntime."
         )
     return off

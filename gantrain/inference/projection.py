@@ -1,6 +1,6 @@
-"""The latent vector whose picture is most like a given one, found by optimisation."""
+"""The latent vector whose image is most like a given one, found by optimisation."""
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from gantrain.common.errors import UserError
-from gantrain.common.rng import Positions, Purpose, draw_normal
-from gantrain.inference.sampling import make_pictures
+from gantrain.common.rng import PositionalRNG, Stream
+from gantrain.inference.sampling import generate_images
 from gantrain.models.networks import Generator
+
+logger = logging.getLogger(__name__)
 
 _CANDIDATES = 512  # random latents, of which the best are starts
 _PRIOR = 1e-4  # weight of the latents' squared length: what holds them where G was trained
@@ -22,15 +24,15 @@ _RATE = 0.05
 
 @dataclass(frozen=True)
 class Projection:
-    """What `project` found for each picture.
+    """What `project` found for each image.
 
-    latents: float32 (N, latent_size). pictures: float32 (N, C, S, S) in [-1, 1], what G makes.
-    errors: float64 (N,), mean absolute difference to the given picture in grey levels 0 to 255.
+    latents: float32 (N, latent_size). images: float32 (N, C, S, S) in [-1, 1], what G makes.
+    errors: float64 (N,), mean absolute difference to the given image in grey levels 0 to 255.
     random_errors: float64 (N,), the same for the best of the random starts.
     """
 
     latents: Tensor
-    pictures: Tensor
+    images: Tensor
     errors: Tensor
     random_errors: Tensor
 
@@ -42,9 +44,8 @@ def project(
     steps: int = 300,
     starts: int = 4,
     seed: int = 0,
-    say: Callable[[str], None] = lambda _: None,
 ) -> Projection:
-    """Search latents for pictures float32 (N, C, S, S) in [-1, 1].
+    """Search latents for images float32 (N, C, S, S) in [-1, 1].
 
     starts: of 512 random latents so many of the nearest are each followed for `steps` steps of
     Adam on the squared difference, over pixels and over 4x4 means, where a shape that is a little
@@ -53,10 +54,8 @@ def project(
     """
     generator = generator.eval()
     device = next(generator.parameters()).device
-    candidates = draw_normal(
-        Positions(seed, 0, _CANDIDATES), Purpose.SAMPLES, generator.latent_size
-    )
-    made = make_pictures(generator, candidates)
+    candidates = PositionalRNG(seed, 0, _CANDIDATES).normal(Stream.SAMPLES, generator.latent_size)
+    made = generate_images(generator, candidates)
     gaps = torch.stack([(made - target).abs().mean((1, 2, 3)) for target in targets.cpu()])
     nearest, chosen = gaps.topk(min(starts, _CANDIDATES), dim=1, largest=False)
     latents = candidates[chosen.flatten()].to(device).requires_grad_(True)
@@ -70,14 +69,14 @@ def project(
         adam.step()
         schedule.step()
         if step % 100 == 99:
-            say(f"step {step + 1} of {steps}")
+            logger.info(f"step {step + 1} of {steps}")
     ends = latents.detach().cpu()
-    pictures = make_pictures(generator, ends)
-    errors = (pictures - wanted.cpu()).abs().mean((1, 2, 3)).view(len(targets), -1)
+    images = generate_images(generator, ends)
+    errors = (images - wanted.cpu()).abs().mean((1, 2, 3)).view(len(targets), -1)
     best = errors.argmin(1) + torch.arange(len(targets)) * errors.shape[1]
     return Projection(
         ends[best],
-        pictures[best],
+        images[best],
         errors.min(1).values.double() * 127.5,
         nearest[:, 0].double() * 127.5,
     )
@@ -88,8 +87,8 @@ def _unlikeness(made: Tensor, wanted: Tensor) -> Tensor:
     return gap.square().mean((1, 2, 3)) + functional.avg_pool2d(gap, 4).square().mean((1, 2, 3))
 
 
-def read_pictures(paths: list[Path], size: int, channels: int) -> Tensor:
-    """Picture files as float32 (N, C, S, S) in [-1, 1], the middle square scaled to S.
+def read_images(paths: list[Path], size: int, channels: int) -> Tensor:
+    """Image files as float32 (N, C, S, S) in [-1, 1], the middle square scaled to S.
 
     Raises UserError naming the file that cannot be read.
     """
@@ -104,6 +103,6 @@ def read_pictures(paths: list[Path], size: int, channels: int) -> Tensor:
                 )
                 pixels = np.asarray(cut.resize((size, size), Image.Resampling.BILINEAR))
         except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"{path}: no picture can be read from it ({error}).") from None
+            raise UserError(f"{path}: no image can be read from it ({error}).") from None
         found.append(torch.from_numpy(pixels.copy()).reshape(size, size, channels))
     return torch.stack(found).permute(0, 3, 1, 2).float() / 127.5 - 1

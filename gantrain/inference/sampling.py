@@ -1,4 +1,4 @@
-"""Latent vectors and the pictures that a generator makes of them."""
+"""Latent vectors and the images that a generator makes of them."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from gantrain.common.errors import UserError
-from gantrain.common.rng import Positions, Purpose, draw_normal
+from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.models.networks import Generator
 
-_AT_ONCE = 256  # pictures in one forward pass, which bounds the memory
+_AT_ONCE = 256  # images in one forward pass, which bounds the memory
 
 
 def sample_latents(
@@ -18,10 +18,10 @@ def sample_latents(
     """Standard normal latents, float32 (count, latent_size), on the CPU.
 
     The i-th depends on the seed and `first + i` alone. truncation: factor on all of them; below 1
-    the pictures are more usual and less various (BigGAN, Brock et al. 2019, in its simplest form).
+    the images are more usual and less various (BigGAN, Brock et al. 2019, in its simplest form).
     """
-    at = Positions(seed, first, count)
-    return draw_normal(at, Purpose.SAMPLES, generator.latent_size) * truncation
+    rng = PositionalRNG(seed, first, count)
+    return rng.normal(Stream.SAMPLES, generator.latent_size) * truncation
 
 
 def chosen_latents(
@@ -29,7 +29,7 @@ def chosen_latents(
 ) -> Tensor:
     """Latents (len(numbers), latent_size) of the samples with these numbers, counted from 0.
 
-    They are those that `sample_pictures` gives at these places. Raises UserError for a negative
+    They are those that `sample_images` gives at these places. Raises UserError for a negative
     number.
     """
     wrong = [number for number in numbers if number < 0]
@@ -43,24 +43,24 @@ def chosen_latents(
 
 
 @torch.no_grad()
-def make_pictures(generator: Generator, latents: Tensor) -> Tensor:
-    """Latents (N, latent_size) to pictures float32 (N, C, S, S) in [-1, 1], on the CPU."""
+def generate_images(generator: Generator, latents: Tensor) -> Tensor:
+    """Latents (N, latent_size) to images float32 (N, C, S, S) in [-1, 1], on the CPU."""
     device = next(generator.parameters()).device
     parts = torch.split(latents, _AT_ONCE)
     return torch.cat([generator(part.to(device)).float().cpu() for part in parts])
 
 
-def sample_pictures(
+def sample_images(
     generator: Generator, count: int, seed: int, *, truncation: float = 1.0
 ) -> Tensor:
-    """Pictures float32 (count, C, S, S) in [-1, 1], of standard normal latents.
+    """Images float32 (count, C, S, S) in [-1, 1], of standard normal latents.
 
-    The i-th picture depends on the seed and i alone, so that a larger count only adds more.
+    The i-th image depends on the seed and i alone, so that a larger count only adds more.
     truncation: see `sample_latents`.
     """
-    pictures = []
+    images = []
     for first in range(0, count, _AT_ONCE):
         wanted = min(_AT_ONCE, count - first)
         latents = sample_latents(generator, wanted, seed, first=first, truncation=truncation)
-        pictures.append(make_pictures(generator, latents))
-    return torch.cat(pictures)
+        images.append(generate_images(generator, latents))
+    return torch.cat(images)

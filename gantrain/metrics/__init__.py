@@ -1,1 +1,1 @@
-"""How good, how various and how new a generator's pictures are."""
+"""How good, how various and how new a generator's images are."""

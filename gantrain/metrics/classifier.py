@@ -1,8 +1,8 @@
-"""A small classifier of the set's own parts: features that know bricks, and names for pictures."""
+"""A small classifier of the set's own parts: features that know bricks, and names for images."""
 
 import itertools
+import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,23 +11,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy
 
-from gantrain.common.rng import Purpose, mixed_seed
+from gantrain.common.rng import Stream, derive_seed
 from gantrain.data.loading.datasets import scaled
 from gantrain.data.loading.rows import TRAIN, VALIDATION, Rows
+
+logger = logging.getLogger(__name__)
 
 WIDTH = 128  # of the features
 _LARGEST = 64  # pixels a side that the network looks at
 _BATCH = 128
 _EPOCHS = 4
-_FEWEST, _MOST = 60_000, 200_000  # pictures seen in all
+_FEWEST, _MOST = 60_000, 200_000  # images seen in all
 _RATE = 3e-3
-_AT_ONCE = 256  # pictures in one forward pass without gradients
+_AT_ONCE = 256  # images in one forward pass without gradients
 
 
 class Classifier(nn.Module):
-    """Pictures (N, C, S, S) in [-1, 1], S a power of 2 from 8, to features (N, 128) and logits.
+    """Images (N, C, S, S) in [-1, 1], S a power of 2 from 8, to features (N, 128) and logits.
 
-    Larger pictures than 64x64 are averaged down to it.
+    Larger images than 64x64 are averaged down to it.
     """
 
     def __init__(self, size: int, channels: int, parts: int) -> None:
@@ -43,14 +45,14 @@ class Classifier(nn.Module):
         self.mix = nn.Sequential(nn.Conv2d(widths[-1], WIDTH, 4), nn.LeakyReLU(0.2))
         self.head = nn.Linear(WIDTH, parts)
 
-    def features(self, pictures: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> Tensor:
         """Float32 (N, 128)."""
-        x = avg_pool2d(pictures, self.shrink) if self.shrink > 1 else pictures
+        x = avg_pool2d(images, self.shrink) if self.shrink > 1 else images
         features: Tensor = self.mix(self.layers(x)).flatten(1)
         return features
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.features(pictures))
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.features(images))
         return logits
 
 
@@ -58,7 +60,7 @@ class Classifier(nn.Module):
 class Trained:
     """A classifier and how good it is.
 
-    accuracy: share of held-out pictures whose part it names; NaN if none are held out.
+    accuracy: share of held-out images whose part it names; NaN if none are held out.
     held_out: how many those are.
     """
 
@@ -72,12 +74,12 @@ class Trained:
         """For people."""
         of = f"a classifier of the set's {len(self.parts)} parts"
         if not self.held_out:
-            return f"{of}; no pictures are held out to say how good it is"
-        return f"{of}, right on {self.accuracy:.1%} of {self.held_out:,} held-out pictures"
+            return f"{of}; no images are held out to say how good it is"
+        return f"{of}, right on {self.accuracy:.1%} of {self.held_out:,} held-out images"
 
 
-def train_classifier(images: Tensor, rows: Rows, say: Callable[[str], None]) -> Trained:
-    """Train on all labelled pictures of the split "train", always alike.
+def train_classifier(images: Tensor, rows: Rows) -> Trained:
+    """Train on all labelled images of the split "train", always alike.
 
     images: uint8 (N, C, S, S). The split "validation" is what the accuracy is measured on.
     """
@@ -88,13 +90,13 @@ def train_classifier(images: Tensor, rows: Rows, say: Callable[[str], None]) -> 
     held_out = np.flatnonzero((rows.state == VALIDATION) & (code >= 0))
     began = time.monotonic()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mixed_seed(0, Purpose.CLASSIFIER))
+        torch.manual_seed(derive_seed(0, Stream.CLASSIFIER))
         network = Classifier(images.shape[-1], images.shape[1], len(parts))
         _fit(network, images, labels, torch.from_numpy(mine))
     network.eval().requires_grad_(False)
     accuracy = _accuracy(network, images, labels, held_out)
     trained = Trained(network, parts, accuracy, len(held_out))
-    say(f"learnt in {time.monotonic() - began:.0f} s: {trained.description}")
+    logger.info(f"learnt in {time.monotonic() - began:.0f} s: {trained.description}")
     return trained
 
 

@@ -20,9 +20,9 @@ class PartCoverage:
 
 
 def part_coverage(logits: Tensor, shares: Tensor) -> PartCoverage:
-    """From a classifier's logits (N, P) of generated pictures and the data's shares (P,).
+    """From a classifier's logits (N, P) of generated images and the data's shares (P,).
 
-    Parts whose share is 0 are left out: the generator was not shown them. A picture counts for
+    Parts whose share is 0 are left out: the generator was not shown them. An image counts for
     its likeliest part, which a blur has too; read the coverage beside the precision. As the
     number of modes and KL of Srivastava et al. 2017 and Lin et al. 2018, with parts for digits.
     """

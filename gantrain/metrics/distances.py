@@ -21,7 +21,7 @@ class Moments:
         """Of features (N, D); at least two."""
         x = features.double()
         if len(x) < 2:
-            raise UserError(f"{len(x)} picture(s); expected at least 2 to have a covariance.")
+            raise UserError(f"{len(x)} image(s); expected at least 2 to have a covariance.")
         centred = x - x.mean(0)
         return cls(x.mean(0), centred.T @ centred / (len(x) - 1))
 
@@ -43,7 +43,7 @@ def kernel_distance(real: Tensor, fake: Tensor) -> float:
     """Squared maximum mean discrepancy of features (N, D) and (M, D), unbiased.
 
     With the kernel (x·y / D + 1)³ of the Kernel Inception Distance (Bińkowski et al. 2018), over
-    all pictures in place of the mean over subsets. Below 0 by chance where the sets are alike.
+    all images in place of the mean over subsets. Below 0 by chance where the sets are alike.
     """
     x, y = real.double(), fake.double()
     n, m = len(x), len(y)

@@ -1,12 +1,11 @@
 """The metrics of a trained run, outside its training."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from gantrain.data.loading.datasets import CachedPictures, open_pictures
+from gantrain.data.loading.datasets import open_dataset
 from gantrain.inference.export import load_run
 from gantrain.metrics.evaluator import draw_images
 from gantrain.metrics.features import features_folder, open_features, open_store
@@ -16,7 +15,7 @@ from gantrain.metrics.reference import open_reference
 
 @dataclass(frozen=True)
 class Evaluation:
-    """scores: `quality/…` of the generator. floor: the same of held-out pictures, where there are
+    """scores: `quality/…` of the generator. floor: the same of held-out images, where there are
     any. notice: whose features. shards: the set."""
 
     scores: dict[str, float]
@@ -31,20 +30,18 @@ def evaluate_run(
     seed: int,
     features: str,
     shards: Path | None,
-    say: Callable[[str], None],
 ) -> Evaluation:
-    """Measure the EMA generator of a run directory or an exported file on `samples` pictures.
+    """Measure the EMA generator of a run directory or an exported file on `samples` images.
 
     Raises UserError if the run or its set cannot be read.
     """
     generator, config = load_run(run)
     data = config.data.model_copy(update={"shards": shards} if shards else {})
-    pictures = open_pictures(data, say)
-    cache = pictures.cache if isinstance(pictures, CachedPictures) else None
-    seen_by = open_features(features, data, cache, torch.device("cpu"), say)
+    dataset = open_dataset(data)
+    seen_by = open_features(features, data, dataset.decoded, torch.device("cpu"))
     store = open_store(data)
     folder = features_folder(store, store.manifest())
-    reference = open_reference(pictures, seen_by, data, samples, folder)
+    reference = open_reference(dataset, seen_by, data, samples, folder)
     images = draw_images(generator, seed, samples)
     scores = measure(images, *seen_by.describe(images), seen_by, reference)
     return Evaluation(scores, floor(seen_by, reference), seen_by.notice, str(data.shards))

@@ -1,41 +1,41 @@
-"""Measures the generator while it trains, each rank its share of the pictures."""
+"""Measures the generator while it trains, each rank its share of the images."""
 
-from collections.abc import Callable
+import logging
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
-from gantrain.common.rng import Positions, Purpose, draw_normal
+from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config
-from gantrain.data.loading.datasets import CachedPictures, Pictures
+from gantrain.data.loading.datasets import ImageDataset
 from gantrain.metrics.features import Features, features_folder, open_features, open_store
 from gantrain.metrics.measure import measure
 from gantrain.metrics.reference import Reference, open_reference
 from gantrain.models.networks import Generator
 
+logger = logging.getLogger(__name__)
+
 _AT_ONCE = 256
 
 
-class Gauge:
+class Evaluator:
     """Opens what it needs at the first measurement. All ranks must call it together."""
 
     def __init__(
         self,
         config: Config,
-        pictures: Pictures,
+        dataset: ImageDataset,
         accelerator: Accelerator,
-        say: Callable[[str], None],
     ) -> None:
         self._config = config
-        self._pictures = pictures
+        self._dataset = dataset
         self._accelerator = accelerator
-        self._say = say
         self._opened: tuple[Features, Reference] | None = None
 
     def measure(self, generator: Generator) -> dict[str, float]:
-        """`quality/…` of `metrics.samples` pictures, equal on all ranks."""
+        """`quality/…` of `metrics.samples` images, equal on all ranks."""
         features, reference = self._open()
         images = draw_images(
             generator, self._config.seed, self._config.metrics.samples, self._accelerator
@@ -56,15 +56,14 @@ class Gauge:
     def _open(self) -> tuple[Features, Reference]:
         if self._opened is None:
             data, wanted = self._config.data, self._config.metrics
-            cache = self._pictures.cache if isinstance(self._pictures, CachedPictures) else None
             # A machine's ranks wait for the one that learns; then each reads what it left.
             features = open_features(
-                wanted.features, data, cache, self._accelerator.device, self._say
+                wanted.features, data, self._dataset.decoded, self._accelerator.device
             )
             store = open_store(data)
             folder = features_folder(store, store.manifest())
-            reference = open_reference(self._pictures, features, data, wanted.samples, folder)
-            self._say(f"metrics: {features.notice}")
+            reference = open_reference(self._dataset, features, data, wanted.samples, folder)
+            logger.info(f"metrics: {features.notice}")
             self._opened = features, reference
         return self._opened
 
@@ -73,7 +72,7 @@ class Gauge:
 def draw_images(
     generator: Generator, seed: int, count: int, accelerator: Accelerator | None = None
 ) -> Tensor:
-    """This rank's share of `count` pictures, uint8 (share, C, S, S), on the generator's device.
+    """This rank's share of `count` images, uint8 (share, C, S, S), on the generator's device.
 
     Each depends on the seed and its position alone. All shares are of one length, so that the
     last one may reach past `count`.
@@ -85,8 +84,8 @@ def draw_images(
     device = next(generator.parameters()).device
     made = []
     for start in range(0, share, _AT_ONCE):
-        at = Positions(seed, rank * share + start, min(_AT_ONCE, share - start))
-        latents = draw_normal(at, Purpose.METRICS, generator.latent_size).to(device)
-        pictures = generator(latents)
-        made.append(pictures.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8))
+        rng = PositionalRNG(seed, rank * share + start, min(_AT_ONCE, share - start))
+        latents = rng.normal(Stream.METRICS, generator.latent_size).to(device)
+        images = generator(latents)
+        made.append(images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8))
     return torch.cat(made)

@@ -1,7 +1,8 @@
-"""What pictures are compared by: a classifier of the set's parts, a random network, Inception."""
+"""What images are compared by: a classifier of the set's parts, a random network, Inception."""
 
 import importlib
 import json
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from torch import Tensor
 
 from gantrain.common.errors import UserError
 from gantrain.common.files import replacing
-from gantrain.common.locks import Say, size_and_time, sole_worker
+from gantrain.common.locks import size_and_time, sole_worker
 from gantrain.common.pools import usable_cores
-from gantrain.common.rng import Purpose, mixed_seed
+from gantrain.common.rng import Stream, derive_seed
 from gantrain.config import DataConfig
 from gantrain.data.loading.cache import Cache, open_cache
 from gantrain.data.loading.datasets import scaled
@@ -27,6 +28,8 @@ from gantrain.data.shards.manifest import Manifest
 from gantrain.data.shards.store import ShardStore
 from gantrain.metrics.classifier import Classifier, Trained, train_classifier
 
+logger = logging.getLogger(__name__)
+
 _VERSION = 1  # of the classifier and its file
 _AT_ONCE = 256
 _PATIENCE = 1800.0  # seconds in which another process must have learnt the parts
@@ -34,11 +37,11 @@ _PATIENCE = 1800.0  # seconds in which another process must have learnt the part
 
 @dataclass(frozen=True)
 class Features:
-    """A way to see pictures.
+    """A way to see images.
 
     name: brick, random or inception.
     describe: uint8 (N, C, S, S) to features float32 (N, D), D at most 256, and logits (N, P) of
-    `parts`; (N, 0) where there are none. On the CPU or the pictures' device.
+    `parts`; (N, 0) where there are none. On the CPU or the images' device.
     parts: what the logits stand for; empty unless the features are a classifier's.
     notice: for the user: where the features come from and how good they are.
     """
@@ -66,11 +69,11 @@ def features_folder(store: ShardStore, manifest: Manifest) -> Path:
 
 
 def open_features(
-    wanted: str, config: DataConfig, cache: Cache | None, device: torch.device, say: Say
+    wanted: str, config: DataConfig, cache: Cache | None, device: torch.device
 ) -> Features:
     """The features that `metrics.features` names.
 
-    cache: the decoded pictures of the set; without it a classifier must have been learnt before.
+    cache: the decoded images of the set; without it a classifier must have been learnt before.
     Raises UserError if they cannot be had.
     """
     store = open_store(config)
@@ -90,12 +93,12 @@ def open_features(
     if cache is None and not path.exists():
         how = "`gantrain data features` learns the set's parts"
         if wanted == "brick":
-            raise UserError(f"metrics.features: brick needs {path} where pictures stream; {how}.")
-        return _random(manifest, device, f"the pictures stream; {how}")
-    return _brick(trained_classifier(path, manifest, cache, say), device)
+            raise UserError(f"metrics.features: brick needs {path} where images stream; {how}.")
+        return _random(manifest, device, f"the images stream; {how}")
+    return _brick(trained_classifier(path, manifest, cache), device)
 
 
-def learn_features(config: DataConfig, say: Say) -> Trained:
+def learn_features(config: DataConfig) -> Trained:
     """Train the classifier of a set, or take the one that is there. Decodes the set if needed."""
     store = open_store(config)
     manifest = store.manifest()
@@ -105,12 +108,12 @@ def learn_features(config: DataConfig, say: Say) -> Trained:
             "least two. Metrics use random features then."
         )
     workers = usable_cores() if config.workers is None else config.workers
-    cache = open_cache(store, manifest, workers, FaultLog(config.on_error), say)
+    cache = open_cache(store, manifest, workers, FaultLog(config.on_error))
     path = features_folder(store, manifest) / "brick.safetensors"
-    return trained_classifier(path, manifest, cache, say)
+    return trained_classifier(path, manifest, cache)
 
 
-def trained_classifier(path: Path, manifest: Manifest, cache: Cache | None, say: Say) -> Trained:
+def trained_classifier(path: Path, manifest: Manifest, cache: Cache | None) -> Trained:
     """The classifier in a file; if there is none, one process of this machine trains it."""
     found = _load(path, manifest)
     if found is None and cache is not None:
@@ -119,12 +122,13 @@ def trained_classifier(path: Path, manifest: Manifest, cache: Cache | None, say:
             "learn the set's parts",
             progress=lambda: size_and_time(path),
             patience=_PATIENCE,
-            say=say,
         ):
             found = _load(path, manifest)
             if found is None:
-                say(f"learning the set's {len(manifest.classes)} parts for the metrics, once")
-                found = train_classifier(cache.images, cache.rows, say)
+                logger.info(
+                    f"learning the set's {len(manifest.classes)} parts for the metrics, once"
+                )
+                found = train_classifier(cache.images, cache.rows)
                 _save(path, found)
     if found is None:
         raise UserError(f"{path}: cannot be read; remove it, and run `gantrain data features`.")
@@ -168,7 +172,7 @@ def _brick(trained: Trained, device: torch.device) -> Features:
 
 def _random(manifest: Manifest, device: torch.device, reason: str) -> Features:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mixed_seed(0, Purpose.CLASSIFIER))
+        torch.manual_seed(derive_seed(0, Stream.CLASSIFIER))
         network = Classifier(manifest.size, manifest.channels, 1).eval().requires_grad_(False)
     network.to(device)
 

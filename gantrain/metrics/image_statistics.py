@@ -1,21 +1,21 @@
-"""What pictures are made of at each scale: sliced Wasserstein distance, checkerboards."""
+"""What images are made of at each scale: sliced Wasserstein distance, checkerboards."""
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, interpolate
 
-from gantrain.common.rng import Positions, Purpose, draw_normal, draw_uniform
+from gantrain.common.rng import PositionalRNG, Stream
 
 _PATCH = 7
 _BELL = 0.85  # deviation of the window of structural similarity, in pixels
 _COARSEST = 16  # pixels a side of the smallest scale
-_PATCHES = 16  # of each picture and scale
+_PATCHES = 16  # of each image and scale
 _DIRECTIONS = 128
 
 
 def sliced_wasserstein(real: Tensor, fake: Tensor, seed: int = 0) -> float:
-    """Distance of the 7x7 patches of as many pictures (N, C, S, S), mean over the scales.
+    """Distance of the 7x7 patches of as many images (N, C, S, S), mean over the scales.
 
     Karras et al. 2018: patches of each level of a Laplacian pyramid, normalised by channel, are
     projected onto random directions; along each, the distance of two sets is that of their sorted
@@ -27,16 +27,16 @@ def sliced_wasserstein(real: Tensor, fake: Tensor, seed: int = 0) -> float:
         zip(_pyramid(real[:count]), _pyramid(fake[:count]), strict=True)
     ):
         a, b = (_normalised(_patches(z, seed, level)) for z in (x, y))
-        at = Positions(seed, level * _DIRECTIONS, _DIRECTIONS)
-        directions = draw_normal(at, Purpose.SLICES, a.shape[1])
+        rng = PositionalRNG(seed, level * _DIRECTIONS, _DIRECTIONS)
+        directions = rng.normal(Stream.SLICES, a.shape[1])
         directions = (directions / directions.norm(dim=1, keepdim=True)).to(a)
         sorted_a, sorted_b = ((z @ directions.T).sort(dim=0).values for z in (a, b))
         levels.append((sorted_a - sorted_b).abs().mean())
     return 1000 * float(torch.stack(levels).double().mean())
 
 
-def _pyramid(pictures: Tensor) -> list[Tensor]:
-    levels, x = [], pictures.float()
+def _pyramid(images: Tensor) -> list[Tensor]:
+    levels, x = [], images.float()
     while x.shape[-1] > _COARSEST:
         smaller = avg_pool2d(x, 2)
         levels.append(x - interpolate(smaller, scale_factor=2, mode="bilinear"))
@@ -44,17 +44,17 @@ def _pyramid(pictures: Tensor) -> list[Tensor]:
     return [*levels, x]
 
 
-def _patches(pictures: Tensor, seed: int, level: int) -> Tensor:
+def _patches(images: Tensor, seed: int, level: int) -> Tensor:
     """Patches (N * 16, C, 7, 7) at places that depend on the seed, level and position alone."""
-    count, _, size, _ = pictures.shape
-    at = Positions(seed, level * 2**32, count)
-    places = draw_uniform(at, Purpose.PATCHES, 2 * _PATCHES).view(count, _PATCHES, 2)
-    corner = (places * (size - _PATCH + 1)).long().to(pictures.device)
-    reach = torch.arange(_PATCH, device=pictures.device)
+    count, _, size, _ = images.shape
+    rng = PositionalRNG(seed, level * 2**32, count)
+    places = rng.uniform(Stream.PATCHES, 2 * _PATCHES).view(count, _PATCHES, 2)
+    corner = (places * (size - _PATCH + 1)).long().to(images.device)
+    reach = torch.arange(_PATCH, device=images.device)
     rows = (corner[..., 0, None] + reach)[..., :, None]
     columns = (corner[..., 1, None] + reach)[..., None, :]
-    which = torch.arange(count, device=pictures.device)[:, None, None, None]
-    return pictures.movedim(1, -1)[which, rows, columns].movedim(-1, 2).flatten(0, 1)
+    which = torch.arange(count, device=images.device)[:, None, None, None]
+    return images.movedim(1, -1)[which, rows, columns].movedim(-1, 2).flatten(0, 1)
 
 
 def _normalised(patches: Tensor) -> Tensor:
@@ -63,14 +63,14 @@ def _normalised(patches: Tensor) -> Tensor:
     return ((patches - mean) / deviation).flatten(1)
 
 
-def checkerboard(pictures: Tensor) -> float:
+def checkerboard(images: Tensor) -> float:
     """How much stronger the spectrum is at periods of 2 and 4 pixels than right beside them.
 
-    Pictures (N, C, S, S), S a multiple of 8. Layers of stride 2 whose kernels overlap unevenly
+    Images (N, C, S, S), S a multiple of 8. Layers of stride 2 whose kernels overlap unevenly
     print such patterns (Odena et al. 2016). The geometric mean over those frequencies of their
     power by the mean power of the frequencies around them: about 1 without a pattern.
     """
-    power = np.square(np.abs(np.fft.fft2(pictures.double().cpu().numpy()))).mean((0, 1))
+    power = np.square(np.abs(np.fft.fft2(images.double().cpu().numpy()))).mean((0, 1))
     size = power.shape[0]
     stops = [0, size // 4, size // 2, 3 * size // 4]
     ratios = []
@@ -81,7 +81,7 @@ def checkerboard(pictures: Tensor) -> float:
                     power[(i + a) % size, (j + b) % size]
                     for a in (-1, 0, 1)
                     for b in (-1, 0, 1)
-                    # The row and column of frequency 0 hold the edges of flat pictures.
+                    # The row and column of frequency 0 hold the edges of flat images.
                     if (a, b) != (0, 0) and (a == 0 or i) and (b == 0 or j)
                 ]
                 ratios.append(power[i, j] / max(float(np.mean(around)), 1e-12))
@@ -89,7 +89,7 @@ def checkerboard(pictures: Tensor) -> float:
 
 
 def ms_ssim(one: Tensor, other: Tensor) -> Tensor:
-    """Multi-scale structural similarity of pictures (N, C, S, S) in [-1, 1], (N,) in [0, 1].
+    """Multi-scale structural similarity of images (N, C, S, S) in [-1, 1], (N,) in [0, 1].
 
     Wang et al. 2003 with their weights, on as many halvings as leave a 7x7 window room (3 at 32
     pixels), the weights scaled to sum to 1; the window is a bell of deviation 0.85.
@@ -108,7 +108,7 @@ def ms_ssim(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Luminance and contrast-structure maps of SSIM for pictures in [0, 1]."""
+    """Luminance and contrast-structure maps of SSIM for images in [0, 1]."""
     reach = torch.arange(_PATCH, dtype=x.dtype, device=x.device) - _PATCH // 2
     bell = torch.exp(-(reach**2) / (2 * _BELL**2))
     window = torch.outer(bell, bell)
@@ -125,14 +125,14 @@ def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return luminance, (2 * covariance + c2) / (var_x + var_y + c2)
 
 
-def pairwise_difference(pictures: Tensor) -> float:
-    """Root mean squared difference of pictures (N, C, S, S) and their neighbours in the order."""
-    x = pictures.double()
+def pairwise_difference(images: Tensor) -> float:
+    """Root mean squared difference of images (N, C, S, S) and their neighbours in the order."""
+    x = images.double()
     pairs = len(x) // 2 * 2
     return float((x[0:pairs:2] - x[1:pairs:2]).square().mean().sqrt())
 
 
-def shrunk(pictures: Tensor, size: int) -> Tensor:
-    """Pictures (N, C, S, S) averaged down to at most `size` pixels a side, float32."""
-    factor = pictures.shape[-1] // size
-    return avg_pool2d(pictures.float(), factor) if factor > 1 else pictures.float()
+def shrunk(images: Tensor, size: int) -> Tensor:
+    """Images (N, C, S, S) averaged down to at most `size` pixels a side, float32."""
+    factor = images.shape[-1] // size
+    return avg_pool2d(images.float(), factor) if factor > 1 else images.float()

@@ -1,4 +1,4 @@
-"""All metrics of a set of pictures against the real ones, by name."""
+"""All metrics of a set of images against the real ones, by name."""
 
 import math
 
@@ -17,11 +17,11 @@ from gantrain.metrics.image_statistics import (
 from gantrain.metrics.neighbours import memorisation, precision_recall_density_coverage
 from gantrain.metrics.reference import Reference, thumbnails
 
-_SLICED = 512  # pictures of each side for the sliced Wasserstein distance
+_SLICED = 512  # images of each side for the sliced Wasserstein distance
 _KERNEL = 2000  # and for the kernel distance
 _NEIGHBOURS = 5000  # whose distances to one another fit into memory
 _FEWEST_REAL = 10
-_PAIRS = 256  # of pictures whose structural similarity is taken
+_PAIRS = 256  # of images whose structural similarity is taken
 _FEWEST_HELD_OUT = 20
 
 
@@ -31,10 +31,10 @@ def measure(
     """The metrics, on the CPU, as `quality/NAME`; those of features end in the features' name.
 
     images: uint8 (N, C, S, S), generated. described, logits: what `features` makes of them.
-    Features are scaled to a mean variance of 1 over the real pictures, so that a FID as large as
+    Features are scaled to a mean variance of 1 over the real images, so that a FID as large as
     their number is as far as the data are wide; Inception's are left as the literature has them.
-    Parts and memorisation are left out where there are no labels or no held-out pictures, and what
-    needs features where there are fewer than 10 real pictures.
+    Parts and memorisation are left out where there are no labels or no held-out images, and what
+    needs features where there are fewer than 10 real images.
     """
     found: dict[str, float] = {}
     if len(reference.features) >= _FEWEST_REAL:
@@ -68,8 +68,8 @@ def _by_features(described: Tensor, of: str, real: Tensor) -> dict[str, float]:
 
 
 def floor(features: Features, reference: Reference) -> dict[str, float]:
-    """The metrics of held-out pictures in place of generated ones: what a perfect generator, which
-    knows views that the training does not show, would reach. Empty without held-out pictures."""
+    """The metrics of held-out images in place of generated ones: what a perfect generator, which
+    knows views that the training does not show, would reach. Empty without held-out images."""
     held_out = reference.held_out_images
     if len(held_out) < _FEWEST_HELD_OUT:
         return {}
@@ -81,7 +81,7 @@ def _unit(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1
 
 
-def _similarity_of_pairs(pictures: Tensor) -> float:
-    pairs = min(len(pictures) // 2, _PAIRS) * 2
+def _similarity_of_pairs(images: Tensor) -> float:
+    pairs = min(len(images) // 2, _PAIRS) * 2
     with torch.no_grad():
-        return float(ms_ssim(pictures[0:pairs:2], pictures[1:pairs:2]).mean())
+        return float(ms_ssim(images[0:pairs:2], images[1:pairs:2]).mean())

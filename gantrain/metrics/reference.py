@@ -1,4 +1,4 @@
-"""The real pictures' side of the metrics, computed once and kept in this machine's scratch."""
+"""The real images' side of the metrics, computed once and kept in this machine's scratch."""
 
 import hashlib
 import os
@@ -12,28 +12,28 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gantrain.common.rng import Positions
+from gantrain.common.rng import PositionalRNG
 from gantrain.config import DataConfig
-from gantrain.data.loading.datasets import CachedPictures, Pictures
-from gantrain.data.loading.selection import held_out_rows
+from gantrain.data.loading.datasets import ImageDataset
+from gantrain.data.loading.selection import held_out_rows, training_rows
 from gantrain.metrics.features import Features
 from gantrain.metrics.image_statistics import shrunk
 
-_FEATURES = 5000  # real pictures whose features are compared with
-_THUMBNAILS = 50_000  # training pictures among which copies are looked for
+_FEATURES = 5000  # real images whose features are compared with
+_THUMBNAILS = 50_000  # training images among which copies are looked for
 _THUMBNAIL = 16  # pixels a side
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What generated pictures are held against.
+    """What generated images are held against.
 
-    features: float32 (N, D) of training pictures, in the order that seed 0 gives.
+    features: float32 (N, D) of training images, in the order that seed 0 gives.
     images: uint8 (M, C, S, S) of the first of them.
-    held_out, held_out_images: the same of pictures that no training sees; may be empty.
-    thumbnails: float32 (T, d), training pictures at 16x16 in [-1, 1].
+    held_out, held_out_images: the same of images that no training sees; may be empty.
+    thumbnails: float32 (T, d), training images at 16x16 in [-1, 1].
     held_out_thumbnails: float32 (H, d).
-    shares: float64 (P,) of the features' parts in the training pictures; empty without labels.
+    shares: float64 (P,) of the features' parts in the training images; empty without labels.
     """
 
     features: Tensor
@@ -46,18 +46,18 @@ class Reference:
 
 
 def open_reference(
-    pictures: Pictures, features: Features, config: DataConfig, samples: int, folder: Path
+    dataset: ImageDataset, features: Features, config: DataConfig, samples: int, folder: Path
 ) -> Reference:
-    """From `folder` if it is there for this selection of the set, else from the pictures.
+    """From `folder` if it is there for this selection of the set, else from the images.
 
-    samples: pictures that are kept as they are.
+    samples: images that are kept as they are.
     """
-    key = f"{pictures.fingerprint} {features.name} {features.notice} {samples} {config.held_out}"
+    key = f"{dataset.fingerprint} {features.name} {features.notice} {samples} {config.held_out}"
     path = folder / f"real-{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors"
     try:
         return Reference(**load_file(path))
     except (OSError, SafetensorError, TypeError):
-        made = _compute(pictures, features, config, samples)
+        made = _compute(dataset, features, config, samples)
         _keep(made, path)
         return made
 
@@ -78,25 +78,27 @@ def thumbnails(images: Tensor) -> Tensor:
     return torch.cat(parts) if parts else torch.zeros(0, 1)
 
 
-def _compute(pictures: Pictures, features: Features, config: DataConfig, samples: int) -> Reference:
-    count = min(pictures.total, _FEATURES)
-    many = min(pictures.total, _THUMBNAILS)
-    if isinstance(pictures, CachedPictures):
-        images = pictures.at(Positions(0, 0, count))
-        rows = pictures.cache.rows
+def _compute(
+    dataset: ImageDataset, features: Features, config: DataConfig, samples: int
+) -> Reference:
+    count = min(dataset.total, _FEATURES)
+    many = min(dataset.total, _THUMBNAILS)
+    images = dataset.images(PositionalRNG(0, 0, count))
+    cache = dataset.decoded
+    if cache is not None:
+        rows = cache.rows
         held_rows = held_out_rows(rows, config)
         chosen = held_rows[
             np.linspace(0, len(held_rows) - 1, min(samples, len(held_rows)), dtype=int)
         ]
-        held_out = pictures.cache.images[torch.from_numpy(chosen)]
+        held_out = cache.images[torch.from_numpy(chosen)]
         small = [
-            thumbnails(pictures.at(Positions(0, start, min(1000, many - start))))
+            thumbnails(dataset.images(PositionalRNG(0, start, min(1000, many - start))))
             for start in range(0, many, 1000)
         ]
-        names = np.array(rows.names)[rows.part[pictures.chosen]]
+        names = np.array(rows.names)[rows.part[training_rows(rows, config)]]
         shares = [float(np.mean(names == part)) for part in features.parts]
     else:
-        images = _as_bytes(pictures.preview(0, count))
         held_out = images[:0]
         small, shares = [thumbnails(images)], []
     described = features.describe(images)[0].cpu()
@@ -109,7 +111,3 @@ def _compute(pictures: Pictures, features: Features, config: DataConfig, samples
         held_out_thumbnails=thumbnails(held_out),
         shares=torch.tensor(shares, dtype=torch.float64),
     )
-
-
-def _as_bytes(pictures: Tensor) -> Tensor:
-    return pictures.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)

@@ -1,6 +1,6 @@
-"""What is done to pictures before the discriminator sees them, on their device.
+"""What is done to images before the discriminator sees them, on their device.
 
-Every draw is a function of (seed, purpose, position), so that it does not depend on ranks or
+Every draw is a function of (seed, stream, position), so that it does not depend on ranks or
 interruptions.
 """
 
@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from gantrain.common.rng import Positions, Purpose, draw_uniform
+from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import AugmentConfig
 
-# Zhao et al. 2020: pictures move by up to an eighth of their side, lose a square of half their
+# Zhao et al. 2020: images move by up to an eighth of their side, lose a square of half their
 # side, and grow lighter or darker by up to a quarter of the range -1 ... 1.
 _TRANSLATION = 1 / 8
 _CUTOUT = 1 / 2
@@ -20,73 +20,73 @@ _CUTOUT = 1 / 2
 _DRAWS = {"brightness": slice(0, 1), "translation": slice(1, 3), "cutout": slice(3, 5)}
 
 
-def varied(real: Tensor, at: Positions, config: AugmentConfig) -> Tensor:
-    """Real pictures (at.count, C, S, S), some mirrored left to right and all moved a little.
+def random_flip_shift(real: Tensor, rng: PositionalRNG, config: AugmentConfig) -> Tensor:
+    """Real images (rng.count, C, S, S), some mirrored left to right and all moved a little.
 
-    at: their positions in the sequence of pictures, which decide how.
+    at: their positions in the sequence of images, which decide how.
     """
     if config.flip:
-        mirrored = draw_uniform(at, Purpose.FLIP, 1).view(-1, 1, 1, 1) < config.flip
+        mirrored = rng.uniform(Stream.FLIP, 1).view(-1, 1, 1, 1) < config.flip
         real = torch.where(mirrored.to(real.device, non_blocking=True), real.flip(3), real)
     if config.shift:
         steps = 2 * config.shift + 1
-        moves = (draw_uniform(at, Purpose.SHIFT, 2) * steps).long() - config.shift
+        moves = (rng.uniform(Stream.SHIFT, 2) * steps).long() - config.shift
         # What comes in at an edge repeats the edge: bricks lie on one plain ground.
-        real = moved(real, moves.to(real.device, non_blocking=True), beyond="edge")
+        real = shift(real, moves.to(real.device, non_blocking=True), beyond="edge")
     return real
 
 
 def diff_augment(
-    pictures: Tensor, at: Positions, purpose: Purpose, policies: Sequence[str]
+    images: Tensor, rng: PositionalRNG, stream: Stream, policies: Sequence[str]
 ) -> Tensor:
-    """Pictures (at.count, C, S, S) changed at random, each in its own way, such that gradients
+    """Images (rng.count, C, S, S) changed at random, each in its own way, such that gradients
     pass: DiffAugment (Zhao et al. 2020), in the paper's order brightness, translation, cutout.
 
     policies: which of the three.
     """
     if not policies:
-        return pictures
-    draws = draw_uniform(at, purpose, 5).float().to(pictures.device, non_blocking=True)
+        return images
+    draws = rng.uniform(stream, 5).float().to(images.device, non_blocking=True)
     for name, change in _CHANGES.items():
         if name in policies:
-            pictures = change(pictures, draws[:, _DRAWS[name]])
-    return pictures
+            images = change(images, draws[:, _DRAWS[name]])
+    return images
 
 
-def brightened(pictures: Tensor, draws: Tensor) -> Tensor:
-    """Each picture lighter or darker by one amount; draws (N, 1) in (0, 1)."""
-    return pictures + (draws - 0.5).view(-1, 1, 1, 1)
+def brightness(images: Tensor, draws: Tensor) -> Tensor:
+    """Each image lighter or darker by one amount; draws (N, 1) in (0, 1)."""
+    return images + (draws - 0.5).view(-1, 1, 1, 1)
 
 
-def translated(pictures: Tensor, draws: Tensor) -> Tensor:
-    """Each picture moved by whole pixels; draws (N, 2) in (0, 1) for down and right."""
-    reach = int(pictures.shape[3] * _TRANSLATION + 0.5)
+def translation(images: Tensor, draws: Tensor) -> Tensor:
+    """Each image moved by whole pixels; draws (N, 2) in (0, 1) for down and right."""
+    reach = int(images.shape[3] * _TRANSLATION + 0.5)
     moves = (draws * (2 * reach + 1)).long() - reach
-    return moved(pictures, moves, beyond="zero")
+    return shift(images, moves, beyond="zero")
 
 
-def cut_out(pictures: Tensor, draws: Tensor) -> Tensor:
-    """Each picture with a square of zeros, part of which may lie outside; draws (N, 2)."""
-    size = pictures.shape[3]
+def cutout(images: Tensor, draws: Tensor) -> Tensor:
+    """Each image with a square of zeros, part of which may lie outside; draws (N, 2)."""
+    size = images.shape[3]
     side = int(size * _CUTOUT + 0.5)
     first = (draws * (size + 1 - side % 2)).long() - side // 2
-    pixels = torch.arange(size, device=pictures.device)
+    pixels = torch.arange(size, device=images.device)
     inside = (pixels >= first[..., None]) & (pixels < first[..., None] + side)  # (N, 2, S)
     hole = inside[:, 0, :, None] & inside[:, 1, None, :]
-    return pictures * ~hole[:, None]
+    return images * ~hole[:, None]
 
 
-def moved(pictures: Tensor, moves: Tensor, *, beyond: str) -> Tensor:
-    """Pictures (N, C, S, S), each moved by its own whole pixels (N, 2), down and right.
+def shift(images: Tensor, moves: Tensor, *, beyond: str) -> Tensor:
+    """Images (N, C, S, S), each moved by its own whole pixels (N, 2), down and right.
 
     beyond: what comes in from outside is "zero", or repeats the nearest "edge" pixel.
     """
-    size = pictures.shape[3]
-    sources = torch.arange(size, device=pictures.device) - moves[..., None]  # (N, 2, S)
+    size = images.shape[3]
+    sources = torch.arange(size, device=images.device) - moves[..., None]  # (N, 2, S)
     nearest = sources.clamp(0, size - 1)
-    here = torch.arange(len(pictures), device=pictures.device)[:, None, None]
+    here = torch.arange(len(images), device=images.device)[:, None, None]
     # Advanced indices beside a slice put the channels last: (N, S, S, C).
-    picked = pictures[here, :, nearest[:, 0, :, None], nearest[:, 1, None, :]].permute(0, 3, 1, 2)
+    picked = images[here, :, nearest[:, 0, :, None], nearest[:, 1, None, :]].permute(0, 3, 1, 2)
     if beyond == "zero":
         known = nearest == sources
         picked = picked * (known[:, 0, :, None] & known[:, 1, None, :])[:, None]
@@ -94,7 +94,7 @@ def moved(pictures: Tensor, moves: Tensor, *, beyond: str) -> Tensor:
 
 
 _CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "brightness": brightened,
-    "translation": translated,
-    "cutout": cut_out,
+    "brightness": brightness,
+    "translation": translation,
+    "cutout": cutout,
 }

@@ -1,4 +1,4 @@
-"""The running mean of the generator's weights, which makes better pictures than the newest ones."""
+"""The running mean of the generator's weights, which makes better images than the newest ones."""
 
 import torch
 from torch import Tensor

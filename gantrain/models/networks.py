@@ -1,7 +1,7 @@
-"""The generator and the discriminator (critic) of DCGAN, for square pictures of 32 to 256 pixels.
+"""The generator and the discriminator (critic) of DCGAN, for square images of 32 to 256 pixels.
 
 Radford et al. 2016, "Unsupervised representation learning with DCGANs", and the GAN chapter of
-*Generative Deep Learning*: a picture shrinks by half in each strided convolution down to 4x4, and
+*Generative Deep Learning*: an image shrinks by half in each strided convolution down to 4x4, and
 the last convolution makes 1x1 of it; the generator is the same in reverse. No dense layers.
 """
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gantrain.common.rng import Purpose, mixed_seed
+from gantrain.common.rng import Stream, derive_seed
 from gantrain.config import Config, DiscriminatorConfig, GeneratorConfig, NetworkConfig
 from gantrain.models.dropout import Dropout
 
@@ -21,7 +21,7 @@ _INIT_STD = 0.02
 
 
 class Generator(nn.Module):
-    """Latents (N, latent_size) to pictures (N, channels, size, size) in [-1, 1]."""
+    """Latents (N, latent_size) to images (N, channels, size, size) in [-1, 1]."""
 
     def __init__(self, config: GeneratorConfig, size: int, channels: int) -> None:
         super().__init__()
@@ -41,12 +41,12 @@ class Generator(nn.Module):
         _initialise(self, config)
 
     def forward(self, latents: Tensor) -> Tensor:
-        pictures: Tensor = self.layers(latents[:, :, None, None])
-        return pictures
+        images: Tensor = self.layers(latents[:, :, None, None])
+        return images
 
 
 class Discriminator(nn.Module):
-    """Pictures (N, channels, size, size) to one logit or score each, of shape (N,)."""
+    """Images (N, channels, size, size) to one logit or score each, of shape (N,)."""
 
     def __init__(self, config: DiscriminatorConfig, size: int, channels: int) -> None:
         super().__init__()
@@ -67,22 +67,22 @@ class Discriminator(nn.Module):
                 if isinstance(layer, nn.Conv2d):
                     spectral_norm(layer)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        scores: Tensor = self.layers(pictures)
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.layers(images)
         return scores.flatten()
 
 
 def build_networks(config: Config) -> tuple[Generator, Discriminator]:
     """Both networks with the weights that the seed gives, on the CPU, in float32."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mixed_seed(config.seed, Purpose.WEIGHTS))
+        torch.manual_seed(derive_seed(config.seed, Stream.WEIGHTS))
         generator = Generator(config.generator, config.data.size, config.data.channels)
         discriminator = Discriminator(config.discriminator, config.data.size, config.data.channels)
     return generator, discriminator
 
 
 def layer_widths(width: int, size: int) -> list[int]:
-    """Channels after each strided layer of the discriminator, from the full picture to 4x4."""
+    """Channels after each strided layer of the discriminator, from the full image to 4x4."""
     strided = int(math.log2(size // _SMALLEST))
     return [width * min(2**i, _WIDEST) for i in range(strided)]
 

@@ -16,7 +16,7 @@ from gantrain.common.files import write_text
 from gantrain.common.grids import to_bytes
 from gantrain.inference.directions import Direction
 from gantrain.inference.onnx import ONNX, export_onnx
-from gantrain.inference.sampling import make_pictures, sample_latents
+from gantrain.inference.sampling import generate_images, sample_latents
 from gantrain.models.networks import Generator
 from gantrain.report.page import build_page
 
@@ -33,13 +33,13 @@ _ALLOWED = " 'wasm-unsafe-eval' blob:; connect-src 'self' data: blob:; worker-sr
 def play_data(
     name: str, generator: Generator, directions: Sequence[Direction], seed: int
 ) -> dict[str, Any]:
-    """What the page needs beside a way to make pictures."""
-    picture = make_pictures(generator, sample_latents(generator, 1, seed))
+    """What the page needs beside a way to make images."""
+    image = generate_images(generator, sample_latents(generator, 1, seed))
     clear = [d for d in directions if not d.weak][:_MOST_SLIDERS]
     return {
         "name": name,
-        "channels": picture.shape[1],
-        "size": picture.shape[2],
+        "channels": image.shape[1],
+        "size": image.shape[2],
         "samples": _rounded(sample_latents(generator, _SAMPLES, seed)),
         "directions": [
             {"name": d.name, "score": d.score, "vector": _rounded(d.vector)} for d in clear
@@ -81,13 +81,13 @@ def find_runtime() -> Path:
         if all((found / name).is_file() for name in _RUNTIME):
             return found
     raise UserError(
-        f"{here / 'node_modules'}: no onnxruntime-web, which makes the pictures in the browser; "
+        f"{here / 'node_modules'}: no onnxruntime-web, which makes the images in the browser; "
         "run `npm install onnxruntime-web` here, or use `gantrain play` without --export."
     )
 
 
 class PlayServer(ThreadingHTTPServer):
-    """Serves the page and makes its pictures, to this machine alone."""
+    """Serves the page and makes its images, to this machine alone."""
 
     daemon_threads = True
 
@@ -134,12 +134,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _make(generator: Generator, body: bytes) -> bytes:
-    """Latents float32 (N, latent_size) as bytes to pictures uint8 (N, S, S, C) as bytes."""
+    """Latents float32 (N, latent_size) as bytes to images uint8 (N, S, S, C) as bytes."""
     size = generator.latent_size
     if not body or len(body) % (4 * size) or len(body) > 4 * size * _MOST_AT_ONCE:
         raise UserError(f"expected 1 to {_MOST_AT_ONCE} latents of {size} float32.")
     latents = torch.from_numpy(np.frombuffer(body, "<f4").reshape(-1, size).copy())
-    return to_bytes(make_pictures(generator, latents)).tobytes()
+    return to_bytes(generate_images(generator, latents)).tobytes()
 
 
 def _rounded(latents: torch.Tensor) -> Any:

@@ -26,7 +26,7 @@ class RunData:
 
     config: dotted keys to values; changed: those that differ from the defaults, to the default.
     images: images seen at each point of the curves. curves: values, None where there is none.
-    grids: images seen to the PNG of the fixed latents' samples. real: the real pictures' PNG.
+    grids: images seen to the PNG of the fixed latents' samples. real: the real images' PNG.
     notes: what could not be read, for people.
     """
 

@@ -21,18 +21,18 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
 
 
 def as_data_url(path: Path, *, side: int, quality: int = 80) -> str | None:
-    """The picture as a WebP in a data URL, its sides at most `side` pixels; None if unreadable."""
+    """The image as a WebP in a data URL, its sides at most `side` pixels; None if unreadable."""
     try:
-        with Image.open(path) as image:
-            picture = image.convert("L" if image.mode == "L" else "RGB")
+        with Image.open(path) as opened:
+            image = opened.convert("L" if opened.mode == "L" else "RGB")
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
-    picture.thumbnail((side, side), Image.Resampling.BOX)
-    return encode(picture, quality)
+    image.thumbnail((side, side), Image.Resampling.BOX)
+    return encode(image, quality)
 
 
-def encode(picture: Image.Image, quality: int) -> str:
-    """A picture as a WebP in a data URL."""
+def encode(image: Image.Image, quality: int) -> str:
+    """An image as a WebP in a data URL."""
     file = io.BytesIO()
-    picture.save(file, "WEBP", quality=quality, method=4)
+    image.save(file, "WEBP", quality=quality, method=4)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -34,13 +34,13 @@ def watch(
     """Watch runs in the terminal. Ctrl-C ends it; the runs go on."""
     folders = find_runs(runs)
     if once:
-        Console().print(picture(folders, curves))
+        Console().print(image(folders, curves))
         return
     try:
-        with Live(picture(folders, curves), refresh_per_second=4, screen=False) as live:
+        with Live(image(folders, curves), refresh_per_second=4, screen=False) as live:
             while True:
                 time.sleep(seconds)
-                live.update(picture(find_runs(runs), curves))
+                live.update(image(find_runs(runs), curves))
     except KeyboardInterrupt:
         return
 
@@ -60,7 +60,7 @@ def find_runs(places: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
-def picture(folders: Sequence[Path], curves: int) -> RenderableType:
+def image(folders: Sequence[Path], curves: int) -> RenderableType:
     """What there is to see of the runs now."""
     panels: list[RenderableType] = []
     for folder in folders:

@@ -79,7 +79,7 @@ class ProgressLine:
                 f"ETA {left / 60:.0f} min  {text}"
             )
 
-    def say(self, message: str) -> None:
+    def print(self, message: str) -> None:
         """A line that stays, above the live one."""
         if self._shown:
             self._console.print(message, markup=False)

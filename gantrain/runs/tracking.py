@@ -1,6 +1,7 @@
 """What a run tells the world: metrics.jsonl, events.jsonl, status.json, sample grids, W&B."""
 
 import json
+import logging
 import os
 import secrets
 import socket
@@ -13,9 +14,11 @@ from typing import Any
 from PIL import Image
 
 from gantrain.common.files import append_json, write_json, write_text
-from gantrain.common.grids import save_picture
+from gantrain.common.grids import save_png
 from gantrain.config import Config
 from gantrain.runs.progress import ProgressLine
+
+logger = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 EVENTS = "events.jsonl"
@@ -65,15 +68,15 @@ class Tracker:
     def grid(self, name: str, images_seen: int, image: Image.Image) -> Path:
         """Save a grid as `samples/NAME-IMAGES.png`; gives its path."""
         path = self._folder / SAMPLES / f"{name}-{images_seen:09d}.png"
-        save_picture(image, path)
+        save_png(image, path)
         self._send_image(images_seen, f"samples/{name}", image)
         return path
 
     def real_grid(self, image: Image.Image) -> None:
-        """Save real pictures beside the samples, once a run."""
+        """Save real images beside the samples, once a run."""
         path = self._folder / SAMPLES / "real.png"
         if self._write and not path.exists():
-            save_picture(image, path)
+            save_png(image, path)
             self._send_image(0, "samples/real", image)
 
     def event(self, kind: str, images_seen: int, *, alert: bool = False, **details: object) -> None:
@@ -105,17 +108,13 @@ class Tracker:
                 durable=state != "running",
             )
 
-    def say(self, message: str) -> None:
-        """A line for the user."""
-        self._progress.say(message)
-
     def close(self, *, failed: bool = False) -> None:
         """End W&B's run; the files need no closing."""
         if self._wandb is not None:
             try:
                 self._wandb.finish(exit_code=int(failed))
             except Exception as error:
-                self.say(f"W&B did not end cleanly ({error}); the run directory is complete.")
+                logger.warning(f"W&B did not end cleanly ({error}); the run directory is complete.")
             self._wandb = None
 
     def _send_image(self, images_seen: int, name: str, image: Image.Image) -> None:
@@ -132,7 +131,7 @@ class Tracker:
                 self.step, self._sent_at = self.step + 1, images_seen
             self._wandb.log({**line, "images_seen": images_seen}, step=self.step)
         except Exception as error:  # whatever W&B raises, the training is worth more
-            self.say(f"W&B stopped taking metrics ({error}); metrics.jsonl goes on.")
+            logger.warning(f"W&B stopped taking metrics ({error}); metrics.jsonl goes on.")
             self._wandb = None
 
 
@@ -185,11 +184,11 @@ def _start_wandb(config: Config, progress: ProgressLine) -> Any:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         wandb.teardown()  # W&B's service still holds the run's id
-        progress.say(f"W&B is offline ({reason}) Send the run later: wandb sync {folder}/wandb/*")
+        logger.warning(f"W&B is offline ({reason}) Send the run later: wandb sync {folder}/wandb/*")
         try:
             run = wandb.init(mode="offline", **arguments)
         except Exception as second:
-            progress.say(f"W&B does not start ({second}); the run goes on without it.")
+            logger.warning(f"W&B does not start ({second}); the run goes on without it.")
             return None
     run.define_metric("images_seen")
     run.define_metric("*", step_metric="images_seen")

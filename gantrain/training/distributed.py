@@ -12,7 +12,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from gantrain.common.errors import UserError
 from gantrain.common.pools import usable_cores
 from gantrain.config import Config
-from gantrain.data.loading.datasets import Pictures
+from gantrain.data.loading.datasets import ImageDataset
 
 # Where torch's 25 MB would hold one network's gradients: some travel while others are computed.
 BUCKET_MB = 4
@@ -55,17 +55,17 @@ def check_world_size(config: Config, accelerator: Accelerator) -> None:
         )
 
 
-def check_same_pictures(pictures: Pictures, accelerator: Accelerator) -> None:
-    """Raise UserError unless all ranks go through the same pictures in the same order.
+def check_same_data(dataset: ImageDataset, accelerator: Accelerator) -> None:
+    """Raise UserError unless all ranks go through the same images in the same order.
 
-    Machines with other amounts of scratch may choose other modes, or find other pictures broken.
+    Machines with other amounts of scratch may choose other modes, or find other images broken.
     """
-    mine = torch.tensor([pictures.fingerprint], device=accelerator.device)
+    mine = torch.tensor([dataset.fingerprint], device=accelerator.device)
     of_ranks = accelerator.gather(mine).tolist()
     if len(set(of_ranks)) > 1:
         raise UserError(
-            f"data: rank {accelerator.process_index} goes through {pictures.description}, and "
-            "another rank through other pictures or in another order. Set data.mode=cache or "
+            f"data: rank {accelerator.process_index} goes through {dataset.description}, and "
+            "another rank through other images or in another order. Set data.mode=cache or "
             "data.mode=stream for all, and see whether all machines can read the whole set."
         )
 

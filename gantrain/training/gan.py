@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrizations import _SpectralNorm
 
-from gantrain.common.rng import Positions, Purpose
+from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config, NetworkConfig
-from gantrain.health.overrides import Knobs, add_dropout
+from gantrain.health.overrides import Overrides, add_dropout
 from gantrain.models.augment import diff_augment
 from gantrain.models.ema import Ema
 from gantrain.models.networks import Discriminator, Generator, build_networks
@@ -25,13 +25,13 @@ class Gan:
 
     `generator` and `discriminator` are the bare modules; `generate` and `discriminate` run them in
     the configured precision, and the `synced_` forms take part in the gradients' all-reduce.
-    knobs: what remedies have turned; change it by `turn` alone.
+    overrides: what remedies have turned; change it by `turn` alone.
     """
 
     def __init__(self, config: Config, accelerator: Accelerator) -> None:
         self.accelerator = accelerator
         self.latent_size = config.generator.latent_size
-        self.knobs = Knobs()
+        self.overrides = Overrides()
         self._rate_scale = 1.0
         self._learning_rates = (
             config.generator.learning_rate,
@@ -50,15 +50,15 @@ class Gan:
         self.generator: Generator = generator
         self.discriminator: Discriminator = discriminator
         if config.health.remedy == "auto":
-            add_dropout(self.discriminator, self.knobs)
+            add_dropout(self.discriminator, self.overrides)
         self.ema = Ema(copy.deepcopy(self.generator), config.ema)
         self.g_optimizer = accelerator.prepare_optimizer(_adam(self.generator, config.generator))
         self.d_optimizer = accelerator.prepare_optimizer(
             _adam(self.discriminator, config.discriminator)
         )
         self.guard = Guard(accelerator.device)
-        self._synced_generator = self._wrap(self.generator)
-        self._synced_discriminator = self._wrap(self.discriminator)
+        self._ddp_generator = self._wrap(self.generator)
+        self._ddp_discriminator = self._wrap(self.discriminator)
         if config.training.compile != "off":
             _compile(self.generator, self.discriminator, graphs=config.training.compile == "graphs")
 
@@ -70,35 +70,35 @@ class Gan:
         return cast(nn.Module, wrapped)
 
     def generate(self, latents: Tensor) -> Tensor:
-        """Pictures float32 (N, C, S, S) in [-1, 1] from latents (N, latent_size)."""
+        """Images float32 (N, C, S, S) in [-1, 1] from latents (N, latent_size)."""
         return self._autocast(self.generator, latents)
 
-    def synced_generate(self, latents: Tensor) -> Tensor:
+    def ddp_generate(self, latents: Tensor) -> Tensor:
         """`generate`, with gradients that are averaged over the ranks."""
-        return self._autocast(self._synced_generator, latents)
+        return self._autocast(self._ddp_generator, latents)
 
-    def discriminate(self, pictures: Tensor) -> Tensor:
-        """Logits or scores, float32 (N,), of pictures (N, C, S, S) in [-1, 1]."""
-        return self._autocast(self.discriminator, pictures)
+    def discriminate(self, images: Tensor) -> Tensor:
+        """Logits or scores, float32 (N,), of images (N, C, S, S) in [-1, 1]."""
+        return self._autocast(self.discriminator, images)
 
-    def synced_discriminate(self, pictures: Tensor) -> Tensor:
+    def ddp_discriminate(self, images: Tensor) -> Tensor:
         """`discriminate`, with gradients that are averaged over the ranks."""
-        return self._autocast(self._synced_discriminator, pictures)
+        return self._autocast(self._ddp_discriminator, images)
 
-    def penalised(self, pictures: Tensor) -> Tensor:
+    def discriminate_for_penalty(self, images: Tensor) -> Tensor:
         """`discriminate` for the gradient penalty: in float32 under fp16, whose range is too small.
 
         In bf16 its gradient is off by less than a hundredth, far less than by other ε.
         """
         # `forward` is never compiled, for torch.compile knows no second derivatives.
         if self.accelerator.mixed_precision != "fp16":
-            return self._autocast(self.discriminator.forward, pictures)
+            return self._autocast(self.discriminator.forward, images)
         with torch.autocast(self.accelerator.device.type, enabled=False):
-            return self.discriminator.forward(pictures)
+            return self.discriminator.forward(images)
 
-    def augment(self, pictures: Tensor, at: Positions, purpose: Purpose) -> Tensor:
-        """What the discriminator is shown in place of `pictures`, as `augment.diffaugment` says."""
-        return diff_augment(pictures, at, purpose, self._diffaugment)
+    def augment(self, images: Tensor, rng: PositionalRNG, stream: Stream) -> Tensor:
+        """What the discriminator is shown in place of `images`, as `augment.diffaugment` says."""
+        return diff_augment(images, rng, stream, self._diffaugment)
 
     def _autocast(self, network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         with self.accelerator.autocast():
@@ -136,13 +136,13 @@ class Gan:
         self._rate_scale = scale
         self._set_learning_rates()
 
-    def turn(self, knobs: Knobs) -> None:
-        """From the next step on, train as these knobs say."""
-        self.knobs.take(knobs)
+    def turn(self, overrides: Overrides) -> None:
+        """From the next step on, train as these overrides say."""
+        self.overrides.take(overrides)
         self._set_learning_rates()
 
     def _set_learning_rates(self) -> None:
-        turned = (self.knobs.g_rate, self.knobs.d_rate)
+        turned = (self.overrides.g_rate, self.overrides.d_rate)
         optimizers = (self.g_optimizer, self.d_optimizer)
         for optimizer, rate, factor in zip(optimizers, self._learning_rates, turned, strict=True):
             for group in optimizer.param_groups:
@@ -154,7 +154,7 @@ class Gan:
         with ExitStack() as stack:
             for network in networks if not last else ():
                 is_generator = network is self.generator
-                wrapped = self._synced_generator if is_generator else self._synced_discriminator
+                wrapped = self._ddp_generator if is_generator else self._ddp_discriminator
                 stack.enter_context(self.accelerator.no_sync(wrapped))
             yield
 

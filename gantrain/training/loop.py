@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from gantrain.common.rng import Positions, Purpose, draw_normal, seed_torch
+from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.training.gan import Gan, frozen
 from gantrain.training.meter import Meter, mean_metrics
-from gantrain.training.objectives import Metrics, Objective, spreads
+from gantrain.training.objectives import Metrics, Objective, pairwise_diversity
 from gantrain.training.run import Run
 
 
@@ -44,7 +44,7 @@ def train(gan: Gan, objective: Objective, real: Iterator[Tensor], run: Run, mete
         run.after_iteration(gan, meter)
 
 
-def next_batch(real: Iterator[Tensor], run: Run) -> tuple[Tensor, Positions, int]:
+def next_batch(real: Iterator[Tensor], run: Run) -> tuple[Tensor, PositionalRNG, int]:
     """This rank's next real batch, its positions, and the number of the D step that takes it."""
     with run.heart.phase("data"):
         x = next(real)
@@ -52,13 +52,13 @@ def next_batch(real: Iterator[Tensor], run: Run) -> tuple[Tensor, Positions, int
 
 
 def d_step(
-    gan: Gan, objective: Objective, real: Tensor, at: Positions, step: int = 0, parts: int = 1
+    gan: Gan, objective: Objective, real: Tensor, rng: PositionalRNG, step: int = 0, parts: int = 1
 ) -> Metrics:
     """One step of the discriminator on a real batch and a fresh fake one; G stays as it is."""
     metrics = []
-    for i, (x, here) in enumerate(zip(real.chunk(parts), at.chunk(parts), strict=True)):
-        seed_torch(x.device, here.seed, Purpose.D_DROPOUT, here.start)
-        z = draw_normal(here, Purpose.D_LATENTS, gan.latent_size).to(x.device)
+    for i, (x, here) in enumerate(zip(real.chunk(parts), rng.split(parts), strict=True)):
+        here.seed_torch(Stream.D_DROPOUT, x.device)
+        z = here.normal(Stream.D_LATENTS, gan.latent_size).to(x.device)
         with torch.no_grad(), frozen(gan.generator):
             fake = gan.generate(z)
         with gan.accumulating(gan.discriminator, last=i == parts - 1):
@@ -69,14 +69,14 @@ def d_step(
     return mean_metrics(metrics) | {"health/d_grad_norm": norm}
 
 
-def g_step(gan: Gan, objective: Objective, at: Positions, parts: int = 1) -> Metrics:
+def g_step(gan: Gan, objective: Objective, rng: PositionalRNG, parts: int = 1) -> Metrics:
     """One step of the generator against the discriminator, which stays as it is."""
     metrics, device = [], gan.accelerator.device
-    for i, here in enumerate(at.chunk(parts)):
-        seed_torch(device, here.seed, Purpose.G_DROPOUT, here.start)
-        z = draw_normal(here, Purpose.G_LATENTS, gan.latent_size).to(device)
+    for i, here in enumerate(rng.split(parts)):
+        here.seed_torch(Stream.G_DROPOUT, device)
+        z = here.normal(Stream.G_LATENTS, gan.latent_size).to(device)
         with frozen(gan.discriminator), gan.accumulating(gan.generator, last=i == parts - 1):
-            fake = gan.augment(gan.synced_generate(z), here, Purpose.G_AUGMENT)
+            fake = gan.augment(gan.ddp_generate(z), here, Stream.G_AUGMENT)
             loss, explained = objective.g_loss(gan.discriminate(fake))
             gan.backward(loss / parts, gan.generator)
         metrics.append(explained)
@@ -85,18 +85,18 @@ def g_step(gan: Gan, objective: Objective, at: Positions, parts: int = 1) -> Met
 
 
 def joint_step(
-    gan: Gan, objective: Objective, real: Tensor, at: Positions, step: int = 0, parts: int = 1
+    gan: Gan, objective: Objective, real: Tensor, rng: PositionalRNG, step: int = 0, parts: int = 1
 ) -> tuple[Metrics, Metrics]:
     """A step of both players from one pass, before either moves, as the book's train_step does it.
 
-    One pass of G, and one of D over its pictures, less than two steps take. Metrics of D and of G.
+    One pass of G, and one of D over its images, less than two steps take. Metrics of D and of G.
     """
     of_d, of_g = [], []
-    for i, (x, here) in enumerate(zip(real.chunk(parts), at.chunk(parts), strict=True)):
-        seed_torch(x.device, here.seed, Purpose.D_DROPOUT, here.start)
-        z = draw_normal(here, Purpose.D_LATENTS, gan.latent_size).to(x.device)
+    for i, (x, here) in enumerate(zip(real.chunk(parts), rng.split(parts), strict=True)):
+        here.seed_torch(Stream.D_DROPOUT, x.device)
+        z = here.normal(Stream.D_LATENTS, gan.latent_size).to(x.device)
         with gan.accumulating(gan.discriminator, gan.generator, last=i == parts - 1):
-            fake = gan.synced_generate(z)
+            fake = gan.ddp_generate(z)
             d_loss, fake_scores, explained = d_losses(gan, objective, x, fake, here, step)
             g_loss, of_this = objective.g_loss(fake_scores)
             gan.backward(d_loss / parts, gan.discriminator, keep_graph=True)
@@ -112,15 +112,17 @@ def joint_step(
 
 
 def d_losses(
-    gan: Gan, objective: Objective, real: Tensor, fake: Tensor, at: Positions, step: int
+    gan: Gan, objective: Objective, real: Tensor, fake: Tensor, rng: PositionalRNG, step: int
 ) -> tuple[Tensor, Tensor, Metrics]:
-    """D's loss on real and fake pictures, its scores of the fake ones, and what explains it."""
-    x = gan.augment(real, at, Purpose.D_REAL_AUGMENT)
-    shown = gan.augment(fake, at, Purpose.D_FAKE_AUGMENT)
+    """D's loss on real and fake images, its scores of the fake ones, and what explains it."""
+    x = gan.augment(real, rng, Stream.D_REAL_AUGMENT)
+    shown = gan.augment(fake, rng, Stream.D_FAKE_AUGMENT)
     with gan.accelerator.autocast():  # around all passes of D, so that its weights are cast once
-        real_scores, fake_scores = gan.synced_discriminate(x), gan.synced_discriminate(shown)
-        penalty, more = objective.penalty(gan.penalised, x, shown.detach(), at, step)
-    loss, explained = objective.d_loss(real_scores, fake_scores, at)
+        real_scores, fake_scores = gan.ddp_discriminate(x), gan.ddp_discriminate(shown)
+        penalty, more = objective.penalty(
+            gan.discriminate_for_penalty, x, shown.detach(), rng, step
+        )
+    loss, explained = objective.d_loss(real_scores, fake_scores, rng)
     loss = loss + penalty
-    explained = {"loss/discriminator": loss, **explained, **more, **spreads(x, shown)}
+    explained = {"loss/discriminator": loss, **explained, **more, **pairwise_diversity(x, shown)}
     return loss, fake_scores, explained

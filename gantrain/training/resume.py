@@ -1,5 +1,7 @@
 """Where a run goes on: its newest whole checkpoint, at the start or after it diverged."""
 
+import logging
+
 from gantrain.common.errors import DivergedError, UserError
 from gantrain.config import Config
 from gantrain.runs.checkpoint import Snapshot, list_checkpoints, read_newest
@@ -8,6 +10,8 @@ from gantrain.training.meter import Meter
 from gantrain.training.nan_guard import read_recovery, write_recovery
 from gantrain.training.run import Run
 from gantrain.training.snapshots import restore
+
+logger = logging.getLogger(__name__)
 
 
 def find_checkpoint(config: Config) -> tuple[Snapshot | None, list[str]]:
@@ -47,7 +51,7 @@ def roll_back(reason: str, gan: Gan, run: Run, meter: Meter) -> None:
     if run.rank == 0:
         write_recovery(run_dir, rollbacks + 1, scale)
     restore(taken, gan, run.config)
-    run.go_on_from(taken, meter)
+    run.load_snapshot(taken, meter)
     gan.guard.reset()
     gan.scale_learning_rates(scale)
     run.tracker.rewind(run.logged_at)
@@ -55,7 +59,7 @@ def roll_back(reason: str, gan: Gan, run: Run, meter: Meter) -> None:
         f"{reason} by {at:,} images: rolled back to {run.images_seen:,}, learning rates x{scale:g} "
         f"(roll-back {rollbacks + 1} of {guard.rollbacks})"
     )
-    run.tracker.say(message)
+    logger.info(message)
     run.tracker.event("rolled_back", at, alert=True, reason=message, to=run.images_seen)
     gan.accelerator.wait_for_everyone()
 

@@ -1,5 +1,6 @@
 """One run: where it stands, which positions are this rank's, and what happens between the steps."""
 
+import logging
 import math
 import time
 from dataclasses import asdict
@@ -8,13 +9,13 @@ from typing import Any
 import torch
 
 from gantrain.common.grids import tile
-from gantrain.common.rng import Positions, Purpose, draw_normal
+from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config
 from gantrain.data.shards.faults import Fault
 from gantrain.health.diagnosis import CODES, HealthState, discriminator_leads, observe
-from gantrain.health.remedies import RemedyState, treat
+from gantrain.health.remedies import RemedyState, choose_adjustment
 from gantrain.inference.export import export_generator
-from gantrain.metrics.evaluator import Gauge
+from gantrain.metrics.evaluator import Evaluator
 from gantrain.runs.checkpoint import Progress, Snapshot
 from gantrain.runs.heartbeat import Heartbeat
 from gantrain.runs.saver import Saver
@@ -25,7 +26,9 @@ from gantrain.training.meter import Meter
 from gantrain.training.nan_guard import RollBack, statistics_are_finite
 from gantrain.training.snapshots import take_snapshot
 
-_FAULTS_SHOWN = 20  # of broken pictures and shards; events.jsonl has all
+logger = logging.getLogger(__name__)
+
+_FAULTS_SHOWN = 20  # of broken images and shards; events.jsonl has all
 
 
 class Run:
@@ -50,21 +53,21 @@ class Run:
         self.tracker: Tracker
         self.saver: Saver
         self.heart: Heartbeat
-        self.gauge: Gauge
+        self.evaluator: Evaluator
         self.stop: StopRequest
         self._faults = 0
         self._marked = 0  # images seen when the rooms were last called
         self._saved_at = -1
         self._logged = (0, time.monotonic())
 
-    def share(self, start: int) -> Positions:
+    def share(self, start: int) -> PositionalRNG:
         """This rank's part of the global batch that starts at position `start`."""
         count = self.config.training.batch_size // self.world_size
-        return Positions(self.config.seed, start + self.rank * count, count)
+        return PositionalRNG(self.config.seed, start + self.rank * count, count)
 
     @property
     def data_position(self) -> int:
-        """Where the next real batch starts in the endless sequence of pictures."""
+        """Where the next real batch starts in the endless sequence of images."""
         return self.images_seen // self.steps_per_batch
 
     @property
@@ -80,7 +83,7 @@ class Run:
         """Whether there are images left to see."""
         return self.images_seen < self.config.total_images
 
-    def go_on_from(self, taken: Snapshot, meter: Meter) -> None:
+    def load_snapshot(self, taken: Snapshot, meter: Meter) -> None:
         """Take a checkpoint's place in the run."""
         progress = taken.state.progress
         self.images_seen = self._marked = self._saved_at = progress.images_seen
@@ -92,19 +95,19 @@ class Run:
         meter.restore([group.model_dump() for group in progress.meter])
 
     def data_fault(self, fault: Fault) -> None:
-        """Record a broken picture or shard that the training goes on without.
+        """Record a broken image or shard that the training goes on without.
 
         Each rank records what it alone came across, the first one what all of them do.
         """
         details: dict[str, Any] = {
             "where": fault.where,
             "reason": fault.reason,
-            "pictures": fault.pictures,
+            "images": fault.images,
         }
         if self.rank == 0:
             self._faults += 1
             if self._faults <= _FAULTS_SHOWN:
-                self.tracker.say(f"left out: {fault}")
+                logger.info(f"left out: {fault}")
             self.tracker.event("data_fault", self.images_seen, **details)
         elif fault.met_by == "one rank":
             run_dir = self.config.output.run_dir
@@ -198,7 +201,7 @@ class Run:
             well = changed.name == "healthy"
             advice = changed.advice if self.config.health.remedy != "off" else ""
             text = f"{changed.name}: {changed.evidence}" + (f". Try: {advice}" if advice else "")
-            self.tracker.say(f"health: {text}")
+            logger.info(f"health: {text}")
             self.tracker.event(
                 "diagnosis",
                 self.images_seen,
@@ -211,7 +214,7 @@ class Run:
         curves = {"health/diagnosis": float(CODES[self.health.diagnosis])}
         if not self._treats:
             return curves
-        turn = treat(
+        turn = choose_adjustment(
             self.remedies,
             self.health.diagnosis,
             self.g_steps,
@@ -219,17 +222,15 @@ class Run:
             d_leads=discriminator_leads(self.health),
         )
         if turn is not None:
-            gan.turn(self.remedies.knobs)
-            self.tracker.say(
-                f"remedy: {turn.knob} {turn.before:g} -> {turn.after:g} ({turn.reason})"
-            )
+            gan.turn(self.remedies.overrides)
+            logger.info(f"remedy: {turn.knob} {turn.before:g} -> {turn.after:g} ({turn.reason})")
             self.tracker.event("remedy", self.images_seen, **turn.model_dump())
-        return curves | {f"remedy/{k}": v for k, v in asdict(self.remedies.knobs).items()}
+        return curves | {f"remedy/{k}": v for k, v in asdict(self.remedies.overrides).items()}
 
     def _measure(self, gan: Gan) -> dict[str, float]:
         began = time.monotonic()
         with self.heart.phase("metrics"):
-            quality = self.gauge.measure(gan.ema.generator)
+            quality = self.evaluator.measure(gan.ema.generator)
         return quality | {"speed/seconds_of_metrics": round(time.monotonic() - began, 2)}
 
     @torch.no_grad()
@@ -238,10 +239,10 @@ class Run:
             return
         with self.heart.phase("samples"):
             rows, columns = self.config.output.grid
-            at = Positions(self.config.seed, 0, rows * columns)
-            latents = draw_normal(at, Purpose.GRID_LATENTS, gan.latent_size)
-            pictures = gan.ema.generator(latents.to(gan.accelerator.device))
-            self.tracker.grid("fake", self.images_seen, tile(pictures, rows, columns))
+            rng = PositionalRNG(self.config.seed, 0, rows * columns)
+            latents = rng.normal(Stream.GRID_LATENTS, gan.latent_size)
+            images = gan.ema.generator(latents.to(gan.accelerator.device))
+            self.tracker.grid("fake", self.images_seen, tile(images, rows, columns))
 
     def _save(self, gan: Gan, meter: Meter) -> None:
         if self._saved_at == self.images_seen:

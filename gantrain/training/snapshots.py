@@ -9,7 +9,7 @@ from torch import Tensor
 from gantrain.common.errors import UserError
 from gantrain.common.records import flatten
 from gantrain.config import Config
-from gantrain.health.overrides import Knobs
+from gantrain.health.overrides import Overrides
 from gantrain.runs.checkpoint import Progress, Snapshot, State
 from gantrain.training.gan import Gan
 
@@ -67,7 +67,7 @@ def restore(taken: Snapshot, gan: Gan, config: Config) -> list[str]:
             f"The checkpoint in {config.output.run_dir} does not fit its own config ({error})."
         ) from None
     treated = config.health.remedy == "auto"
-    gan.turn(taken.state.progress.remedies.knobs if treated else Knobs())
+    gan.turn(taken.state.progress.remedies.overrides if treated else Overrides())
     if gan.accelerator.scaler is not None and taken.state.scaler:
         gan.accelerator.scaler.load_state_dict(taken.state.scaler)
     return [f"changed since the checkpoint: {k}: {a} -> {b}" for k, (a, b) in changes.items()]

@@ -6,7 +6,7 @@ from benchmarks.costs import Device, Network, iteration
 from benchmarks.guard import clearly_slower
 from benchmarks.scaling import gradient_bytes, relative_fit
 
-DEVICE = Device(fixed=1e-3, each=1e-5, pictures=1e6)
+DEVICE = Device(fixed=1e-3, each=1e-5, images=1e6)
 NETWORK = Network(latency=1e-5, bandwidth=1e9, per_node=8, inside=10)
 
 
@@ -25,12 +25,12 @@ def test_an_all_reduce_costs_a_rings_bytes_and_a_trees_messages() -> None:
 def test_what_binds_is_named() -> None:
     slow = Network(latency=1e-5, bandwidth=1e8)
     assert iteration(DEVICE, slow, 2, 100, 25e6, 0.5).binds == "gradients"
-    starved = Device(fixed=1e-3, each=1e-5, pictures=1e3)
-    assert iteration(starved, slow, 1, 100, 25e6, 0.5).binds == "pictures"
+    starved = Device(fixed=1e-3, each=1e-5, images=1e3)
+    assert iteration(starved, slow, 1, 100, 25e6, 0.5).binds == "images"
 
 
 def test_gradients_travel_beside_computing_but_for_the_last_bucket() -> None:
-    long = Device(fixed=10.0, each=0.0, pictures=1e9)
+    long = Device(fixed=10.0, each=0.0, images=1e9)
     made = iteration(long, NETWORK, 16, 100, 2 * 4 * 2**20, 0.5)
     assert made.total == pytest.approx(10 + made.gradients / 2)
 

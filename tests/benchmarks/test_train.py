@@ -149,7 +149,7 @@ def test_flops_are_those_that_torch_counts(tmp_path: Path, sections: dict[str, A
     g_layers, d_layers = layers_of(config)
     generator, discriminator = build_networks(config)
     g, d = flops_of(g_layers), flops_of(d_layers)
-    latents, pictures = torch.randn(3, 8), torch.randn(3, 1, 32, 32)
+    latents, images = torch.randn(3, 8), torch.randn(3, 1, 32, 32)
 
     def counted(network: nn.Module, inputs: torch.Tensor, wanted: bool) -> tuple[int, int]:
         with FlopCounterMode(display=False) as forward:
@@ -159,9 +159,9 @@ def test_flops_are_those_that_torch_counts(tmp_path: Path, sections: dict[str, A
         return forward.get_total_flops() // 3, backward.get_total_flops() // 3
 
     assert counted(generator, latents, False) == (g.forward, g.backward)
-    assert counted(discriminator, pictures, False) == (d.forward, d.backward)
+    assert counted(discriminator, images, False) == (d.forward, d.backward)
     discriminator.requires_grad_(False)
-    assert counted(discriminator, pictures, True) == (d.forward, d.inputs)
+    assert counted(discriminator, images, True) == (d.forward, d.inputs)
 
 
 @pytest.mark.parametrize("norm", ["layer", "none"])
@@ -172,15 +172,15 @@ def test_the_penalty_needs_no_more_flops_than_it_takes(tmp_path: Path, norm: str
     d = flops_of(layers_of(config)[1])
     real, fake = torch.randn(2, 2, 1, 32, 32).unbind()
 
-    def by_layers(pictures: torch.Tensor) -> torch.Tensor:
+    def by_layers(images: torch.Tensor) -> torch.Tensor:
         # The counter's hooks on modules cannot stand autograd.grad.
         for layer in critic.layers:
-            pictures = layer.forward(pictures)
-        return pictures
+            images = layer.forward(images)
+        return images
 
     with FlopCounterMode(display=False) as counter:
-        penalised = gradient_penalty(by_layers, real, fake, torch.rand(2, 1, 1, 1))
-        penalised.backward()  # type: ignore[no-untyped-call]
+        discriminate_for_penalty = gradient_penalty(by_layers, real, fake, torch.rand(2, 1, 1, 1))
+        discriminate_for_penalty.backward()  # type: ignore[no-untyped-call]
     taken = counter.get_total_flops() / 2
     least = penalty(d, norm != "none")
     assert least <= taken

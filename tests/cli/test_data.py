@@ -22,8 +22,8 @@ def lines_of(result: Result) -> str:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
     for part in ("3001 brick 2x4", "3003 brick 2x2"):
         for view in range(3):
             path = folder / "dataset" / f"{part} {view:03d}L.png"
@@ -36,15 +36,15 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def shards(pictures: Path, tmp_path: Path) -> Path:
+def shards(images: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "set"
-    lines_of(run("import", pictures, folder, "--size", 8, "--workers", 1, "--images-per-shard", 4))
+    lines_of(run("import", images, folder, "--size", 8, "--workers", 1, "--images-per-shard", 4))
     return folder
 
 
-def test_import_tells_what_became_of_every_file(pictures: Path, tmp_path: Path) -> None:
-    text = lines_of(run("import", pictures, tmp_path / "set", "--size", 8, "--workers", 1))
-    assert "6 pictures of 8x8 in 1 shards" in text
+def test_import_tells_what_became_of_every_file(images: Path, tmp_path: Path) -> None:
+    text = lines_of(run("import", images, tmp_path / "set", "--size", 8, "--workers", 1))
+    assert "6 images of 8x8 in 1 shards" in text
     assert "1 for validation" in text
     assert "1 other files ignored (1 .me)" in text
     assert "1 could not be read and were left out" in text
@@ -52,27 +52,27 @@ def test_import_tells_what_became_of_every_file(pictures: Path, tmp_path: Path) 
     assert "lost.png" in text
 
 
-def test_import_passes_its_options_on(pictures: Path, tmp_path: Path) -> None:
+def test_import_passes_its_options_on(images: Path, tmp_path: Path) -> None:
     target = tmp_path / "set"
     options = ("--size", 16, "--channels", 3, "--fit", "pad", "--background", "white")
-    lines_of(run("import", pictures, target, *options, "--workers", 1))
+    lines_of(run("import", images, target, *options, "--workers", 1))
     manifest = read_manifest(target)
     assert (manifest.size, manifest.channels) == (16, 3)
-    assert manifest.source == "pictures (fit pad, background white)"
-    again = run("import", pictures, target, "--workers", 1)
+    assert manifest.source == "images (fit pad, background white)"
+    again = run("import", images, target, "--workers", 1)
     assert isinstance(again.exception, UserError)
-    lines_of(run("import", pictures, target, "--workers", 1, "--overwrite"))
+    lines_of(run("import", images, target, "--workers", 1, "--overwrite"))
     assert read_manifest(target).size == 64
 
 
-def test_import_strict_is_a_user_error(pictures: Path, tmp_path: Path) -> None:
-    result = run("import", pictures, tmp_path / "set", "--strict", "--workers", 1)
+def test_import_strict_is_a_user_error(images: Path, tmp_path: Path) -> None:
+    result = run("import", images, tmp_path / "set", "--strict", "--workers", 1)
     assert isinstance(result.exception, UserError)
     assert "bad" in str(result.exception)
 
 
 def test_verify_says_ok_with_status_0(shards: Path) -> None:
-    assert "OK: 6 pictures in 2 shards" in lines_of(run("verify", shards))
+    assert "OK: 6 images in 2 shards" in lines_of(run("verify", shards))
 
 
 def test_verify_lists_problems_with_status_1(shards: Path) -> None:
@@ -99,15 +99,15 @@ def test_show_prints_counts_and_classes(shards: Path) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_show_tiles_pictures_of_each_class(pictures: Path, tmp_path: Path, channels: int) -> None:
+def test_show_tiles_images_of_each_class(images: Path, tmp_path: Path, channels: int) -> None:
     options = ("--size", 8, "--channels", channels, "--workers", 1)
-    lines_of(run("import", pictures, tmp_path / "set", *options))
+    lines_of(run("import", images, tmp_path / "set", *options))
     grid = tmp_path / "grid.png"
-    assert "6 pictures in" in lines_of(run("show", tmp_path / "set", "--grid", grid))
-    with Image.open(grid) as picture:
-        assert picture.size == (24, 16)
-        assert picture.mode == ("L" if channels == 1 else "RGB")
-        assert len(picture.getcolors() or []) == 3
+    assert "6 images in" in lines_of(run("show", tmp_path / "set", "--grid", grid))
+    with Image.open(grid) as image:
+        assert image.size == (24, 16)
+        assert image.mode == ("L" if channels == 1 else "RGB")
+        assert len(image.getcolors() or []) == 3
     result = run("show", tmp_path / "set", "--grid", tmp_path / "grid.nothing")
     assert isinstance(result.exception, UserError)
     assert "grid.nothing" in str(result.exception)
@@ -118,7 +118,7 @@ def test_render_draws_what_was_typed(tmp_path: Path) -> None:
     parts = ("--parts", "3001,3003", "--parts", "3005, 3001")
     options = ("--size", 16, "--views", 3, "--seed", 7, "--tip", 0, "--images-per-shard", 10)
     text = lines_of(run("render", target, *parts, *options, "--workers", 1))
-    assert "18 pictures of 16x16 in 2 shards" in text
+    assert "18 images of 16x16 in 2 shards" in text
     manifest = read_manifest(target)
     assert manifest.source == "rendered bricks (views 3, seed 7, tip 0)"
     assert sorted(manifest.classes) == ["3001", "3003", "3005"]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from gantrain.common.rng import Positions, Purpose, draw_normal, draw_uniform, mixed_seed
+from gantrain.common.rng import PositionalRNG, Stream, derive_seed
 
 
 @settings(max_examples=30)
@@ -19,23 +19,23 @@ from gantrain.common.rng import Positions, Purpose, draw_normal, draw_uniform, m
 def test_ranks_together_draw_what_one_rank_draws(
     seed: int, start: int, ranks: int, width: int
 ) -> None:
-    whole = Positions(seed, start, 12)
-    of_ranks = [draw_normal(part, Purpose.D_LATENTS, width) for part in whole.chunk(ranks)]
-    assert torch.equal(torch.cat(of_ranks), draw_normal(whole, Purpose.D_LATENTS, width))
+    whole = PositionalRNG(seed, start, 12)
+    of_ranks = [part.normal(Stream.D_LATENTS, width) for part in whole.split(ranks)]
+    assert torch.equal(torch.cat(of_ranks), whole.normal(Stream.D_LATENTS, width))
 
 
 def test_uniform_draws_are_uniform_and_normal_draws_normal() -> None:
-    at = Positions(1, 0, 4000)
-    assert stats.kstest(draw_uniform(at, Purpose.LABELS, 5).flatten(), "uniform").pvalue > 0.01
-    assert stats.kstest(draw_normal(at, Purpose.G_LATENTS, 5).flatten(), "norm").pvalue > 0.01
+    rng = PositionalRNG(1, 0, 4000)
+    assert stats.kstest(rng.uniform(Stream.LABELS, 5).flatten(), "uniform").pvalue > 0.01
+    assert stats.kstest(rng.normal(Stream.G_LATENTS, 5).flatten(), "norm").pvalue > 0.01
 
 
 def test_neighbours_columns_purposes_and_seeds_are_unrelated() -> None:
-    at = Positions(1, 0, 4000)
-    draws = draw_normal(at, Purpose.D_LATENTS, 5)
+    rng = PositionalRNG(1, 0, 4000)
+    draws = rng.normal(Stream.D_LATENTS, 5)
     others = [
-        draw_normal(at, Purpose.G_LATENTS, 5),
-        draw_normal(Positions(2, 0, 4000), Purpose.D_LATENTS, 5),
+        rng.normal(Stream.G_LATENTS, 5),
+        PositionalRNG(2, 0, 4000).normal(Stream.D_LATENTS, 5),
         draws.roll(1, 0),
         draws.roll(1, 1),
     ]
@@ -44,6 +44,6 @@ def test_neighbours_columns_purposes_and_seeds_are_unrelated() -> None:
 
 
 def test_seeds_of_other_generators_differ_with_everything_that_goes_in() -> None:
-    seeds = {mixed_seed(s, p, n) for s in range(4) for p in Purpose for n in range(4)}
-    assert len(seeds) == 16 * len(Purpose)
+    seeds = {derive_seed(s, p, n) for s in range(4) for p in Stream for n in range(4)}
+    assert len(seeds) == 16 * len(Stream)
     assert all(0 <= seed < 2**63 for seed in seeds)

@@ -1,4 +1,4 @@
-"""The pictures: what is on them, that they are the same wherever drawn, and the user's mistakes."""
+"""The images: what is on them, that they are the same wherever drawn, and the user's mistakes."""
 
 import io
 import itertools
@@ -35,9 +35,9 @@ def _turn(degrees: float) -> NDArray[np.float64]:
 
 
 def _covered(number: str, yaw: float, camera: NDArray[np.float64], size: int) -> NDArray[np.bool_]:
-    """Where the picture changes with the part's reflectance."""
-    picture = trace(scene_of(part_named(number).build()), _turn(yaw), camera, size, (0.0, 1.0))
-    return np.asarray(picture[..., 0] != picture[..., 1])
+    """Where the image changes with the part's reflectance."""
+    image = trace(scene_of(part_named(number).build()), _turn(yaw), camera, size, (0.0, 1.0))
+    return np.asarray(image[..., 0] != image[..., 1])
 
 
 def test_every_part_view_and_camera_comes_once_with_its_label() -> None:
@@ -62,10 +62,10 @@ def test_the_whole_set_is_as_large_as_the_original() -> None:
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
 @pytest.mark.parametrize("size", [16, 80])
-def test_pictures_are_pngs_of_the_asked_size(channels: int, mode: str, size: int) -> None:
+def test_images_are_pngs_of_the_asked_size(channels: int, mode: str, size: int) -> None:
     sample = next(render_samples(size=size, channels=channels, parts=["3005"], workers=1))
-    with Image.open(io.BytesIO(sample.image)) as picture:
-        assert (picture.format, picture.mode, picture.size) == ("PNG", mode, (size, size))
+    with Image.open(io.BytesIO(sample.image)) as image:
+        assert (image.format, image.mode, image.size) == ("PNG", mode, (size, size))
 
 
 def test_one_process_or_two_draw_the_same_bytes_in_the_same_order() -> None:
@@ -75,7 +75,7 @@ def test_one_process_or_two_draw_the_same_bytes_in_the_same_order() -> None:
     assert draw(1) == draw(2)
 
 
-def test_a_picture_does_not_depend_on_the_other_parts() -> None:
+def test_a_image_does_not_depend_on_the_other_parts() -> None:
     alone = {sample.key: sample for sample in render_samples(parts=["3040"], views=3, workers=1)}
     among = render_samples(parts=["3001", "3040"], views=3, workers=1)
     assert {s.key: s for s in among if s.label["part"] == "3040"} == alone
@@ -141,16 +141,16 @@ def test_a_tile_covers_what_its_box_projects_to(yaw: float, camera: NDArray[np.f
 
 def test_level_faces_and_the_open_floor_have_the_brightness_they_should() -> None:
     scene = scene_of(part_named("3070").build())
-    picture = trace(scene, _turn(0.0), direction(-45.0, 38.0), 64, (0.3,))[..., 0]
-    assert picture[30:34, 30:34] == pytest.approx(255 * 0.3 ** (1 / 2.2), abs=1.0)
-    assert picture.max() == pytest.approx(FLOOR, abs=1)
+    image = trace(scene, _turn(0.0), direction(-45.0, 38.0), 64, (0.3,))[..., 0]
+    assert image[30:34, 30:34] == pytest.approx(255 * 0.3 ** (1 / 2.2), abs=1.0)
+    assert image.max() == pytest.approx(FLOOR, abs=1)
 
 
 def test_a_part_throws_a_soft_shadow_away_from_the_window() -> None:
     camera = direction(0.0, 38.0)
     scene = scene_of(part_named("3005").build())
-    picture = trace(scene, _turn(0.0), camera, 64, (0.0, 1.0))
-    floor = np.where(picture[..., 0] == picture[..., 1], picture[..., 0], 255)
+    image = trace(scene, _turn(0.0), camera, 64, (0.0, 1.0))
+    floor = np.where(image[..., 0] == image[..., 1], image[..., 0], 255)
     assert floor[:32].min() < 0.7 * FLOOR  # behind it; the window is in front
     assert len(np.unique(floor)) > 30  # no hard border
     assert floor[-1, 0] > 0.95 * FLOOR
@@ -160,7 +160,7 @@ def test_a_part_throws_a_soft_shadow_away_from_the_window() -> None:
 def test_top_front_and_side_differ_in_brightness(azimuth: float, side: float) -> None:
     camera, size = direction(azimuth, 35.0), 96
     scene = scene_of(part_named("3070").build())
-    picture = trace(scene, _turn(0.0), camera, size, (0.3,))[..., 0].astype(int)
+    image = trace(scene, _turn(0.0), camera, size, (0.3,))[..., 0].astype(int)
     right = np.cross((0.0, 0.0, 1.0), camera)
     right /= np.linalg.norm(right)
     up = np.cross(camera, right)
@@ -168,7 +168,7 @@ def test_top_front_and_side_differ_in_brightness(azimuth: float, side: float) ->
     def seen(x: float, y: float, z: float) -> int:
         point = np.array([x, y, z - TILE[2] / 2]) * size / (math.hypot(*TILE) * MARGIN)
         row, column = size / 2 - float(point @ up), size / 2 + float(point @ right)
-        return int(picture[round(row), round(column)])
+        return int(image[round(row), round(column)])
 
     top, front, flank = seen(0.0, 0.0, 3.2), seen(0.0, -3.9, 1.8), seen(side, 0.0, 1.8)
     assert top > front + 12
@@ -187,7 +187,7 @@ def test_a_part_stays_in_the_frame_and_fills_a_good_part_of_it(number: str) -> N
     assert max(shares) > 0.08
 
 
-def test_coloured_pictures_tell_parts_apart_by_hue() -> None:
+def test_coloured_images_tell_parts_apart_by_hue() -> None:
     samples = list(render_samples(channels=3, size=32, parts=["3001", "3002"], views=1, workers=1))
     for sample in samples:
         red, _, blue = _pixels(sample)[16, 16].astype(int)

@@ -1,5 +1,6 @@
 """The decoded file of a node: made once, shared, and never half there."""
 
+import logging
 import os
 import resource
 import signal
@@ -16,7 +17,7 @@ import torch
 
 from gantrain.common.errors import UserError
 from gantrain.data.loading import cache as cache_module
-from gantrain.data.loading.datasets import CachedPictures, open_pictures
+from gantrain.data.loading.datasets import CachedImageDataset, open_dataset
 from gantrain.data.shards.writing import write_shards
 from tests.conftest import draw_squares
 from tests.numbered import data_config, numbered_set, opened, sequence
@@ -40,8 +41,8 @@ def slowly(store, size, channels, target, section):
     return found
 
 cache.decode_section = slowly
-pictures = opened(shards, scratch, mode="cache", timeout_s=patience)
-print("sum", sum(sequence(pictures, steps=pictures.total)), flush=True)
+images = opened(shards, scratch, mode="cache", timeout_s=patience)
+print("sum", sum(sequence(images, steps=images.total)), flush=True)
 sys.stdin.readline()
 """
 
@@ -70,14 +71,14 @@ def numbered(tmp_path: Path) -> Path:
     return numbered_set(tmp_path / "set")
 
 
-def test_the_file_holds_each_picture_at_its_row(numbered: Path, tmp_path: Path) -> None:
+def test_the_file_holds_each_image_at_its_row(numbered: Path, tmp_path: Path) -> None:
     before = sorted(path.name for path in numbered.iterdir())
-    pictures = opened(numbered, tmp_path / "scratch", mode="cache")
-    (file,) = (tmp_path / "scratch").rglob("pictures.u8")
+    dataset = opened(numbered, tmp_path / "scratch", mode="cache")
+    (file,) = (tmp_path / "scratch").rglob("images.u8")
     pixels = np.fromfile(file, np.uint8).reshape(23, 1, 32, 32)
     assert (pixels == np.arange(1, 24).reshape(-1, 1, 1, 1)).all()
-    assert isinstance(pictures, CachedPictures)
-    assert (pictures.cache.images.numpy() == pixels).all()
+    assert isinstance(dataset, CachedImageDataset)
+    assert (dataset.cache.images.numpy() == pixels).all()
     assert sorted(path.name for path in numbered.iterdir()) == before
 
 
@@ -101,7 +102,7 @@ def test_another_set_in_the_same_place_is_another_file(tmp_path: Path) -> None:
             overwrite=True,
         )
         assert opened(tmp_path / "set", scratch, mode="cache").total == count
-    assert len(list(scratch.rglob("pictures.u8"))) == 2
+    assert len(list(scratch.rglob("images.u8"))) == 2
 
 
 def test_what_a_killed_process_left_is_made_anew(numbered: Path, tmp_path: Path) -> None:
@@ -132,26 +133,28 @@ def test_a_waiter_takes_over_when_the_process_that_decodes_dies(
     assert "sum 253" in printed
 
 
-def test_a_wait_for_a_process_that_stands_still_ends(numbered: Path, tmp_path: Path) -> None:
+def test_a_wait_for_a_process_that_stands_still_ends(
+    numbered: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     process = start(numbered, tmp_path / "scratch", pause=30)
     assert first_line(process) == "decoded\n"
     process.send_signal(signal.SIGSTOP)
-    said: list[str] = []
+    caplog.set_level(logging.INFO, "gantrain")
     config = data_config(numbered, tmp_path / "scratch", mode="cache", timeout_s=3)
     stuck = r"\.lock: another process .* no progress for 3 seconds"
     try:
         began = time.monotonic()
         with pytest.raises(UserError, match=stuck):
-            open_pictures(config, said.append)
+            open_dataset(config)
         assert 3 <= time.monotonic() - began < 6
-        assert "waiting for another process to decode the pictures" in said[0]
+        assert "waiting for another process to decode the images" in caplog.messages[0]
     finally:
         process.kill()
         process.communicate()
 
 
-def cut_pictures(folder: Path) -> None:
-    os.truncate(folder / "pictures.u8", 1000)
+def cut_images(folder: Path) -> None:
+    os.truncate(folder / "images.u8", 1000)
 
 
 def break_rows(folder: Path) -> None:
@@ -162,12 +165,12 @@ def lose_rows(folder: Path) -> None:
     (folder / "rows.json").unlink()
 
 
-@pytest.mark.parametrize("harm", [cut_pictures, break_rows, lose_rows])
+@pytest.mark.parametrize("harm", [cut_images, break_rows, lose_rows])
 def test_a_damaged_file_is_made_anew(
     harm: Callable[[Path], None], numbered: Path, tmp_path: Path
 ) -> None:
     before = sequence(opened(numbered, tmp_path / "scratch", mode="cache"), steps=23)
-    (file,) = (tmp_path / "scratch").rglob("pictures.u8")
+    (file,) = (tmp_path / "scratch").rglob("images.u8")
     harm(file.parent)
     assert sequence(opened(numbered, tmp_path / "scratch", mode="cache"), steps=23) == before
 
@@ -178,7 +181,7 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(numbered: Path, tmp_path: P
     resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, hard))
     try:
         with pytest.raises(
-            UserError, match=r"scratch.* pictures 0 MB cannot be written .*data\.cache_dir"
+            UserError, match=r"scratch.* images 0 MB cannot be written .*data\.cache_dir"
         ):
             opened(numbered, scratch, mode="cache", on_error="skip")
     finally:
@@ -200,14 +203,14 @@ def test_a_scratch_that_cannot_be_made_is_one_error(numbered: Path, tmp_path: Pa
 
 
 def test_readers_go_on_while_the_file_is_replaced(numbered: Path, tmp_path: Path) -> None:
-    pictures = opened(numbered, tmp_path / "scratch", mode="cache")
-    before = sequence(pictures, steps=23)
-    (file,) = (tmp_path / "scratch").rglob("pictures.u8")
+    dataset = opened(numbered, tmp_path / "scratch", mode="cache")
+    before = sequence(dataset, steps=23)
+    (file,) = (tmp_path / "scratch").rglob("images.u8")
     cut = file.with_name("cut")
     cut.write_bytes(b"")
     cut.replace(file)
     opened(numbered, tmp_path / "scratch", mode="cache")
-    assert sequence(pictures, steps=23) == before
+    assert sequence(dataset, steps=23) == before
 
 
 def proportional_memory(pid: int, file: str) -> int:
@@ -225,8 +228,8 @@ def test_two_ranks_share_one_copy_in_memory(tmp_path: Path) -> None:
     write_shards(tmp_path / "set", draw_squares(1500), size=32, channels=1, source="")
     size = 1500 * 32 * 32
     script = OPEN.replace(
-        'print("sum", sum(sequence(pictures, steps=pictures.total)), flush=True)',
-        'int(pictures.cache.images.sum()); print("sum", flush=True)',
+        'print("sum", sum(sequence(images, steps=images.total)), flush=True)',
+        'int(images.cache.images.sum()); print("sum", flush=True)',
     )
     ranks = [
         subprocess.Popen(
@@ -240,7 +243,7 @@ def test_two_ranks_share_one_copy_in_memory(tmp_path: Path) -> None:
     for rank in ranks:
         while first_line(rank) != "sum\n":
             assert rank.poll() is None
-    used = [proportional_memory(rank.pid, "pictures.u8") for rank in ranks]
+    used = [proportional_memory(rank.pid, "images.u8") for rank in ranks]
     for rank in ranks:
         rank.communicate("\n")
     assert 0.9 * size < sum(used) < 1.1 * size
@@ -251,10 +254,10 @@ def test_fewer_shards_than_workers_are_decoded_by_all_of_them(tmp_path: Path) ->
     place = numbered_set(tmp_path / "set", shards=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache_module, "_WORTH_PROCESSES", 0)
-        pictures = opened(place, tmp_path / "scratch", mode="cache", workers=3)
-    assert sorted(sequence(pictures, steps=23)) == list(range(23))
-    assert isinstance(pictures, CachedPictures)
-    assert torch.equal(pictures.cache.images[:, 0, 0, 0], torch.arange(1, 24, dtype=torch.uint8))
+        dataset = opened(place, tmp_path / "scratch", mode="cache", workers=3)
+    assert sorted(sequence(dataset, steps=23)) == list(range(23))
+    assert isinstance(dataset, CachedImageDataset)
+    assert torch.equal(dataset.cache.images[:, 0, 0, 0], torch.arange(1, 24, dtype=torch.uint8))
 
 
 def test_threads_that_open_one_set_at_once_all_get_it(numbered: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Broken shards and pictures: one clear error, or left out, counted and shown; nothing hangs."""
+"""Broken shards and images: one clear error, or left out, counted and shown; nothing hangs."""
 
 import collections
 import itertools
@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gantrain.common.errors import UserError
-from gantrain.common.rng import Positions
+from gantrain.common.rng import PositionalRNG
 from gantrain.data.shards.faults import Fault
 from gantrain.data.shards.manifest import read_manifest
 from gantrain.data.shards.members import Sample
@@ -43,7 +43,7 @@ from tests.unreliable_server import serving
 
 pytestmark = pytest.mark.timeout(60)
 
-SECOND = "shard-000001.tar"  # of three, with pictures 10 to 19
+SECOND = "shard-000001.tar"  # of three, with images 10 to 19
 
 
 def lose_shard(shards: Path) -> None:
@@ -72,7 +72,7 @@ def write_undecodable(shards: Path) -> None:
     )
 
 
-# What is done, what the error names, the pictures that are lost.
+# What is done, what the error names, the images that are lost.
 HARMS: list[Any] = [
     pytest.param(lose_shard, SECOND, set(range(10, 20)), id="missing"),
     pytest.param(cut_shard, SECOND, set(range(14, 20)), id="cut short"),
@@ -99,7 +99,7 @@ def test_a_fault_is_one_error_that_names_shard_and_member(
     for name in where.split(": "):
         assert name in str(error.value)
     assert "\n" not in str(error.value)
-    assert not list((tmp_path / "scratch").rglob("pictures.u8"))
+    assert not list((tmp_path / "scratch").rglob("images.u8"))
 
 
 @MODES
@@ -109,18 +109,18 @@ def test_a_fault_is_left_out_and_counted_and_the_ranks_take_equal_steps(
 ) -> None:
     place = numbered_set(tmp_path / "set")
     harm(place)
-    pictures = opened(place, tmp_path / "scratch", mode=mode, on_error="skip")
+    dataset = opened(place, tmp_path / "scratch", mode=mode, on_error="skip")
     met: list[Fault] = []
-    pictures.log.listen(met.append)
+    dataset.log.listen(met.append)
     # Each rank has a log of its own, and here they share one.
-    found = sequence(pictures, steps=20, ranks=2, share=4)
+    found = sequence(dataset, steps=20, ranks=2, share=4)
     assert len(found) == 20 * 2 * 4
     assert set(found) == set(range(23)) - lost
     assert any(where in fault.where for fault in met)
-    assert pictures.log.pictures == len(lost)
-    assert pictures.log.faults == met
+    assert dataset.log.images == len(lost)
+    assert dataset.log.faults == met
     if mode == "cache" or harm in (lose_shard, cut_shard):  # known from the start
-        one_epoch = sequence(pictures, steps=pictures.total)
+        one_epoch = sequence(dataset, steps=dataset.total)
         assert sorted(one_epoch) == sorted(set(range(23)) - lost)
 
 
@@ -142,9 +142,9 @@ def test_a_shard_that_the_manifest_does_not_know_is_named(mode: str, tmp_path: P
     (place / "stranger.tar").write_bytes((place / SECOND).read_bytes())
     with pytest.raises(UserError, match=r"stranger\.tar"):
         opened(place, tmp_path / "scratch", mode=mode)
-    pictures = opened(place, tmp_path / "scratch", mode=mode, on_error="skip")
-    assert [fault.pictures for fault in pictures.log.faults] == [0]
-    assert pictures.total == 23
+    dataset = opened(place, tmp_path / "scratch", mode=mode, on_error="skip")
+    assert [fault.images for fault in dataset.log.faults] == [0]
+    assert dataset.total == 23
 
 
 def test_a_remote_shard_that_cannot_be_had_is_left_out(tmp_path: Path) -> None:
@@ -153,38 +153,38 @@ def test_a_remote_shard_that_cannot_be_had_is_left_out(tmp_path: Path) -> None:
     with serving(place) as server:
         settings = {"on_error": "skip", "retries": 1, "timeout_s": 1}
         for mode in ("cache", "stream"):
-            pictures = opened(server.address, tmp_path / mode, mode=mode, **settings)
-            assert set(sequence(pictures, steps=46)) == {*range(10), *range(20, 23)}
-            (fault,) = pictures.log.faults
-            assert (fault.where, fault.pictures) == (f"{server.address}/{SECOND}", 10)
+            dataset = opened(server.address, tmp_path / mode, mode=mode, **settings)
+            assert set(sequence(dataset, steps=46)) == {*range(10), *range(20, 23)}
+            (fault,) = dataset.log.faults
+            assert (fault.where, fault.images) == (f"{server.address}/{SECOND}", 10)
         with pytest.raises(UserError, match=rf"{SECOND}: the server answers 404"):
             sequence(opened(server.address, tmp_path / "stream", mode="stream"), steps=46)
 
 
-def test_a_set_of_nothing_but_broken_pictures_ends_with_an_error(tmp_path: Path) -> None:
+def test_a_set_of_nothing_but_broken_images_ends_with_an_error(tmp_path: Path) -> None:
     samples = [Sample(s.key, s.image[:60], s.label) for s in numbered_samples(20)]
     write_shards(tmp_path / "set", samples, size=32, channels=1, source="")
     with pytest.raises(UserError, match="held out or broken"):
         opened(tmp_path / "set", tmp_path / "s", mode="cache", on_error="skip")
-    pictures = opened(tmp_path / "set", tmp_path / "s", mode="stream", on_error="skip")
-    with pytest.raises(UserError, match="pictures in a row are broken"):
-        sequence(pictures, steps=1)
+    dataset = opened(tmp_path / "set", tmp_path / "s", mode="stream", on_error="skip")
+    with pytest.raises(UserError, match="images in a row are broken"):
+        sequence(dataset, steps=1)
 
 
-def test_a_batch_of_one_broken_picture_is_given_the_next(tmp_path: Path) -> None:
+def test_a_batch_of_one_broken_image_is_given_the_next(tmp_path: Path) -> None:
     place = numbered_set(tmp_path / "set")
     write_undecodable(place)
-    pictures = opened(place, tmp_path / "scratch", mode="stream", on_error="skip")
-    found = sequence(pictures, steps=24)
+    dataset = opened(place, tmp_path / "scratch", mode="stream", on_error="skip")
+    found = sequence(dataset, steps=24)
     at = next(i for i in range(23) if found[i] == found[i + 1])
     assert set(found[:23]) == set(range(23)) - {14}
-    assert sequence(pictures, steps=3, start=at) == found[at : at + 3]
+    assert sequence(dataset, steps=3, start=at) == found[at : at + 3]
 
 
 def stuck_or_dead(sign: signal.Signals, place: Path, scratch: Path) -> tuple[str, float]:
     """Do something to a worker process in the middle of a stream; what is said, and when."""
-    pictures = opened(place, scratch, mode="stream", workers=1, timeout_s=1)
-    batches = pictures.batches(Positions(0, 0, 4), 4, CPU, torch.contiguous_format)
+    dataset = opened(place, scratch, mode="stream", workers=1, timeout_s=1)
+    batches = dataset.batches(PositionalRNG(0, 0, 4), 4, CPU, torch.contiguous_format)
     next(batches)
     workers = [
         process
@@ -219,11 +219,11 @@ STOP_SIGNALS_TO_ALL = """
 import itertools, signal, sys, time
 from pathlib import Path
 import psutil, torch
-from gantrain.common.rng import Positions
+from gantrain.common.rng import PositionalRNG
 from tests.numbered import CPU, opened
 
-pictures = opened(Path(sys.argv[1]), Path(sys.argv[2]), mode="stream", workers=1)
-batches = pictures.batches(Positions(0, 0, 4), 4, CPU, torch.contiguous_format)
+images = opened(Path(sys.argv[1]), Path(sys.argv[2]), mode="stream", workers=1)
+batches = images.batches(PositionalRNG(0, 0, 4), 4, CPU, torch.contiguous_format)
 for sign in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM):
     seen = []
     signal.signal(sign, lambda *_: seen.append(sign))
@@ -235,7 +235,7 @@ for sign in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM):
 """
 
 
-def test_signals_to_a_whole_job_leave_the_training_its_pictures(tmp_path: Path) -> None:
+def test_signals_to_a_whole_job_leave_the_training_its_images(tmp_path: Path) -> None:
     place = numbered_set(tmp_path / "set")
     done = subprocess.run(
         [sys.executable, "-c", STOP_SIGNALS_TO_ALL, str(place), str(tmp_path / "scratch")],
@@ -248,9 +248,9 @@ def test_signals_to_a_whole_job_leave_the_training_its_pictures(tmp_path: Path) 
 
 def test_leaving_a_stream_ends_its_workers_and_threads(tmp_path: Path) -> None:
     place = numbered_set(tmp_path / "set")
-    pictures = opened(place, tmp_path / "scratch", mode="stream", workers=2)
+    dataset = opened(place, tmp_path / "scratch", mode="stream", workers=2)
     before = threading.active_count()
-    batches = pictures.batches(Positions(0, 0, 4), 4, CPU, torch.contiguous_format)
+    batches = dataset.batches(PositionalRNG(0, 0, 4), 4, CPU, torch.contiguous_format)
     next(batches)
     busy = len(psutil.Process().children(recursive=True))
     batches.close()  # type: ignore[attr-defined]
@@ -265,7 +265,7 @@ def test_leaving_a_stream_ends_its_workers_and_threads(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_whatever_bytes_change_only_whole_pictures_are_read(
+def test_whatever_bytes_change_only_whole_images_are_read(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     place = numbered_set(tmp_path_factory.mktemp("set") / "set", shards=1)
@@ -297,7 +297,7 @@ def test_a_run_goes_on_without_what_is_broken_and_records_it(tmp_path: Path, tra
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     faults = [event for event in events if event["event"] == "data_fault"]
-    assert sum(fault["pictures"] for fault in faults) == 4
+    assert sum(fault["images"] for fault in faults) == 4
     assert {Path(fault["where"].split(":")[0]).name for fault in faults} == {
         SECOND,
         lose_third.name,
@@ -306,7 +306,7 @@ def test_a_run_goes_on_without_what_is_broken_and_records_it(tmp_path: Path, tra
     assert json.loads((run / "status.json").read_text())["images_seen"] == 160
 
 
-def test_two_ranks_stream_past_broken_pictures_in_step(tmp_path: Path) -> None:
+def test_two_ranks_stream_past_broken_images_in_step(tmp_path: Path) -> None:
     place = numbered_set(tmp_path / "set")
     write_undecodable(place)
     run = tmp_path / "run"
@@ -321,9 +321,9 @@ def test_two_ranks_stream_past_broken_pictures_in_step(tmp_path: Path) -> None:
 
 
 def test_numbers_of_a_batch_are_read_right(tmp_path: Path) -> None:
-    """The tests' own eye: it must see a picture that is not of one shade."""
-    pictures = opened(numbered_set(tmp_path / "set"), tmp_path / "s", mode="cache")
-    batch = next(pictures.batches(Positions(0, 0, 23), 23, CPU, torch.contiguous_format))
+    """The tests' own eye: it must see an image that is not of one shade."""
+    dataset = opened(numbered_set(tmp_path / "set"), tmp_path / "s", mode="cache")
+    batch = next(dataset.batches(PositionalRNG(0, 0, 23), 23, CPU, torch.contiguous_format))
     assert sorted(numbers(batch)) == list(range(23))
     batch[3, 0, 5, 5] += 0.1
     with pytest.raises(AssertionError):

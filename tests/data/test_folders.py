@@ -1,4 +1,4 @@
-"""Importing folders of pictures: Kaggle's layout, any other, and all that can be wrong in them."""
+"""Importing folders of images: Kaggle's layout, any other, and all that can be wrong in them."""
 
 import io
 import json
@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from gantrain.common.errors import UserError
-from gantrain.data.importing.convert import Fit, Recipe, convert_picture
+from gantrain.data.importing.convert import Fit, Recipe, convert_image
 from gantrain.data.importing.filenames import keys_of, label_of, read_validation_list
 from gantrain.data.importing.folders import ImportReport, import_folder
 from gantrain.data.shards.members import Sample, decode_image
@@ -21,9 +21,9 @@ from gantrain.data.shards.writing import iterate_shard, read_manifest, verify_sh
 BLACK = (0, 0, 0)
 
 
-def save(path: Path, picture: Image.Image | None = None, **options: Any) -> Path:
+def save(path: Path, image: Image.Image | None = None, **options: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    (picture or Image.new("RGB", (8, 8), (200, 100, 50))).save(path, **options)
+    (image or Image.new("RGB", (8, 8), (200, 100, 50))).save(path, **options)
     return path
 
 
@@ -39,7 +39,7 @@ def bring_in(source: Path, target: Path, **options: Any) -> ImportReport:
 
 
 def converted(path: Path, *, channels: int = 1, fit: Fit = "crop", size: int = 8) -> np.ndarray:
-    image = convert_picture(path, Recipe(size, channels, BLACK, fit))
+    image = convert_image(path, Recipe(size, channels, BLACK, fit))
     pixels = decode_image(image, size, channels, where="x")
     return pixels[0] if channels == 1 else pixels.transpose(1, 2, 0)
 
@@ -125,17 +125,17 @@ def test_an_explicit_list_wins_and_must_be_readable(kaggle: Path, tmp_path: Path
     bring_in(kaggle, tmp_path / "set", validation_list=mine)
     names = {s.label["file"] for s in read(tmp_path / "set") if s.label["split"] == "validation"}
     assert names == {"dataset/3001 brick 2x4 001L.png"}
-    with pytest.raises(UserError, match=r"none\.txt: the list of validation pictures"):
+    with pytest.raises(UserError, match=r"none\.txt: the list of validation images"):
         bring_in(kaggle, tmp_path / "other", validation_list=tmp_path / "none.txt")
 
 
 def test_a_list_may_tell_equal_names_apart_by_folder(tmp_path: Path) -> None:
-    pictures = ["cat/1.png", "dog/1.png", "dog/2.png"]
+    images = ["cat/1.png", "dog/1.png", "dog/2.png"]
     path = tmp_path / "list"
     path.write_text("./dog/1.png\n")
-    assert read_validation_list(path, pictures).chosen == {"dog/1.png"}
+    assert read_validation_list(path, images).chosen == {"dog/1.png"}
     path.write_text("1.png\n/\n")
-    names = read_validation_list(path, pictures)
+    names = read_validation_list(path, images)
     assert names.chosen == {"cat/1.png", "dog/1.png"}
     assert names.missing == ("/",)
 
@@ -143,7 +143,7 @@ def test_a_list_may_tell_equal_names_apart_by_folder(tmp_path: Path) -> None:
 # Other folders
 
 
-def test_folders_are_classes_and_pictures_at_the_top_have_none(tmp_path: Path) -> None:
+def test_folders_are_classes_and_images_at_the_top_have_none(tmp_path: Path) -> None:
     source = tmp_path / "pets"
     for name in ("cat/1.png", "cat/2.jpg", "dog/1.webp", "top.bmp"):
         save(source / name)
@@ -178,7 +178,7 @@ def test_colliding_files_are_all_written(tmp_path: Path) -> None:
     assert len(report.unreadable) == 1
 
 
-def test_link_loops_end_and_links_to_pictures_count(tmp_path: Path) -> None:
+def test_link_loops_end_and_links_to_images_count(tmp_path: Path) -> None:
     source = tmp_path / "in"
     real = save(tmp_path / "elsewhere" / "1.png")
     save(source / "2.png")
@@ -192,7 +192,7 @@ def test_link_loops_end_and_links_to_pictures_count(tmp_path: Path) -> None:
     assert report.unreadable == (("broken.png", "No such file or directory"),)
 
 
-# Pictures that cannot be read
+# Images that cannot be read
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def damaged(tmp_path: Path) -> Path:
     source = tmp_path / "damaged"
     good = save(source / "good.png", Image.effect_noise((64, 64), 50)).read_bytes()
     (source / "cut.png").write_bytes(good[: len(good) // 2])
-    (source / "text.png").write_text("not a picture")
+    (source / "text.png").write_text("not an image")
     (source / "empty.jpg").touch()
     (source / "script.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     save(source / "bomb.png", Image.new("1", (20_000, 10_000)))
@@ -208,14 +208,14 @@ def damaged(tmp_path: Path) -> Path:
     return source
 
 
-def test_unreadable_pictures_are_named_with_their_reasons(damaged: Path, tmp_path: Path) -> None:
+def test_unreadable_images_are_named_with_their_reasons(damaged: Path, tmp_path: Path) -> None:
     report = bring_in(damaged, tmp_path / "set", workers=2)
     reasons = dict(report.unreadable)
     assert report.manifest.count == 1
     assert list(reasons) == sorted(reasons)
     assert "truncated" in reasons.pop("cut.png")
-    assert reasons.pop("text.png") == "no picture in a format that is known"
-    assert reasons.pop("script.png") == "no picture in a format that is known"
+    assert reasons.pop("text.png") == "no image in a format that is known"
+    assert reasons.pop("script.png") == "no image in a format that is known"
     assert reasons.pop("empty.jpg") == "an empty file"
     assert "more than" in reasons.pop("bomb.png")
     assert "state no range" in reasons.pop("float.tif")
@@ -224,7 +224,7 @@ def test_unreadable_pictures_are_named_with_their_reasons(damaged: Path, tmp_pat
     assert [each["file"] for each in written["unreadable"]] == [f for f, _ in report.unreadable]
 
 
-def test_strict_stops_at_an_unreadable_picture_and_leaves_nothing(
+def test_strict_stops_at_an_unreadable_image_and_leaves_nothing(
     damaged: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"damaged/.*: cannot be read \(.*without --strict"):
@@ -248,12 +248,12 @@ def test_forbidden_files_and_folders_are_named(tmp_path: Path) -> None:
     }
 
 
-def test_folders_without_a_readable_picture_are_refused(tmp_path: Path) -> None:
+def test_folders_without_a_readable_image_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         bring_in(tmp_path / "none", tmp_path / "set")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").touch()
-    with pytest.raises(UserError, match=r"found no pictures but 1 other files; expected .*\.png"):
+    with pytest.raises(UserError, match=r"found no images but 1 other files; expected .*\.png"):
         bring_in(tmp_path / "in", tmp_path / "set")
     (tmp_path / "in" / "a.png").touch()
     with pytest.raises(UserError, match=r"a\.png: cannot be read \(an empty file\)"):
@@ -314,10 +314,10 @@ def test_transparent_pixels_take_the_background(tmp_path: Path) -> None:
 def test_every_mode_keeps_its_colour(
     tmp_path: Path, mode: str, colour: Any, suffix: str, expected: tuple[int, int, int]
 ) -> None:
-    picture = Image.new(mode, (8, 8), colour)
+    image = Image.new(mode, (8, 8), colour)
     if mode == "P":
-        picture.putpalette([0, 0, 0] * 3 + [10, 200, 30])
-    path = save(tmp_path / f"a{suffix}", picture)
+        image.putpalette([0, 0, 0] * 3 + [10, 200, 30])
+    path = save(tmp_path / f"a{suffix}", image)
     assert converted(path, channels=3)[4, 4].tolist() == list(expected)
     red, green, blue = expected
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
@@ -331,19 +331,19 @@ def test_of_an_animation_the_first_frame_counts(tmp_path: Path) -> None:
 
 
 def test_orientation_from_exif_is_applied(tmp_path: Path) -> None:
-    picture = Image.new("L", (16, 16), 0)
-    picture.paste(255, (0, 0, 16, 8))
+    image = Image.new("L", (16, 16), 0)
+    image.paste(255, (0, 0, 16, 8))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise: the top becomes the right
-    turned = converted(save(tmp_path / "a.jpg", picture, exif=exif, quality=95))
+    turned = converted(save(tmp_path / "a.jpg", image, exif=exif, quality=95))
     assert turned[:, 7].min() > 200
     assert turned[:, 0].max() < 50
 
 
 def test_fits(tmp_path: Path) -> None:
-    picture = Image.new("L", (32, 16), 100)
-    picture.paste(250, (0, 0, 8, 16))  # the left quarter, which a crop cuts off
-    path = save(tmp_path / "wide.png", picture)
+    image = Image.new("L", (32, 16), 100)
+    image.paste(250, (0, 0, 8, 16))  # the left quarter, which a crop cuts off
+    path = save(tmp_path / "wide.png", image)
     assert np.ptp(converted(path, fit="crop")) == 0
     padded = converted(path, fit="pad")
     assert padded[:2].max() == padded[6:].max() == 0
@@ -361,12 +361,12 @@ def test_small_copies_are_averages_and_not_single_pixels(tmp_path: Path, suffix:
     assert abs(converted(path).astype(int) - 127).max() <= 3
 
 
-def test_pictures_are_whole_pngs_of_the_asked_size(tmp_path: Path) -> None:
+def test_images_are_whole_pngs_of_the_asked_size(tmp_path: Path) -> None:
     for size in (8, 33):
         save(tmp_path / "in" / f"{size}.png", Image.new("RGB", (size, 20)))
     bring_in(tmp_path / "in", tmp_path / "set", size=16, channels=3)
     found: Counter[tuple[str | None, str, tuple[int, int]]] = Counter()
     for sample in read(tmp_path / "set"):
-        with Image.open(io.BytesIO(sample.image)) as picture:
-            found[(picture.format, picture.mode, picture.size)] += 1
+        with Image.open(io.BytesIO(sample.image)) as image:
+            found[(image.format, image.mode, image.size)] += 1
     assert found == {("PNG", "RGB", (16, 16)): 2}

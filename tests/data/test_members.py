@@ -1,4 +1,4 @@
-"""One picture in a tar: what is written, what is read back, what is refused."""
+"""One image in a tar: what is written, what is read back, what is refused."""
 
 import io
 import tarfile
@@ -76,7 +76,7 @@ def test_decoding_gives_channels_first() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_a_damaged_picture_decodes_to_the_right_shape_or_is_refused(data: st.DataObject) -> None:
+def test_a_damaged_image_decodes_to_the_right_shape_or_is_refused(data: st.DataObject) -> None:
     image = bytearray(png(GREY))
     for _ in range(data.draw(st.integers(1, 3))):
         image[data.draw(st.integers(0, len(image) - 1))] = data.draw(st.integers(0, 255))

@@ -194,7 +194,7 @@ def test_any_samples_come_back_as_they_were(
 @pytest.mark.parametrize(
     ("samples", "options", "message"),
     [
-        ([], {}, "no pictures to write"),
+        ([], {}, "no images to write"),
         (some_samples(2) + some_samples(1), {}, "'view 000' comes twice"),
         (some_samples(2), {"size": 8}, "expected an 8-bit L PNG of 8x8"),
         (some_samples(2), {"channels": 2}, r"channels is 2; expected 1 \(grey\) or 3"),
@@ -504,7 +504,7 @@ def test_verify_lists_every_problem_and_not_only_the_first(folder: Path) -> None
     text = "\n".join(report.problems)
     assert not report.ok
     assert "shard-000000.tar: its bytes have changed" in text
-    assert "shard-000000.tar: view 000.png: the picture does not decode" in text
+    assert "shard-000000.tar: view 000.png: the image does not decode" in text
     assert "shard-000001.tar: cut short" in text
     assert "extra.tar: a shard that the manifest does not know" in text
     assert report.images == 3 + 2
@@ -520,8 +520,8 @@ def test_verify_finds_other_labels_than_the_manifest_counts(folder: Path) -> Non
     plain = [Sample(sample.key, sample.image, {}) for sample in some_samples(8)[4:]]
     replace_shard(folder, 1, plain)
     text = "\n".join(verify_shards(folder, workers=1).problems)
-    assert "3 pictures of part '3001'; the manifest says 5 of 'brick 0'" in text
-    assert "1 pictures for validation; the manifest says 2" in text
+    assert "3 images of part '3001'; the manifest says 5 of 'brick 0'" in text
+    assert "1 images for validation; the manifest says 2" in text
 
 
 def test_verify_finds_another_count_than_the_entry_says(folder: Path) -> None:

@@ -25,7 +25,7 @@ FIRST = "shard-000000.tar"
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[UnreliableServer]:
-    """A set of 23 pictures in three shards, served."""
+    """A set of 23 images in three shards, served."""
     with serving(numbered_set(tmp_path / "set")) as state:
         yield state
 
@@ -207,8 +207,8 @@ def test_a_pipe_that_fails_or_stalls_is_one_error(
 
 def test_other_addresses_go_through_fsspec(tmp_path: Path) -> None:
     place = numbered_set(tmp_path / "set")
-    pictures = opened(f"file://{place}", tmp_path / "scratch", mode="stream")
-    assert sorted(sequence(pictures, steps=23)) == list(range(23))
+    dataset = opened(f"file://{place}", tmp_path / "scratch", mode="stream")
+    assert sorted(sequence(dataset, steps=23)) == list(range(23))
     shutil.rmtree(place)
     with pytest.raises(UserError, match=r"manifest.json: no such file"):
         opened(f"file://{place}", tmp_path / "scratch", mode="stream")

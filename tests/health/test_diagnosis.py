@@ -172,7 +172,7 @@ def test_copies_in_two_measurements_are_memorising() -> None:
     found = observe(state, "dcgan", 420, copies)
     assert found is not None
     assert found.name == "memorising"
-    assert "90% of the pictures" in found.evidence
+    assert "90% of the images" in found.evidence
 
 
 def test_a_generator_that_gets_better_on_small_gradients_is_not_stalled() -> None:
@@ -184,8 +184,8 @@ def test_a_generator_that_gets_better_on_small_gradients_is_not_stalled() -> Non
     assert state.diagnosis == "healthy"
 
 
-def test_pictures_that_were_always_alike_and_are_not_pushed_stand_and_have_not_collapsed() -> None:
-    """A new generator's pictures are alike: it takes a move to tell that they became so."""
+def test_images_that_were_always_alike_and_are_not_pushed_stand_and_have_not_collapsed() -> None:
+    """A new generator's images are alike: it takes a move to tell that they became so."""
     still = WELL | {
         "health/d_logit_margin": 0.001,
         "health/g_grad_norm": 1e-3,

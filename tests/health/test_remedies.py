@@ -9,13 +9,13 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from gantrain.common.rng import Positions
+from gantrain.common.rng import PositionalRNG
 from gantrain.config import Config, DcganConfig
 from gantrain.health import diagnosis as health
 from gantrain.health import remedies
 from gantrain.health.diagnosis import WINDOW_STEPS, Name
-from gantrain.health.overrides import Knobs
-from gantrain.health.remedies import RemedyState, Turn, treat
+from gantrain.health.overrides import Overrides
+from gantrain.health.remedies import Adjustment, RemedyState, choose_adjustment
 from gantrain.training.gan import Gan
 from gantrain.training.objectives import d_targets, make_objective
 from tests.conftest import WGAN_GP, small_config, small_tree
@@ -23,7 +23,7 @@ from tests.curves import assert_same_end, curve, events
 from tests.launching import Train, write_config
 
 STEP = 20
-AT = Positions(0, 0, 4000)
+AT = PositionalRNG(0, 0, 4000)
 
 
 def config_with(**sections: dict[str, Any]) -> Config:
@@ -32,9 +32,9 @@ def config_with(**sections: dict[str, Any]) -> Config:
 
 def turns_of(
     state: RemedyState, name: Name, steps: range, config: Config | None = None
-) -> list[Turn]:
+) -> list[Adjustment]:
     settings = config or config_with()
-    found = [treat(state, name, at, settings) for at in steps]
+    found = [choose_adjustment(state, name, at, settings) for at in steps]
     return [turn for turn in found if turn is not None]
 
 
@@ -51,7 +51,7 @@ def test_one_knob_at_a_time_each_with_time_to_answer_and_none_beyond_its_bound()
     assert [turn.knob for turn in turns] == order
     times = [turn.g_steps for turn in turns]
     assert min(b - a for a, b in itertools.pairwise(times)) >= WINDOW_STEPS
-    assert asdict(state.knobs) == pytest.approx(
+    assert asdict(state.overrides) == pytest.approx(
         {"d_rate": 0.1, "g_rate": 4.0, "dropout": 0.3, "label_noise": 0.3, "label_flips": 0.15}
     )
 
@@ -60,17 +60,17 @@ def test_one_knob_at_a_time_each_with_time_to_answer_and_none_beyond_its_bound()
 def test_the_knobs_of_every_illness_stay_within_their_bounds(name: Name) -> None:
     state = RemedyState()
     assert turns_of(state, name, range(300, 20_000, STEP))
-    knobs = state.knobs
-    assert 0.1 <= knobs.d_rate <= 8
-    assert 0.1 <= knobs.g_rate <= 4
-    assert 0 <= knobs.dropout <= 0.3
+    overrides = state.overrides
+    assert 0.1 <= overrides.d_rate <= 8
+    assert 0.1 <= overrides.g_rate <= 4
+    assert 0 <= overrides.dropout <= 0.3
     assert turns_of(state, name, range(20_000, 30_000, STEP)) == []
 
 
 def test_a_collapse_before_a_leading_discriminator_is_treated_by_a_faster_generator() -> None:
     config = config_with()
     for leads, knob, after in ((False, "d_rate", 2), (True, "g_rate", 2)):
-        turn = treat(RemedyState(), "mode collapse", 300, config, d_leads=leads)
+        turn = choose_adjustment(RemedyState(), "mode collapse", 300, config, d_leads=leads)
         assert turn is not None
         assert (turn.knob, turn.after) == (knob, after)
 
@@ -81,7 +81,7 @@ def test_health_takes_the_turns_back_and_a_relapse_makes_that_slower() -> None:
     assert [turn.after for turn in state.turns] == [2, 4]
     back = turns_of(state, "healthy", range(450, 1400, STEP))
     assert [(turn.knob, turn.after) for turn in back] == [("g_rate", 2), ("g_rate", 1)]
-    assert state.knobs == Knobs()
+    assert state.overrides == Overrides()
     turns_of(state, "discriminator too strong", range(1400, 1460, STEP))
     assert not turns_of(state, "healthy", range(1460, 1980, STEP))
     assert turns_of(state, "healthy", range(1980, 2100, STEP))
@@ -103,28 +103,28 @@ def test_the_critic_of_wgan_gp_is_given_no_labels_and_the_config_counts_towards_
 def test_knobs_reach_rates_dropout_and_labels_and_can_be_set_back() -> None:
     config = config_with(health={"remedy": "auto"})
     gan = Gan(config, Accelerator(cpu=True))
-    objective = make_objective(config.objective, gan.knobs)
+    objective = make_objective(config.objective, gan.overrides)
     x = torch.randn(8, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     plain = gan.discriminate(x)
     gan.scale_learning_rates(0.5)
-    gan.turn(Knobs(d_rate=0.5, g_rate=0.25, dropout=0.3, label_flips=0.1))
+    gan.turn(Overrides(d_rate=0.5, g_rate=0.25, dropout=0.3, label_flips=0.1))
     assert gan.d_optimizer.param_groups[0]["lr"] == pytest.approx(2e-4 * 0.5 * 0.5)
     assert gan.g_optimizer.param_groups[0]["lr"] == pytest.approx(2e-4 * 0.5 * 0.25)
     torch.manual_seed(0)
     dropped = gan.discriminate(x)
     assert not torch.allclose(plain, dropped)
     assert not torch.equal(dropped, gan.discriminate(x))
-    assert objective.knobs is gan.knobs  # type: ignore[attr-defined]
-    gan.turn(Knobs())
+    assert objective.overrides is gan.overrides  # type: ignore[attr-defined]
+    gan.turn(Overrides())
     assert gan.d_optimizer.param_groups[0]["lr"] == pytest.approx(2e-4 * 0.5)
     assert torch.equal(gan.discriminate(x), gan.discriminate(x))
 
 
 def test_turned_labels_are_noisy_towards_the_middle_and_flipped_as_often_as_asked() -> None:
-    real, fake = d_targets(DcganConfig(), AT, Knobs(label_noise=0.3))
+    real, fake = d_targets(DcganConfig(), AT, Overrides(label_noise=0.3))
     assert 0.7 <= float(real.min()) < 0.71
     assert 0.29 < float(fake.max()) <= 0.3
-    real, fake = d_targets(DcganConfig(label_flips=0.1), AT, Knobs(label_flips=0.1))
+    real, fake = d_targets(DcganConfig(label_flips=0.1), AT, Overrides(label_flips=0.1))
     assert float((real == 0).float().mean()) == pytest.approx(0.2, abs=0.02)
     assert float((fake == 1).float().mean()) == pytest.approx(0.2, abs=0.02)
 
@@ -132,7 +132,7 @@ def test_turned_labels_are_noisy_towards_the_middle_and_flipped_as_often_as_aske
 def test_a_treated_run_logs_its_turns_and_goes_on_exactly_after_a_stop(
     shards: Path, tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """D is far too strong from the start; knobs turn from 30 generator steps on."""
+    """D is far too strong from the start; overrides turn from 30 generator steps on."""
     monkeypatch.setattr(health, "QUIET_STEPS", 30)
     monkeypatch.setattr(health, "WINDOW_STEPS", 12)
     monkeypatch.setattr(remedies, "WINDOW_STEPS", 12)
@@ -157,6 +157,6 @@ def test_a_treated_run_logs_its_turns_and_goes_on_exactly_after_a_stop(
     assert_same_end(tmp_path / "whole", tmp_path / "parted")
     told = {(t["knob"], t["after"], t["g_steps"]) for t in events(tmp_path / "parted", "remedy")}
     assert told == {(t["knob"], t["after"], t["g_steps"]) for t in turns}
-    # Without remedies the knobs are as the config has them, whatever the checkpoint says.
+    # Without remedies the overrides are as the config has them, whatever the checkpoint says.
     assert train(configs["parted"], "training.total_kimg=1.2", "health.remedy=off").returncode == 0
     assert not any(k.startswith("remedy/") for k in curve(tmp_path / "parted")[-1])

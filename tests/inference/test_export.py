@@ -12,7 +12,7 @@ from gantrain.common.errors import UserError
 from gantrain.config import GeneratorConfig
 from gantrain.inference.export import export_generator, load_generator
 from gantrain.inference.onnx import check_onnx, export_onnx
-from gantrain.inference.sampling import make_pictures, sample_latents
+from gantrain.inference.sampling import generate_images, sample_latents
 from gantrain.models.networks import Generator
 from tests.conftest import small_config
 
@@ -32,7 +32,7 @@ def _generator(**settings: object) -> Generator:
         {"norm": "none", "upsampling": "nearest", "bias": True},
     ],
 )
-def test_onnx_makes_the_pictures_that_pytorch_makes(
+def test_onnx_makes_the_images_that_pytorch_makes(
     tmp_path: Path, settings: dict[str, object]
 ) -> None:
     runtime = pytest.importorskip("onnxruntime")
@@ -42,7 +42,7 @@ def test_onnx_makes_the_pictures_that_pytorch_makes(
     for count in (1, 5):  # not the number it was exported with
         latents = sample_latents(generator, count, 3)
         (made,) = session.run(None, {"latents": latents.numpy()})
-        assert np.abs(made - make_pictures(generator, latents).numpy()).max() < 1e-4
+        assert np.abs(made - generate_images(generator, latents).numpy()).max() < 1e-4
 
 
 def test_a_wrong_file_does_not_pass_the_check(tmp_path: Path) -> None:
@@ -64,5 +64,6 @@ def test_the_command_exports_what_a_run_left(shards: Path, tmp_path: Path) -> No
     assert (tmp_path / "g.onnx").stat().st_size > 1000
     again = load_generator(kept)
     assert torch.equal(
-        make_pictures(again, torch.ones(1, 8)), make_pictures(generator.eval(), torch.ones(1, 8))
+        generate_images(again, torch.ones(1, 8)),
+        generate_images(generator.eval(), torch.ones(1, 8)),
     )

@@ -25,9 +25,9 @@ from gantrain.inference.interpolation import between, lerp, plane, slerp
 from gantrain.inference.projection import project
 from gantrain.inference.sampling import (
     chosen_latents,
-    make_pictures,
+    generate_images,
+    sample_images,
     sample_latents,
-    sample_pictures,
 )
 from gantrain.models.networks import Generator
 from tests.conftest import small_tree
@@ -37,8 +37,8 @@ HALF = torch.tensor([0.5])
 
 
 def test_a_sample_depends_on_its_number_alone(generator: Generator) -> None:
-    all_of_them = sample_pictures(generator, 300, 5)
-    chosen = make_pictures(generator, chosen_latents(generator, [0, 270], 5))
+    all_of_them = sample_images(generator, 300, 5)
+    chosen = generate_images(generator, chosen_latents(generator, [0, 270], 5))
     assert torch.allclose(all_of_them[[0, 270]], chosen, atol=1e-5)
 
 
@@ -117,12 +117,12 @@ def test_a_sum_that_is_none_is_refused(text: str) -> None:
         parse_expression(text)
 
 
-def test_projection_finds_a_picture_that_the_generator_can_make(generator: Generator) -> None:
+def test_projection_finds_a_image_that_the_generator_can_make(generator: Generator) -> None:
     # Not one of the starts: another seed.
-    targets = make_pictures(generator, sample_latents(generator, 2, 77))
+    targets = generate_images(generator, sample_latents(generator, 2, 77))
     found = project(generator, targets, steps=150)
     assert (found.errors < 0.5 * found.random_errors).all()
-    again = make_pictures(generator, found.latents)
+    again = generate_images(generator, found.latents)
     gap = (again - targets).abs().mean((1, 2, 3)).double() * 127.5
     assert torch.allclose(found.errors, gap, atol=1e-3)
 
@@ -145,7 +145,7 @@ def _call(*words: object) -> str:
     return result.output
 
 
-def test_the_commands_write_pictures(run: Path, tmp_path: Path) -> None:
+def test_the_commands_write_images(run: Path, tmp_path: Path) -> None:
     _call("interpolate", run, 3, 7, "--steps", 4, "--out", tmp_path / "way.png")
     assert Image.open(tmp_path / "way.png").size == (5 * 34 - 2, 32)
     _call("walk", run, "--n", 3, "--steps", 4, "--tiles", 2, "--out", tmp_path / "walk.webp")
@@ -185,11 +185,11 @@ def test_directions_are_kept_for_their_generator_alone(tmp_path: Path) -> None:
 
 
 def test_project_tells_its_error(run: Path, tmp_path: Path) -> None:
-    picture = tmp_path / "given.png"
-    Image.new("RGB", (50, 40), (200, 200, 200)).save(picture)
+    image = tmp_path / "given.png"
+    Image.new("RGB", (50, 40), (200, 200, 200)).save(image)
     kept = tmp_path / "z.npy"
     words = ("--steps", 5, "--out", tmp_path / "p.png", "--latents", kept)
-    assert "grey levels" in _call("project", run, picture, *words)
+    assert "grey levels" in _call("project", run, image, *words)
     assert np.load(kept).shape == (1, load_generator(run).latent_size)
 
 
@@ -201,7 +201,7 @@ def test_project_tells_its_error(run: Path, tmp_path: Path) -> None:
         (["walk", "RUN", "--out", "walk.mp4"], ".gif, .webp"),
         (["grid", "RUN"], "either --direction"),
         (["grid", "RUN", "--corners", "1,2"], "four samples"),
-        (["project", "RUN", "missing.png"], "missing.png: no picture"),
+        (["project", "RUN", "missing.png"], "missing.png: no image"),
         (["nearest", "RUN", "--shards", "elsewhere"], "elsewhere"),
         (["nearest", "RUN", "--by", "taste"], "pixels or features"),
     ],

@@ -1,4 +1,4 @@
-"""The search for the nearest training pictures."""
+"""The search for the nearest training images."""
 
 import time
 from pathlib import Path
@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from gantrain.config import DataConfig
-from gantrain.data.loading.labelled import open_labelled
+from gantrain.data.loading.labelled import open_labelled_dataset
 from gantrain.inference.nearest import PixelSearch, nearest_by_features
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 32), (3, 64)])
 def test_the_search_finds_what_comparing_all_finds(channels: int, size: int) -> None:
     random = np.random.default_rng(0)
-    # Smooth pictures, as real ones are, with noise on them and twins among them.
+    # Smooth images, as real ones are, with noise on them and twins among them.
     coarse = random.integers(0, 256, (400, channels, 4, 4))
     images = np.kron(coarse, np.ones((size // 4, size // 4))).astype(np.uint8)
     images = np.clip(images + random.integers(-9, 9, images.shape), 0, 255).astype(np.uint8)
@@ -44,7 +44,7 @@ def test_features_decide_where_they_are_asked() -> None:
     assert sorted(found.rows[0].tolist()) == [1, 5]
 
 
-def test_forty_thousand_pictures_take_two_seconds() -> None:
+def test_forty_thousand_images_take_two_seconds() -> None:
     random = np.random.default_rng(0)
     coarse = random.integers(60, 250, (40_000, 1, 8, 8), np.uint8)
     images = coarse.repeat(8, 2).repeat(8, 3)
@@ -55,7 +55,7 @@ def test_forty_thousand_pictures_take_two_seconds() -> None:
 
 
 def test_labels_come_from_the_shards(shards: Path, tmp_path: Path) -> None:
-    labelled = open_labelled(DataConfig(shards=shards, size=32, cache_dir=tmp_path))
+    labelled = open_labelled_dataset(DataConfig(shards=shards, size=32, cache_dir=tmp_path))
     rows = np.array([199, 0, 81])
     assert [label["part"] for label in labelled.labels(rows)] == ["part4", "part0", "part1"]
     assert [labelled.key(row) for row in rows] == ["square-0199", "square-0000", "square-0081"]

@@ -66,7 +66,7 @@ def test_four_ranks_on_two_nodes(on_slurm: Callable[..., Sweep], squares: Path) 
 
 
 def test_packed_runs_stand_alone(on_slurm: Callable[..., Sweep], squares: Path) -> None:
-    # The third run cannot find its pictures; its neighbours in the job must not care.
+    # The third run cannot find its images; its neighbours in the job must not care.
     sweep = on_slurm(
         pack=3,
         zip={"seed": [0, 1, 2], "data.shards": [str(squares), str(squares), "nowhere"]},

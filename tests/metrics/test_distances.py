@@ -84,12 +84,12 @@ def test_the_kernel_distance_of_equally_distributed_sets_is_zero_on_average() ->
 
 
 class Pixels(nn.Module):
-    """Features of pictures that are their pixels."""
+    """Features of images that are their pixels."""
 
     num_features = 32
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return pictures.flatten(1)
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
 
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`")
@@ -107,6 +107,6 @@ def test_both_agree_with_torchmetrics_on_the_same_features() -> None:
     assert kernel_distance(x, y) == pytest.approx(float(kid.compute()[0]), rel=1e-6)
 
 
-def test_a_single_picture_has_no_covariance() -> None:
+def test_a_single_image_has_no_covariance() -> None:
     with pytest.raises(UserError, match="at least 2"):
         Moments.of(torch.zeros(1, 3))

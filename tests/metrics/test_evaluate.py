@@ -17,7 +17,7 @@ def run(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def test_runs_stand_side_by_side_with_held_out_pictures_as_the_floor(
+def test_runs_stand_side_by_side_with_held_out_images_as_the_floor(
     shards: Path, tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(classifier, "_FEWEST", 1000)

@@ -1,5 +1,6 @@
 """Features of a set: learnt once, kept by the manifest's identity, said to be what they are."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,12 @@ import torch
 from accelerate import Accelerator
 
 from gantrain.common.errors import UserError
-from gantrain.common.rng import Positions
+from gantrain.common.rng import PositionalRNG
 from gantrain.config import Config
-from gantrain.data.loading.datasets import CachedPictures, Pictures, open_pictures
+from gantrain.data.loading.datasets import CachedImageDataset, ImageDataset, open_dataset
 from gantrain.data.shards.writing import write_shards
 from gantrain.metrics import classifier
-from gantrain.metrics.evaluator import Gauge
+from gantrain.metrics.evaluator import Evaluator
 from gantrain.metrics.features import Features, learn_features, open_features
 from gantrain.metrics.measure import floor, measure
 from gantrain.metrics.reference import open_reference
@@ -30,25 +31,22 @@ def _short_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "_MOST", 1000)
 
 
-def silent(line: str) -> None:
-    """Nobody listens."""
+def opened(config: Config) -> tuple[ImageDataset, Features]:
+    dataset = open_dataset(config.data)
+    return dataset, open_features(config.metrics.features, config.data, dataset.decoded, CPU)
 
 
-def opened(config: Config) -> tuple[Pictures, Features]:
-    pictures = open_pictures(config.data, silent)
-    cache = pictures.cache if isinstance(pictures, CachedPictures) else None
-    return pictures, open_features(config.metrics.features, config.data, cache, CPU, silent)
-
-
-def test_a_classifier_is_learnt_once_and_says_how_good_it_is(shards: Path, tmp_path: Path) -> None:
+def test_a_classifier_is_learnt_once_and_says_how_good_it_is(
+    shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = small_config(shards, tmp_path / "run")
-    said: list[str] = []
-    first = learn_features(config.data, said.append)
+    caplog.set_level(logging.INFO, "gantrain")
+    first = learn_features(config.data)
     assert first.parts == ("part0", "part1", "part2", "part3", "part4")
-    assert any("learning the set's 5 parts" in line for line in said)
-    said.clear()
-    again = learn_features(config.data, said.append)
-    assert said == []
+    assert any("learning the set's 5 parts" in line for line in caplog.messages)
+    caplog.clear()
+    again = learn_features(config.data)
+    assert caplog.messages == []
     for name, tensor in first.network.state_dict().items():
         assert torch.equal(tensor, again.network.state_dict()[name])
     _, features = opened(config)
@@ -56,14 +54,16 @@ def test_a_classifier_is_learnt_once_and_says_how_good_it_is(shards: Path, tmp_p
     assert "a classifier of the set's 5 parts" in features.notice
 
 
-def test_a_broken_file_is_learnt_anew(shards: Path, tmp_path: Path) -> None:
+def test_a_broken_file_is_learnt_anew(
+    shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = small_config(shards, tmp_path / "run")
-    learn_features(config.data, silent)
+    learn_features(config.data)
     (path,) = (tmp_path / "scratch" / "features").rglob("brick.safetensors")
     path.write_bytes(path.read_bytes()[:-100])
-    said: list[str] = []
-    learn_features(config.data, said.append)
-    assert said
+    caplog.set_level(logging.INFO, "gantrain")
+    learn_features(config.data)
+    assert caplog.messages
 
 
 def test_without_labels_the_features_are_random_and_say_so(tmp_path: Path) -> None:
@@ -78,19 +78,19 @@ def test_without_labels_the_features_are_random_and_say_so(tmp_path: Path) -> No
     with pytest.raises(UserError, match=r"metrics\.features: brick found"):
         opened(asked)
     with pytest.raises(UserError, match="at least two"):
-        learn_features(config.data, silent)
+        learn_features(config.data)
 
 
-def test_where_pictures_stream_the_features_are_random_until_learnt(
+def test_where_images_stream_the_features_are_random_until_learnt(
     shards: Path, tmp_path: Path
 ) -> None:
     config = small_config(shards, tmp_path / "run", data={"mode": "stream", "workers": 0})
-    pictures, features = opened(config)
+    dataset, features = opened(config)
     assert features.name == "random"
     assert "gantrain data features" in features.notice
-    reference = open_reference(pictures, features, config.data, 32, tmp_path / "kept")
+    reference = open_reference(dataset, features, config.data, 32, tmp_path / "kept")
     assert len(reference.shares) == 0
-    learn_features(config.data, silent)
+    learn_features(config.data)
     assert opened(config)[1].name == "brick"
 
 
@@ -100,12 +100,12 @@ def test_inception_without_its_package_is_a_clear_error(shards: Path, tmp_path: 
         opened(config)
 
 
-def test_real_pictures_score_well_and_noise_does_not(shards: Path, tmp_path: Path) -> None:
+def test_real_images_score_well_and_noise_does_not(shards: Path, tmp_path: Path) -> None:
     config = small_config(shards, tmp_path / "run", data={"held_out": 0.25})
-    pictures, features = opened(config)
-    assert isinstance(pictures, CachedPictures)
-    reference = open_reference(pictures, features, config.data, 100, tmp_path / "kept")
-    again = open_reference(pictures, features, config.data, 100, tmp_path / "kept")
+    dataset, features = opened(config)
+    assert isinstance(dataset, CachedImageDataset)
+    reference = open_reference(dataset, features, config.data, 100, tmp_path / "kept")
+    again = open_reference(dataset, features, config.data, 100, tmp_path / "kept")
     assert torch.equal(reference.thumbnails, again.thumbnails)
     assert reference.shares.tolist() == pytest.approx([0.2] * 5)
     assert len(reference.held_out) == 50
@@ -113,7 +113,7 @@ def test_real_pictures_score_well_and_noise_does_not(shards: Path, tmp_path: Pat
     def scores(images: torch.Tensor) -> dict[str, float]:
         return measure(images, *features.describe(images), features, reference)
 
-    copies = scores(pictures.at(Positions(3, 0, 100)))
+    copies = scores(dataset.images(PositionalRNG(3, 0, 100)))
     noise = scores(torch.randint(0, 256, (100, 1, 32, 32), dtype=torch.uint8))
     new = floor(features, reference)
     assert copies["quality/fid_brick"] < noise["quality/fid_brick"] / 20
@@ -124,7 +124,7 @@ def test_real_pictures_score_well_and_noise_does_not(shards: Path, tmp_path: Pat
     assert noise["quality/memorisation"] == 0
 
 
-def test_a_handful_of_real_pictures_leaves_out_what_needs_more(
+def test_a_handful_of_real_images_leaves_out_what_needs_more(
     shards: Path, tmp_path: Path, train: Train
 ) -> None:
     run = tmp_path / "run"
@@ -152,7 +152,7 @@ def test_a_run_measures_at_its_log_lines_and_again_after_a_stop(
     assert measured == [64, 96, 160]
 
 
-def test_two_ranks_measure_the_pictures_that_one_does(
+def test_two_ranks_measure_the_images_that_one_does(
     shards: Path, tmp_path: Path, train: Train
 ) -> None:
     ends = []
@@ -176,7 +176,7 @@ def test_two_ranks_measure_the_pictures_that_one_does(
 
 def test_the_gauge_gives_the_same_numbers_each_time(shards: Path, tmp_path: Path) -> None:
     config = small_config(shards, tmp_path / "run", metrics={"samples": 24})
-    pictures = open_pictures(config.data, silent)
-    gauge = Gauge(config, pictures, Accelerator(cpu=True), silent)
+    dataset = open_dataset(config.data)
+    evaluator = Evaluator(config, dataset, Accelerator(cpu=True))
     generator = Generator(config.generator, 32, 1).eval()
-    assert gauge.measure(generator) == gauge.measure(generator)
+    assert evaluator.measure(generator) == evaluator.measure(generator)

@@ -67,23 +67,23 @@ def test_a_generator_of_one_mode_of_two_is_precise_but_misses_half() -> None:
     assert found["coverage"] == pytest.approx(0.5, abs=0.05)
 
 
-def test_too_few_pictures_are_refused() -> None:
-    with pytest.raises(UserError, match=r"metrics\.samples: 5 pictures"):
+def test_too_few_images_are_refused() -> None:
+    with pytest.raises(UserError, match=r"metrics\.samples: 5 images"):
         precision_recall_density_coverage(torch.zeros(50, 2), torch.zeros(5, 2))
 
 
 def test_the_nearest_is_found_and_a_copy_is_at_distance_nothing() -> None:
     random = np.random.default_rng(0)
     among = torch.from_numpy(random.normal(size=(1500, 64)).astype(np.float32)) + 5
-    pictures = torch.cat([among[[7, 1400]], among[:300] + 0.1])
-    distance, index = nearest(pictures, among)
-    every = np.linalg.norm(pictures.numpy()[:, None] - among.numpy()[None], axis=2)
+    images = torch.cat([among[[7, 1400]], among[:300] + 0.1])
+    distance, index = nearest(images, among)
+    every = np.linalg.norm(images.numpy()[:, None] - among.numpy()[None], axis=2)
     assert index.tolist() == every.argmin(1).tolist()
     assert distance[:2].tolist() == [0, 0]
     np.testing.assert_allclose(distance.numpy(), every.min(1), rtol=1e-5)
 
 
-def test_copies_are_told_from_new_pictures_of_the_same_kind() -> None:
+def test_copies_are_told_from_new_images_of_the_same_kind() -> None:
     random = torch.Generator().manual_seed(0)
 
     def new(count: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Parts, patches, similarity and checkerboards on pictures whose answers are known."""
+"""Parts, patches, similarity and checkerboards on images whose answers are known."""
 
 import math
 
@@ -19,7 +19,7 @@ from gantrain.metrics.image_statistics import (
 
 
 def clouds(count: int, size: int = 32, channels: int = 1, seed: int = 0) -> Tensor:
-    """Smooth random pictures in [-1, 1], without any pattern of a fixed period."""
+    """Smooth random images in [-1, 1], without any pattern of a fixed period."""
     random = torch.Generator().manual_seed(seed)
     noise = torch.randn(count, channels, size, size, generator=random)
     smooth = torch.nn.functional.avg_pool2d(noise, 3, 1, 1, count_include_pad=False)
@@ -68,7 +68,7 @@ def test_the_sliced_distance_is_small_for_alike_sets_and_grows_with_blur_and_noi
     assert sliced_wasserstein(clouds(20, channels=3), clouds(20, channels=3, seed=1)) > 0
 
 
-def test_a_checkerboard_is_seen_and_smooth_pictures_have_none() -> None:
+def test_a_checkerboard_is_seen_and_smooth_images_have_none() -> None:
     smooth = clouds(200)
     assert checkerboard(smooth) == pytest.approx(1, abs=0.25)
     every = torch.zeros(32, 32)
@@ -107,7 +107,7 @@ def test_structural_similarity_agrees_with_scipy(size: int, scales: int) -> None
     np.testing.assert_allclose(ms_ssim(x, y).numpy(), expected, rtol=1e-9)
 
 
-def test_a_picture_is_like_itself_and_unlike_its_negative() -> None:
+def test_a_image_is_like_itself_and_unlike_its_negative() -> None:
     x = clouds(5, 64)
     np.testing.assert_allclose(ms_ssim(x, x).numpy(), 1)
     assert (ms_ssim(x, -x) < 0.05).all()

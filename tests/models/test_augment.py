@@ -9,52 +9,59 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from gantrain.common.rng import Positions, Purpose, draw_uniform
+from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import AugmentConfig
-from gantrain.models.augment import brightened, cut_out, diff_augment, moved, translated, varied
+from gantrain.models.augment import (
+    brightness,
+    cutout,
+    diff_augment,
+    random_flip_shift,
+    shift,
+    translation,
+)
 from gantrain.training.gan import Gan
 from gantrain.training.loop import d_step, g_step
 from gantrain.training.objectives import make_objective
 from tests.conftest import WGAN_GP, small_config, small_tree
 from tests.launching import Train, write_config
 
-AT = Positions(7, 100, 12)
+AT = PositionalRNG(7, 100, 12)
 ALL = ("translation", "cutout", "brightness")
 
 
-def pictures(count: int = 12, channels: int = 1, size: int = 32) -> Tensor:
+def images(count: int = 12, channels: int = 1, size: int = 32) -> Tensor:
     draws = torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(1))
     return draws * 2 - 1
 
 
-def moved_plainly(picture: Tensor, down: int, right: int, beyond: str) -> Tensor:
+def moved_plainly(image: Tensor, down: int, right: int, beyond: str) -> Tensor:
     """Pixel by pixel."""
-    size = picture.shape[-1]
-    result = torch.zeros_like(picture)
+    size = image.shape[-1]
+    result = torch.zeros_like(image)
     for y in range(size):
         for x in range(size):
             from_y, from_x = y - down, x - right
             if beyond == "edge":
                 from_y, from_x = (min(max(n, 0), size - 1) for n in (from_y, from_x))
             if 0 <= from_y < size and 0 <= from_x < size:
-                result[:, y, x] = picture[:, from_y, from_x]
+                result[:, y, x] = image[:, from_y, from_x]
     return result
 
 
 @pytest.mark.parametrize("beyond", ["zero", "edge"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_moving_is_what_a_loop_over_pixels_does(beyond: str, channels: int) -> None:
-    x = pictures(5, channels, 8)
+    x = images(5, channels, 8)
     moves = torch.tensor([[0, 0], [2, -3], [-1, 4], [8, 0], [-9, 9]])
     expected = [moved_plainly(p, d, r, beyond) for p, (d, r) in zip(x, moves.tolist(), strict=True)]
-    assert torch.equal(moved(x, moves, beyond=beyond), torch.stack(expected))
+    assert torch.equal(shift(x, moves, beyond=beyond), torch.stack(expected))
 
 
 def test_translation_reaches_an_eighth_of_the_side_and_no_further() -> None:
     x = torch.zeros(3000, 1, 32, 32)
     x[:, :, 16, 16] = 1
-    draws = draw_uniform(Positions(0, 0, 3000), Purpose.G_AUGMENT, 2)
-    places = translated(x, draws).flatten(1).argmax(1)
+    draws = PositionalRNG(0, 0, 3000).uniform(Stream.G_AUGMENT, 2)
+    places = translation(x, draws).flatten(1).argmax(1)
     for offsets in (places // 32 - 16, places % 32 - 16):
         counts = torch.bincount(offsets + 4, minlength=9)
         assert len(counts) == 9
@@ -62,8 +69,8 @@ def test_translation_reaches_an_eighth_of_the_side_and_no_further() -> None:
 
 
 def test_a_cut_out_is_a_square_of_half_the_side_around_any_pixel() -> None:
-    draws = draw_uniform(Positions(0, 0, 2000), Purpose.G_AUGMENT, 2)
-    hidden = cut_out(torch.ones(2000, 1, 32, 32), draws)[:, 0] == 0
+    draws = PositionalRNG(0, 0, 2000).uniform(Stream.G_AUGMENT, 2)
+    hidden = cutout(torch.ones(2000, 1, 32, 32), draws)[:, 0] == 0
     rows, columns = hidden.any(2).sum(1), hidden.any(1).sum(1)
     assert torch.equal(hidden.sum((1, 2)), rows * columns)  # a rectangle
     assert rows.max() == columns.max() == 16
@@ -71,9 +78,9 @@ def test_a_cut_out_is_a_square_of_half_the_side_around_any_pixel() -> None:
     assert hidden.any(0).all()
 
 
-def test_brightness_moves_a_whole_picture_by_up_to_a_half() -> None:
-    x = pictures()
-    change = brightened(x, draw_uniform(AT, Purpose.G_AUGMENT, 1).float()) - x
+def test_brightness_moves_a_whole_image_by_up_to_a_half() -> None:
+    x = images()
+    change = brightness(x, AT.uniform(Stream.G_AUGMENT, 1).float()) - x
     amounts = change.flatten(1).mean(1)
     torch.testing.assert_close(change, amounts.view(-1, 1, 1, 1).expand_as(change))
     assert amounts.abs().max() <= 0.5
@@ -82,43 +89,43 @@ def test_brightness_moves_a_whole_picture_by_up_to_a_half() -> None:
 
 @pytest.mark.parametrize("policy", ALL)
 def test_gradients_pass_as_the_pixels_do(policy: str) -> None:
-    x = pictures(4, 2, 8).double().requires_grad_()
-    at = Positions(3, 0, 4)
-    assert torch.autograd.gradcheck(lambda y: diff_augment(y, at, Purpose.G_AUGMENT, [policy]), x)
+    x = images(4, 2, 8).double().requires_grad_()
+    rng = PositionalRNG(3, 0, 4)
+    assert torch.autograd.gradcheck(lambda y: diff_augment(y, rng, Stream.G_AUGMENT, [policy]), x)
 
 
 def test_real_and_fake_and_each_step_are_changed_by_draws_of_their_own() -> None:
-    x = pictures()
-    purposes = (Purpose.D_REAL_AUGMENT, Purpose.D_FAKE_AUGMENT, Purpose.G_AUGMENT)
-    changed = [diff_augment(x, AT, purpose, ALL) for purpose in purposes]
-    changed.append(diff_augment(x, Positions(7, 112, 12), Purpose.G_AUGMENT, ALL))
+    x = images()
+    streams = (Stream.D_REAL_AUGMENT, Stream.D_FAKE_AUGMENT, Stream.G_AUGMENT)
+    changed = [diff_augment(x, AT, stream, ALL) for stream in streams]
+    changed.append(diff_augment(x, PositionalRNG(7, 112, 12), Stream.G_AUGMENT, ALL))
     for i, one in enumerate(changed):
         assert all(not torch.equal(one, other) for other in changed[:i])
-    assert torch.equal(diff_augment(x, AT, Purpose.G_AUGMENT, ALL), changed[2])
-    assert diff_augment(x, AT, Purpose.G_AUGMENT, ()) is x
+    assert torch.equal(diff_augment(x, AT, Stream.G_AUGMENT, ALL), changed[2])
+    assert diff_augment(x, AT, Stream.G_AUGMENT, ()) is x
 
 
 @pytest.mark.parametrize("parts", [2, 3, 4])
 def test_parts_and_ranks_change_what_the_whole_batch_would(parts: int) -> None:
-    x = pictures()
+    x = images()
     config = AugmentConfig(flip=0.5, shift=3)
-    pieces = list(zip(x.chunk(parts), AT.chunk(parts), strict=True))
-    whole = varied(x, AT, config)
-    assert torch.equal(torch.cat([varied(p, at, config) for p, at in pieces]), whole)
-    purpose = Purpose.D_REAL_AUGMENT
-    whole = diff_augment(x, AT, purpose, ALL)
-    assert torch.equal(torch.cat([diff_augment(p, at, purpose, ALL) for p, at in pieces]), whole)
+    pieces = list(zip(x.chunk(parts), AT.split(parts), strict=True))
+    whole = random_flip_shift(x, AT, config)
+    assert torch.equal(torch.cat([random_flip_shift(p, at, config) for p, at in pieces]), whole)
+    stream = Stream.D_REAL_AUGMENT
+    whole = diff_augment(x, AT, stream, ALL)
+    assert torch.equal(torch.cat([diff_augment(p, at, stream, ALL) for p, at in pieces]), whole)
 
 
 def test_flips_turn_the_asked_share_left_to_right() -> None:
-    x = pictures(1000, 1, 4)
-    at = Positions(0, 0, 1000)
-    flipped = varied(x, at, AugmentConfig(flip=0.3))
+    x = images(1000, 1, 4)
+    rng = PositionalRNG(0, 0, 1000)
+    flipped = random_flip_shift(x, rng, AugmentConfig(flip=0.3))
     same = (flipped == x).flatten(1).all(1)
     mirrored = (flipped == x.flip(3)).flatten(1).all(1)
     assert torch.equal(same, ~mirrored)
     assert 0.25 < mirrored.float().mean() < 0.35
-    assert torch.equal(varied(x, at, AugmentConfig()), x)
+    assert torch.equal(random_flip_shift(x, rng, AugmentConfig()), x)
 
 
 def steps_of(sections: dict[str, dict[str, Any]], seen: list[Tensor]) -> None:
@@ -126,7 +133,7 @@ def steps_of(sections: dict[str, dict[str, Any]], seen: list[Tensor]) -> None:
     gan, objective = Gan(config, Accelerator(cpu=True)), make_objective(config.objective)
     first = gan.discriminator.layers
     first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
-    d_step(gan, objective, pictures(), AT)
+    d_step(gan, objective, images(), AT)
     g_step(gan, objective, AT)
 
 
@@ -139,10 +146,10 @@ def test_the_discriminator_sees_real_and_fake_changed_and_the_penalty_too(
     steps_of(sections, plain)
     steps_of({**sections, "augment": {"diffaugment": ["cutout"]}}, changed)
     assert len(plain) == len(changed) == (4 if sections else 3)
-    assert torch.equal(plain[0], pictures())
+    assert torch.equal(plain[0], images())
     at_zero = [(batch == 0).flatten(1).float().mean(1) for batch in changed]
     assert all(shares.min() > 0.05 for shares in (at_zero[0], at_zero[1], at_zero[-1]))
-    assert torch.equal(changed[0], diff_augment(pictures(), AT, Purpose.D_REAL_AUGMENT, ["cutout"]))
+    assert torch.equal(changed[0], diff_augment(images(), AT, Stream.D_REAL_AUGMENT, ["cutout"]))
 
 
 def test_a_run_with_all_augmentation_resumes_on_its_curve(

@@ -46,17 +46,17 @@ def test_the_books_networks_have_the_books_number_of_weights(channels: int) -> N
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("kernel", [3, 4, 5])
 @pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
-def test_pictures_of_every_size_go_in_and_come_out(
+def test_images_of_every_size_go_in_and_come_out(
     size: int, channels: int, kernel: int, upsampling: str
 ) -> None:
     config = GeneratorConfig.model_validate(
         {"width": 2, "kernel": kernel, "latent_size": 7, "upsampling": upsampling}
     )
-    pictures = Generator(config, size, channels)(torch.randn(3, 7))
-    assert pictures.shape == (3, channels, size, size)
-    assert pictures.abs().max() <= 1
+    images = Generator(config, size, channels)(torch.randn(3, 7))
+    assert images.shape == (3, channels, size, size)
+    assert images.abs().max() <= 1
     judge = Discriminator(DiscriminatorConfig(width=2, kernel=kernel), size, channels)
-    assert judge(pictures).shape == (3,)
+    assert judge(images).shape == (3,)
     last = [m for m in judge.modules() if not list(m.children())][-1]
     assert isinstance(last, nn.Conv2d)
     assert not any(isinstance(m, nn.Linear) for m in judge.modules())

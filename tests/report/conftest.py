@@ -100,7 +100,7 @@ class Opener:
         return visit
 
     def close(self, name: str) -> None:
-        """Close all tabs; with GANTRAIN_SCREENSHOTS=FOLDER, keep a picture of each first."""
+        """Close all tabs; with GANTRAIN_SCREENSHOTS=FOLDER, keep an image of each first."""
         kept = os.environ.get("GANTRAIN_SCREENSHOTS")
         for i, context in enumerate(self._contexts):
             if kept:
@@ -175,6 +175,6 @@ def draw_grid(folder: Path, images: int | None, sharpness: float, tile: int) -> 
     y, x = np.mgrid[-1 : 1 : tile * 1j, -1 : 1 : tile * 1j]
     shape = 230 - 150 * (np.hypot(x, y) < 0.6)
     noise = random.normal(0, 60 * (1 - sharpness) + 2, (4 * tile, 4 * tile))
-    picture = np.clip(np.tile(shape, (4, 4)) + noise, 0, 255).astype(np.uint8)
+    image = np.clip(np.tile(shape, (4, 4)) + noise, 0, 255).astype(np.uint8)
     name = "real.png" if images is None else f"fake-{images:09d}.png"
-    Image.fromarray(picture).save(folder / "samples" / name)
+    Image.fromarray(image).save(folder / "samples" / name)

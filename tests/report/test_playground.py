@@ -1,4 +1,4 @@
-"""The latent playground in a browser, with pictures from the server and from the page itself."""
+"""The latent playground in a browser, with images from the server and from the page itself."""
 
 import threading
 import urllib.error
@@ -16,7 +16,7 @@ from gantrain.report.playground import PlayServer, export_playground, find_runti
 from tests.report.conftest import Opener, Visit, wait_until
 
 SUM = (
-    "document.getElementById('picture').getContext('2d').getImageData(0, 0, 32, 32)"
+    "document.getElementById('image').getContext('2d').getImageData(0, 0, 32, 32)"
     ".data.reduce((a, b) => a + b, 0)"
 )
 
@@ -58,14 +58,14 @@ def _play(seen: Visit) -> None:
     assert seen.complaints == []
 
 
-def test_sliders_move_the_picture_by_the_server(visit: Opener, server: PlayServer) -> None:
+def test_sliders_move_the_image_by_the_server(visit: Opener, server: PlayServer) -> None:
     seen = visit(server.url)
     _play(seen)
     assert all(url.startswith(server.url) for url in seen.strangers() if "favicon" not in url)
     assert seen.axe() == []
 
 
-def test_sliders_move_the_picture_in_the_page_alone(
+def test_sliders_move_the_image_in_the_page_alone(
     visit: Opener, generator: Generator, tmp_path: Path
 ) -> None:
     try:
@@ -99,7 +99,7 @@ def test_the_server_refuses_what_is_not_its_page(
     server: PlayServer, body: bytes, origin: str, status: int
 ) -> None:
     headers = {"Origin": origin} if origin else {}
-    request = urllib.request.Request(server.url + "pictures", data=body, headers=headers)
+    request = urllib.request.Request(server.url + "images", data=body, headers=headers)
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request)
     assert refused.value.code == status

@@ -164,7 +164,7 @@ def test_broken_files_are_told_and_not_fatal(visit: Opener, tmp_path: Path) -> N
     folder = write_run(tmp_path / "broken", grids=2)
     (folder / "config.yaml").write_text("{: [")
     (folder / "status.json").write_text("[]")
-    (folder / "samples" / "fake-000000000.png").write_bytes(b"no picture")
+    (folder / "samples" / "fake-000000000.png").write_bytes(b"no image")
     (folder / "metrics.jsonl").write_text('{"images_seen": 1, "loss/generator": NaN}\n7\n')
     seen = visit(write_run_page(folder).as_uri())
     assert seen.complaints == []

@@ -1,4 +1,4 @@
-"""The loop's order of steps, and which pictures each of them sees."""
+"""The loop's order of steps, and which images each of them sees."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tests.launching import Train, write_config
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, Tensor | None]]:
-    """Every step of a training: D or G, its position, and the real pictures that it saw."""
+    """Every step of a training: D or G, its position, and the real images that it saw."""
     seen: list[tuple[str, int, Tensor | None]] = []
     d_step, g_step = gantrain.training.loop.d_step, gantrain.training.loop.g_step
 
@@ -65,7 +65,7 @@ def test_the_books_form_gives_all_critic_steps_of_an_iteration_one_batch(
     assert not torch.equal(batches[0], batches[3])
 
 
-def test_an_epoch_shows_every_picture_once(
+def test_an_epoch_shows_every_image_once(
     shards: Path, tmp_path: Path, train: Train, steps: Steps
 ) -> None:
     tree = small_tree(shards, tmp_path / "run", training={"total_kimg": 0.4, "batch_size": 40})
@@ -74,6 +74,6 @@ def test_an_epoch_shows_every_picture_once(
     first, second = torch.cat(batches[:5]), torch.cat(batches[5:])
     assert not torch.equal(first, second)
 
-    # As multisets: the pictures as bytes, sorted.
+    # As multisets: the images as bytes, sorted.
     assert sorted(x.numpy().tobytes() for x in first) == sorted(x.numpy().tobytes() for x in second)
     assert len(first) == PICTURES

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gantrain.common.rng import Positions
+from gantrain.common.rng import PositionalRNG
 from gantrain.config import DcganConfig, WganGpConfig
 from gantrain.training.objectives import (
     Dcgan,
@@ -18,7 +18,7 @@ from gantrain.training.objectives import (
     make_objective,
 )
 
-AT = Positions(3, 0, 4000)
+AT = PositionalRNG(3, 0, 4000)
 
 
 def logits(*values: float) -> Tensor:
@@ -28,7 +28,7 @@ def logits(*values: float) -> Tensor:
 def test_dcgan_losses_are_the_papers_formulas() -> None:
     real_logits, fake_logits = logits(2.0, -1.0, 0.5), logits(-3.0, 0.25, 1.0)
     objective = Dcgan(DcganConfig())
-    loss, metrics = objective.d_loss(real_logits, fake_logits, Positions(0, 0, 3))
+    loss, metrics = objective.d_loss(real_logits, fake_logits, PositionalRNG(0, 0, 3))
     p, q = (1 / (1 + np.exp(-x.numpy())) for x in (real_logits, fake_logits))
     assert loss.item() == pytest.approx((-np.log(p).mean() - np.log(1 - q).mean()) / 2, rel=1e-6)
     assert metrics["health/d_accuracy_real"].item() == pytest.approx(2 / 3)
@@ -39,7 +39,7 @@ def test_dcgan_losses_are_the_papers_formulas() -> None:
 
 def test_an_undecided_discriminator_pays_log_two() -> None:
     objective = Dcgan(DcganConfig())
-    loss, _ = objective.d_loss(torch.zeros(2), torch.zeros(2), Positions(0, 0, 2))
+    loss, _ = objective.d_loss(torch.zeros(2), torch.zeros(2), PositionalRNG(0, 0, 2))
     assert loss.item() == pytest.approx(math.log(2))
     assert objective.g_loss(torch.zeros(2))[0].item() == pytest.approx(math.log(2))
 
@@ -97,7 +97,7 @@ def test_the_penalty_of_a_linear_critic_is_its_distance_from_norm_one(norm: floa
     assert penalty.item() == pytest.approx((norm - 1) ** 2, abs=1e-5)
 
 
-def test_the_penalty_of_a_quadratic_critic_is_taken_at_the_mixed_pictures() -> None:
+def test_the_penalty_of_a_quadratic_critic_is_taken_at_the_mixed_images() -> None:
     real, fake = torch.randn(2, 4, 1, 3, 3).unbind()
     epsilon = torch.tensor([0.0, 0.25, 0.5, 1.0]).view(4, 1, 1, 1)
     penalty = gradient_penalty(lambda x: x.square().sum((1, 2, 3)) / 2, real, fake, epsilon)
@@ -125,11 +125,11 @@ def test_the_critics_loss_adds_up() -> None:
         return (x * weight).sum((1, 2, 3))
 
     objective = WganGp(WganGpConfig(kind="wgan-gp", penalty_weight=7))
-    loss, metrics = objective.d_loss(critic(real), critic(fake), Positions(0, 0, 4))
+    loss, metrics = objective.d_loss(critic(real), critic(fake), PositionalRNG(0, 0, 4))
     distance = critic(real).mean() - critic(fake).mean()
     torch.testing.assert_close(loss, -distance)
     torch.testing.assert_close(metrics["loss/wasserstein"], distance)
-    penalty, metrics = objective.penalty(critic, real, fake, Positions(0, 0, 4), 0)
+    penalty, metrics = objective.penalty(critic, real, fake, PositionalRNG(0, 0, 4), 0)
     torch.testing.assert_close(penalty, torch.tensor(7.0))
     torch.testing.assert_close(metrics["loss/penalty"], torch.tensor(1.0))
     torch.testing.assert_close(objective.g_loss(critic(fake))[0], -critic(fake).mean())
@@ -140,7 +140,7 @@ def test_a_lazy_penalty_is_as_large_on_average_as_one_in_every_step() -> None:
     weight = torch.full((1, 3, 3), 2 / 3)
     objective = WganGp(WganGpConfig(kind="wgan-gp", penalty_weight=7, penalty_every=4))
     paid = [
-        objective.penalty(lambda x: (x * weight).sum((1, 2, 3)), real, fake, AT.chunk(1000)[0], k)
+        objective.penalty(lambda x: (x * weight).sum((1, 2, 3)), real, fake, AT.split(1000)[0], k)
         for k in range(12)
     ]
     assert [k for k, (penalty, _) in enumerate(paid) if penalty] == [0, 4, 8]

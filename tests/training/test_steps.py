@@ -10,14 +10,14 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from gantrain.common.rng import Positions, Purpose, draw_normal, draw_uniform
+from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config
 from gantrain.training.gan import Gan
 from gantrain.training.loop import d_step, g_step, joint_step
 from gantrain.training.objectives import Discriminate, gradient_penalty, make_objective
 from tests.conftest import WGAN_GP, small_config, weights_of
 
-AT = Positions(0, 0, 8)
+AT = PositionalRNG(0, 0, 8)
 REAL = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(5)) * 2 - 1
 DCGAN_WITH_ALL: dict[str, dict[str, Any]] = {
     "objective": {"label_smoothing": 0.1, "label_noise": 0.05, "label_flips": 0.1},
@@ -106,18 +106,18 @@ def plain_copy(gan: Gan, norm: bool) -> tuple[nn.Sequential, nn.Sequential]:
     return g, d
 
 
-def latents(purpose: Purpose) -> Tensor:
-    return draw_normal(AT, purpose, 8)[:, :, None, None]
+def latents(stream: Stream) -> Tensor:
+    return AT.normal(stream, 8)[:, :, None, None]
 
 
 def plain_dcgan_step(g: nn.Module, d: nn.Module) -> None:
     g_adam = torch.optim.Adam(g.parameters(), 2e-4, (0.5, 0.999))
     d_adam = torch.optim.Adam(d.parameters(), 2e-4, (0.5, 0.999))
-    on_real, on_fake = d(REAL), d(g(latents(Purpose.D_LATENTS)).detach())
+    on_real, on_fake = d(REAL), d(g(latents(Stream.D_LATENTS)).detach())
     d_loss = bce(on_real, torch.ones(8)) + bce(on_fake, torch.zeros(8))
     (d_loss / 2).backward()  # type: ignore[no-untyped-call]
     d_adam.step()
-    g_loss = bce(d(g(latents(Purpose.G_LATENTS))), torch.ones(8))
+    g_loss = bce(d(g(latents(Stream.G_LATENTS))), torch.ones(8))
     g_loss.backward()  # type: ignore[no-untyped-call]
     g_adam.step()
 
@@ -125,14 +125,14 @@ def plain_dcgan_step(g: nn.Module, d: nn.Module) -> None:
 def plain_wgan_step(g: nn.Module, d: nn.Module) -> None:
     g_adam = torch.optim.Adam(g.parameters(), 2e-4, (0.5, 0.999))
     d_adam = torch.optim.Adam(d.parameters(), 2e-4, (0.5, 0.999))
-    fake = g(latents(Purpose.D_LATENTS)).detach()
-    epsilon = draw_uniform(AT, Purpose.PENALTY, 1).float().view(8, 1, 1, 1)
+    fake = g(latents(Stream.D_LATENTS)).detach()
+    epsilon = AT.uniform(Stream.PENALTY, 1).float().view(8, 1, 1, 1)
     mixed = (epsilon * REAL + (1 - epsilon) * fake).requires_grad_()
     gradient = torch.autograd.grad(d(mixed).sum(), mixed, create_graph=True)[0]
     penalty = ((gradient.pow(2).sum((1, 2, 3)).sqrt() - 1) ** 2).mean()
     (d(fake).mean() - d(REAL).mean() + 10 * penalty).backward()
     d_adam.step()
-    (-d(g(latents(Purpose.G_LATENTS))).mean()).backward()
+    (-d(g(latents(Stream.G_LATENTS))).mean()).backward()
     g_adam.step()
 
 
@@ -156,11 +156,11 @@ def test_a_whole_step_is_that_of_a_plain_pytorch_loop(kind: str) -> None:
 
 def plain_joint_step(g: nn.Module, d: nn.Module, wgan: bool) -> None:
     """Both gradients by their definitions, before either optimizer moves."""
-    fake = g(latents(Purpose.D_LATENTS))
+    fake = g(latents(Stream.D_LATENTS))
     on_real, on_fake = d(REAL), d(fake)
     if wgan:
         d_loss, g_loss = on_fake.mean() - on_real.mean(), -on_fake.mean()
-        epsilon = draw_uniform(AT, Purpose.PENALTY, 1).float().view(8, 1, 1, 1)
+        epsilon = AT.uniform(Stream.PENALTY, 1).float().view(8, 1, 1, 1)
         mixed = (epsilon * REAL + (1 - epsilon) * fake.detach()).requires_grad_()
         gradient = torch.autograd.grad(d(mixed).sum(), mixed, create_graph=True)[0]
         d_loss = d_loss + 10 * ((gradient.pow(2).sum((1, 2, 3)).sqrt() - 1) ** 2).mean()
@@ -269,7 +269,7 @@ def penalty_gradient(gan: Gan, critic: Discriminate, seed: int) -> Tensor:
 def test_the_penalty_in_bf16_is_off_by_far_less_than_by_another_epsilon() -> None:
     gan = gan_of(config_of(WGAN_GP, mixed_precision="bf16"))
     exact = penalty_gradient(gan, gan.discriminator, 1)
-    in_bf16, other = (penalty_gradient(gan, gan.penalised, seed) for seed in (1, 2))
+    in_bf16, other = (penalty_gradient(gan, gan.discriminate_for_penalty, seed) for seed in (1, 2))
     assert not torch.equal(in_bf16, exact)
     assert (in_bf16 - exact).norm() < 0.03 * exact.norm()
     assert (other - exact).norm() > 2 * (in_bf16 - exact).norm()
@@ -281,7 +281,7 @@ def test_the_penalty_is_in_fp32_under_fp16(monkeypatch: pytest.MonkeyPatch) -> N
     with torch.autocast("cpu", torch.bfloat16):
         assert gan.discriminator(REAL).dtype == torch.bfloat16
         monkeypatch.setattr(Accelerator, "mixed_precision", "fp16")
-        assert gan.penalised(REAL).dtype == torch.float32
+        assert gan.discriminate_for_penalty(REAL).dtype == torch.float32
 
 
 def test_compiled_networks_make_the_same_steps() -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from gantrain.inference.export import load_generator
-from gantrain.inference.sampling import sample_pictures
+from gantrain.inference.sampling import sample_images
 from tests.conftest import WGAN_GP, small_tree
 from tests.curves import curve
 from tests.launching import Train, launch, write_config
@@ -67,8 +67,8 @@ def test_a_run_leaves_everything_in_its_directory(
     assert events == ["starts", "checkpoint", "finished"]
     with safe_open(run / "generator.safetensors", "pt") as file:
         assert file.metadata()["images_seen"] == "160"
-    from_file = sample_pictures(load_generator(run / "generator.safetensors"), 5, seed=3)
-    assert torch.equal(from_file, sample_pictures(load_generator(run), 5, seed=3))
+    from_file = sample_images(load_generator(run / "generator.safetensors"), 5, seed=3)
+    assert torch.equal(from_file, sample_images(load_generator(run), 5, seed=3))
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])

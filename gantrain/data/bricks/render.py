@@ -1,9 +1,9 @@
-"""Pictures of LEGO parts for a data set: 50 parts, 400 views of each, two cameras.
+"""Images of LEGO parts for a data set: 50 parts, 400 views of each, two cameras.
 
 Over its views a part turns `TURNS` times about the vertical while it tips over by `TIP` degrees,
 standing on the floor all the while: no two views are alike, not even those of a round part. With a
 tip of 0 it stands upright and turns once.
-Cameras L and R look at each view from two sides and heights. On one kind of processor a picture
+Cameras L and R look at each view from two sides and heights. On one kind of processor an image
 depends on (part, view, views, camera, seed, tip, size, channels) alone: not on the number of
 processes, nor on which other parts are drawn.
 """
@@ -33,7 +33,7 @@ TIP = 120.0
 CAMERAS = {"L": (-45.0, 25.0), "R": (45.0, 38.0)}  # azimuth and elevation, degrees
 VIEW_LIMIT = 10_000  # what the four digits in a key can count
 
-GREY = 0.30  # reflectance of every part in a grey picture
+GREY = 0.30  # reflectance of every part in a grey image
 COLOURS = (  # and, in turn, of the parts in a coloured one
     (0.55, 0.02, 0.02),  # red
     (0.02, 0.10, 0.40),  # blue
@@ -47,7 +47,7 @@ COLOURS = (  # and, in turn, of the parts in a coloured one
 
 _BLOCKS = 40  # contiguous runs of views, of which every tenth is held out
 _HELD_OUT = 4
-_CHUNK_PIXELS = 1 << 18  # in the pictures of one task
+_CHUNK_PIXELS = 1 << 18  # in the images of one task
 
 
 @dataclass(frozen=True)

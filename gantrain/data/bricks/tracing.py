@@ -59,8 +59,8 @@ class _Frame:
     zenith: Doubles
     floor: float  # the floor's height along the zenith
     middle: tuple[float, float]  # of the part, along right and up
-    extent: tuple[float, float]  # half the part's width and height in the picture
-    half: float  # half the picture's width
+    extent: tuple[float, float]  # half the part's width and height in the image
+    half: float  # half the image's width
     lights: Floats  # (k, 3), towards the lights that shine on the part
     floor_lights: Floats  # and on the floor
 
@@ -136,7 +136,7 @@ def _frame(scene: Scene, turn: Doubles, toward_camera: Doubles) -> _Frame:
 def trace(
     scene: Scene, turn: Doubles, toward_camera: Doubles, size: int, reflectance: Sequence[float]
 ) -> NDArray[np.uint8]:
-    """A picture of the part, uint8 (size, size, len(reflectance)).
+    """An image of the part, uint8 (size, size, len(reflectance)).
 
     turn: (3, 3) rotation of the part; it then comes down until it touches the floor.
     toward_camera: (3,) unit vector; the camera is far away, so that parallel lines stay parallel.

@@ -1,4 +1,4 @@
-"""Turns any picture file into a square 8-bit PNG of a set's size and channels."""
+"""Turns any image file into a square 8-bit PNG of a set's size and channels."""
 
 import io
 import warnings
@@ -35,7 +35,7 @@ _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to turn a picture into a set's.
+    """How to turn an image into a set's.
 
     size: width and height in pixels.
     channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
@@ -63,22 +63,22 @@ def parse_background(colour: str) -> tuple[int, int, int]:
         ) from None
 
 
-def convert_picture(path: Path, recipe: Recipe) -> bytes:
-    """Read a picture file and return the PNG that the recipe makes of it.
+def convert_image(path: Path, recipe: Recipe) -> bytes:
+    """Read an image file and return the PNG that the recipe makes of it.
 
     Of an animation the first frame counts. The orientation that EXIF names is applied. 16-bit
     grey is scaled to 8 bits. Equal files give equal bytes.
 
-    Raises UserError with the reason alone, not the file's name, if the picture cannot be read.
+    Raises UserError with the reason alone, not the file's name, if the image cannot be read.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what does not stop a reader is not worth a line
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_formats()) as picture:
-                picture.draft(None, (2 * recipe.size, 2 * recipe.size))  # JPEGs decode faster
-                picture.load()
-                flat = _flatten(_upright(picture), recipe, picture.format)
+            with Image.open(path, formats=_formats()) as image:
+                image.draft(None, (2 * recipe.size, 2 * recipe.size))  # JPEGs decode faster
+                image.load()
+                flat = _flatten(_upright(image), recipe, image.format)
             square = _square(flat, recipe)
     except UserError:
         raise
@@ -100,54 +100,54 @@ def _reason(path: Path, error: Exception) -> str:
         return f"more than {Image.MAX_IMAGE_PIXELS} pixels"
     if isinstance(error, UnidentifiedImageError):
         empty = path.stat().st_size == 0
-        return "an empty file" if empty else "no picture in a format that is known"
+        return "an empty file" if empty else "no image in a format that is known"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(picture)
+        return ImageOps.exif_transpose(image)
     except Exception:  # broken EXIF says nothing about the pixels
-        return picture
+        return image
 
 
-def _flatten(picture: Image.Image, recipe: Recipe, format: str | None) -> Image.Image:
-    """The picture as 8-bit L or RGB, transparent pixels composited on the background."""
+def _flatten(image: Image.Image, recipe: Recipe, format: str | None) -> Image.Image:
+    """The image as 8-bit L or RGB, transparent pixels composited on the background."""
     mode = "L" if recipe.channels == 1 else "RGB"
-    if picture.mode in _SIXTEEN_BITS or (
-        picture.mode == "I" and format in ("PNG", "PPM")  # 16 bits in wider pixels
+    if image.mode in _SIXTEEN_BITS or (
+        image.mode == "I" and format in ("PNG", "PPM")  # 16 bits in wider pixels
     ):
-        values = np.asarray(picture).astype(np.uint32).clip(0, 65535)
-        picture = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
-    elif picture.mode in ("I", "F"):
-        raise UserError(f"32-bit pixels (mode {picture.mode}), which state no range")
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
+        values = np.asarray(image).astype(np.uint32).clip(0, 65535)
+        image = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise UserError(f"32-bit pixels (mode {image.mode}), which state no range")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
         ground = Image.new("RGBA", layer.size, (*recipe.background, 255))
-        picture = Image.alpha_composite(ground, layer)
-    if picture.mode not in ("L", "RGB"):
-        picture = picture.convert("RGB")  # of CMYK and palettes, grey is taken from the colours
-    return picture.convert(mode)
+        image = Image.alpha_composite(ground, layer)
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("RGB")  # of CMYK and palettes, grey is taken from the colours
+    return image.convert(mode)
 
 
-def _square(picture: Image.Image, recipe: Recipe) -> Image.Image:
-    width, height = picture.size
+def _square(image: Image.Image, recipe: Recipe) -> Image.Image:
+    width, height = image.size
     size = recipe.size
     if recipe.fit == "stretch":
-        return _resized(picture, size, size)
+        return _resized(image, size, size)
     if recipe.fit == "crop":
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
-        return _resized(picture.crop((left, top, left + side, top + side)), size, size)
+        return _resized(image.crop((left, top, left + side, top + side)), size, size)
     side = max(width, height)
     inner = (max(1, round(size * width / side)), max(1, round(size * height / side)))
-    ground = Image.new("RGB", (size, size), recipe.background).convert(picture.mode)
-    shrunk = _resized(picture, *inner)
+    ground = Image.new("RGB", (size, size), recipe.background).convert(image.mode)
+    shrunk = _resized(image, *inner)
     ground.paste(shrunk, ((size - inner[0]) // 2, (size - inner[1]) // 2))
     return ground
 
 
-def _resized(picture: Image.Image, width: int, height: int) -> Image.Image:
-    return picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)

@@ -1,4 +1,4 @@
-"""What the names of picture files say: part, name, view, camera, split, and a key for the tar."""
+"""What the names of image files say: part, name, view, camera, split, and a key for the tar."""
 
 import os
 import re
@@ -30,10 +30,10 @@ def natural_order(text: str) -> list[tuple[int, int, str]]:
 
 
 def label_of(relative: str) -> Label:
-    """What a picture's path within its folder says about it.
+    """What an image's path within its folder says about it.
 
     A name such as `3001 brick 2x4 000L.png` gives part, name, view (a whole number) and camera
-    ("L" or "R"). For any other name the folder that holds the file is its part; pictures at the
+    ("L" or "R"). For any other name the folder that holds the file is its part; images at the
     top have none. "file" is the path itself.
     """
     path = PurePosixPath(relative)
@@ -89,10 +89,10 @@ def find_validation_list(source: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class ValidationNames:
-    """A list's names, sorted out: which pictures they are, and which of them are none.
+    """A list's names, sorted out: which images they are, and which of them are none.
 
-    chosen: paths of pictures, out of those that were asked about.
-    missing: lines of the list that name no picture, in its order.
+    chosen: paths of images, out of those that were asked about.
+    missing: lines of the list that name no image, in its order.
     """
 
     chosen: frozenset[str]
@@ -100,7 +100,7 @@ class ValidationNames:
 
 
 def read_validation_list(path: Path, relatives: Iterable[str]) -> ValidationNames:
-    """Match a list of file names, one a line, with pictures' paths.
+    """Match a list of file names, one a line, with images' paths.
 
     A line is a bare file name or ends a path, with either kind of slash; case does not count.
     Empty lines do not count either. A bare name that several folders hold means all of them.
@@ -111,7 +111,7 @@ def read_validation_list(path: Path, relatives: Iterable[str]) -> ValidationName
         text = path.read_bytes().decode("utf-8-sig", "replace")
     except OSError as error:
         raise UserError(
-            f"{path}: the list of validation pictures cannot be read ({error.strerror or error})."
+            f"{path}: the list of validation images cannot be read ({error.strerror or error})."
         ) from None
     of_name: dict[str, list[str]] = {}
     for relative in relatives:

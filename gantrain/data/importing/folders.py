@@ -1,4 +1,4 @@
-"""Imports a folder of picture files as a set of shards."""
+"""Imports a folder of image files as a set of shards."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from gantrain.data.importing.convert import (
     SUFFIXES,
     Fit,
     Recipe,
-    convert_picture,
+    convert_image,
     parse_background,
 )
 from gantrain.data.importing.filenames import (
@@ -42,10 +42,10 @@ class ImportReport:
     """What became of a folder's files.
 
     manifest: of the set that was written.
-    unreadable: (file, reason) for each picture that could not be read; in the files' order.
-    ignored: how many files were passed over as no pictures, by suffix ("" for none).
-    validation_list: the list that named the validation pictures, if there was one.
-    validation_missing: lines of it that name no picture in the folder.
+    unreadable: (file, reason) for each image that could not be read; in the files' order.
+    ignored: how many files were passed over as no images, by suffix ("" for none).
+    validation_list: the list that named the validation images, if there was one.
+    validation_missing: lines of it that name no image in the folder.
     """
 
     manifest: Manifest
@@ -57,7 +57,7 @@ class ImportReport:
 
 @dataclass
 class _Listing:
-    pictures: dict[str, Path] = field(default_factory=dict)
+    images: dict[str, Path] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     unreadable: dict[str, str] = field(default_factory=dict)
 
@@ -84,32 +84,32 @@ def import_folder(
     overwrite: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
-    """Write the pictures of a folder and its subfolders as a set of shards at `target`.
+    """Write the images of a folder and its subfolders as a set of shards at `target`.
 
     Labels come from the files' names, or from the folders that hold them (see `label_of`). The
-    pictures are written in an order shuffled by `seed`, so that each shard holds all classes. The
+    images are written in an order shuffled by `seed`, so that each shard holds all classes. The
     same files give the same bytes. `import-report.json` in the target repeats the report.
 
     background, fit: see `Recipe`; a colour as `parse_background` takes it.
-    on_error: "report" names unreadable pictures in the report, "fail" stops at the first.
+    on_error: "report" names unreadable images in the report, "fail" stops at the first.
     workers: processes; None takes all usable cores.
-    validation_list: names the pictures of the validation split, one a line; None takes the
+    validation_list: names the images of the validation split, one a line; None takes the
         `validation.txt` in the source or beside it, if there is one.
-    on_progress: called in this process with (pictures done, pictures in all).
+    on_progress: called in this process with (images done, images in all).
 
-    Raises UserError if the source is no folder or holds no readable picture, a setting is out of
+    Raises UserError if the source is no folder or holds no readable image, a setting is out of
     its range, or the target cannot be written (see `write_shards`).
     """
     if fit not in FITS:
         raise UserError(f"fit is {fit!r}; expected one of {', '.join(FITS)}.")
     recipe = Recipe(size, channels, parse_background(background), fit)
     listing = _list_folder(source)
-    if not listing.pictures:
-        raise UserError(_no_pictures(source, listing))
+    if not listing.images:
+        raise UserError(_no_images(source, listing))
     list_path = validation_list or find_validation_list(source)
     names = ValidationNames(frozenset(), ())
     if list_path is not None:
-        names = read_validation_list(list_path, listing.pictures)
+        names = read_validation_list(list_path, listing.images)
         _forget_list(listing, source, list_path)
 
     def report() -> dict[str, str]:
@@ -148,8 +148,8 @@ def _convert_all(
     on_error: Literal["report", "fail"],
     tell: Callable[[int, int], None] | None,
 ) -> Generator[Sample, None, None]:
-    """Yield the samples in a shuffled order; adds the unreadable pictures to the listing."""
-    work = list(zip(keys_of(listing.pictures), listing.pictures.items(), strict=True))
+    """Yield the samples in a shuffled order; adds the unreadable images to the listing."""
+    work = list(zip(keys_of(listing.images), listing.images.items(), strict=True))
     random.Random(seed).shuffle(work)
     paths = (path for _, (_, path) in work)
     problems: dict[str, str] = {}
@@ -170,8 +170,8 @@ def _convert_all(
     if len(problems) == len(work):
         relative, problem = next(iter(problems.items()))
         raise UserError(
-            f"{listing.pictures[relative]}: cannot be read ({problem}), and neither can the other "
-            f"{len(work) - 1} pictures; nothing to import."
+            f"{listing.images[relative]}: cannot be read ({problem}), and neither can the other "
+            f"{len(work) - 1} images; nothing to import."
         )
     listing.unreadable |= problems
     listing.unreadable = dict(
@@ -181,7 +181,7 @@ def _convert_all(
 
 def _convert(path: Path, recipe: Recipe) -> _Conversion:
     try:
-        return _Conversion(convert_picture(path, recipe))
+        return _Conversion(convert_image(path, recipe))
     except UserError as error:
         return _Conversion(problem=str(error))
 
@@ -192,13 +192,13 @@ def _label(relative: str, names: ValidationNames) -> Label:
 
 
 def _list_folder(source: Path) -> _Listing:
-    """Sort a folder's files into pictures, in natural order, and others; links are followed."""
+    """Sort a folder's files into images, in natural order, and others; links are followed."""
     if not source.is_dir():
         state = "not a folder" if source.exists() else "no such folder"
-        raise UserError(f"{source}: {state}; expected a folder of pictures.")
+        raise UserError(f"{source}: {state}; expected a folder of images.")
     listing = _Listing()
     seen = {_identity(source)}
-    pictures: dict[str, Path] = {}
+    images: dict[str, Path] = {}
 
     def tell(error: OSError) -> None:
         relative = readable(Path(error.filename).relative_to(source))
@@ -208,14 +208,14 @@ def _list_folder(source: Path) -> _Listing:
         subfolders[:] = _new_folders(Path(folder), subfolders, seen)
         for name in files:
             path = Path(folder, name)
-            if _is_picture(path):
+            if _is_image(path):
                 relative = readable(path.relative_to(source))
-                while relative in pictures:  # their names differ in bytes that are no text
+                while relative in images:  # their names differ in bytes that are no text
                     relative += "\ufffd"
-                pictures[relative] = path
+                images[relative] = path
             else:
                 listing.ignored[path.suffix.lower()] += 1
-    listing.pictures = {name: pictures[name] for name in sorted(pictures, key=natural_order)}
+    listing.images = {name: images[name] for name in sorted(images, key=natural_order)}
     return listing
 
 
@@ -240,7 +240,7 @@ def _identity(path: Path) -> tuple[int, int]:
     return state.st_dev, state.st_ino
 
 
-def _is_picture(path: Path) -> bool:
+def _is_image(path: Path) -> bool:
     if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
         return False
     try:
@@ -254,12 +254,12 @@ def _forget_list(listing: _Listing, source: Path, list_path: Path) -> None:
         listing.ignored -= Counter({list_path.suffix.lower(): 1})
 
 
-def _no_pictures(source: Path, listing: _Listing) -> str:
+def _no_images(source: Path, listing: _Listing) -> str:
     found = f"{listing.ignored.total()} other files" if listing.ignored else "no files"
     if listing.unreadable:
         folder, problem = next(iter(listing.unreadable.items()))
         found += f", and could not list {folder} ({problem})"
-    return f"{source}: found no pictures but {found}; expected {', '.join(sorted(SUFFIXES))}."
+    return f"{source}: found no images but {found}; expected {', '.join(sorted(SUFFIXES))}."
 
 
 def _report_json(listing: _Listing, list_path: Path | None, names: ValidationNames) -> str:

@@ -1,10 +1,11 @@
-"""Pictures decoded once into a file of this machine's scratch, which all its ranks map.
+"""Images decoded once into a file of this machine's scratch, which all its ranks map.
 
-Each picture is uint8 at its row of the set, held-out ones too, so that another selection of the
+Each image is uint8 at its row of the set, held-out ones too, so that another selection of the
 same set needs no other file. The folder is named by the manifest's identity: a set that changes is
 another one.
 """
 
+import logging
 import os
 import shutil
 import time
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from gantrain.common.errors import UserError
 from gantrain.common.files import sync
-from gantrain.common.locks import Say, size_and_time, sole_worker
+from gantrain.common.locks import size_and_time, sole_worker
 from gantrain.common.pools import map_in_order
 from gantrain.data.loading.decode import Section, decode_section, full_disk
 from gantrain.data.loading.rows import RowFacts, Rows
@@ -28,18 +29,20 @@ from gantrain.data.shards.faults import Fault, FaultLog
 from gantrain.data.shards.manifest import Manifest
 from gantrain.data.shards.store import ShardStore
 
+logger = logging.getLogger(__name__)
+
 _VERSION = 1  # of the folder's content
-_PICTURES = "pictures.u8"
+_PICTURES = "images.u8"
 _SAY_EVERY = 5.0  # seconds
-_WORTH_PROCESSES = 100_000_000  # bytes of pictures below which processes start too slowly
+_WORTH_PROCESSES = 100_000_000  # bytes of images below which processes start too slowly
 
 
 @dataclass(frozen=True)
 class Cache:
-    """All pictures of a set.
+    """All images of a set.
 
     images: uint8 (N, C, S, S), mapped from the file; to be read only.
-    rows: what is known of each; those BROKEN hold no picture.
+    rows: what is known of each; those BROKEN hold no image.
     """
 
     images: Tensor
@@ -47,19 +50,17 @@ class Cache:
 
 
 def cache_folder(scratch: Path, manifest: Manifest) -> Path:
-    """Where the decoded pictures of a set are, or will be."""
+    """Where the decoded images of a set are, or will be."""
     return scratch / "decoded" / f"{manifest.identity[:32]}-v{_VERSION}"
 
 
 def decoded_bytes(manifest: Manifest) -> int:
-    """Length of all pictures of a set as uint8."""
+    """Length of all images of a set as uint8."""
     return manifest.count * manifest.channels * manifest.size**2
 
 
-def open_cache(
-    store: ShardStore, manifest: Manifest, workers: int, log: FaultLog, say: Say
-) -> Cache:
-    """Map the pictures of a set; decode them first if no process of this machine has done so.
+def open_cache(store: ShardStore, manifest: Manifest, workers: int, log: FaultLog) -> Cache:
+    """Map the images of a set; decode them first if no process of this machine has done so.
 
     One process decodes, with as many `workers`, and the others wait for it. What a process that
     died left behind is removed. A file made of a set with faults is made again by each run, since
@@ -74,14 +75,13 @@ def open_cache(
     if cache is None or cache[1]:
         with sole_worker(
             folder.with_name(folder.name + ".lock"),
-            "decode the pictures",
+            "decode the images",
             progress=lambda: [size_and_time(path) for path in _signs_of_life(store, folder)],
             patience=store.timeout,
-            say=say,
         ):
             cache = _load(folder, manifest)
             if cache is None or (cache[1] and folder.stat().st_mtime < began):
-                _build(folder, store, manifest, workers, log, say)
+                _build(folder, store, manifest, workers, log)
                 cache = _load(folder, manifest)
     if cache is None:
         raise UserError(f"{folder}: vanished while it was opened; start again.")
@@ -113,7 +113,7 @@ def _load(folder: Path, manifest: Manifest) -> tuple[Cache, tuple[Fault, ...]] |
 
 
 def _build(
-    folder: Path, store: ShardStore, manifest: Manifest, workers: int, log: FaultLog, say: Say
+    folder: Path, store: ShardStore, manifest: Manifest, workers: int, log: FaultLog
 ) -> None:
     for leftover in _leftovers(folder):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -126,7 +126,7 @@ def _build(
                 os.posix_fallocate(file.fileno(), 0, decoded_bytes(manifest))
         except OSError as error:
             raise full_disk(folder, error, decoded_bytes(manifest)) from None
-        facts, faults = _decode_all(staging / _PICTURES, store, manifest, workers, log, say)
+        facts, faults = _decode_all(staging / _PICTURES, store, manifest, workers, log)
         try:
             Rows.of(facts).save(staging, faults)
             for path in (*staging.iterdir(), staging):
@@ -141,7 +141,7 @@ def _build(
 
 
 def _decode_all(
-    target: Path, store: ShardStore, manifest: Manifest, workers: int, log: FaultLog, say: Say
+    target: Path, store: ShardStore, manifest: Manifest, workers: int, log: FaultLog
 ) -> tuple[list[RowFacts], list[Fault]]:
     if decoded_bytes(manifest) < _WORTH_PROCESSES and not store.remote:
         workers = min(workers, 1)
@@ -157,7 +157,7 @@ def _decode_all(
         faults += found.faults
         if time.monotonic() - spoke > _SAY_EVERY:
             spoke = time.monotonic()
-            say(f"decoding pictures: {len(facts):,} of {manifest.count:,}")
+            logger.info(f"decoding images: {len(facts):,} of {manifest.count:,}")
     return facts, faults
 
 

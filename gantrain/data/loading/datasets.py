@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from gantrain.common.errors import UserError
-from gantrain.common.locks import Say
 from gantrain.common.pools import usable_cores
-from gantrain.common.prefetch import made_ahead
-from gantrain.common.rng import Positions
+from gantrain.common.prefetch import prefetch
+from gantrain.common.rng import PositionalRNG
 from gantrain.config import DataConfig
 from gantrain.data.loading.cache import Cache, cache_folder, decoded_bytes, open_cache
 from gantrain.data.loading.decoder_processes import decoder_context
@@ -23,23 +22,23 @@ from gantrain.data.loading.order import FullShuffle, Indexes, WindowShuffle
 from gantrain.data.loading.row_table import read_rows
 from gantrain.data.loading.scratch import free_disk, free_memory, scratch_folder
 from gantrain.data.loading.selection import needs_labels, training_rows
-from gantrain.data.loading.stream import Stream, Worker, deliveries, sound_deliveries
+from gantrain.data.loading.stream import ShardStream, Worker, decoded_batches, valid_batches
 from gantrain.data.shards.faults import Fault, FaultLog
 from gantrain.data.shards.manifest import Manifest, find_file_problems, load_manifest, read_manifest
 from gantrain.data.shards.store import ShardStore
 
 _BATCHES_AHEAD = 2
-_DISK_SHARE = 0.8  # of the scratch's free bytes that `auto` gives to decoded pictures
-_MEMORY_SHARE = 0.5  # of the free memory; pictures that are not in it are read from disk at random
+_DISK_SHARE = 0.8  # of the scratch's free bytes that `auto` gives to decoded images
+_MEMORY_SHARE = 0.5  # of the free memory; images that are not in it are read from disk at random
 
 
-class Pictures(Protocol):
-    """The pictures to train on, in their endless order.
+class ImageDataset(Protocol):
+    """The images to train on, in their endless order.
 
     total: how many there are, which is the length of an epoch.
     log: what is broken in the set.
     description: how they reach the networks, for people.
-    fingerprint: equal on two ranks exactly if they see the same pictures in the same order.
+    fingerprint: equal on two ranks exactly if they see the same images in the same order.
     """
 
     @property
@@ -54,15 +53,19 @@ class Pictures(Protocol):
     @property
     def fingerprint(self) -> int: ...
 
-    def preview(self, seed: int, count: int) -> Tensor:
-        """The first pictures of the sequence, float32 (count, C, S, S) in [-1, 1], on the CPU."""
+    @property
+    def decoded(self) -> Cache | None:
+        """All images of the set with their labels; None where images are streamed."""
+
+    def images(self, rng: PositionalRNG) -> Tensor:
+        """The images at the positions of the sequence, uint8 (rng.count, C, S, S), on the CPU."""
 
     def batches(
-        self, first: Positions, stride: int, device: torch.device, layout: torch.memory_format
+        self, first: PositionalRNG, stride: int, device: torch.device, layout: torch.memory_format
     ) -> Iterator[Tensor]:
         """One rank's share of every batch, for ever: `first`, then `stride` positions on.
 
-        Float32 (first.count, C, S, S) in [-1, 1] on the device. Raises UserError if the pictures
+        Float32 (first.count, C, S, S) in [-1, 1] on the device. Raises UserError if the images
         can no longer be had.
         """
 
@@ -83,11 +86,11 @@ def scaled(images: Tensor, layout: torch.memory_format = torch.contiguous_format
 
 
 @dataclass(frozen=True)
-class CachedPictures:
-    """Pictures of a decoded file, see `gantrain.data.loading.cache`.
+class CachedImageDataset:
+    """Images of a decoded file, see `gantrain.data.loading.cache`.
 
     chosen: rows to train on, ascending.
-    device_share: of a GPU's free memory that the pictures may take.
+    device_share: of a GPU's free memory that the images may take.
     """
 
     cache: Cache
@@ -104,41 +107,31 @@ class CachedPictures:
     def fingerprint(self) -> int:
         return _hash("cache", self.chosen)
 
-    def rows_at(self, positions: Positions) -> Indexes:
-        """The rows of the set at the positions, int64 (positions.count,)."""
-        return self.chosen[FullShuffle(self.total).at(positions)]
+    @property
+    def decoded(self) -> Cache | None:
+        return self.cache
 
-    def parts_at(self, positions: Positions) -> list[str]:
-        """The parts of the pictures at the positions, "" where a label names none."""
-        rows = self.cache.rows
-        return [rows.names[code] for code in rows.part[self.rows_at(positions)]]
-
-    def at(self, positions: Positions) -> Tensor:
-        """The pictures at the positions, uint8 (positions.count, C, S, S), on the CPU."""
-        images = self.cache.images.numpy()
-        return torch.from_numpy(images.take(self.rows_at(positions), axis=0))
-
-    def preview(self, seed: int, count: int) -> Tensor:
-        return scaled(self.at(Positions(seed, 0, count)))
+    def images(self, rng: PositionalRNG) -> Tensor:
+        rows = self.chosen[FullShuffle(self.total).indices(rng)]
+        return torch.from_numpy(self.cache.images.numpy().take(rows, axis=0))
 
     def batches(
-        self, first: Positions, stride: int, device: torch.device, layout: torch.memory_format
+        self, first: PositionalRNG, stride: int, device: torch.device, layout: torch.memory_format
     ) -> Iterator[Tensor]:
-        images = self.cache.images
         if device.type == "cpu":
             for share in _shares(first, stride):  # so small a copy needs no thread of its own
-                yield scaled(self.at(share), layout)
+                yield scaled(self.images(share), layout)
         elif self._fits(device):
             # Untested on a GPU.
-            resident = images[torch.from_numpy(self.chosen)].to(device)
+            resident = self.cache.images[torch.from_numpy(self.chosen)].to(device)
             order = FullShuffle(self.total)
             for share in _shares(first, stride):
-                index = torch.from_numpy(order.at(share)).pin_memory()
+                index = torch.from_numpy(order.indices(share)).pin_memory()
                 yield scaled(resident[index.to(device, non_blocking=True)], layout)
         else:
             # Untested on a GPU.
-            pinned = (self.at(share).pin_memory() for share in _shares(first, stride))
-            for share_of_batch in made_ahead(pinned, _BATCHES_AHEAD):
+            pinned = (self.images(share).pin_memory() for share in _shares(first, stride))
+            for share_of_batch in prefetch(pinned, _BATCHES_AHEAD):
                 yield scaled(share_of_batch.to(device, non_blocking=True), layout)
 
     def _fits(self, device: torch.device) -> bool:
@@ -149,10 +142,10 @@ class CachedPictures:
 
 
 @dataclass(frozen=True)
-class StreamedPictures:
-    """Pictures that are decoded when they are needed, see `gantrain.data.loading.stream`."""
+class StreamedImageDataset:
+    """Images that are decoded when they are needed, see `gantrain.data.loading.stream`."""
 
-    stream: Stream
+    stream: ShardStream
     workers: int
     log: FaultLog
     description: str
@@ -168,26 +161,27 @@ class StreamedPictures:
             "stream", self.stream.order.counts, np.array([self.stream.order.window]), *chosen
         )
 
-    def preview(self, seed: int, count: int) -> Tensor:
-        delivery = Worker(self.stream).read(Positions(seed, 0, count))
-        (images,) = sound_deliveries(iter([delivery]), self.log)
-        return scaled(images)
+    @property
+    def decoded(self) -> Cache | None:
+        return None
+
+    def images(self, rng: PositionalRNG) -> Tensor:
+        (images,) = valid_batches(iter([Worker(self.stream).read(rng)]), self.log)
+        return images
 
     def batches(
-        self, first: Positions, stride: int, device: torch.device, layout: torch.memory_format
+        self, first: PositionalRNG, stride: int, device: torch.device, layout: torch.memory_format
     ) -> Iterator[Tensor]:
         pin = device.type == "cuda"
-        incoming = deliveries(self.stream, first, stride, self.workers, pin_memory=pin)
-        for images in sound_deliveries(incoming, self.log):
+        incoming = decoded_batches(self.stream, first, stride, self.workers, pin_memory=pin)
+        for images in valid_batches(incoming, self.log):
             yield scaled(images.to(device, non_blocking=True), layout)
 
 
-def open_pictures(config: DataConfig, say: Say) -> Pictures:
-    """Get the pictures to train on ready, as `config.mode` says.
+def open_dataset(config: DataConfig) -> ImageDataset:
+    """Get the images to train on ready, as `config.mode` says.
 
-    say: takes a line for the user where that takes time.
-
-    Raises UserError if the set is missing, broken or empty, holds other pictures than the config
+    Raises UserError if the set is missing, broken or empty, holds other images than the config
     says, or the scratch refuses.
     """
     scratch = scratch_folder(config)
@@ -205,11 +199,11 @@ def open_pictures(config: DataConfig, say: Say) -> Pictures:
     mode, reason = _choose_mode(config, manifest, store)
     if mode == "cache":
         workers = usable_cores() if config.workers is None else config.workers
-        cache = open_cache(store, manifest, workers, log, say)
+        cache = open_cache(store, manifest, workers, log)
         chosen = training_rows(cache.rows, config)
-        description = f"{len(chosen):,} pictures, decoded in {scratch} ({reason})"
-        return CachedPictures(cache, chosen, log, config.device_share, description)
-    return _open_stream(config, store, manifest, log, complete, reason, say)
+        description = f"{len(chosen):,} images, decoded in {scratch} ({reason})"
+        return CachedImageDataset(cache, chosen, log, config.device_share, description)
+    return _open_stream(config, store, manifest, log, complete, reason)
 
 
 def _open_stream(
@@ -219,8 +213,7 @@ def _open_stream(
     log: FaultLog,
     complete: bool,
     reason: str,
-    say: Say,
-) -> StreamedPictures:
+) -> StreamedImageDataset:
     workers = config.workers
     if workers is None:
         workers = max(usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
@@ -229,7 +222,7 @@ def _open_stream(
     counts = np.array([entry.count for entry in manifest.shards])
     chosen = None
     if not complete or needs_labels(config, manifest):
-        rows = read_rows(store, manifest, workers, log, say)
+        rows = read_rows(store, manifest, workers, log)
         wanted = training_rows(rows, config)
         starts = np.cumsum(counts) - counts
         bounds = np.searchsorted(wanted, [*starts, len(rows)])
@@ -238,15 +231,15 @@ def _open_stream(
         )
         counts = np.array([len(of_shard) for of_shard in chosen])
     order = WindowShuffle(counts, config.shuffle_buffer)
-    stream = Stream(store, manifest.shards, manifest.size, manifest.channels, chosen, order)
-    description = f"{order.total:,} pictures, streamed by {workers} worker(s) a rank ({reason})"
-    return StreamedPictures(stream, workers, log, description)
+    stream = ShardStream(store, manifest.shards, manifest.size, manifest.channels, chosen, order)
+    description = f"{order.total:,} images, streamed by {workers} worker(s) a rank ({reason})"
+    return StreamedImageDataset(stream, workers, log, description)
 
 
-def _shares(first: Positions, stride: int) -> Iterator[Positions]:
+def _shares(first: PositionalRNG, stride: int) -> Iterator[PositionalRNG]:
     start = first.start
     while True:
-        yield Positions(first.seed, start, first.count)
+        yield PositionalRNG(first.seed, start, first.count)
         start += stride
 
 
@@ -259,12 +252,12 @@ def _hash(*content: str | Indexes) -> int:
 
 
 def check_matches(config: DataConfig, manifest: Manifest) -> None:
-    """Raise UserError unless the set holds pictures of the config's size and channels."""
+    """Raise UserError unless the set holds images of the config's size and channels."""
     for key in ("size", "channels"):
         wanted, found = getattr(config, key), getattr(manifest, key)
         if wanted != found:
             raise UserError(
-                f"data.{key}: {wanted} asked for, but {config.shards} holds pictures of {key} "
+                f"data.{key}: {wanted} asked for, but {config.shards} holds images of {key} "
                 f"{found}; set data.{key}={found}, or make another set."
             )
 

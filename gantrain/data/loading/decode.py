@@ -1,4 +1,4 @@
-"""Decodes pictures of shards to uint8, in whatever process that happens. Needs no torch."""
+"""Decodes images of shards to uint8, in whatever process that happens. Needs no torch."""
 
 import os
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from gantrain.data.shards.store import ShardStore
 from gantrain.data.shards.tar_index import ShardReader
 
 _HERE = "<here>"
-_PIECE = 16_000_000  # bytes of pictures written at once
+_PIECE = 16_000_000  # bytes of images written at once
 
 
 @dataclass(frozen=True)
 class Section:
-    """Consecutive pictures of one shard: `count` from its picture `first` on, which is row `row`
+    """Consecutive images of one shard: `count` from its image `first` on, which is row `row`
     of the set."""
 
     entry: ShardEntry
@@ -32,7 +32,7 @@ class Section:
 
 @dataclass(frozen=True)
 class SectionFound:
-    """What a section holds: a fact for each picture, and what is broken."""
+    """What a section holds: a fact for each image, and what is broken."""
 
     facts: list[RowFacts]
     faults: list[Fault]
@@ -51,20 +51,20 @@ def decode_section(
         raise
     except UserError as error:
         return _nothing_of(section, error)
-    picture_bytes = channels * size**2
+    image_bytes = channels * size**2
     facts: list[RowFacts] = []
     faults: list[Fault] = []
     try:
         handle = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            step = max(_PIECE // picture_bytes, 1)
+            step = max(_PIECE // image_bytes, 1)
             for start in range(0, section.count, step):
                 count = min(step, section.count - start)
                 pixels = np.zeros((count, channels, size, size), np.uint8)
                 for i in range(count):
                     row = section.first + start + i
                     facts.append(decode_row(reader, row, pixels[i], faults))
-                _write_all(handle, pixels, (section.row + start) * picture_bytes)
+                _write_all(handle, pixels, (section.row + start) * image_bytes)
         finally:
             os.close(handle)
     except OSError as error:
@@ -72,7 +72,7 @@ def decode_section(
     finally:
         reader.close()
     if section.first == 0:
-        # After the pictures' own faults, which say more.
+        # After the images' own faults, which say more.
         faults += reader.index.faults
     return SectionFound(facts, faults)
 
@@ -80,23 +80,23 @@ def decode_section(
 def decode_row(
     reader: ShardReader, row: int, into: NDArray[np.uint8], faults: list[Fault]
 ) -> RowFacts:
-    """Decode one picture of a shard into `into`, uint8 (C, S, S), and read its label.
+    """Decode one image of a shard into `into`, uint8 (C, S, S), and read its label.
 
     What is broken is added to `faults`, unless the shard's own faults count it.
     """
     if not reader.index.places[row, 1]:
         return NOTHING
     try:
-        decode_picture(reader, row, into)
+        decode_into(reader, row, into)
         return RowFacts.of(reader.label(row))
     except UserError as error:
         into[...] = 0
-        faults.append(picture_fault(reader, row, error))
+        faults.append(image_fault(reader, row, error))
         return NOTHING
 
 
-def decode_picture(reader: ShardReader, row: int, into: NDArray[np.uint8]) -> None:
-    """Decode one picture into `into`, uint8 (C, S, S).
+def decode_into(reader: ShardReader, row: int, into: NDArray[np.uint8]) -> None:
+    """Decode one image into `into`, uint8 (C, S, S).
 
     Raises UserError naming shard and member if it is broken.
     """
@@ -107,8 +107,8 @@ def decode_picture(reader: ShardReader, row: int, into: NDArray[np.uint8]) -> No
         raise UserError(str(error).replace(_HERE, reader.where(row))) from None
 
 
-def picture_fault(reader: ShardReader, row: int, error: UserError) -> Fault:
-    """The fault of one picture."""
+def image_fault(reader: ShardReader, row: int, error: UserError) -> Fault:
+    """The fault of one image."""
     where = reader.where(row)
     return Fault(where, _sentence(error).removeprefix(f"{where}: "), 1)
 
@@ -120,7 +120,7 @@ def shard_fault(entry: ShardEntry, error: UserError) -> Fault:
 
 
 def facts_of_shard(store: ShardStore, entry: ShardEntry) -> SectionFound:
-    """The labels of a shard, without a look at its pictures."""
+    """The labels of a shard, without a look at its images."""
     section = Section(entry, 0, entry.count, 0)
     try:
         reader = store.open(entry)
@@ -136,17 +136,17 @@ def facts_of_shard(store: ShardStore, entry: ShardEntry) -> SectionFound:
             try:
                 fact = RowFacts.of(reader.label(row))
             except UserError as error:
-                faults.append(picture_fault(reader, row, error))
+                faults.append(image_fault(reader, row, error))
         facts.append(fact)
     reader.close()
     return SectionFound(facts, [*faults, *reader.index.faults])
 
 
 def full_disk(folder: Path, error: OSError, needed: int) -> ScratchError:
-    """The error of a disk that does not take the decoded pictures."""
+    """The error of a disk that does not take the decoded images."""
     size = f"{needed / 1e6:,.0f} MB " if needed else ""
     return ScratchError(
-        f"{folder}: the decoded pictures {size}cannot be written ({os_reason(error)}). Free some "
+        f"{folder}: the decoded images {size}cannot be written ({os_reason(error)}). Free some "
         "space, choose another data.cache_dir, or set data.mode=stream."
     )
 

@@ -8,7 +8,7 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
-# Slurm sends them to every process of a job; the training answers them, and needs its pictures
+# Slurm sends them to every process of a job; the training answers them, and needs its images
 # until it has saved itself.
 _FOR_THE_TRAINING = {signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM}
 

@@ -1,6 +1,5 @@
-"""The pictures of a run's data set with all of their labels."""
+"""The images of a run's data set with all of their labels."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +19,10 @@ from gantrain.data.shards.store import ShardStore
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """The pictures that a run trained on.
+class LabelledDataset:
+    """The images that a run trained on.
 
-    cache: the decoded pictures of the whole set.
+    cache: the decoded images of the whole set.
     rows: int64 (M,), those trained on, ascending.
     """
 
@@ -52,7 +51,7 @@ class Labelled:
         return found
 
     def key(self, row: int) -> str:
-        """The name of a picture in its shard, such as `3001-L-0007`."""
+        """The name of an image in its shard, such as `3001-L-0007`."""
         starts = np.cumsum([0, *(entry.count for entry in self.manifest.shards)])
         shard = int(np.searchsorted(starts, row, side="right") - 1)
         reader = self.store.open(self.manifest.shards[shard])
@@ -62,7 +61,7 @@ class Labelled:
             reader.close()
 
 
-def open_labelled(config: DataConfig, say: Callable[[str], None] = lambda _: None) -> Labelled:
+def open_labelled_dataset(config: DataConfig) -> LabelledDataset:
     """Decode the set of a config once, or find it decoded; what is broken in it is left out.
 
     Raises UserError if it is missing or empty.
@@ -81,5 +80,5 @@ def open_labelled(config: DataConfig, say: Callable[[str], None] = lambda _: Non
                 f"{config.shards}: {key} is {getattr(manifest, key)}; expected "
                 f"{getattr(config, key)}, as the run has; give the set that it trained on."
             )
-    cache = open_cache(store, manifest, usable_cores(), FaultLog("skip"), say)
-    return Labelled(store, manifest, cache, training_rows(cache.rows, config))
+    cache = open_cache(store, manifest, usable_cores(), FaultLog("skip"))
+    return LabelledDataset(store, manifest, cache, training_rows(cache.rows, config))

@@ -4,7 +4,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from gantrain.common.locks import Say, size_and_time, sole_worker
+from gantrain.common.locks import size_and_time, sole_worker
 from gantrain.common.pools import map_in_order
 from gantrain.data.loading.decode import facts_of_shard
 from gantrain.data.loading.rows import RowFacts, Rows
@@ -15,8 +15,8 @@ from gantrain.data.shards.store import ShardStore
 _WORTH_PROCESSES = 100_000  # labels below which processes start too slowly
 
 
-def read_rows(store: ShardStore, manifest: Manifest, workers: int, log: FaultLog, say: Say) -> Rows:
-    """What is known of each picture of a set, without decoding one.
+def read_rows(store: ShardStore, manifest: Manifest, workers: int, log: FaultLog) -> Rows:
+    """What is known of each image of a set, without decoding one.
 
     A remote set passes through this machine for it once. One process reads, the others wait.
 
@@ -31,7 +31,6 @@ def read_rows(store: ShardStore, manifest: Manifest, workers: int, log: FaultLog
             "read the labels",
             progress=lambda: [size_and_time(path) for path in _signs_of_life(store)],
             patience=store.timeout,
-            say=say,
         ):
             found = _load(folder, manifest)
             if found is None or (found[1] and size_and_time(folder / "rows.json")[1] < began):

@@ -1,4 +1,4 @@
-"""What is known of each picture of a set, row by row. Needs no torch."""
+"""What is known of each image of a set, row by row. Needs no torch."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -43,7 +43,7 @@ NOTHING = RowFacts("", -1, BROKEN)
 
 @dataclass(frozen=True)
 class Rows:
-    """The pictures of a set in the manifest's order: shard after shard, each in its own order.
+    """The images of a set in the manifest's order: shard after shard, each in its own order.
 
     names: the parts that occur.
     part: int64 (N,), index into `names`.

@@ -1,4 +1,4 @@
-"""Where decoded pictures, fetched shards and indexes are kept on this machine."""
+"""Where decoded images, fetched shards and indexes are kept on this machine."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ def scratch_folder(config: DataConfig) -> Path:
             f"data.cache_dir: {folder} cannot be made ({os_reason(error)}); choose another folder."
         ) from None
     if config.cache_dir is None and owner != os.getuid():
-        # Others could put pictures of theirs there.
+        # Others could put images of theirs there.
         raise UserError(
             f"data.cache_dir: {folder} belongs to another user; set it to a folder of your own."
         )

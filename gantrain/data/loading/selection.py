@@ -1,17 +1,17 @@
-"""Which pictures of a set are to train on, and which are held out."""
+"""Which images of a set are to train on, and which are held out."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gantrain.common.errors import UserError
-from gantrain.common.rng import Purpose, mixed_seed
+from gantrain.common.rng import Stream, derive_seed
 from gantrain.config import DataConfig
 from gantrain.data.loading.rows import BROKEN, TRAIN, VALIDATION, Rows
 from gantrain.data.shards.manifest import Manifest
 
 
 def needs_labels(config: DataConfig, manifest: Manifest) -> bool:
-    """Whether labels must be read to know which pictures are for training."""
+    """Whether labels must be read to know which images are for training."""
     chosen = bool(config.parts) or config.limit is not None or config.held_out > 0
     return chosen or manifest.splits["validation"] > 0
 
@@ -19,7 +19,7 @@ def needs_labels(config: DataConfig, manifest: Manifest) -> bool:
 def training_rows(rows: Rows, config: DataConfig) -> NDArray[np.int64]:
     """The rows to train on, in ascending order.
 
-    Of the pictures that can be read and are not held out, those of `config.parts`, and of them
+    Of the images that can be read and are not held out, those of `config.parts`, and of them
     `config.limit`: a subset drawn evenly and always the same, which holds the smaller ones.
 
     Raises UserError if a part does not occur, or nothing is left.
@@ -29,12 +29,12 @@ def training_rows(rows: Rows, config: DataConfig) -> NDArray[np.int64]:
     found = np.flatnonzero(chosen)
     if config.limit is not None and config.limit < len(found):
         # One number for each row of the set, so that another selection draws alike.
-        generator = np.random.default_rng(mixed_seed(0, Purpose.SUBSET))
+        generator = np.random.default_rng(derive_seed(0, Stream.SUBSET))
         rank = generator.random(len(rows))[found]
         found = np.sort(found[np.argsort(rank, kind="stable")[: config.limit]])
     if not len(found):
         raise UserError(
-            f"{config.shards}: every picture is held out or broken; expected some to train on. "
+            f"{config.shards}: every image is held out or broken; expected some to train on. "
             "See data.parts, data.held_out and data.on_error."
         )
     return found
@@ -61,7 +61,7 @@ def _of_parts(rows: Rows, config: DataConfig) -> NDArray[np.bool_]:
 
 def _in_held_out_views(rows: Rows, share: float) -> NDArray[np.bool_]:
     """The last views of all parts: neighbours look almost alike, so that a contiguous sector is
-    held out, not views here and there. Pictures without a view count by their place in the set."""
+    held out, not views here and there. Images without a view count by their place in the set."""
     held = np.zeros(len(rows), np.bool_)
     if not share:
         return held

@@ -1,8 +1,8 @@
-"""Pictures decoded when a batch needs them: for sets that outgrow this machine.
+"""Images decoded when a batch needs them: for sets that outgrow this machine.
 
 A webdataset pipeline in worker processes, in which reading by index takes the place of walking the
 tars. The order is decided before anything is read, so each worker of each rank reads and decodes
-its own pictures alone, and a stream can begin at any position.
+its own images alone, and a stream can begin at any position.
 """
 
 import atexit
@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from gantrain.common.errors import UserError
-from gantrain.common.prefetch import made_ahead
-from gantrain.common.rng import Positions
-from gantrain.data.loading.decode import decode_picture, picture_fault, shard_fault
+from gantrain.common.prefetch import prefetch
+from gantrain.common.rng import PositionalRNG
+from gantrain.data.loading.decode import decode_into, image_fault, shard_fault
 from gantrain.data.loading.decoder_processes import decoder_context, end
 from gantrain.data.loading.order import Indexes, WindowShuffle
 from gantrain.data.shards.faults import Fault, FaultLog, ScratchError
@@ -37,10 +37,10 @@ from gantrain.data.shards.tar_index import ShardReader
 _OPEN_SHARDS = 256  # per worker
 _BATCHES_AHEAD = 4  # per worker
 _START_SECONDS = 60.0  # that worker processes may take to start
-_SUBSTITUTES = 64  # later positions that may stand in for broken pictures
+_SUBSTITUTES = 64  # later positions that may stand in for broken images
 
 
-class Delivery(NamedTuple):
+class DecodedBatch(NamedTuple):
     """One rank's share of a batch, as it comes from a worker.
 
     images: uint8 (count, C, S, S).
@@ -54,12 +54,12 @@ class Delivery(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Stream:
-    """The pictures of a set to train on, in the order of training.
+class ShardStream:
+    """The images of a set to train on, in the order of training.
 
     shards: those of the manifest.
-    chosen: for each shard the numbers of its pictures to train on; None takes all.
-    order: over the chosen pictures.
+    chosen: for each shard the numbers of its images to train on; None takes all.
+    order: over the chosen images.
     """
 
     store: ShardStore
@@ -69,9 +69,9 @@ class Stream:
     chosen: tuple[Indexes, ...] | None
     order: WindowShuffle
 
-    def at(self, positions: Positions) -> list[tuple[int, int]]:
-        """The shard and the picture's row in it for each position."""
-        shards, numbers = self.order.at(positions)
+    def locate(self, rng: PositionalRNG) -> list[tuple[int, int]]:
+        """The shard and the image's row in it for each position."""
+        shards, numbers = self.order.indices(rng)
         pairs = zip(shards.tolist(), numbers.tolist(), strict=True)
         if self.chosen is None:
             return list(pairs)
@@ -81,39 +81,39 @@ class Stream:
 class Worker:
     """Reads and decodes in one process; keeps the shards open that it used last."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: ShardStream) -> None:
         self.stream = stream
         self._readers: OrderedDict[int, ShardReader | None] = OrderedDict()
         self._faults: list[Fault] = []
 
-    def read(self, positions: Positions) -> Delivery:
-        """The pictures at the positions; a broken one is replaced by the next that is whole."""
+    def read(self, rng: PositionalRNG) -> DecodedBatch:
+        """The images at the positions; a broken one is replaced by the next that is whole."""
         stream = self.stream
-        shape = (positions.count, stream.channels, stream.size, stream.size)
+        shape = (rng.count, stream.channels, stream.size, stream.size)
         pixels = np.zeros(shape, np.uint8)
         try:
             broken = [
                 i
-                for i, (shard, row) in enumerate(stream.at(positions))
+                for i, (shard, row) in enumerate(stream.locate(rng))
                 if not self._decode(shard, row, pixels[i])
             ]
-            good = np.delete(np.arange(positions.count), broken)
+            good = np.delete(np.arange(rng.count), broken)
             if broken and not len(good):
-                self._find_substitute(positions, pixels[0])
+                self._find_substitute(rng, pixels[0])
                 good = np.array([0])
             pixels[broken] = pixels[np.resize(good, len(broken))]
         except UserError as error:
-            return Delivery(torch.empty(0, dtype=torch.uint8), [], str(error))
+            return DecodedBatch(torch.empty(0, dtype=torch.uint8), [], str(error))
         faults, self._faults = self._faults, []
-        return Delivery(torch.from_numpy(pixels), faults, "")
+        return DecodedBatch(torch.from_numpy(pixels), faults, "")
 
-    def _find_substitute(self, positions: Positions, into: NDArray[np.uint8]) -> None:
-        after = Positions(positions.seed, positions.start + positions.count, _SUBSTITUTES)
-        for shard, row in self.stream.at(after):
+    def _find_substitute(self, rng: PositionalRNG, into: NDArray[np.uint8]) -> None:
+        after = PositionalRNG(rng.seed, rng.start + rng.count, _SUBSTITUTES)
+        for shard, row in self.stream.locate(after):
             if self._decode(shard, row, into):
                 return
         raise UserError(
-            f"{self.stream.store.place}: {positions.count + _SUBSTITUTES} pictures in a row are "
+            f"{self.stream.store.place}: {rng.count + _SUBSTITUTES} images in a row are "
             "broken; expected most to be whole. Write the set again."
         )
 
@@ -122,9 +122,9 @@ class Worker:
         if reader is None or not reader.index.places[row, 1]:
             return False  # the shard's own fault counts it
         try:
-            decode_picture(reader, row, into)
+            decode_into(reader, row, into)
         except UserError as error:
-            self._faults.append(replace(picture_fault(reader, row, error), met_by="one rank"))
+            self._faults.append(replace(image_fault(reader, row, error), met_by="one rank"))
             return False
         return True
 
@@ -154,17 +154,17 @@ class Worker:
                 reader.close()
 
 
-def shares_of_worker(first: Positions, stride: int) -> Iterator[Positions]:
+def shares_of_worker(first: PositionalRNG, stride: int) -> Iterator[PositionalRNG]:
     """This worker's part of one rank's shares, for ever: the workers take turns."""
     info = get_worker_info()
     number, workers = (info.id, info.num_workers) if info is not None else (0, 1)
     start = first.start + number * stride
     while True:
-        yield Positions(first.seed, start, first.count)
+        yield PositionalRNG(first.seed, start, first.count)
         start += workers * stride
 
 
-def fetched_ahead(stream: Stream, shares: Iterator[Positions]) -> Iterator[Positions]:
+def fetched_ahead(stream: ShardStream, shares: Iterator[PositionalRNG]) -> Iterator[PositionalRNG]:
     """Pass shares on; a thread fetches the remote shards that will be needed after them."""
     fetching: threading.Thread | None = None
     wanted: list[int] = []
@@ -178,14 +178,14 @@ def fetched_ahead(stream: Stream, shares: Iterator[Positions]) -> Iterator[Posit
         yield share
 
 
-def _fetch_all(stream: Stream, shards: list[int]) -> None:
+def _fetch_all(stream: ShardStream, shards: list[int]) -> None:
     for shard in shards:
         with suppress(UserError):  # whoever needs it finds out, and says so
             stream.store.fetch(stream.shards[shard])
 
 
-def decoded(stream: Stream, shares: Iterator[Positions]) -> Iterator[Delivery]:
-    """The pictures of each share."""
+def decoded(stream: ShardStream, shares: Iterator[PositionalRNG]) -> Iterator[DecodedBatch]:
+    """The images of each share."""
     worker = Worker(stream)
     try:
         for share in shares:
@@ -197,9 +197,9 @@ def decoded(stream: Stream, shares: Iterator[Positions]) -> Iterator[Delivery]:
         worker.close()
 
 
-def deliveries(
-    stream: Stream, first: Positions, stride: int, workers: int, *, pin_memory: bool
-) -> Iterator[Delivery]:
+def decoded_batches(
+    stream: ShardStream, first: PositionalRNG, stride: int, workers: int, *, pin_memory: bool
+) -> Iterator[DecodedBatch]:
     """One rank's share of every batch, for ever: `first`, then `stride` positions on.
 
     workers: processes that read and decode ahead; 0 does it here, when a share is asked for.
@@ -225,7 +225,7 @@ def deliveries(
     others = set(active_children())
     # DataLoader's own time-out does not cover the receipt of a tensor, which a stopped worker holds
     # up; so the wait is for a thread.
-    incoming = made_ahead(
+    incoming = prefetch(
         iter(loader), 1, first_patience=_START_SECONDS + patience, patience=patience
     )
     mine: set[BaseProcess] = set()
@@ -239,7 +239,7 @@ def deliveries(
     except (RuntimeError, OSError, EOFError) as error:  # all that tells of a worker's death
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"A process that decodes pictures was killed or hangs ({reason}). "
+            f"A process that decodes images was killed or hangs ({reason}). "
             "See whether memory is short (data.workers, data.shuffle_buffer), or wait longer with "
             "data.timeout_s."
         ) from None
@@ -248,7 +248,7 @@ def deliveries(
         atexit.unregister(at_exit)
 
 
-def sound_deliveries(incoming: Iterator[Delivery], log: FaultLog) -> Iterator[Tensor]:
+def valid_batches(incoming: Iterator[DecodedBatch], log: FaultLog) -> Iterator[Tensor]:
     """The images alone; faults go to the log.
 
     Raises UserError for what the log does not let pass, and for what ends the stream.

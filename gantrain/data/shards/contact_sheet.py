@@ -1,4 +1,4 @@
-"""One picture of many: what a set of shards looks like."""
+"""One image of many: what a set of shards looks like."""
 
 import math
 from collections import Counter
@@ -14,11 +14,11 @@ from gantrain.data.shards.writing import iterate_shard
 
 
 def save_contact_sheet(folder: Path, manifest: Manifest, path: Path, *, count: int = 100) -> int:
-    """Tile about `count` pictures of a set into one file, as many of each class as of any other.
+    """Tile about `count` images of a set into one file, as many of each class as of any other.
 
     path: its suffix names the format. Rows run through the classes in their order.
 
-    Returns how many pictures are on it. Raises UserError if a shard is broken or the file cannot
+    Returns how many images are on it. Raises UserError if a shard is broken or the file cannot
     be written.
     """
     samples = _choose(folder, manifest, count)

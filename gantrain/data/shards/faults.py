@@ -1,4 +1,4 @@
-"""What is wrong with pictures and shards: stopped at, or left out and counted."""
+"""What is wrong with images and shards: stopped at, or left out and counted."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -20,13 +20,13 @@ class Fault:
 
     where: the shard, and the member where there is one.
     reason: a sentence without its dot.
-    pictures: how many are left out for it; 0 where all could be saved.
+    images: how many are left out for it; 0 where all could be saved.
     met_by: whether every rank comes across it, or one alone.
     """
 
     where: str
     reason: str
-    pictures: int
+    images: int
     met_by: Literal["all ranks", "one rank"] = "all ranks"
 
     def __str__(self) -> str:
@@ -47,9 +47,9 @@ class FaultLog:
         return list(self._faults)
 
     @property
-    def pictures(self) -> int:
-        """Pictures that are left out."""
-        return sum(fault.pictures for fault in self._faults)
+    def images(self) -> int:
+        """Images that are left out."""
+        return sum(fault.images for fault in self._faults)
 
     def add(self, faults: Iterable[Fault]) -> None:
         """Count faults; raises UserError at the first one if they are to stop the run."""

@@ -42,10 +42,10 @@ class ShardEntry(_Entry):
 
 
 class ClassEntry(_Entry):
-    """One class of pictures.
+    """One class of images.
 
     name: what people call it.
-    count: pictures of it in the set, all splits together.
+    count: images of it in the set, all splits together.
     """
 
     name: str
@@ -56,12 +56,12 @@ class Manifest(_Entry):
     """What a set of shards holds.
 
     version: of this format.
-    source: where the pictures came from, for people.
-    size: width and height of each picture in pixels.
+    source: where the images came from, for people.
+    size: width and height of each image in pixels.
     channels: 1 for grey, 3 for RGB.
-    count: pictures in the set.
-    classes: from part (the label's "part") to its entry; pictures without a part are in none.
-    splits: pictures of "train" and of "validation".
+    count: images in the set.
+    classes: from part (the label's "part") to its entry; images without a part are in none.
+    splits: images of "train" and of "validation".
     shards: the tars, in the order in which they were written.
     """
 

@@ -1,4 +1,4 @@
-"""One picture in a shard: `KEY.png` beside `KEY.json`, written to and read from plain tars."""
+"""One image in a shard: `KEY.png` beside `KEY.json`, written to and read from plain tars."""
 
 import io
 import json
@@ -28,12 +28,12 @@ _LONGEST_KEY = 240  # bytes: with its extension, a file name that every file sys
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture and what is known about it.
+    """One image and what is known about it.
 
     key: stem of the members' names in the tar; printable, no dots, no slashes, unique in a set.
     image: a whole PNG file, 8 bits, grey (one channel) or RGB (three), square.
-    label: becomes `KEY.json`. "part" and "name" make the picture a member of a class; "split" is
-        "train" or "validation", and without it the picture is for training.
+    label: becomes `KEY.json`. "part" and "name" make the image a member of a class; "split" is
+        "train" or "validation", and without it the image is for training.
     """
 
     key: str
@@ -57,7 +57,7 @@ def check_key(key: str) -> None:
     """Raise UserError unless `key` can be the stem of a tar member's name."""
     if not key or not key.isprintable() or any(sign in key for sign in "./\\"):
         raise UserError(
-            f"The key {key!r} cannot name a picture in a shard: expected printable characters "
+            f"The key {key!r} cannot name an image in a shard: expected printable characters "
             "without dots and slashes."
         )
     if len(key.encode()) > _LONGEST_KEY:
@@ -65,18 +65,18 @@ def check_key(key: str) -> None:
 
 
 def check_png_header(sample: Sample, size: int, channels: int) -> None:
-    """Raise UserError unless the sample's picture claims to be what its set holds.
+    """Raise UserError unless the sample's image claims to be what its set holds.
 
     Reads the PNG's header only, so that it costs a writer nothing.
     """
     expected = f"an 8-bit {_MODE_OF_CHANNELS[channels]} PNG of {size}x{size} pixels"
     if len(sample.image) < 33 or not sample.image.startswith(_PNG_SIGNATURE):
-        raise UserError(f"The picture of sample {sample.key!r} is no PNG; expected {expected}.")
+        raise UserError(f"The image of sample {sample.key!r} is no PNG; expected {expected}.")
     width, height, depth, colour = struct.unpack(">IIBB", sample.image[16:26])
     mode = _MODE_OF_PNG_COLOUR.get(colour, f"colour type {colour}")
     if (width, height, depth, mode) != (size, size, 8, _MODE_OF_CHANNELS[channels]):
         raise UserError(
-            f"The picture of sample {sample.key!r} is a {depth}-bit {mode} PNG of "
+            f"The image of sample {sample.key!r} is a {depth}-bit {mode} PNG of "
             f"{width}x{height} pixels; expected {expected}."
         )
 
@@ -188,18 +188,18 @@ def decode_image(image: bytes, size: int, channels: int, *, where: str) -> NDArr
     """Decode a PNG file to uint8 of shape (channels, size, size), values 0 to 255.
 
     where: the shard and member, for the message.
-    Raises UserError if the picture does not decode, or has another size or mode.
+    Raises UserError if the image does not decode, or has another size or mode.
     """
     expected = (_MODE_OF_CHANNELS[channels], (size, size))
     try:
-        with Image.open(io.BytesIO(image), formats=["PNG"]) as picture:
-            found = (picture.mode, picture.size)
-            pixels = np.asarray(picture, np.uint8) if found == expected else None
+        with Image.open(io.BytesIO(image), formats=["PNG"]) as opened:
+            found = (opened.mode, opened.size)
+            pixels = np.asarray(opened, np.uint8) if found == expected else None
     except Exception as error:  # Pillow lets through whatever its decoders stumble over
-        raise UserError(f"{where}: the picture does not decode ({error}).") from None
+        raise UserError(f"{where}: the image does not decode ({error}).") from None
     if pixels is None:
         raise UserError(
-            f"{where}: the picture is {found[0]} of {found[1][0]}x{found[1][1]} pixels; "
+            f"{where}: the image is {found[0]} of {found[1][0]}x{found[1][1]} pixels; "
             f"expected {expected[0]} of {size}x{size}."
         )
     return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))

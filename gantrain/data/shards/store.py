@@ -100,7 +100,6 @@ class ShardStore:
             f"fetch {url}",
             progress=lambda: size_and_time(partial),
             patience=self.timeout + _LONGEST_PAUSE,
-            say=lambda message: None,
         ):
             if not _is_whole(path, entry):
                 try:

@@ -1,4 +1,4 @@
-"""Where each picture of a shard lies, so that it can be read alone and in any order.
+"""Where each image of a shard lies, so that it can be read alone and in any order.
 
 A shard whose hash is right is walked by its headers alone, some ten times faster than `tarfile`
 does it; any other is read with care, to save what can be saved and to say what is wrong.
@@ -30,7 +30,7 @@ _Members = Iterator[tuple[str, int, int]]  # name, offset, length of the content
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """Where the pictures of one shard lie, in its order.
+    """Where the images of one shard lie, in its order.
 
     places: int64 of shape (count, 4): offset and length of the PNG, offset and length of the JSON.
         A length of 0 stands for what is not there.
@@ -42,7 +42,7 @@ class ShardIndex:
 
 
 class ShardReader:
-    """An open shard, from which any picture can be read."""
+    """An open shard, from which any image can be read."""
 
     def __init__(self, path: Path, entry: ShardEntry, index: ShardIndex) -> None:
         self.path = path
@@ -55,24 +55,24 @@ class ShardReader:
         os.close(self._file)
 
     def png(self, row: int) -> bytes:
-        """The PNG of the row-th picture.
+        """The PNG of the row-th image.
 
-        Raises UserError naming the shard, and the member where there is one, if the picture is
+        Raises UserError naming the shard, and the member where there is one, if the image is
         not there or its bytes have changed since it was written.
         """
         offset, length = (int(n) for n in self.index.places[row, :2])
         if not length:
-            raise UserError(f"{self.path}: picture {row} of {self.entry.count} is missing")
+            raise UserError(f"{self.path}: image {row} of {self.entry.count} is missing")
         content = self._read(offset, length)
         if not has_right_checksums(content):
             raise UserError(f"{self.where(row)}: its bytes have changed: a PNG checksum is wrong")
         return content
 
     def label(self, row: int) -> Label:
-        """The label of the row-th picture; raises UserError as `png` does."""
+        """The label of the row-th image; raises UserError as `png` does."""
         offset, length = (int(n) for n in self.index.places[row, 2:])
         if not length:
-            raise UserError(f"{self.path}: the label of picture {row} is missing")
+            raise UserError(f"{self.path}: the label of image {row} is missing")
         key = self._name(offset).partition(".")[0]
         return sample_of(self.path, key, {"png": b"", "json": self._read(offset, length)}).label
 
@@ -133,7 +133,7 @@ def _load_index(kept: Path, entry: ShardEntry, length: int) -> ShardIndex | None
 
 
 def index_shard(path: Path, entry: ShardEntry) -> ShardIndex:
-    """Find the pictures of a shard, and hold the shard against its entry in the manifest.
+    """Find the images of a shard, and hold the shard against its entry in the manifest.
 
     Raises OSError if the file cannot be read.
     """
@@ -151,7 +151,7 @@ def index_shard(path: Path, entry: ShardEntry) -> ShardIndex:
             places, found = _places(_walk_headers(path), entry.count)
         except ValueError:
             places, found = _places(_walk_with_care(path), entry.count)
-            reasons += _changed_pictures(file.fileno(), places)
+            reasons += _changed_images(file.fileno(), places)
     broken = (places[:, [1, 3]] == 0).any(axis=1)
     places[broken] = 0
     missing = int(broken.sum())
@@ -161,8 +161,8 @@ def index_shard(path: Path, entry: ShardEntry) -> ShardIndex:
     return ShardIndex(places, faults)
 
 
-def _changed_pictures(file: int, places: NDArray[np.int64]) -> list[str]:
-    """A word on the pictures whose checksums are wrong."""
+def _changed_images(file: int, places: NDArray[np.int64]) -> list[str]:
+    """A word on the images whose checksums are wrong."""
     wrong = [
         os.pread(file, 100, offset - _BLOCK).rstrip(b"\0").decode("utf-8", "replace")
         for offset, length in places[:, :2].tolist()

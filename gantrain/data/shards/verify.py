@@ -30,7 +30,7 @@ from gantrain.data.shards.members import (
 class VerifyReport:
     """What a whole reading of a set found.
 
-    images: pictures that could be decoded.
+    images: images that could be decoded.
     problems: one sentence each, naming the shard; empty for a sound set.
     """
 
@@ -58,10 +58,10 @@ def verify_shards(
     workers: int | None = None,
     on_shard: Callable[[int], None] | None = None,
 ) -> VerifyReport:
-    """Read every byte of a set: lengths, hashes, counts, keys, labels, and decode every picture.
+    """Read every byte of a set: lengths, hashes, counts, keys, labels, and decode every image.
 
     workers: processes; None takes all usable cores.
-    on_shard: called in this process after each shard with the number of its pictures.
+    on_shard: called in this process after each shard with the number of its images.
 
     Raises UserError if there is no set at `folder` or its manifest is no valid one; all that is
     wrong with the shards is in the report.
@@ -132,7 +132,7 @@ def _total_problems(folder: Path, manifest: Manifest, tally: Tally) -> list[str]
     for split in SPLITS:
         if tally.splits[split] != manifest.splits[split]:
             problems.append(
-                f"{folder}: {tally.splits[split]} pictures for {split}; "
+                f"{folder}: {tally.splits[split]} images for {split}; "
                 f"the manifest says {manifest.splits[split]}"
             )
     found = tally.classes()
@@ -141,7 +141,7 @@ def _total_problems(folder: Path, manifest: Manifest, tally: Tally) -> list[str]
             count = tally.class_counts[part]
             listed = manifest.classes.get(part)
             problems.append(
-                f"{folder}: {count} pictures of part {part!r}; the manifest says "
+                f"{folder}: {count} images of part {part!r}; the manifest says "
                 f"{f'{listed.count} of {listed.name!r}' if listed else 'none'}"
             )
     return problems

@@ -59,14 +59,14 @@ def write_shards(
 ) -> Manifest:
     """Write samples, in their order, as a set of shards; at `folder` is a whole set or nothing.
 
-    size: width and height of each picture, in pixels.
+    size: width and height of each image, in pixels.
     channels: 1 for 8-bit grey, 3 for 8-bit RGB.
-    source: where the pictures came from, for people.
+    source: where the images came from, for people.
     overwrite: replace an older set, at the very end (see `staged_folder`).
     attach: called when all samples are written; gives the text of further files for the folder,
         by name.
 
-    Equal samples give equal bytes. Memory does not grow with the pictures, only with their keys.
+    Equal samples give equal bytes. Memory does not grow with the images, only with their keys.
 
     Raises UserError if the folder is not free, another process is writing it, the disk is full,
     there are no samples, two have the same key, or one of them cannot be in such a set. What
@@ -97,7 +97,7 @@ def write_shards(
                 shard.abandon()
             raise
         if not entries:
-            raise UserError(f"{folder}: no pictures to write; expected at least one.")
+            raise UserError(f"{folder}: no images to write; expected at least one.")
         manifest = tally.manifest(
             source=source, size=size, channels=checked_channels, shards=entries
         )
@@ -112,7 +112,7 @@ def iterate_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> Iterat
     """Yield the samples of one shard, in its order.
 
     Raises UserError naming the shard, and the member where there is one, if the shard cannot be
-    read, is cut short or broken, or does not hold exactly `entry.count` samples. The pictures are
+    read, is cut short or broken, or does not hold exactly `entry.count` samples. The images are
     not decoded; `decode_image` holds them against `manifest.size` and `manifest.channels`.
     """
     path = folder / entry.name
@@ -125,7 +125,7 @@ def iterate_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> Iterat
     if count != entry.count:
         found = f"{count} samples" if count < entry.count else "more samples"
         raise UserError(
-            f"{path}: holds {found}; the manifest of {manifest.count} pictures says "
+            f"{path}: holds {found}; the manifest of {manifest.count} images says "
             f"{entry.count}. Write the set again."
         )
 

@@ -1,4 +1,4 @@
-// The latent playground: pictures come from ONNX Runtime Web in the page, or from the local server.
+// The latent playground: images come from ONNX Runtime Web in the page, or from the local server.
 const { samples, directions, size, channels } = data;
 let from = 0;
 
@@ -8,15 +8,15 @@ async function unpacked(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-// Latents to RGBA pictures.
+// Latents to RGBA images.
 async function makerOf() {
   if (!data.model) {
-    $("how").textContent = "pictures by the server on this machine";
+    $("how").textContent = "images by the server on this machine";
     return async (latents) => {
-      const answer = await fetch("/pictures", { method: "POST", body: Float32Array.from(latents.flat()) });
+      const answer = await fetch("/images", { method: "POST", body: Float32Array.from(latents.flat()) });
       if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
       const pixels = new Uint8Array(await answer.arrayBuffer());
-      return latents.map((_, i) => picture((place, channel) => pixels[(i * size * size + place) * channels + channel]));
+      return latents.map((_, i) => image((place, channel) => pixels[(i * size * size + place) * channels + channel]));
     };
   }
   const code = await unpacked(data.runtime);
@@ -24,16 +24,16 @@ async function makerOf() {
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmBinary = await unpacked(data.wasm);
   const session = await ort.InferenceSession.create(await unpacked(data.model), { executionProviders: ["wasm"] });
-  $("how").textContent = "pictures by ONNX Runtime in this page";
+  $("how").textContent = "images by ONNX Runtime in this page";
   return async (latents) => {
     const input = new ort.Tensor("float32", Float32Array.from(latents.flat()), [latents.length, latents[0].length]);
-    const pixels = (await session.run({ latents: input })).pictures.data;
+    const pixels = (await session.run({ latents: input })).images.data;
     const each = channels * size * size;
-    return latents.map((_, i) => picture((place, channel) => Math.round((pixels[i * each + channel * size * size + place] + 1) * 127.5)));
+    return latents.map((_, i) => image((place, channel) => Math.round((pixels[i * each + channel * size * size + place] + 1) * 127.5)));
   };
 }
 
-function picture(at) {
+function image(at) {
   const image = new ImageData(size, size);
   for (let place = 0; place < size * size; place++) {
     for (let c = 0; c < 3; c++) image.data[place * 4 + c] = at(place, channels === 1 ? 0 : c);
@@ -67,12 +67,12 @@ function latentNow() {
 
 let make, busy = false, again = false;
 async function draw() {
-  if (busy) { again = true; return; }  // the newest state is drawn when the picture under way is done
+  if (busy) { again = true; return; }  // the newest state is drawn when the image under way is done
   busy = true;
   try {
-    do { again = false; paint($("picture"), (await make([latentNow()]))[0]); } while (again);
+    do { again = false; paint($("image"), (await make([latentNow()]))[0]); } while (again);
     document.body.dataset.drawn = +(document.body.dataset.drawn ?? 0) + 1;
-  } catch (error) { $("how").textContent = `no picture: ${error.message}`; } finally { busy = false; }
+  } catch (error) { $("how").textContent = `no image: ${error.message}`; } finally { busy = false; }
 }
 
 function controls() {
@@ -111,4 +111,4 @@ makerOf().then(async (found) => {
   (await make(samples)).forEach((image, i) => paint(canvases[i], image));
   await draw();
   document.body.dataset.ready = performance.now().toFixed(0);
-}).catch((error) => { $("how").textContent = `no pictures: ${error.message}`; document.body.dataset.ready = "failed"; });
+}).catch((error) => { $("how").textContent = `no images: ${error.message}`; document.body.dataset.ready = "failed"; });

@@ -19,7 +19,7 @@ function header() {
   const health = data.events.findLast((e) => e.event === "diagnosis");
   const facts = [
     ["images seen", total ? `${kimg(seen)} of ${kimg(total)}` : kimg(seen)],
-    ["objective", config["objective.kind"]], ["pictures", config["data.size"] && `${config["data.size"]}×${config["data.size"]}×${config["data.channels"]}`],
+    ["objective", config["objective.kind"]], ["images", config["data.size"] && `${config["data.size"]}×${config["data.size"]}×${config["data.channels"]}`],
     ["batch", config["training.batch_size"]], ["seed", config.seed],
     ["speed, median", speeds.length ? `${number(speeds[speeds.length >> 1])} images/s` : null],
     ["health", health?.diagnosis], ["data", config["data.shards"]],
@@ -71,7 +71,7 @@ function groupsOf(names) {
   for (const name of quality) take(name, [name]);
   take("accuracy of D", ["health/d_accuracy_real", "health/d_accuracy_fake"]);
   take("gradient norms", ["health/d_grad_norm", "health/g_grad_norm"], { log: true });
-  take("spread of pictures", ["health/fake_spread", "health/real_spread"]);
+  take("spread of images", ["health/fake_spread", "health/real_spread"]);
   for (const name of names) take(name, [name]);
   return groups;
 }

@@ -131,7 +131,7 @@ function effects() {
   }
 }
 
-// Only cards in view hold a picture of the moment: 200 of them stay fluid.
+// Only cards in view hold an image of the moment: 200 of them stay fluid.
 const cards = new Map(), inView = new Set();
 function wall() {
   const slider = $("when");

@@ -1,4 +1,4 @@
-"""The pictures that the training benchmark trains on: one set, as shards and as PNG files."""
+"""The images that the training benchmark trains on: one set, as shards and as PNG files."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 _VIEWS = 20  # of each of the fifty parts, by two cameras
 
 
-def make_pictures(scratch: Path, size: int) -> tuple[Path, Path]:
+def generate_images(scratch: Path, size: int) -> tuple[Path, Path]:
     """Folders of shards and of files, made where they are not there: 2,000 grey bricks."""
     shards, files = scratch / f"shards{size}", scratch / f"files{size}"
     if not (shards / "manifest.json").exists():
@@ -20,7 +20,7 @@ def make_pictures(scratch: Path, size: int) -> tuple[Path, Path]:
 
 
 def unpack(shards: Path, files: Path) -> None:
-    """Write each picture of the shards as a file, unless the folder is there."""
+    """Write each image of the shards as a file, unless the folder is there."""
     if files.exists():
         return
     partial = files.with_name(files.name + ".partial")
