@@ -1,0 +1,59 @@
+"""The names of everything in a run directory. Needs no torch, so that launchers can read it."""
+
+from pathlib import Path
+
+CONFIG = "config.yaml"
+METRICS = "metrics.jsonl"
+EVENTS = "events.jsonl"
+STATUS = "status.json"
+RECOVERY = "recovery.json"
+GENERATOR = "generator.safetensors"
+WANDB_ID = "wandb-id.txt"
+LOCK = ".lock"
+SAMPLES = "samples"
+REAL_SAMPLES = "real.png"
+CHECKPOINTS = "checkpoints"
+HEARTBEATS = "ranks"
+
+_CHECKPOINT = "images-"
+_HEARTBEAT = "rank-"
+_GRID_DIGITS = 9
+
+
+def checkpoint_dir(run_dir: Path, images_seen: int) -> Path:
+    """Where the checkpoint at so many images seen is."""
+    return run_dir / CHECKPOINTS / f"{_CHECKPOINT}{images_seen:0{_GRID_DIGITS}d}"
+
+
+def list_checkpoints(run_dir: Path) -> list[tuple[int, Path]]:
+    """Images seen and the folder of each checkpoint, complete or not, the newest first."""
+    return sorted(_numbered(run_dir / CHECKPOINTS, _CHECKPOINT, ""), reverse=True)
+
+
+def heartbeat_file(run_dir: Path, rank: int) -> Path:
+    """Where a rank writes its heartbeat."""
+    return run_dir / HEARTBEATS / f"{_HEARTBEAT}{rank:04d}.json"
+
+
+def list_heartbeats(run_dir: Path) -> list[Path]:
+    """The heartbeat files of a run, by rank."""
+    return [path for _, path in sorted(_numbered(run_dir / HEARTBEATS, _HEARTBEAT, ".json"))]
+
+
+def grid_file(run_dir: Path, name: str, images_seen: int) -> Path:
+    """Where the grid of samples called `name` at so many images seen is."""
+    return run_dir / SAMPLES / f"{name}-{images_seen:0{_GRID_DIGITS}d}.png"
+
+
+def list_grids(run_dir: Path, name: str = "fake") -> list[tuple[int, Path]]:
+    """Images seen and the file of each grid of samples called `name`, the oldest first."""
+    return sorted(_numbered(run_dir / SAMPLES, f"{name}-", ".png"))
+
+
+def _numbered(folder: Path, prefix: str, suffix: str) -> list[tuple[int, Path]]:
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        digits = path.name.removeprefix(prefix).removesuffix(suffix)
+        if path.name == f"{prefix}{digits}{suffix}" and digits.isascii() and digits.isdigit():
+            found.append((int(digits), path))
+    return found
