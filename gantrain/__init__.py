@@ -1,4 +1,4 @@
-"""Train GANs on a cluster, and tell the truth about them."""
+"""Train GANs on a cluster and measure the results."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
         sample_images,
         sample_latents,
     )
+
+__version__ = "0.2.0"
 
 __all__ = [
     "PixelSearch",
