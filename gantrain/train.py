@@ -33,7 +33,7 @@ from gantrain.metrics.evaluator import Evaluator
 from gantrain.models.augment import random_flip_shift
 from gantrain.runs.heartbeat import Heartbeat
 from gantrain.runs.progress import ProgressLine
-from gantrain.runs.run_lock import locked
+from gantrain.runs.run_lock import run_lock
 from gantrain.runs.saver import Saver
 from gantrain.runs.signals import StopRequest
 from gantrain.runs.tracking import Tracker
@@ -87,7 +87,7 @@ def run_training(config: Config) -> None:
     run = Run(config, accelerator.process_index, accelerator.num_processes)
     with ExitStack() as stack:
         if accelerator.is_main_process:
-            stack.enter_context(locked(config.output.run_dir))
+            stack.enter_context(run_lock(config.output.run_dir))
         taken, notices = find_checkpoint(config)
         if taken is not None:
             notices += restore(taken, gan, config)

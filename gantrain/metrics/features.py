@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gantrain.common.errors import UserError
 from gantrain.common.files import replacing
-from gantrain.common.locks import size_and_time, sole_worker
+from gantrain.common.locks import exclusive_task, size_and_mtime
 from gantrain.common.pools import usable_cores
 from gantrain.common.rng import Stream, derive_seed
 from gantrain.config import DataConfig
@@ -117,11 +117,11 @@ def trained_classifier(path: Path, manifest: Manifest, cache: Cache | None) -> T
     """The classifier in a file; if there is none, one process of this machine trains it."""
     found = _load(path, manifest)
     if found is None and cache is not None:
-        with sole_worker(
+        with exclusive_task(
             path.with_suffix(".lock"),
             "learn the set's parts",
-            progress=lambda: size_and_time(path),
-            patience=_PATIENCE,
+            progress=lambda: size_and_mtime(path),
+            timeout=_PATIENCE,
         ):
             found = _load(path, manifest)
             if found is None:

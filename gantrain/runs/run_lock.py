@@ -1,49 +1,43 @@
-"""One process at a time trains in a run directory."""
+"""The lock of a run directory: one process at a time trains in it."""
 
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from gantrain.common.errors import UserError
-
-LOCK = ".lock"
+from gantrain.common.locks import file_lock
+from gantrain.runs.paths import LOCK
 
 
 @contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """Hold the run directory; the kernel lets go of it when the process ends, however it ends.
+def run_lock(run_dir: Path) -> Iterator[None]:
+    """Hold the run directory's lock while the block runs; create the directory if it is missing.
 
-    A directory that was made for it and never used is removed again.
-    Raises UserError if another process holds it. On a file system without locks nothing is held.
+    If the block raises and nothing else was written to the directory, the directory is removed.
+    On a file system without locks the block runs without one.
+    Raises UserError if another process holds the lock.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / LOCK
-    try:
-        yield from _hold(path, run_dir)
-    except BaseException:
-        if [entry.name for entry in run_dir.iterdir()] == [LOCK]:
-            path.unlink()
-            run_dir.rmdir()
-        raise
-
-
-def _hold(path: Path, run_dir: Path) -> Iterator[None]:
-    with path.open("a+", encoding="utf-8") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            descriptor = stack.enter_context(file_lock(path, wait=False, mode=0o666))
         except BlockingIOError:
-            file.seek(0)
+            owner = "another process"
+            with suppress(OSError):  # it may just have ended
+                owner = path.read_text(encoding="utf-8").strip() or owner
             raise UserError(
-                f"{run_dir} is in use by {file.read().strip() or 'another process'}; wait for it "
-                "to end, or choose another output.run_dir."
+                f"{run_dir} is in use by {owner}; wait for it to end, or choose another "
+                "output.run_dir."
             ) from None
-        except OSError:  # ENOLCK and the like
+        try:
+            if descriptor is not None:
+                os.truncate(descriptor, 0)
+                os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
             yield
-            return
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        yield
+        except BaseException:
+            if [entry.name for entry in run_dir.iterdir()] == [LOCK]:
+                path.unlink()
+                run_dir.rmdir()
+            raise

@@ -16,7 +16,7 @@ import gantrain.runs.saver
 import gantrain.training.loop
 from gantrain.runs.checkpoint import Snapshot, write_checkpoint
 from gantrain.runs.heartbeat import read_heartbeats
-from gantrain.runs.run_lock import locked
+from gantrain.runs.run_lock import run_lock
 from gantrain.training.objectives import Dcgan
 from tests.conftest import WGAN_GP, small_tree
 from tests.curves import assert_same_end, curve, events, status
@@ -135,7 +135,7 @@ def test_two_processes_do_not_train_in_one_directory(
     shards: Path, tmp_path: Path, train: Train
 ) -> None:
     config = config_of(tmp_path, shards, "run", {})
-    with locked(tmp_path / "run"):
+    with run_lock(tmp_path / "run"):
         done = train(config)
     assert done.returncode == 2
     assert f"in use by process {os.getpid()}" in done.stderr

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gantrain.common.errors import UserError
 from gantrain.common.files import sync
-from gantrain.common.locks import size_and_time, sole_worker
+from gantrain.common.locks import exclusive_task, size_and_mtime
 from gantrain.common.pools import map_in_order
 from gantrain.data.loading.decode import Section, decode_section, full_disk
 from gantrain.data.loading.rows import RowFacts, Rows
@@ -73,11 +73,11 @@ def open_cache(store: ShardStore, manifest: Manifest, workers: int, log: FaultLo
     began = time.time()
     cache = _load(folder, manifest)
     if cache is None or cache[1]:
-        with sole_worker(
+        with exclusive_task(
             folder.with_name(folder.name + ".lock"),
             "decode the images",
-            progress=lambda: [size_and_time(path) for path in _signs_of_life(store, folder)],
-            patience=store.timeout,
+            progress=lambda: [size_and_mtime(path) for path in _signs_of_life(store, folder)],
+            timeout=store.timeout,
         ):
             cache = _load(folder, manifest)
             if cache is None or (cache[1] and folder.stat().st_mtime < began):

@@ -4,7 +4,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from gantrain.common.locks import size_and_time, sole_worker
+from gantrain.common.locks import exclusive_task, size_and_mtime
 from gantrain.common.pools import map_in_order
 from gantrain.data.loading.decode import facts_of_shard
 from gantrain.data.loading.rows import RowFacts, Rows
@@ -26,14 +26,14 @@ def read_rows(store: ShardStore, manifest: Manifest, workers: int, log: FaultLog
     began = time.time_ns()
     found = _load(folder, manifest)
     if found is None or found[1]:  # a set with faults may have been mended
-        with sole_worker(
+        with exclusive_task(
             folder.with_name(folder.name + ".lock"),
             "read the labels",
-            progress=lambda: [size_and_time(path) for path in _signs_of_life(store)],
-            patience=store.timeout,
+            progress=lambda: [size_and_mtime(path) for path in _signs_of_life(store)],
+            timeout=store.timeout,
         ):
             found = _load(folder, manifest)
-            if found is None or (found[1] and size_and_time(folder / "rows.json")[1] < began):
+            if found is None or (found[1] and size_and_mtime(folder / "rows.json")[1] < began):
                 found = _read(folder, store, manifest, workers, log)
     rows, faults = found
     log.add(faults)

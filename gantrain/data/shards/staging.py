@@ -1,20 +1,19 @@
 """A folder that appears whole or not at all, however its writer dies."""
 
 import errno
-import fcntl
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from gantrain.common.errors import UserError
+from gantrain.common.locks import file_lock
 from gantrain.data.shards.manifest import MANIFEST_NAME
 
 REPORT_NAME = "import-report.json"
 
-_NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -49,9 +48,9 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     with writing(target):
         target = Path(os.path.realpath(target))  # a link stays, what it points to is written
         target.parent.mkdir(parents=True, exist_ok=True)
-    with _sole_writer(target) as sole:
+    with _single_writer(target) as locked:
         with writing(target):
-            if sole:
+            if locked:
                 _sweep(target)
             _check_free(target, overwrite)
             staging = _sibling(target, "partial")
@@ -120,52 +119,23 @@ def _check_free(target: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def _sole_writer(target: Path) -> Iterator[bool]:
-    """Hold the target's lock; the kernel releases it however this process ends.
+def _single_writer(target: Path) -> Iterator[bool]:
+    """Hold the target's lock while the block runs.
 
-    Yields False where the file system has no locks: then leftovers may belong to a living writer.
+    Yields False on a file system without locks: leftovers may then belong to a live writer.
+    Raises UserError if another process is writing the target.
     """
     path = target.parent / f".{target.name}.lock"
-    with writing(target):
-        lock = _open_locked(path, target)
-    if lock is None:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        with suppress(OSError):
-            path.unlink()  # before the release, so that it is certainly still ours
-        os.close(lock)
-
-
-def _open_locked(path: Path, target: Path) -> int | None:
-    while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_still_at(path, lock):
-                return lock
-            os.close(lock)  # its last holder removed it between our open and our lock
-        except OSError as error:
-            os.close(lock)
-            if isinstance(error, BlockingIOError):
+    with ExitStack() as stack:
+        with writing(target):
+            try:
+                lock = stack.enter_context(file_lock(path, wait=False, mode=0o644, remove=True))
+            except BlockingIOError:
                 raise UserError(
                     f"{target}: another process is writing this folder (it holds {path.name}); "
                     "wait for it, or choose another folder."
                 ) from None
-            if error.errno in _NO_LOCKS:
-                with suppress(OSError):
-                    path.unlink()
-                return None
-            raise
-
-
-def _is_still_at(path: Path, lock: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(lock))
-    except FileNotFoundError:
-        return False
+        yield lock is not None
 
 
 def _sibling(target: Path, role: str) -> Path:

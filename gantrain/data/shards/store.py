@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gantrain.common.errors import UserError
-from gantrain.common.locks import size_and_time, sole_worker
+from gantrain.common.locks import exclusive_task, size_and_mtime
 from gantrain.data.shards.faults import ScratchError, os_reason
 from gantrain.data.shards.manifest import MANIFEST_NAME, Manifest, ShardEntry, load_manifest
 from gantrain.data.shards.tar_index import ShardReader, open_shard
@@ -95,11 +95,11 @@ class ShardStore:
         partial = path.with_suffix(".partial")
         if _is_whole(path, entry):
             return path
-        with sole_worker(
+        with exclusive_task(
             path.with_suffix(".lock"),
             f"fetch {url}",
-            progress=lambda: size_and_time(partial),
-            patience=self.timeout + _LONGEST_PAUSE,
+            progress=lambda: size_and_mtime(partial),
+            timeout=self.timeout + _LONGEST_PAUSE,
         ):
             if not _is_whole(path, entry):
                 try:
@@ -121,7 +121,7 @@ class ShardStore:
 
     def _fetch_to(self, partial: Path, url: str, entry: ShardEntry) -> None:
         """One try; what a try before it brought is kept."""
-        have = size_and_time(partial)[0]
+        have = size_and_mtime(partial)[0]
         pieces = pieces_of(url, have if have < entry.bytes else 0, self.timeout)
         goes_on = next(pieces, b"restart") == b""
         try:
@@ -137,7 +137,7 @@ class ShardStore:
                     raise _FullDiskError(os_reason(error)) from None
                 if file.tell() > entry.bytes:
                     break
-        length = size_and_time(partial)[0]
+        length = size_and_mtime(partial)[0]
         if length < entry.bytes:
             raise OSError(f"the connection ended after {length} of {entry.bytes} bytes")
         with partial.open("rb") as whole:
@@ -166,7 +166,7 @@ def _tried(url: str, retries: int, attempt: Callable[[], Outcome]) -> Outcome:
 
 def _is_whole(path: Path, entry: ShardEntry) -> bool:
     # Only what has the right hash gets this name; a look at the length suffices.
-    if size_and_time(path)[0] != entry.bytes:
+    if size_and_mtime(path)[0] != entry.bytes:
         return False
     with suppress(OSError):
         os.utime(path)  # it is in use, which `_make_room` goes by
@@ -179,7 +179,7 @@ def _make_room(folder: Path, limit: int) -> None:
 
     A process that has one of them open can go on reading it.
     """
-    shards = sorted((size_and_time(path)[::-1], path) for path in folder.glob("*.tar"))
+    shards = sorted((size_and_mtime(path)[::-1], path) for path in folder.glob("*.tar"))
     total = sum(length for (_, length), _ in shards)
     for (_, length), path in shards:
         if total <= limit:
