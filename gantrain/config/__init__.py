@@ -1,11 +1,11 @@
 """The configuration of a run: one typed, validated tree, read from YAML with dotted overrides."""
 
-from gantrain.config.loading import dump_config, known_keys, load_config, parse_config
-from gantrain.config.schema import Config
+from gantrain.config.loading import dump_config, known_keys, load_config, parse_config, read_yaml
+from gantrain.config.objectives import DcganConfig, WganGpConfig
+from gantrain.config.schema import Config, current_key, rename_old_keys
 from gantrain.config.sections import (
     AugmentConfig,
     DataConfig,
-    DcganConfig,
     DiscriminatorConfig,
     EmaConfig,
     GeneratorConfig,
@@ -16,7 +16,6 @@ from gantrain.config.sections import (
     OutputConfig,
     TrainingConfig,
     WandbConfig,
-    WganGpConfig,
 )
 
 __all__ = [
@@ -35,8 +34,11 @@ __all__ = [
     "TrainingConfig",
     "WandbConfig",
     "WganGpConfig",
+    "current_key",
     "dump_config",
     "known_keys",
     "load_config",
     "parse_config",
+    "read_yaml",
+    "rename_old_keys",
 ]

@@ -1,31 +1,62 @@
-"""The configuration of a run as one typed tree: the sections, and the rules between them."""
+"""The configuration of a run as one typed tree: its sections and the rules between them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
 
+from gantrain.config.objectives import DcganConfig, Objective
 from gantrain.config.sections import (
     AugmentConfig,
     DataConfig,
-    DcganConfig,
     DiscriminatorConfig,
     EmaConfig,
     GeneratorConfig,
     GuardConfig,
     HealthConfig,
     MetricsConfig,
-    Objective,
     OutputConfig,
     Section,
     TrainingConfig,
     WandbConfig,
 )
 
+# Keys of version 0.1 that have another name now; read, never written.
+RENAMED_KEYS = {
+    "training.accumulate": "training.grad_accum_steps",
+    "data.parts": "data.classes",
+}
+
+
+def current_key(key: str) -> str:
+    """Return the present name of a dotted key that may be an old one."""
+    return RENAMED_KEYS.get(key, key)
+
+
+def rename_old_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config tree with the old keys of RENAMED_KEYS under their present names.
+
+    Raises ValueError if a key is there under both names.
+    """
+    renamed = dict(tree)
+    for old, new in RENAMED_KEYS.items():
+        section, _, name = old.partition(".")
+        values = renamed.get(section)
+        new_name = new.partition(".")[2]
+        if not isinstance(values, Mapping) or name not in values:
+            continue
+        if new_name in values:
+            raise ValueError(f"{old}: the old name of {new}, which is set as well; remove one")
+        renamed[section] = {new_name if k == name else k: v for k, v in values.items()}
+    return renamed
+
 
 class Config(Section):
-    """One run."""
+    """The configuration of one run."""
 
-    seed: int = Field(0, ge=0, lt=2**63, description="of weights, order, latents, labels, dropout")
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="seed of weights, image order, latents, labels and dropout"
+    )
     data: DataConfig
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
@@ -41,40 +72,45 @@ class Config(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_kind(cls, tree: Any) -> Any:
-        if isinstance(tree, dict) and isinstance(objective := tree.get("objective"), dict):
+    def _read_old_keys_and_default_kind(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict):
+            return tree
+        tree = rename_old_keys(tree)
+        if isinstance(objective := tree.get("objective"), dict):
             return {**tree, "objective": {"kind": "dcgan", **objective}}
         return tree
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Config":
-        parts = self.training.accumulate * (self.training.world_size or 1)
-        if self.training.batch_size % parts:
+        micro_batches = self.training.grad_accum_steps * (self.training.world_size or 1)
+        if self.training.batch_size % micro_batches:
             raise ValueError(
-                f"training.batch_size: {self.training.batch_size} cannot be cut into "
-                f"{parts} equal parts (world_size x accumulate); choose a multiple of {parts}"
+                f"training.batch_size: {self.training.batch_size} cannot be split into "
+                f"{micro_batches} equal micro-batches (world_size x grad_accum_steps); choose a "
+                f"multiple of {micro_batches}"
             )
         layers = self.data.size.bit_length() - 3
         for name, network in (("generator", self.generator), ("discriminator", self.discriminator)):
-            wanted = layers + (name == "generator")
-            if isinstance(network.slope, tuple) and len(network.slope) != wanted:
+            expected = layers + (name == "generator")
+            if isinstance(network.slope, tuple) and len(network.slope) != expected:
                 raise ValueError(
                     f"{name}.slope: {len(network.slope)} slopes; expected one number, or "
-                    f"{wanted} for {self.data.size}x{self.data.size} images"
+                    f"{expected} for {self.data.size}x{self.data.size} images"
                 )
         if self.objective.kind == "wgan-gp" and self.discriminator.norm == "batch":
             raise ValueError(
-                "discriminator.norm: 'batch' mixes the images of a batch, and the gradient "
-                "penalty is on each image alone; choose layer, instance or none"
+                "discriminator.norm: 'batch' makes D's output depend on the other images of the "
+                "batch, and the gradient penalty is defined per image; choose layer, instance or "
+                "none"
             )
         if self.training.updates == "joint" and self.training.mixed_precision == "fp16":
             raise ValueError(
-                "training.updates: 'joint' with mixed_precision 'fp16', whose loss scale D's step "
-                "would change before G's; choose bf16, or alternating updates"
+                "training.updates: 'joint' does not work with mixed_precision 'fp16': the D step "
+                "would change the loss scale before the G step; choose bf16 or alternating updates"
             )
         return self
 
     @property
     def total_images(self) -> int:
-        """Real images that D sees in the whole run."""
+        """Number of real images that D sees in the whole run."""
         return round(self.training.total_kimg * 1000)

@@ -1,4 +1,4 @@
-"""The sections of a configuration: every key with its range, its default and what it means."""
+"""The sections of a run's configuration: every key with its range, default and meaning."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Slope = Annotated[float, Field(ge=0, lt=1)]
 Norm = Literal["batch", "instance", "layer", "none"]
@@ -15,7 +15,7 @@ Init = Literal["normal", "glorot"]
 Size = Literal[32, 64, 128, 256]
 
 
-# YAML 1.1 takes a bare `no` or `off` for false, and `on` for true.
+# YAML 1.1 reads a bare `no` or `off` as false, and `on` as true.
 _YamlNo = BeforeValidator(lambda value: "no" if value is False else value)
 _YamlSwitch = BeforeValidator(
     lambda value: "off" if value is False else "on" if value is True else value
@@ -23,7 +23,7 @@ _YamlSwitch = BeforeValidator(
 _YamlOff = BeforeValidator(lambda value: "off" if value is False else value)
 
 
-def _as_place(value: object) -> object:
+def _as_location(value: object) -> object:
     if not isinstance(value, str | Path):
         raise ValueError(f"data.shards: {value!r} found; expected a folder or a URL")
     # Path would take one of the two slashes of a URL.
@@ -31,70 +31,82 @@ def _as_place(value: object) -> object:
     return value if remote else Path(value)
 
 
-ShardsPlace = Annotated[Path | str, BeforeValidator(_as_place)]
+ShardsLocation = Annotated[Path | str, BeforeValidator(_as_location)]
 # YAML reads 3001 as a number.
-PartId = Annotated[str, BeforeValidator(lambda v: str(v) if type(v) is int else v)]
+ClassId = Annotated[str, BeforeValidator(lambda v: str(v) if type(v) is int else v)]
 
 
 class Section(BaseModel):
-    """A part of the tree: read-only, and no key that it does not know."""
+    """A section of the tree: immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
-    """Where the images are, which of them train, and how they reach the networks."""
+    """Where the images are, which of them to train on, and how they are loaded."""
 
-    shards: ShardsPlace = Field(
-        description="folder that holds the tars and their manifest.json, or where to fetch them: "
-        "http(s)://…, s3://… and others that fsspec knows, or pipe:COMMAND with {name} in it"
+    shards: ShardsLocation = Field(
+        description="folder with the tars and their manifest.json, or the URL to fetch them from: "
+        "http(s)://…, s3://… and whatever else fsspec supports, or pipe:COMMAND with {name} in it"
     )
-    size: Size = Field(64, description="pixels a side; the images are square")
+    size: Size = Field(64, description="width and height of the square images, in pixels")
     channels: Literal[1, 3] = Field(1, description="1 grey, 3 RGB")
     mode: Literal["auto", "cache", "stream"] = Field(
         "auto",
-        description="cache: decode once into a file that a node's ranks share; stream: decode "
-        "what each batch needs; auto: cache where it fits",
+        description="cache: decode once into a file that the ranks of a node share; stream: decode "
+        "each batch when it is needed; auto: cache if it fits",
     )
-    parts: tuple[PartId, ...] = Field((), description="train on these alone; empty takes all")
-    limit: int | None = Field(None, ge=1, description="train on this many, drawn evenly")
+    classes: tuple[ClassId, ...] = Field(
+        (), description="train on these classes only; empty: all classes"
+    )
+    limit: int | None = Field(
+        None, ge=1, description="train on this many images, a uniform random subset"
+    )
     held_out: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="share of the views kept from training, besides the split 'validation'"
+        0.0,
+        description="fraction of the views held out of training, besides the split 'validation'",
     )
     on_error: Literal["fail", "skip"] = Field(
-        "fail", description="what a broken image or shard does: stop the run, or be left out"
+        "fail", description="a broken image or shard stops the run (fail) or is left out (skip)"
     )
     workers: int | None = Field(
-        None, ge=0, le=256, description="processes a rank decodes with; empty: its share of cores"
+        None,
+        ge=0,
+        le=256,
+        description="decoding processes of each rank; empty: the cores divided by the ranks",
     )
     shuffle_buffer: int = Field(
-        8192, ge=1, description="stream: images that are mixed with one another"
+        8192, ge=1, description="stream: number of images that are shuffled together"
     )
     cache_dir: Path | None = Field(
         None, description="local scratch; empty: $SLURM_TMPDIR, else the system's temporary folder"
     )
-    device_share: Share = Field(
-        0.5, description="cache: share of a GPU's free memory that the images may take"
+    device_share: Fraction = Field(
+        0.5, description="cache: fraction of a GPU's free memory that the images may use"
     )
-    shard_cache_gb: Positive = Field(20.0, description="remote shards kept in cache_dir, in GB")
+    shard_cache_gb: Positive = Field(
+        20.0, description="size limit of the remote shards kept in cache_dir, in GB"
+    )
     timeout_s: Positive = Field(60.0, description="longest wait without progress, in seconds")
-    retries: int = Field(5, ge=0, le=100, description="further tries to fetch a remote shard")
+    retries: int = Field(5, ge=0, le=100, description="retries of a failed fetch of a remote shard")
 
 
 class NetworkConfig(Section):
-    """What both networks have. Slope 0.2 and N(0, 0.02) are the DCGAN paper's."""
+    """Settings of both networks. Slope 0.2 and N(0, 0.02) are those of the DCGAN paper."""
 
-    width: int = Field(64, ge=1, le=1024, description="channels at the full image's end")
-    kernel: int = Field(4, ge=2, le=9, description="pixels a side, except the 4x4 to and from 1x1")
+    width: int = Field(64, ge=1, le=1024, description="channels of the layer at full resolution")
+    kernel: int = Field(
+        4, ge=2, le=9, description="kernel size, except for the 4x4 layer to or from 1x1"
+    )
     norm: Norm = Field("batch", description="normalisation after each inner convolution")
     norm_epsilon: Positive = Field(1e-5, description="added to the variance; Keras has 1e-3")
     norm_momentum: Annotated[float, Field(gt=0, le=1)] = Field(
         0.1, description="weight of the newest batch in the running statistics"
     )
     slope: Slope | tuple[Slope, ...] = Field(
-        0.2, description="LeakyReLU's slope below 0; 0 is ReLU; or one slope a layer"
+        0.2, description="negative slope of LeakyReLU; 0 is ReLU; a list sets one slope per layer"
     )
-    bias: bool = Field(False, description="biases in the convolutions that are normalised")
+    bias: bool = Field(False, description="biases in the convolutions")
     init: Init = Field("normal", description="normal: N(0, 0.02); glorot: Keras's default")
     learning_rate: Positive = Field(2e-4, description="of Adam")
     betas: tuple[Beta, Beta] = Field((0.5, 0.999), description="of Adam")
@@ -102,179 +114,168 @@ class NetworkConfig(Section):
 
 
 class GeneratorConfig(NetworkConfig):
-    """Latent vector to image."""
+    """The generator: latent vector to image."""
 
     latent_size: int = Field(100, ge=1, le=4096, description="length of the latent vector")
     upsampling: Literal["transposed", "nearest"] = Field(
         "transposed", description="transposed convolution, or nearest + stride-1 convolution"
     )
-    output_bias: bool = Field(False, description="a bias in the last convolution")
+    output_bias: bool = Field(False, description="bias in the last convolution")
 
 
 class DiscriminatorConfig(NetworkConfig):
-    """Image to logit (DCGAN) or score (WGAN-GP's critic)."""
+    """The discriminator (critic): image to logit (DCGAN) or score (WGAN-GP)."""
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="share of activations set to 0 after each activation"
+        0.0, description="probability of dropout after each activation"
     )
-    dropout_first: bool = Field(True, description="dropout after the first layer too")
-    spectral_norm: bool = Field(False, description="Lipschitz bound on every convolution")
-
-
-class DcganConfig(Section):
-    """Binary cross-entropy on D's logits (Radford et al. 2016; the book's chapter 4)."""
-
-    kind: Literal["dcgan"] = "dcgan"
-    n_critic: int = Field(1, ge=1, le=100, description="D steps to one G step")
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = Field(
-        0.0, description="D's target for real images is 1 minus this (one-sided)"
-    )
-    label_noise: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        0.0, description="D's targets move by up to this, evenly distributed"
-    )
-    label_noise_form: Literal["bounded", "book"] = Field(
-        "bounded",
-        description="bounded: towards the middle, where the loss keeps a minimum; "
-        "book: outwards to 1.1 and -0.1, with Keras's clipped probabilities",
-    )
-    label_flips: Annotated[float, Field(ge=0, lt=0.5)] = Field(
-        0.0, description="share of D's targets that are turned round"
-    )
-
-
-class WganGpConfig(Section):
-    """Wasserstein loss with gradient penalty (Gulrajani et al. 2017)."""
-
-    kind: Literal["wgan-gp"]
-    n_critic: int = Field(5, ge=1, le=100, description="critic steps to one generator step")
-    penalty_weight: Annotated[float, Field(ge=0)] = Field(10.0, description="λ of the paper")
-    penalty_mix: Literal["uniform", "normal"] = Field(
-        "uniform", description="how ε of the interpolation is drawn; the book's code: normal"
-    )
-    penalty_every: int = Field(
-        1, ge=1, le=64, description="critic steps to one with a penalty, which counts as many times"
-    )
-    reuse_real_batch: bool = Field(
-        False, description="one real batch for all critic steps of an iteration (the book's code)"
-    )
-
-
-Objective = Annotated[DcganConfig | WganGpConfig, Field(discriminator="kind")]
+    dropout_first: bool = Field(True, description="dropout after the first layer as well")
+    spectral_norm: bool = Field(False, description="spectral normalisation of every convolution")
 
 
 class TrainingConfig(Section):
-    """How long, how many at once, on what."""
+    """Length, batch, devices and precision of the training."""
 
-    total_kimg: Positive = Field(description="thousands of real images that D sees, repeats too")
-    batch_size: int = Field(128, ge=2, description="of one D or G step, over all ranks")
+    total_kimg: Positive = Field(
+        description="length: thousands of real images that D sees, counting repeats"
+    )
+    batch_size: int = Field(
+        128, ge=2, description="global batch of one D or G step, over all ranks"
+    )
     updates: Literal["alternating", "joint"] = Field(
         "alternating",
-        description="alternating: G's step against the D just shift, with latents of its own; "
-        "joint: both gradients from one pass, before either moves (the book's code), which is less "
-        "work; with n_critic, G's comes from the last of D's steps",
+        description="alternating: the G step uses the updated D and new latents; joint: both "
+        "gradients come from one forward pass, before either network is updated (the book's code), "
+        "which is cheaper; with n_critic > 1, the pass of the last D step",
     )
-    accumulate: int = Field(1, ge=1, description="parts that each rank's share is cut into")
+    grad_accum_steps: int = Field(
+        1, ge=1, description="micro-batches that each rank splits its part of the batch into"
+    )
     world_size: int | None = Field(
-        None, ge=1, description="ranks that must take part; empty takes what the launcher gives"
+        None,
+        ge=1,
+        description="number of ranks to require; empty: accept what the launcher started",
     )
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: a GPU if there is one"
+    )
     cpu_threads: int | None = Field(
-        None, ge=1, description="of each rank on a CPU; empty shares the cores out"
+        None,
+        ge=1,
+        description="threads of each rank on a CPU; empty: the cores divided by the ranks",
     )
     mixed_precision: Annotated[Literal["no", "bf16", "fp16"], _YamlNo] = Field(
         "no",
-        description="of the networks' passes; losses stay in fp32, and so does all of the "
-        "penalty in fp16",
+        description="precision of the forward passes; losses stay in fp32, and under fp16 so does "
+        "the whole gradient penalty",
     )
     channels_last: bool = Field(True, description="memory format of images and weights")
     compile: Annotated[Literal["off", "on", "graphs"], _YamlSwitch] = Field(
         "off",
-        description="torch.compile of both networks; graphs: as CUDA graphs. Slower on the CPUs "
-        "that it was tried on, not tried on GPUs",
+        description="torch.compile both networks; graphs: with CUDA graphs. Slower on the CPUs it "
+        "was measured on; untested on GPUs",
     )
-    clip_norm: Positive | None = Field(None, description="cut each network's gradient to this norm")
-    sync_batch_norm: bool = Field(False, description="batch statistics over all ranks (GPUs)")
+    clip_norm: Positive | None = Field(
+        None, description="clip the gradient norm of each network to this"
+    )
+    sync_batch_norm: bool = Field(
+        False, description="synchronise batch statistics over all ranks (GPUs only)"
+    )
 
 
 class AugmentConfig(Section):
-    """What is done to images before the discriminator sees them."""
+    """Augmentation of the images that the discriminator sees."""
 
-    flip: Share = Field(0.0, description="share of real images mirrored left to right")
-    shift: int = Field(0, ge=0, le=32, description="real images move by up to so many pixels")
+    flip: Fraction = Field(0.0, description="probability of mirroring a real image left to right")
+    shift: int = Field(0, ge=0, le=32, description="largest random shift of real images, in pixels")
     diffaugment: tuple[Literal["translation", "cutout", "brightness"], ...] = Field(
-        (), description="on real and fake alike (Zhao et al. 2020); for small sets of images"
+        (),
+        description="applied to real and fake images alike (Zhao et al. 2020); for small data sets",
     )
 
 
 class EmaConfig(Section):
-    """The generator whose weights are the running mean of those that train."""
+    """Exponential moving average of the generator's weights."""
 
     half_life_kimg: Annotated[float, Field(ge=0)] = Field(
-        10.0, description="images after which a weight counts half; 0 keeps the newest weights"
+        10.0, description="half-life of the average in kimg; 0: use the current weights"
     )
     rampup: Positive | None = Field(
-        0.05, description="half-life is at most this share of the images seen so far"
+        0.05, description="the half-life is at most this fraction of the images seen so far"
     )
 
 
 class OutputConfig(Section):
-    """What a run writes into its directory, and how often."""
+    """What a run writes to its directory, and how often."""
 
-    run_dir: Path = Field(description="everything about the run is here")
-    resume: Literal["auto", "never", "must"] = Field(
-        "auto", description="go on from the run directory's newest checkpoint"
+    run_dir: Path = Field(
+        description="directory of the run, which gets everything that the run writes"
     )
-    log_every_kimg: Positive = Field(1.0, description="a line of metrics")
-    sample_every_kimg: Positive = Field(10.0, description="a grid of samples")
-    checkpoint_every_kimg: Positive = Field(50.0, description="a checkpoint; the end makes one too")
-    keep_checkpoints: int = Field(2, ge=1, description="the newest so many stay")
+    resume: Literal["auto", "never", "must"] = Field(
+        "auto",
+        description="resume from the newest checkpoint in run_dir: if there is one (auto), never, "
+        "or fail without one (must)",
+    )
+    log_every_kimg: Positive = Field(1.0, description="log a line of metrics")
+    sample_every_kimg: Positive = Field(10.0, description="save a grid of samples")
+    checkpoint_every_kimg: Positive = Field(
+        50.0, description="save a checkpoint; the end of the run saves one too"
+    )
+    keep_checkpoints: int = Field(2, ge=1, description="number of newest checkpoints to keep")
     keep_every_kimg: Positive | None = Field(
-        None, description="the first checkpoint after each multiple of this stays too"
+        None, description="also keep the first checkpoint after each multiple of this"
     )
     keep_best: str | None = Field(
-        None, description="a metric, as in metrics.jsonl; the checkpoint with the best one stays"
+        None,
+        description="also keep the checkpoint with the best value of this key of metrics.jsonl",
     )
-    keep_best_is: Literal["lowest", "highest"] = "lowest"
+    keep_best_is: Literal["lowest", "highest"] = Field(
+        "lowest", description="which value of keep_best is the best"
+    )
     grid: tuple[Annotated[int, Field(ge=1, le=32)], Annotated[int, Field(ge=1, le=32)]] = Field(
-        (8, 8), description="rows and columns of the grids"
+        (8, 8), description="rows and columns of the sample grids"
     )
 
 
 class GuardConfig(Section):
-    """What happens when gradients are not finite. Such a step is skipped, always."""
+    """Non-finite gradients and hangs. A step with non-finite gradients is always skipped."""
 
-    bad_steps: int = Field(20, ge=1, description="skipped in a row, after which to roll back")
-    rollbacks: int = Field(3, ge=0, description="to the last checkpoint, before the run gives up")
+    bad_steps: int = Field(20, ge=1, description="skipped steps in a row before a roll-back")
+    rollbacks: int = Field(
+        3, ge=0, description="roll-backs to the last checkpoint before the run fails"
+    )
     learning_rate_factor: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.5, description="on both learning rates at each roll-back"
+        0.5, description="factor on both learning rates at each roll-back"
     )
     hang_seconds: Annotated[float, Field(ge=0)] = Field(
-        900, description="in which nothing moves, before the job is ended; 0 waits for ever"
+        900, description="seconds without progress before the job is ended; 0: never"
     )
 
 
 class MetricsConfig(Section):
-    """How good the EMA generator's images are, measured while it trains; see docs/health.md."""
+    """Quality metrics of the EMA generator, measured during training; see docs/health.md."""
 
     every_kimg: Annotated[float, Field(ge=0)] = Field(
         50.0, description="measure at the first log line after each multiple of this; 0: never"
     )
-    samples: int = Field(1000, ge=16, le=50_000, description="images that are drawn for it")
+    samples: int = Field(
+        1000, ge=16, le=50_000, description="number of generated images to measure"
+    )
     features: Literal["auto", "brick", "random", "inception"] = Field(
         "auto",
-        description="what images are compared by; brick: a small classifier of the set's own "
-        "parts; random: an untrained network; inception: torch-fidelity's; auto: brick, where "
-        "the set has labels",
+        description="features to compare images by; brick: a small classifier trained on the data "
+        "set's own classes; random: an untrained network; inception: torch-fidelity's; auto: brick "
+        "if the data set has labels, else random",
     )
 
 
 class HealthConfig(Section):
-    """What is told, and done, about a training that goes wrong; see docs/health.md."""
+    """Diagnosis of training problems and automatic remedies; see docs/health.md."""
 
     remedy: Annotated[Literal["off", "advise", "auto"], _YamlOff] = Field(
         "advise",
-        description="off: diagnose alone; advise: say what may help; auto: turn the overrides of "
-        "D and G within bounds",
+        description="off: diagnose only; advise: also suggest changes; auto: adjust learning "
+        "rates, label noise and dropout within bounds",
     )
 
 
@@ -285,6 +286,8 @@ class WandbConfig(Section):
     project: str = "gantrain"
     entity: str | None = None
     group: str | None = None
-    name: str | None = Field(None, description="empty takes the run directory's name")
+    name: str | None = Field(None, description="empty: the name of the run directory")
     tags: tuple[str, ...] = ()
-    connect_seconds: Positive = Field(30, description="to reach W&B before the run goes offline")
+    connect_seconds: Positive = Field(
+        30, description="seconds to wait for W&B before the run continues offline"
+    )

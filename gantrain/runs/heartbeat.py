@@ -90,7 +90,7 @@ class Heartbeat:
     def _end(self) -> None:
         culprit = _furthest_behind(self._path.parent, self._state())
         reason = (
-            f"Nothing shift for {self._hang_seconds:g} s: rank {culprit['rank']} on "
+            f"No progress for {self._hang_seconds:g} s: rank {culprit['rank']} on "
             f"{culprit['host']} is stuck in phase {culprit['phase']} at "
             f"{culprit['images_seen']:,} images."
         )

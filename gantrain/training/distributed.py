@@ -47,11 +47,11 @@ def check_world_size(config: Config, accelerator: Accelerator) -> None:
             "one alone. " + _TWO_RANKS_ON_CPU + " For one rank all the same: training.world_size=1."
         )
     batch = config.training.batch_size
-    if batch % (ranks * config.training.accumulate):
+    if batch % (ranks * config.training.grad_accum_steps):
         raise UserError(
             f"training.batch_size: {batch} cannot be shared by {ranks} ranks in "
-            f"{config.training.accumulate} part(s) each; choose a multiple of "
-            f"{ranks * config.training.accumulate}."
+            f"{config.training.grad_accum_steps} part(s) each; choose a multiple of "
+            f"{ranks * config.training.grad_accum_steps}."
         )
 
 

@@ -43,7 +43,7 @@ class Run:
         self.config = config
         self.rank = rank
         self.world_size = world_size
-        self.parts = config.training.accumulate
+        self.parts = config.training.grad_accum_steps
         self.images_seen = 0
         self.g_steps = 0
         self.logged_at = 0

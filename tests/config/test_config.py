@@ -88,7 +88,7 @@ def test_the_penalty_refuses_batch_normalisation_in_the_critic() -> None:
 
 def test_joint_updates_refuse_fp16_whose_scale_they_cannot_share() -> None:
     training = {**TREE["training"], "updates": "joint", "mixed_precision": "fp16"}
-    with pytest.raises(UserError, match=r"training\.updates.*choose bf16, or alternating"):
+    with pytest.raises(UserError, match=r"training\.updates.*choose bf16 or alternating"):
         parse_config({**TREE, "training": training}, "x.yaml")
 
 
@@ -150,3 +150,27 @@ def test_any_tree_gives_a_config_or_a_user_error(changes: dict[str, object]) -> 
     except UserError as error:
         message = str(error)
     assert message.startswith("fuzz: ")
+
+
+def test_keys_of_version_0_1_are_read_under_their_present_names(tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    tree = {
+        **TREE,
+        "data": {**TREE["data"], "parts": ["3001", "3003"]},
+        "training": {**TREE["training"], "accumulate": 2},
+    }
+    path.write_text(yaml.safe_dump(tree))
+    config = load_config(path)
+    assert config.data.classes == ("3001", "3003")
+    assert config.training.grad_accum_steps == 2
+    assert "accumulate" not in dump_config(config)
+    assert load_config(path, ["training.accumulate=4"]).training.grad_accum_steps == 4
+    assert load_config(path, ["training.grad_accum_steps=4"]).training.grad_accum_steps == 4
+
+
+def test_a_key_under_both_its_old_and_its_present_name_is_an_error() -> None:
+    training = {**TREE["training"], "accumulate": 2, "grad_accum_steps": 4}
+    with pytest.raises(
+        UserError, match=r"x\.yaml: training\.accumulate: the old name of .*remove one"
+    ):
+        parse_config({**TREE, "training": training}, "x.yaml")

@@ -12,14 +12,14 @@ from gantrain.data.shards.manifest import Manifest
 
 def needs_labels(config: DataConfig, manifest: Manifest) -> bool:
     """Whether labels must be read to know which images are for training."""
-    chosen = bool(config.parts) or config.limit is not None or config.held_out > 0
+    chosen = bool(config.classes) or config.limit is not None or config.held_out > 0
     return chosen or manifest.splits["validation"] > 0
 
 
 def training_rows(rows: Rows, config: DataConfig) -> NDArray[np.int64]:
     """The rows to train on, in ascending order.
 
-    Of the images that can be read and are not held out, those of `config.parts`, and of them
+    Of the images that can be read and are not held out, those of `config.classes`, and of them
     `config.limit`: a subset drawn evenly and always the same, which holds the smaller ones.
 
     Raises UserError if a part does not occur, or nothing is left.
@@ -42,21 +42,21 @@ def training_rows(rows: Rows, config: DataConfig) -> NDArray[np.int64]:
 
 def held_out_rows(rows: Rows, config: DataConfig) -> NDArray[np.int64]:
     """The rows that training never sees, in ascending order: the split "validation", and the
-    share `config.held_out` of the views; of `config.parts` alone if it names any."""
+    share `config.held_out` of the views; of `config.classes` alone if it names any."""
     held = (rows.state == VALIDATION) | _in_held_out_views(rows, config.held_out)
     return np.flatnonzero(held & (rows.state != BROKEN) & _of_parts(rows, config))
 
 
 def _of_parts(rows: Rows, config: DataConfig) -> NDArray[np.bool_]:
-    if not config.parts:
+    if not config.classes:
         return np.ones(len(rows), np.bool_)
-    for part in config.parts:
+    for part in config.classes:
         if part not in rows.names:
             some = ", ".join(name for name in rows.names if name)
             raise UserError(
                 f"data.parts: {part!r} does not occur in {config.shards}; expected some of: {some}"
             )
-    return np.isin(rows.part, [rows.names.index(part) for part in config.parts])
+    return np.isin(rows.part, [rows.names.index(part) for part in config.classes])
 
 
 def _in_held_out_views(rows: Rows, share: float) -> NDArray[np.bool_]:
