@@ -8,7 +8,7 @@ from pathlib import Path
 
 import gantrain
 import launch
-from gantrain.common.files import write_json
+from gantrain.common.files import remove_leftovers, replacing_folder, write_json
 
 _PACKAGES = (gantrain, launch)
 _SUFFIXES = {".py", ".yaml", ".json"}
@@ -23,14 +23,13 @@ def snapshot_code(sweep_dir: Path) -> Path:
     folder = sweep_dir / "code" / digest.hexdigest()[:12]
     if folder.is_dir():
         return folder
-    staging = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    for name, source in files.items():
-        target = staging / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-    write_json(staging / "origin.json", _origin())
-    staging.rename(folder)
+    remove_leftovers(folder)
+    with replacing_folder(folder, durable=False) as staging:
+        for name, source in files.items():
+            target = staging / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        write_json(staging / "origin.json", _origin())
     return folder
 
 

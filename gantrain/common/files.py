@@ -1,7 +1,9 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes: a file or a folder is replaced in one step, complete or not at all."""
 
 import json
 import os
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,12 +11,15 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Give a temporary path; what is written there replaces `path` in one step.
+    """Yield a temporary path, which replaces the file at `path` when the block ends.
 
-    durable: it is on disk before it replaces what was there, so that a power cut loses neither.
+    If the block raises, `path` stays as it is. Several processes may write the same file at once:
+    each has a temporary file of its own, and the last one to finish wins.
+
+    durable: fsync the new file before it replaces the old one, so that a power cut loses neither.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")  # the next writer takes a dead one's over
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         if durable:
@@ -22,6 +27,75 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yield a new, empty folder, which replaces the folder at `path` when the block ends.
+
+    It is a hidden sibling of `path`. If the block raises, it is removed and `path` stays as it is.
+    An existing folder is renamed aside, the new one renamed in, and the old one removed. Between
+    the two renames there is nothing at `path`. A process that dies leaves hidden siblings behind;
+    `remove_leftovers` deals with them.
+
+    durable: fsync the files in the folder, and the renames.
+    """
+    staging = _sibling(path, "partial")
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        if durable:
+            for written in (*staging.rglob("*"), staging):
+                sync(written)
+        _swap_in(staging, path)
+        if durable:
+            sync(path.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _swap_in(staging: Path, path: Path) -> None:
+    if not path.exists() or not any(path.iterdir()):
+        staging.rename(path)
+        return
+    old = _sibling(path, "old")
+    path.rename(old)
+    try:
+        staging.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what dead writers of a folder left behind, and restore the folder if it is missing.
+
+    Call it only while no other process writes the same folder.
+    """
+    for old in _siblings(path, "old"):
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(path)
+    for partial in partial_folders(path):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def partial_folders(path: Path) -> list[Path]:
+    """Return the incomplete folders that `replacing_folder` is writing, or was when it died."""
+    return _siblings(path, "partial")
+
+
+def _sibling(path: Path, role: str) -> Path:
+    return path.with_name(f".{path.name}.{role}-{secrets.token_hex(4)}")
+
+
+def _siblings(path: Path, role: str) -> list[Path]:
+    start = f".{path.name}.{role}-"
+    if not path.parent.is_dir():
+        return []
+    return sorted(each for each in path.parent.iterdir() if each.name.startswith(start))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -37,14 +111,14 @@ def write_json(path: Path, content: object, *, durable: bool = True) -> None:
 
 
 def append_json(path: Path, content: object) -> None:
-    """Add one line of JSON to a file, in one write."""
+    """Append one line of JSON to a file, in one write."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(content, allow_nan=False) + "\n")
 
 
 def sync(path: Path) -> None:
-    """Put a file, or a folder's list of names, on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Fsync a file's content, or a folder's entries."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

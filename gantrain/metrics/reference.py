@@ -1,7 +1,6 @@
 """The real images' side of the metrics, computed once and kept in this machine's scratch."""
 
 import hashlib
-import os
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from gantrain.common.files import replacing
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import DataConfig
 from gantrain.data.loading.datasets import ImageDataset
@@ -65,11 +65,8 @@ def open_reference(
 def _keep(made: Reference, path: Path) -> None:
     """What cannot be kept is computed again next time; no training ends for that."""
     tensors = {field.name: getattr(made, field.name).contiguous() for field in fields(made)}
-    mine = path.with_name(f".{path.name}.{os.getpid()}")  # ranks may write at the same time
-    with suppress(OSError, SafetensorError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, mine)
-        mine.replace(path)
+    with suppress(OSError, SafetensorError), replacing(path, durable=False) as temporary:
+        save_file(tensors, temporary)
 
 
 def thumbnails(images: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ another one.
 
 import logging
 import os
-import shutil
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from gantrain.common.errors import UserError
-from gantrain.common.files import sync
+from gantrain.common.files import partial_folders, remove_leftovers, replacing_folder
 from gantrain.common.locks import exclusive_task, size_and_mtime
 from gantrain.common.pools import map_in_order
 from gantrain.data.loading.decode import Section, decode_section, full_disk
@@ -91,12 +91,8 @@ def open_cache(store: ShardStore, manifest: Manifest, workers: int, log: FaultLo
 
 
 def _signs_of_life(store: ShardStore, folder: Path) -> list[Path]:
-    decoded = [path / _PICTURES for path in _leftovers(folder)]
+    decoded = [path / _PICTURES for path in partial_folders(folder)]
     return sorted([*decoded, *(store.scratch / "shards").glob("*.partial")])
-
-
-def _leftovers(folder: Path) -> list[Path]:
-    return list(folder.parent.glob(f".{folder.name}.partial-*"))
 
 
 def _load(folder: Path, manifest: Manifest) -> tuple[Cache, tuple[Fault, ...]] | None:
@@ -115,12 +111,10 @@ def _load(folder: Path, manifest: Manifest) -> tuple[Cache, tuple[Fault, ...]] |
 def _build(
     folder: Path, store: ShardStore, manifest: Manifest, workers: int, log: FaultLog
 ) -> None:
-    for leftover in _leftovers(folder):
-        shutil.rmtree(leftover, ignore_errors=True)
-    staging = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    try:
+    remove_leftovers(folder)
+    with ExitStack() as stack:
         try:
-            staging.mkdir(parents=True)
+            staging = stack.enter_context(replacing_folder(folder))
             with (staging / _PICTURES).open("xb") as file:
                 # Room for all of it now: a mapped file on a full disk would kill its readers.
                 os.posix_fallocate(file.fileno(), 0, decoded_bytes(manifest))
@@ -129,15 +123,9 @@ def _build(
         facts, faults = _decode_all(staging / _PICTURES, store, manifest, workers, log)
         try:
             Rows.of(facts).save(staging, faults)
-            for path in (*staging.iterdir(), staging):
-                sync(path)
-            shutil.rmtree(folder, ignore_errors=True)
-            staging.rename(folder)
-            sync(folder.parent)
+            stack.close()
         except OSError as error:
             raise full_disk(folder, error, decoded_bytes(manifest)) from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _decode_all(

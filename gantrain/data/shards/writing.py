@@ -26,7 +26,7 @@ from gantrain.data.shards.members import (
     check_png_header,
     iterate_members,
 )
-from gantrain.data.shards.staging import staged_folder, writing
+from gantrain.data.shards.staging import staged_folder, write_errors
 from gantrain.data.shards.verify import VerifyReport, verify_shards
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def write_shards(
                 check_key(sample.key)
                 check_png_header(sample, size, channels)
                 tally.add(sample)
-                with writing(folder):
+                with write_errors(folder):
                     if shard is None:
                         shard = _ShardWriter(staging / f"shard-{len(entries):06d}.tar")
                     shard.add(sample)
@@ -90,7 +90,7 @@ def write_shards(
                         entries.append(shard.finish())
                         shard = None
             if shard is not None:
-                with writing(folder):
+                with write_errors(folder):
                     entries.append(shard.finish())
         except BaseException:
             if shard is not None:
@@ -102,7 +102,7 @@ def write_shards(
             source=source, size=size, channels=checked_channels, shards=entries
         )
         extras = attach() if attach is not None else {}
-        with writing(folder):
+        with write_errors(folder):
             for name, text in {**extras, MANIFEST_NAME: manifest.to_json()}.items():
                 (staging / name).write_text(text, encoding="utf-8")
     return manifest
