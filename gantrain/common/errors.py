@@ -1,24 +1,30 @@
-"""What ends a run other than its success, each with the exit status that launchers read."""
+"""Exceptions that end a run, each with the exit status that launchers act on."""
+
+USER_ERROR_STATUS = 2
+DIVERGED_STATUS = 3
+REQUEUE_STATUS = 75  # sysexits.h's EX_TEMPFAIL: start the run again; it resumes from its checkpoint
+HUNG_STATUS = 76
+INTERRUPTED_STATUS = 130
 
 
 class UserError(Exception):
-    """A mistake that the user can mend.
+    """A mistake that the user can fix.
 
-    The message names the file, key or value, says what was expected, and how to mend it.
-    Entry points print it without a traceback and exit with status 2.
+    The message names the file, key or value, and says what was expected and how to fix it. Entry
+    points print it without a traceback and exit with `exit_status`.
     """
 
-    exit_status = 2
+    exit_status = USER_ERROR_STATUS
 
 
 class DivergedError(UserError):
-    """The training diverged, again after every roll-back."""
+    """Training diverged, and did so again after every roll-back."""
 
-    exit_status = 3
+    exit_status = DIVERGED_STATUS
 
 
 class StoppedError(UserError):
-    """The run was asked to stop and has saved itself; `exit_status` says who asked."""
+    """The run was asked to stop and has saved a checkpoint; `exit_status` identifies the reason."""
 
     def __init__(self, message: str, exit_status: int) -> None:
         super().__init__(message)
@@ -26,12 +32,6 @@ class StoppedError(UserError):
 
 
 class LostRankError(UserError):
-    """Another rank is gone. A new start goes on from the last checkpoint."""
+    """Another rank died. A new start resumes from the last checkpoint."""
 
-    exit_status = 75
-
-
-# sysexits.h's EX_TEMPFAIL: start the same run again, it will go on from its checkpoint.
-REQUEUE_STATUS = 75
-HUNG_STATUS = 76
-INTERRUPTED_STATUS = 130
+    exit_status = REQUEUE_STATUS

@@ -42,3 +42,15 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tree of sections that `flatten` turned into dotted keys."""
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *sections, last = key.split(".")
+        parent = tree
+        for section in sections:
+            parent = parent.setdefault(section, {})
+        parent[last] = value
+    return tree

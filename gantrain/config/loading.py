@@ -31,20 +31,27 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     return parse_config(tree, str(path))
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a config file as it is written, without validation.
+def read_yaml(
+    path: Path,
+    *,
+    kind: str = "config",
+    expected: str = "sections such as `data:` and `training:`",
+) -> dict[str, Any]:
+    """Return the mapping in a YAML file, without validation.
 
-    Raises UserError if it cannot be read, is not YAML or is not a mapping.
+    kind: what the file is, for messages. expected: what a mapping of this kind contains, likewise.
+
+    Raises UserError if the file cannot be read, is not YAML or is not a mapping.
     """
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise UserError(f"{path}: the config cannot be read ({reason}).") from None
+        raise UserError(f"{path}: the {kind} cannot be read ({reason}).") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from None
     if not isinstance(tree, dict):
-        raise UserError(f"{path}: expected sections such as `data:` and `training:`, found none.")
+        raise UserError(f"{path}: expected {expected}, found none.")
     return tree
 
 
