@@ -40,8 +40,10 @@ from benchmarks.other_loaders import other_loaders
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import DataConfig
 from gantrain.data.loading.datasets import open_dataset
-from gantrain.data.shards.members import Sample, decode_image
-from gantrain.data.shards.writing import iterate_shard, read_manifest, write_shards
+from gantrain.data.shards.manifest import read_manifest
+from gantrain.data.shards.reader import iterate_shard
+from gantrain.data.shards.samples import Sample, decode_image
+from gantrain.data.shards.writer import write_shards
 
 BATCH = 128
 CPU = torch.device("cpu")

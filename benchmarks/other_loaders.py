@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from gantrain.data.loading.datasets import scaled
-from gantrain.data.shards.members import Sample, decode_image
+from gantrain.data.shards.samples import Sample, decode_image
 
 BATCH = 128
 

@@ -14,8 +14,8 @@ from hypothesis import settings
 from PIL import Image, ImageDraw
 
 from gantrain.config import Config, GeneratorConfig, parse_config
-from gantrain.data.shards.members import Sample
-from gantrain.data.shards.writing import write_shards
+from gantrain.data.shards.samples import Sample
+from gantrain.data.shards.writer import write_shards
 from gantrain.models.networks import Generator
 from gantrain.train import main
 from tests.launching import Ended, Train

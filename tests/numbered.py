@@ -14,8 +14,8 @@ from torch import Tensor
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import DataConfig
 from gantrain.data.loading.datasets import ImageDataset, open_dataset
-from gantrain.data.shards.members import Sample
-from gantrain.data.shards.writing import write_shards
+from gantrain.data.shards.samples import Sample
+from gantrain.data.shards.writer import write_shards
 
 CPU = torch.device("cpu")
 PER_SHARD = {1: 23, 3: 10, 8: 3}  # images a shard such that 23 fill so many, unevenly

@@ -23,7 +23,7 @@ from gantrain.cli.evaluate import learn
 from gantrain.common.errors import UserError
 from gantrain.data.importing.convert import Fit
 from gantrain.data.shards.manifest import Manifest, read_manifest
-from gantrain.data.shards.members import Sample
+from gantrain.data.shards.samples import Sample
 
 data_app = typer.Typer(
     help="Make, check and look at sets of shards.",
@@ -69,7 +69,7 @@ def render(
     """Render LEGO bricks into a set of shards."""
     from gantrain.common.pools import usable_cores
     from gantrain.data.bricks.render import render_samples, sample_count
-    from gantrain.data.shards.writing import write_shards
+    from gantrain.data.shards.writer import write_shards
 
     chosen = _split_parts(parts)
     start = time.monotonic()

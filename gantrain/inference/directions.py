@@ -24,7 +24,7 @@ from gantrain.common.errors import UserError
 from gantrain.common.files import replacing
 from gantrain.common.grids import to_bytes
 from gantrain.data.loading.labelled import LabelledDataset
-from gantrain.data.shards.members import Label
+from gantrain.data.shards.samples import Label
 from gantrain.inference.sampling import generate_images, sample_latents
 from gantrain.models.networks import Generator
 
@@ -86,7 +86,7 @@ def find_directions(
     found = fit_directions(latents, labels)
     if not found:
         raise UserError(
-            f"{labelled.store.place}: no attribute of its labels (part, camera, yaw, …) tells "
+            f"{labelled.store.location}: no attribute of its labels (part, camera, yaw, …) tells "
             "the generator's images apart; give a set with labels, or train for longer."
         )
     return found

@@ -55,7 +55,7 @@ class Features:
 def open_store(config: DataConfig) -> ShardStore:
     """Where the set of the config is, and what is kept of it on this machine."""
     return ShardStore(
-        place=config.shards,
+        location=config.shards,
         scratch=scratch_folder(config),
         limit=int(config.shard_cache_gb * 1e9),
         timeout=config.timeout_s,

@@ -9,7 +9,8 @@ from typer.testing import CliRunner, Result
 
 from gantrain.cli.data import data_app
 from gantrain.common.errors import UserError
-from gantrain.data.shards.writing import iterate_shard, read_manifest
+from gantrain.data.shards.manifest import read_manifest
+from gantrain.data.shards.reader import iterate_shard
 
 
 def run(*words: object) -> Result:
@@ -81,7 +82,7 @@ def test_verify_lists_problems_with_status_1(shards: Path) -> None:
     result = run("verify", shards, "--workers", 1)
     assert result.exit_code == 1
     assert "shard-000000.tar: cut short" in result.stdout
-    assert "shard-000001.tar: the manifest lists this shard" in result.stdout
+    assert "shard-000001.tar: in the manifest, but not readable" in result.stdout
     assert "problems found: 2" in result.stdout
 
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gantrain.common.errors import UserError
-from gantrain.data.bricks.parts import PARTS, part_named
+from gantrain.data.bricks.parts import PARTS, find_part
 from gantrain.data.bricks.render import render_samples, sample_count
-from gantrain.data.bricks.tracing import MARGIN, direction, scene_of, trace
-from gantrain.data.shards.members import Sample
+from gantrain.data.bricks.tracing import MARGIN, direction, load_scene, trace
+from gantrain.data.shards.samples import Sample
 
 FLOOR = round(255 * 0.8 ** (1 / 2.2))
 TILE = (7.8, 7.8, 3.2)
@@ -36,7 +36,7 @@ def _turn(degrees: float) -> NDArray[np.float64]:
 
 def _covered(number: str, yaw: float, camera: NDArray[np.float64], size: int) -> NDArray[np.bool_]:
     """Where the image changes with the part's reflectance."""
-    image = trace(scene_of(part_named(number).build()), _turn(yaw), camera, size, (0.0, 1.0))
+    image = trace(load_scene(find_part(number).build()), _turn(yaw), camera, size, (0.0, 1.0))
     return np.asarray(image[..., 0] != image[..., 1])
 
 
@@ -140,7 +140,7 @@ def test_a_tile_covers_what_its_box_projects_to(yaw: float, camera: NDArray[np.f
 
 
 def test_level_faces_and_the_open_floor_have_the_brightness_they_should() -> None:
-    scene = scene_of(part_named("3070").build())
+    scene = load_scene(find_part("3070").build())
     image = trace(scene, _turn(0.0), direction(-45.0, 38.0), 64, (0.3,))[..., 0]
     assert image[30:34, 30:34] == pytest.approx(255 * 0.3 ** (1 / 2.2), abs=1.0)
     assert image.max() == pytest.approx(FLOOR, abs=1)
@@ -148,7 +148,7 @@ def test_level_faces_and_the_open_floor_have_the_brightness_they_should() -> Non
 
 def test_a_part_throws_a_soft_shadow_away_from_the_window() -> None:
     camera = direction(0.0, 38.0)
-    scene = scene_of(part_named("3005").build())
+    scene = load_scene(find_part("3005").build())
     image = trace(scene, _turn(0.0), camera, 64, (0.0, 1.0))
     floor = np.where(image[..., 0] == image[..., 1], image[..., 0], 255)
     assert floor[:32].min() < 0.7 * FLOOR  # behind it; the window is in front
@@ -159,7 +159,7 @@ def test_a_part_throws_a_soft_shadow_away_from_the_window() -> None:
 @pytest.mark.parametrize(("azimuth", "side"), [(-45.0, -3.9), (45.0, 3.9)])
 def test_top_front_and_side_differ_in_brightness(azimuth: float, side: float) -> None:
     camera, size = direction(azimuth, 35.0), 96
-    scene = scene_of(part_named("3070").build())
+    scene = load_scene(find_part("3070").build())
     image = trace(scene, _turn(0.0), camera, size, (0.3,))[..., 0].astype(int)
     right = np.cross((0.0, 0.0, 1.0), camera)
     right /= np.linalg.norm(right)

@@ -18,7 +18,7 @@ import torch
 from gantrain.common.errors import UserError
 from gantrain.data.loading import cache as cache_module
 from gantrain.data.loading.datasets import CachedImageDataset, open_dataset
-from gantrain.data.shards.writing import write_shards
+from gantrain.data.shards.writer import write_shards
 from tests.conftest import draw_squares
 from tests.numbered import data_config, numbered_set, opened, sequence
 

@@ -27,7 +27,9 @@ from gantrain.data.loading.datasets import (
 from gantrain.data.loading.order import FullShuffle, WindowShuffle
 from gantrain.data.loading.selection import held_out_rows
 from gantrain.data.loading.stream import decoded_batches
-from gantrain.data.shards.writing import iterate_shard, read_manifest, write_shards
+from gantrain.data.shards.manifest import read_manifest
+from gantrain.data.shards.reader import iterate_shard
+from gantrain.data.shards.writer import write_shards
 from tests.numbered import (
     CPU,
     PER_SHARD,

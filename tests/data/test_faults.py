@@ -24,9 +24,9 @@ from gantrain.common.errors import UserError
 from gantrain.common.rng import PositionalRNG
 from gantrain.data.shards.faults import Fault
 from gantrain.data.shards.manifest import read_manifest
-from gantrain.data.shards.members import Sample
-from gantrain.data.shards.tar_index import has_right_checksums, open_shard
-from gantrain.data.shards.writing import write_shards
+from gantrain.data.shards.samples import Sample
+from gantrain.data.shards.tar_index import has_valid_checksums, open_shard
+from gantrain.data.shards.writer import write_shards
 from tests.conftest import small_tree
 from tests.launching import Train, launch, write_config
 from tests.numbered import (
@@ -157,7 +157,7 @@ def test_a_remote_shard_that_cannot_be_had_is_left_out(tmp_path: Path) -> None:
             assert set(sequence(dataset, steps=46)) == {*range(10), *range(20, 23)}
             (fault,) = dataset.log.faults
             assert (fault.where, fault.images) == (f"{server.address}/{SECOND}", 10)
-        with pytest.raises(UserError, match=rf"{SECOND}: the server answers 404"):
+        with pytest.raises(UserError, match=rf"{SECOND}: the server returned 404"):
             sequence(opened(server.address, tmp_path / "stream", mode="stream"), steps=46)
 
 
@@ -280,7 +280,7 @@ def test_whatever_bytes_change_only_whole_images_are_read(
     try:
         for row in range(entry.count):
             with suppress(UserError):
-                assert has_right_checksums(reader.png(row))
+                assert has_valid_checksums(reader.png(row))
                 reader.label(row)
     finally:
         reader.close()

@@ -8,15 +8,15 @@ import pytest
 import trimesh
 
 from gantrain.common.errors import UserError
-from gantrain.data.bricks.geometry import Solid, mesh_of
-from gantrain.data.bricks.parts import PARTS, Part, part_named
+from gantrain.data.bricks.geometry import Solid, shaded_mesh
+from gantrain.data.bricks.parts import PARTS, Part, find_part
 
 STUD = pi * 2.4**2 * 1.7
 TUBE = pi * (3.255**2 - 2.4**2)
 
 
 def _solid(number: str) -> Solid:
-    return part_named(number).build()
+    return find_part(number).build()
 
 
 def test_there_are_fifty_parts_with_numbers_and_names_of_their_own() -> None:
@@ -38,7 +38,7 @@ def test_a_part_is_one_watertight_body_standing_on_the_ground(part: Part) -> Non
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.number)
 def test_shading_normals_are_unit_vectors_that_lean_outwards(part: Part) -> None:
-    mesh = mesh_of(part.build())
+    mesh = shaded_mesh(part.build())
     a, b, c = (mesh.vertices[mesh.faces[:, corner]].astype(float) for corner in range(3))
     across = np.cross(b - a, c - a)
     large = (across**2).sum(axis=1) > 1e-4  # slivers have no direction of their own
@@ -163,4 +163,4 @@ def test_slopes_come_down_to_a_thin_lip() -> None:
 
 def test_an_unknown_part_is_told_its_nearest() -> None:
     with pytest.raises(UserError, match=r"'30001'.*nearest is 3001 \(Brick 2 x 4\)"):
-        part_named("30001")
+        find_part("30001")

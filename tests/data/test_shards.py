@@ -24,14 +24,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gantrain.common.errors import UserError
-from gantrain.data.shards.members import Label, Sample, check_key
-from gantrain.data.shards.writing import (
-    Manifest,
-    iterate_shard,
-    read_manifest,
-    verify_shards,
-    write_shards,
-)
+from gantrain.data.shards.manifest import Manifest, read_manifest
+from gantrain.data.shards.reader import iterate_shard
+from gantrain.data.shards.samples import Label, Sample, check_key
+from gantrain.data.shards.verify import verify_shards
+from gantrain.data.shards.writer import write_shards
 
 
 def png(value: int, *, size: int = 4, channels: int = 1) -> bytes:
@@ -195,7 +192,7 @@ def test_any_samples_come_back_as_they_were(
     ("samples", "options", "message"),
     [
         ([], {}, "no images to write"),
-        (some_samples(2) + some_samples(1), {}, "'view 000' comes twice"),
+        (some_samples(2) + some_samples(1), {}, "'view 000' is a duplicate"),
         (some_samples(2), {"size": 8}, "expected an 8-bit L PNG of 8x8"),
         (some_samples(2), {"channels": 2}, r"channels is 2; expected 1 \(grey\) or 3"),
         (some_samples(2), {"images_per_shard": 0}, "images_per_shard is 0"),
@@ -237,7 +234,7 @@ def test_a_used_target_is_refused_before_any_sample_is_made(folder: Path) -> Non
 
 def test_overwrite_replaces_a_set_and_keeps_it_if_the_new_one_fails(folder: Path) -> None:
     before = read_manifest(folder)
-    with pytest.raises(UserError, match="comes twice"):
+    with pytest.raises(UserError, match="is a duplicate"):
         write(folder, some_samples(3) + some_samples(1), overwrite=True)
     assert read_manifest(folder) == before
     write(folder, some_samples(3), overwrite=True)
@@ -267,8 +264,8 @@ def test_an_empty_folder_and_a_link_to_one_can_be_targets(tmp_path: Path) -> Non
 WRITER = """
 import os, sys, time
 from pathlib import Path
-from gantrain.data.shards.members import Sample
-from gantrain.data.shards.writing import write_shards
+from gantrain.data.shards.samples import Sample
+from gantrain.data.shards.writer import write_shards
 
 folder, pause, renames_before_death = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
 rename, renames = Path.rename, []
@@ -442,11 +439,11 @@ def test_files_that_do_not_fit_the_manifest_are_named(folder: Path) -> None:
     with pytest.raises(UserError, match=r"shard-000001\.tar: cut short: \d+ bytes"):
         read_manifest(folder)
     shard.unlink()
-    with pytest.raises(UserError, match=r"shard-000001\.tar: the manifest lists this shard"):
+    with pytest.raises(UserError, match=r"shard-000001\.tar: in the manifest, but not readable"):
         read_manifest(folder)
     shard.write_bytes(content)
     (folder / "extra.tar").write_bytes(content)
-    with pytest.raises(UserError, match=r"extra\.tar: a shard that the manifest does not know"):
+    with pytest.raises(UserError, match=r"extra\.tar: not in the manifest"):
         read_manifest(folder)
     (folder / "extra.tar").unlink()
     (folder / "notes.txt").write_text("not a shard")
@@ -465,11 +462,11 @@ def test_a_shard_cut_short_names_the_member_where_it_ends(folder: Path) -> None:
         next(samples)
 
 
-@pytest.mark.parametrize(("count", "found"), [(3, "more samples"), (5, "4 samples")])
-def test_a_shard_holds_exactly_what_its_entry_says(folder: Path, count: int, found: str) -> None:
+@pytest.mark.parametrize(("count", "actual"), [(3, "more samples"), (5, "4 samples")])
+def test_a_shard_must_match_its_entry(folder: Path, count: int, actual: str) -> None:
     manifest = read_manifest(folder)
     entry = manifest.shards[0].model_copy(update={"count": count})
-    with pytest.raises(UserError, match=rf"holds {found}; .* says {count}"):
+    with pytest.raises(UserError, match=rf"contains {actual}; .* lists {count}"):
         list(iterate_shard(folder, manifest, entry))
 
 
@@ -506,28 +503,28 @@ def test_verify_lists_every_problem_and_not_only_the_first(folder: Path) -> None
     assert "shard-000000.tar: its bytes have changed" in text
     assert "shard-000000.tar: view 000.png: the image does not decode" in text
     assert "shard-000001.tar: cut short" in text
-    assert "extra.tar: a shard that the manifest does not know" in text
+    assert "extra.tar: not in the manifest" in text
     assert report.images == 3 + 2
 
 
 def test_verify_finds_keys_that_two_shards_share(folder: Path) -> None:
     replace_shard(folder, 1, some_samples(4))
     text = "\n".join(verify_shards(folder, workers=1).problems)
-    assert text.count("comes twice") == 4
+    assert text.count("is a duplicate") == 4
 
 
 def test_verify_finds_other_labels_than_the_manifest_counts(folder: Path) -> None:
     plain = [Sample(sample.key, sample.image, {}) for sample in some_samples(8)[4:]]
     replace_shard(folder, 1, plain)
     text = "\n".join(verify_shards(folder, workers=1).problems)
-    assert "3 images of part '3001'; the manifest says 5 of 'brick 0'" in text
-    assert "1 images for validation; the manifest says 2" in text
+    assert "3 images of class '3001'; the manifest lists 5 of 'brick 0'" in text
+    assert "1 images for validation; the manifest lists 2" in text
 
 
 def test_verify_finds_another_count_than_the_entry_says(folder: Path) -> None:
     replace_shard(folder, 1, some_samples(8)[5:])
     problems = verify_shards(folder, workers=1).problems
-    assert any("shard-000001.tar: holds 3 samples; the manifest says 4" in p for p in problems)
+    assert any("shard-000001.tar: contains 3 samples; the manifest lists 4" in p for p in problems)
 
 
 # Arbitrary bytes

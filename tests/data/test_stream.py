@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from gantrain.common.errors import UserError
+from gantrain.data.shards.manifest import read_manifest
 from gantrain.data.shards.store import ShardStore
-from gantrain.data.shards.transfer import location
-from gantrain.data.shards.writing import read_manifest
+from gantrain.data.shards.transfer import file_url
 from tests.numbered import numbered_set, opened, sequence
 from tests.unreliable_server import UnreliableServer, serving
 
@@ -89,7 +89,7 @@ def test_a_server_without_ranges_is_asked_for_all_again(
 @pytest.mark.parametrize(
     ("mischief", "words"),
     [
-        ("503", "the server answers 503"),
+        ("503", "the server returned 503"),
         ("drop", "the connection ended"),
         ("stall", "stalled|timed out"),
         ("mute", "timed out|stalled"),
@@ -102,7 +102,7 @@ def test_a_server_that_stays_bad_is_one_error_in_bounded_time(
     server.mischief[FIRST] = [mischief] * 9
     entry = read_manifest(server.folder).shards[0]
     began = time.monotonic()
-    expected = rf"{server.address}/{FIRST}: cannot be fetched, tried 2 times \(.*({words})"
+    expected = rf"{server.address}/{FIRST}: cannot be fetched after 2 attempts \(.*({words})"
     with pytest.raises(UserError, match=expected):
         store_of(server, tmp_path, retries=1, timeout=0.5).fetch(entry)
     assert time.monotonic() - began < 4
@@ -114,7 +114,7 @@ def test_a_shard_that_is_not_there_is_not_asked_for_again(
 ) -> None:
     entry = read_manifest(server.folder).shards[0]
     (server.folder / FIRST).unlink()
-    with pytest.raises(UserError, match=rf"{FIRST}: the server answers 404"):
+    with pytest.raises(UserError, match=rf"{FIRST}: the server returned 404"):
         store_of(server, tmp_path).fetch(entry)
     assert server.requests[FIRST] == 1
 
@@ -122,7 +122,7 @@ def test_a_shard_that_is_not_there_is_not_asked_for_again(
 def test_a_server_that_is_not_there_is_one_error(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         address = server.address
-    with pytest.raises(UserError, match=rf"{address}/manifest.json: cannot be fetched, tried 2"):
+    with pytest.raises(UserError, match=rf"{address}/manifest.json: cannot be fetched after 2"):
         opened(address, tmp_path / "scratch", mode="stream", retries=1)
 
 
@@ -223,10 +223,10 @@ def test_s3_without_its_library_says_what_to_install(tmp_path: Path) -> None:
 
 
 def test_names_are_added_before_the_query_and_quoted_for_the_shell() -> None:
-    assert location("https://h/set/?key=1", "a.tar") == "https://h/set/a.tar?key=1"
-    assert location("pipe:cat {name}", "a b.tar") == "pipe:cat 'a b.tar'"
+    assert file_url("https://h/set/?key=1", "a.tar") == "https://h/set/a.tar?key=1"
+    assert file_url("pipe:cat {name}", "a b.tar") == "pipe:cat 'a b.tar'"
     with pytest.raises(UserError, match=r"\{name\}"):
-        location("pipe:cat", "a.tar")
+        file_url("pipe:cat", "a.tar")
 
 
 def test_a_full_disk_is_no_fault_of_the_shard(server: UnreliableServer, tmp_path: Path) -> None:

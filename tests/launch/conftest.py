@@ -202,7 +202,7 @@ def base_tree(shards: Path, kimg: float = 0.16, **training: Any) -> dict[str, An
 @pytest.fixture(scope="session")
 def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of tiny images."""
-    from gantrain.data.shards.writing import write_shards
+    from gantrain.data.shards.writer import write_shards
 
     folder = tmp_path_factory.mktemp("launch-data") / "squares"
     write_shards(

@@ -11,7 +11,7 @@ from gantrain.common.errors import UserError
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import Config
 from gantrain.data.loading.datasets import CachedImageDataset, ImageDataset, open_dataset
-from gantrain.data.shards.writing import write_shards
+from gantrain.data.shards.writer import write_shards
 from gantrain.metrics import classifier
 from gantrain.metrics.evaluator import Evaluator
 from gantrain.metrics.features import Features, learn_features, open_features

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gantrain.data.shards.writing import write_shards
+from gantrain.data.shards.writer import write_shards
 from tests.conftest import draw_squares, small_tree
 from tests.launching import Train, launch, train_alone, write_config
 

@@ -223,7 +223,7 @@ class Mesh:
     normals: NDArray[np.float32]
 
 
-def mesh_of(solid: Solid) -> Mesh:
+def shaded_mesh(solid: Solid) -> Mesh:
     """The solid's surface as triangles; faces that meet at less than 30 degrees count as one."""
     mesh = solid.calculate_normals(0, 30.0).to_mesh()
     columns = np.asarray(mesh.vert_properties, np.float32)

@@ -106,7 +106,7 @@ PARTS: tuple[Part, ...] = (
 _BY_NUMBER = {part.number: part for part in PARTS}
 
 
-def part_named(number: str) -> Part:
+def find_part(number: str) -> Part:
     """The part of that LDraw number.
 
     Raises UserError naming the nearest number if there is none.

@@ -23,7 +23,7 @@ from PIL import Image
 
 from gantrain.common.errors import UserError
 from gantrain.common.pools import map_in_order, usable_cores
-from gantrain.data.shards.members import Sample, Split
+from gantrain.data.shards.samples import Sample, Split
 
 if TYPE_CHECKING:
     from gantrain.data.bricks.tracing import Scene
@@ -137,13 +137,13 @@ def _all_parts() -> tuple[str, ...]:
 
 
 def _checked_parts(parts: Sequence[str] | None) -> tuple[str, ...]:
-    from gantrain.data.bricks.parts import part_named
+    from gantrain.data.bricks.parts import find_part
 
     if parts is None:
         return _all_parts()
     if not parts:
         raise UserError("parts is empty; expected LDraw numbers such as 3001, or none for all.")
-    numbers = tuple(part_named(number).number for number in parts)
+    numbers = tuple(find_part(number).number for number in parts)
     for number in numbers:
         if numbers.count(number) > 1:
             raise UserError(f"parts names {number} more than once; name each part once.")
@@ -202,11 +202,11 @@ def _render_one(plan: _Plan, index: int) -> Sample:
 @cache  # about a megabyte for each part
 def _loaded(number: str) -> "tuple[str, int, Scene]":
     """A part's name, its place in the catalogue, and its geometry."""
-    from gantrain.data.bricks.parts import PARTS, part_named
-    from gantrain.data.bricks.tracing import scene_of
+    from gantrain.data.bricks.parts import PARTS, find_part
+    from gantrain.data.bricks.tracing import load_scene
 
-    part = part_named(number)
-    return part.name, PARTS.index(part), scene_of(part.build())
+    part = find_part(number)
+    return part.name, PARTS.index(part), load_scene(part.build())
 
 
 def _orientation(number: str, view: int, plan: _Plan) -> tuple[float, float, NDArray[np.float64]]:

@@ -14,7 +14,7 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
-from gantrain.data.bricks.geometry import Solid, mesh_of
+from gantrain.data.bricks.geometry import Solid, shaded_mesh
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -65,9 +65,9 @@ class _Frame:
     floor_lights: Floats  # and on the floor
 
 
-def scene_of(solid: Solid) -> Scene:
+def load_scene(solid: Solid) -> Scene:
     """Load a solid (see `geometry`) into Embree."""
-    mesh = mesh_of(solid)
+    mesh = shaded_mesh(solid)
     tracer = EmbreeScene()
     TriangleMesh(tracer, mesh.vertices, mesh.faces)
     corners = np.asarray(solid.hull().to_mesh().vert_properties, np.float64)[:, :3]

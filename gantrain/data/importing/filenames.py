@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from gantrain.common.errors import UserError
-from gantrain.data.shards.members import Label
+from gantrain.data.shards.samples import Label
 
 # `3046 roof corner inside tile 2x2 045R.png`: part, name, view, camera
 _BRICK = re.compile(r"(?P<part>\d\w*) (?P<name>\S.*) (?P<view>\d{3,6})(?P<camera>[LR])")
@@ -29,7 +29,7 @@ def natural_order(text: str) -> list[tuple[int, int, str]]:
     ]
 
 
-def label_of(relative: str) -> Label:
+def label_from_path(relative: str) -> Label:
     """What an image's path within its folder says about it.
 
     A name such as `3001 brick 2x4 000L.png` gives part, name, view (a whole number) and camera
@@ -51,7 +51,7 @@ def label_of(relative: str) -> Label:
     return {"file": relative}
 
 
-def keys_of(relatives: Iterable[str]) -> list[str]:
+def unique_keys(relatives: Iterable[str]) -> list[str]:
     """A key for each path, each different from all others, also where case does not count.
 
     The key of a brick is its file's name; other keys hold the folders too. Where two would be

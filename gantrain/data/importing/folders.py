@@ -25,16 +25,16 @@ from gantrain.data.importing.convert import (
 from gantrain.data.importing.filenames import (
     ValidationNames,
     find_validation_list,
-    keys_of,
-    label_of,
+    label_from_path,
     natural_order,
     read_validation_list,
     readable,
+    unique_keys,
 )
 from gantrain.data.shards.manifest import Manifest
-from gantrain.data.shards.members import Label, Sample
+from gantrain.data.shards.samples import Label, Sample
 from gantrain.data.shards.staging import REPORT_NAME
-from gantrain.data.shards.writing import write_shards
+from gantrain.data.shards.writer import write_shards
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def import_folder(
 ) -> ImportReport:
     """Write the images of a folder and its subfolders as a set of shards at `target`.
 
-    Labels come from the files' names, or from the folders that hold them (see `label_of`). The
+    Labels come from the files' names, or from the folders that hold them (see `label_from_path`). The
     images are written in an order shuffled by `seed`, so that each shard holds all classes. The
     same files give the same bytes. `import-report.json` in the target repeats the report.
 
@@ -127,7 +127,7 @@ def import_folder(
             source=f"{readable(source.absolute().name)} (fit {fit}, background {background})",
             images_per_shard=images_per_shard,
             overwrite=overwrite,
-            attach=report,
+            extra_files=report,
         )
     return ImportReport(
         manifest,
@@ -149,7 +149,7 @@ def _convert_all(
     tell: Callable[[int, int], None] | None,
 ) -> Generator[Sample, None, None]:
     """Yield the samples in a shuffled order; adds the unreadable images to the listing."""
-    work = list(zip(keys_of(listing.images), listing.images.items(), strict=True))
+    work = list(zip(unique_keys(listing.images), listing.images.items(), strict=True))
     random.Random(seed).shuffle(work)
     paths = (path for _, (_, path) in work)
     problems: dict[str, str] = {}
@@ -188,7 +188,7 @@ def _convert(path: Path, recipe: Recipe) -> _Conversion:
 
 def _label(relative: str, names: ValidationNames) -> Label:
     split = "validation" if relative in names.chosen else "train"
-    return {**label_of(relative), "split": split}
+    return {**label_from_path(relative), "split": split}
 
 
 def _list_folder(source: Path) -> _Listing:

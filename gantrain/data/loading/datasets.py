@@ -186,7 +186,7 @@ def open_dataset(config: DataConfig) -> ImageDataset:
     """
     scratch = scratch_folder(config)
     store = ShardStore(
-        place=config.shards,
+        location=config.shards,
         scratch=scratch,
         limit=int(config.shard_cache_gb * 1e9),
         timeout=config.timeout_s,

@@ -1,4 +1,4 @@
-"""Decodes images of shards to uint8, in whatever process that happens. Needs no torch."""
+"""Decoding of shards' images to uint8, in any process. Does not import torch."""
 
 import os
 from dataclasses import dataclass
@@ -8,21 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gantrain.common.errors import UserError
-from gantrain.data.loading.rows import NOTHING, RowFacts
+from gantrain.data.loading.image_table import BROKEN_IMAGE, ImageInfo
 from gantrain.data.shards.faults import Fault, ScratchError, os_reason
 from gantrain.data.shards.manifest import ShardEntry
-from gantrain.data.shards.members import decode_image
+from gantrain.data.shards.samples import decode_image
 from gantrain.data.shards.store import ShardStore
 from gantrain.data.shards.tar_index import ShardReader
 
-_HERE = "<here>"
-_PIECE = 16_000_000  # bytes of images written at once
+_WHERE = "<where>"
+_WRITE_BYTES = 16_000_000  # of images written at once
 
 
 @dataclass(frozen=True)
 class Section:
-    """Consecutive images of one shard: `count` from its image `first` on, which is row `row`
-    of the set."""
+    """Consecutive images of one shard.
+
+    first: index of the first image in the shard.
+    count: number of images.
+    row: index of the first image in the set.
+    """
 
     entry: ShardEntry
     first: int
@@ -31,137 +35,142 @@ class Section:
 
 
 @dataclass(frozen=True)
-class SectionFound:
-    """What a section holds: a fact for each image, and what is broken."""
+class SectionResult:
+    """An ImageInfo for each image of a section, and the faults found in it."""
 
-    facts: list[RowFacts]
+    infos: list[ImageInfo]
     faults: list[Fault]
 
 
 def decode_section(
     store: ShardStore, size: int, channels: int, target: Path, section: Section
-) -> SectionFound:
+) -> SectionResult:
     """Decode a section into its rows of `target`, a file of uint8 (N, channels, size, size).
 
-    Raises UserError only if the target cannot be written.
+    Raises ScratchError if the target cannot be written; all other faults are returned.
     """
     try:
         reader = store.open(section.entry)
     except ScratchError:
         raise
     except UserError as error:
-        return _nothing_of(section, error)
+        return _unreadable(section, error)
     image_bytes = channels * size**2
-    facts: list[RowFacts] = []
+    infos: list[ImageInfo] = []
     faults: list[Fault] = []
     try:
-        handle = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            step = max(_PIECE // image_bytes, 1)
+            step = max(_WRITE_BYTES // image_bytes, 1)
             for start in range(0, section.count, step):
                 count = min(step, section.count - start)
                 pixels = np.zeros((count, channels, size, size), np.uint8)
                 for i in range(count):
-                    row = section.first + start + i
-                    facts.append(decode_row(reader, row, pixels[i], faults))
-                _write_all(handle, pixels, (section.row + start) * image_bytes)
+                    index = section.first + start + i
+                    infos.append(_decode_image_and_label(reader, index, pixels[i], faults))
+                _write_all(descriptor, pixels, (section.row + start) * image_bytes)
         finally:
-            os.close(handle)
+            os.close(descriptor)
     except OSError as error:
-        raise full_disk(target.parent, error, 0) from None
+        raise disk_full_error(target.parent, error, 0) from None
     finally:
         reader.close()
     if section.first == 0:
-        # After the images' own faults, which say more.
+        # After the faults of single images, whose messages are more specific.
         faults += reader.index.faults
-    return SectionFound(facts, faults)
+    return SectionResult(infos, faults)
 
 
-def decode_row(
-    reader: ShardReader, row: int, into: NDArray[np.uint8], faults: list[Fault]
-) -> RowFacts:
-    """Decode one image of a shard into `into`, uint8 (C, S, S), and read its label.
+def _decode_image_and_label(
+    reader: ShardReader, index: int, out: NDArray[np.uint8], faults: list[Fault]
+) -> ImageInfo:
+    """Decode one image into `out`, uint8 (C, S, S), and read its label.
 
-    What is broken is added to `faults`, unless the shard's own faults count it.
+    Append its fault to `faults`, unless it is included in a fault of the shard.
     """
-    if not reader.index.places[row, 1]:
-        return NOTHING
+    if not reader.index.offsets[index, 1]:
+        return BROKEN_IMAGE
     try:
-        decode_into(reader, row, into)
-        return RowFacts.of(reader.label(row))
+        decode_into(reader, index, out)
+        return ImageInfo.from_label(reader.label(index))
     except UserError as error:
-        into[...] = 0
-        faults.append(image_fault(reader, row, error))
-        return NOTHING
+        out[...] = 0
+        faults.append(image_fault(reader, index, error))
+        return BROKEN_IMAGE
 
 
-def decode_into(reader: ShardReader, row: int, into: NDArray[np.uint8]) -> None:
-    """Decode one image into `into`, uint8 (C, S, S).
+def decode_into(reader: ShardReader, index: int, out: NDArray[np.uint8]) -> None:
+    """Decode one image of a shard into `out`, uint8 (C, S, S).
 
-    Raises UserError naming shard and member if it is broken.
+    Raises UserError naming shard and member if the image is broken.
     """
-    channels, size, _ = into.shape
+    channels, size, _ = out.shape
     try:
-        into[...] = decode_image(reader.png(row), size, channels, where=_HERE)
-    except UserError as error:  # the member's name is read only where it is needed
-        raise UserError(str(error).replace(_HERE, reader.where(row))) from None
+        out[...] = decode_image(reader.png(index), size, channels, where=_WHERE)
+    except UserError as error:  # reading the member's name costs time; errors alone need it
+        raise UserError(str(error).replace(_WHERE, reader.where(index))) from None
 
 
-def image_fault(reader: ShardReader, row: int, error: UserError) -> Fault:
-    """The fault of one image."""
-    where = reader.where(row)
-    return Fault(where, _sentence(error).removeprefix(f"{where}: "), 1)
+def image_fault(reader: ShardReader, index: int, error: UserError) -> Fault:
+    """Return the fault of one image."""
+    where = reader.where(index)
+    return Fault(where, _without_full_stop(error).removeprefix(f"{where}: "), 1)
 
 
 def shard_fault(entry: ShardEntry, error: UserError) -> Fault:
-    """The fault of a shard that cannot be opened."""
-    where, _, reason = _sentence(error).partition(": ")
+    """Return the fault of a shard that cannot be opened."""
+    where, _, reason = _without_full_stop(error).partition(": ")
     return Fault(where, reason, entry.count)
 
 
-def facts_of_shard(store: ShardStore, entry: ShardEntry) -> SectionFound:
-    """The labels of a shard, without a look at its images."""
-    section = Section(entry, 0, entry.count, 0)
+def scan_shard(store: ShardStore, entry: ShardEntry) -> SectionResult:
+    """Read the labels of a shard without decoding its images.
+
+    Raises ScratchError if the scratch cannot be written; all other faults are returned.
+    """
     try:
         reader = store.open(entry)
     except ScratchError:
         raise
     except UserError as error:
-        return _nothing_of(section, error)
-    facts: list[RowFacts] = []
+        return _unreadable(Section(entry, 0, entry.count, 0), error)
+    infos: list[ImageInfo] = []
     faults: list[Fault] = []
-    for row in range(entry.count):
-        fact = NOTHING
-        if reader.index.places[row, 1]:
+    for index in range(entry.count):
+        info = BROKEN_IMAGE
+        if reader.index.offsets[index, 1]:
             try:
-                fact = RowFacts.of(reader.label(row))
+                info = ImageInfo.from_label(reader.label(index))
             except UserError as error:
-                faults.append(image_fault(reader, row, error))
-        facts.append(fact)
+                faults.append(image_fault(reader, index, error))
+        infos.append(info)
     reader.close()
-    return SectionFound(facts, [*faults, *reader.index.faults])
+    return SectionResult(infos, [*faults, *reader.index.faults])
 
 
-def full_disk(folder: Path, error: OSError, needed: int) -> ScratchError:
-    """The error of a disk that does not take the decoded images."""
-    size = f"{needed / 1e6:,.0f} MB " if needed else ""
+def disk_full_error(folder: Path, error: OSError, needed: int) -> ScratchError:
+    """Return the error for a disk that cannot store the decoded images.
+
+    needed: their size in bytes; 0 leaves it out of the message.
+    """
+    size = f" ({needed / 1e6:,.0f} MB)" if needed else ""
     return ScratchError(
-        f"{folder}: the decoded images {size}cannot be written ({os_reason(error)}). Free some "
-        "space, choose another data.cache_dir, or set data.mode=stream."
+        f"{folder}: cannot write the decoded images{size}: {os_reason(error)}. Free some space, "
+        "choose another data.cache_dir, or set data.mode=stream."
     )
 
 
-def _nothing_of(section: Section, error: UserError) -> SectionFound:
+def _unreadable(section: Section, error: UserError) -> SectionResult:
     faults = [shard_fault(section.entry, error)] if section.first == 0 else []
-    return SectionFound([NOTHING] * section.count, faults)
+    return SectionResult([BROKEN_IMAGE] * section.count, faults)
 
 
-def _sentence(error: UserError) -> str:
+def _without_full_stop(error: UserError) -> str:
     return str(error).rstrip(".")
 
 
-def _write_all(handle: int, pixels: NDArray[np.uint8], offset: int) -> None:
+def _write_all(descriptor: int, pixels: NDArray[np.uint8], offset: int) -> None:
     content = memoryview(pixels.data).cast("B")
     while content:
-        written = os.pwrite(handle, content, offset)
+        written = os.pwrite(descriptor, content, offset)
         content, offset = content[written:], offset + written

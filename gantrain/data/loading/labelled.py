@@ -14,7 +14,7 @@ from gantrain.data.loading.scratch import scratch_folder
 from gantrain.data.loading.selection import training_rows
 from gantrain.data.shards.faults import FaultLog
 from gantrain.data.shards.manifest import Manifest
-from gantrain.data.shards.members import Label
+from gantrain.data.shards.samples import Label
 from gantrain.data.shards.store import ShardStore
 
 
@@ -67,7 +67,7 @@ def open_labelled_dataset(config: DataConfig) -> LabelledDataset:
     Raises UserError if it is missing or empty.
     """
     store = ShardStore(
-        place=config.shards,
+        location=config.shards,
         scratch=scratch_folder(config),
         limit=int(config.shard_cache_gb * 1e9),
         timeout=config.timeout_s,

@@ -113,18 +113,18 @@ class Worker:
             if self._decode(shard, row, into):
                 return
         raise UserError(
-            f"{self.stream.store.place}: {rng.count + _SUBSTITUTES} images in a row are "
+            f"{self.stream.store.location}: {rng.count + _SUBSTITUTES} images in a row are "
             "broken; expected most to be whole. Write the set again."
         )
 
     def _decode(self, shard: int, row: int, into: NDArray[np.uint8]) -> bool:
         reader = self._reader(shard)
-        if reader is None or not reader.index.places[row, 1]:
+        if reader is None or not reader.index.offsets[row, 1]:
             return False  # the shard's own fault counts it
         try:
             decode_into(reader, row, into)
         except UserError as error:
-            self._faults.append(replace(image_fault(reader, row, error), met_by="one rank"))
+            self._faults.append(replace(image_fault(reader, row, error), seen_by="one rank"))
             return False
         return True
 

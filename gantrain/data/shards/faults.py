@@ -1,4 +1,4 @@
-"""What is wrong with images and shards: stopped at, or left out and counted."""
+"""Damaged images and shards: an error, or skipped and counted."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -11,30 +11,30 @@ OnError = Literal["fail", "skip"]
 
 
 class ScratchError(UserError):
-    """This machine's scratch refuses, which is no fault of a shard and cannot be skipped."""
+    """This machine's scratch folder cannot be written; no shard is at fault, so never skipped."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something broken in a set of shards.
+    """A defect in a set of shards.
 
     where: the shard, and the member where there is one.
-    reason: a sentence without its dot.
-    images: how many are left out for it; 0 where all could be saved.
-    met_by: whether every rank comes across it, or one alone.
+    reason: a sentence without a full stop.
+    images: number of images skipped because of it; 0 if all could be recovered.
+    seen_by: whether every rank encounters it, or only one.
     """
 
     where: str
     reason: str
     images: int
-    met_by: Literal["all ranks", "one rank"] = "all ranks"
+    seen_by: Literal["all ranks", "one rank"] = "all ranks"
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"
 
 
 class FaultLog:
-    """Counts the faults of a run, each once, and passes them on to those who listen."""
+    """Counts each fault of a run once, and passes it on to listeners."""
 
     def __init__(self, on_error: OnError) -> None:
         self._on_error = on_error
@@ -43,21 +43,21 @@ class FaultLog:
 
     @property
     def faults(self) -> list[Fault]:
-        """Those so far, in the order in which they were met."""
+        """The faults so far, oldest first."""
         return list(self._faults)
 
     @property
     def images(self) -> int:
-        """Images that are left out."""
+        """Number of images skipped."""
         return sum(fault.images for fault in self._faults)
 
     def add(self, faults: Iterable[Fault]) -> None:
-        """Count faults; raises UserError at the first one if they are to stop the run."""
+        """Count faults. Raises UserError at the first one if `on_error` is "fail"."""
         for fault in faults:
             if self._on_error == "fail":
                 raise UserError(
-                    f"{fault}. Write the set again, or leave what is broken out with "
-                    "data.on_error=skip; `gantrain data verify` lists all that is wrong."
+                    f"{fault}. Write the set again, or skip damaged images with "
+                    "data.on_error=skip; `gantrain data verify` lists all problems."
                 )
             if fault not in self._faults:
                 self._faults[fault] = None
@@ -65,12 +65,12 @@ class FaultLog:
                     listener(fault)
 
     def listen(self, listener: Callable[[Fault], None]) -> None:
-        """Call `listener` with each fault: those so far at once, the others as they are met."""
+        """Call `listener` with each fault: now with those so far, later with each new one."""
         self._listeners.append(listener)
         for fault in self._faults:
             listener(fault)
 
 
 def os_reason(error: OSError) -> str:
-    """What the system says of an error."""
+    """Return the operating system's message for an error."""
     return error.strerror or (os.strerror(error.errno) if error.errno else str(error))

@@ -1,4 +1,4 @@
-"""The manifest of a set of shards: what the tars hold, how long they are, and their hashes."""
+"""The manifest of a set of shards: classes, splits, and each tar's length and hash."""
 
 import hashlib
 import json
@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gantrain.common.errors import UserError
-from gantrain.data.shards.members import SPLITS, Label, Sample, Split, split_of
+from gantrain.data.shards.samples import SPLITS, Label, Split, class_of, split_of
 
 MANIFEST_NAME = "manifest.json"
-LARGEST_SIZE = 4096  # pixels
+MAX_SIZE = 4096  # pixels
 
-_HOW_TO_MAKE = "`gantrain data render TARGET` or `gantrain data import PICTURES TARGET`"
-_LONGEST_INPUT = 60  # characters of a wrong value that an error repeats
+_MAKE_ONE = "`gantrain data render TARGET` or `gantrain data import IMAGES TARGET`"
+_MAX_VALUE_LENGTH = 60  # characters of an invalid value that an error message quotes
 
 Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
@@ -29,8 +29,8 @@ class _Entry(BaseModel):
 class ShardEntry(_Entry):
     """One tar of a set.
 
-    name: its file name in the set's folder.
-    count: samples in it.
+    name: file name in the set's folder.
+    count: number of samples.
     bytes: length of the file.
     sha256: of the file, 64 lower-case hex digits.
     """
@@ -44,8 +44,8 @@ class ShardEntry(_Entry):
 class ClassEntry(_Entry):
     """One class of images.
 
-    name: what people call it.
-    count: images of it in the set, all splits together.
+    name: display name.
+    count: number of its images in the set, over all splits.
     """
 
     name: str
@@ -53,21 +53,21 @@ class ClassEntry(_Entry):
 
 
 class Manifest(_Entry):
-    """What a set of shards holds.
+    """The content of a set of shards.
 
     version: of this format.
-    source: where the images came from, for people.
-    size: width and height of each image in pixels.
+    source: where the images came from, for display.
+    size: width and height of each image, in pixels.
     channels: 1 for grey, 3 for RGB.
-    count: images in the set.
-    classes: from part (the label's "part") to its entry; images without a part are in none.
-    splits: images of "train" and of "validation".
-    shards: the tars, in the order in which they were written.
+    count: number of images in the set.
+    classes: entries by class key (the label's "part"); an image without one has no class.
+    splits: number of images by split.
+    shards: the tars, in the order they were written.
     """
 
     version: Literal[1]
     source: str
-    size: int = Field(ge=1, le=LARGEST_SIZE)
+    size: int = Field(ge=1, le=MAX_SIZE)
     channels: Literal[1, 3]
     count: PositiveCount
     classes: dict[str, ClassEntry]
@@ -91,22 +91,22 @@ class Manifest(_Entry):
 
     @property
     def bytes(self) -> int:
-        """Length of all shards together."""
+        """Total length of the shards."""
         return sum(entry.bytes for entry in self.shards)
 
     @property
     def identity(self) -> str:
-        """SHA-256 of the content, 64 hex digits: equal exactly when two sets hold equal bytes."""
+        """SHA-256 of the manifest, 64 hex digits: equal exactly for sets with equal bytes."""
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
 
     def to_json(self) -> str:
-        """The text of the manifest's file; equal manifests give equal text."""
+        """Return the text of the manifest's file; equal manifests give equal text."""
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
 
 
 class Tally:
-    """Counts samples by split and class, and refuses what no set can hold."""
+    """Counts samples by split and class, and rejects samples that are not valid in a set."""
 
     def __init__(self) -> None:
         self.keys: set[str] = set()
@@ -114,37 +114,35 @@ class Tally:
         self.class_counts: Counter[str] = Counter()
         self.class_names: dict[str, str] = {}
 
-    def add(self, sample: Sample) -> None:
+    def add(self, key: str, label: Label) -> None:
         """Count one sample.
 
-        Raises UserError if its key came before, or its label names an unknown split or a class
-        that is no text.
+        Raises UserError if the key is a duplicate, or the label has an unknown split or a class
+        that is not valid text.
         """
-        if sample.key in self.keys:
-            raise UserError(
-                f"The key {sample.key!r} comes twice; expected one sample for each key."
-            )
+        if key in self.keys:
+            raise UserError(f"The key {key!r} is a duplicate; expected one sample for each key.")
         try:
-            self.splits[split_of(sample.label)] += 1
-            if "part" in sample.label:
-                part, name = class_of(sample.label)
-                self.class_counts[part] += 1
-                self.class_names.setdefault(part, name)
+            self.splits[split_of(label)] += 1
+            if "part" in label:
+                class_key, name = class_of(label)
+                self.class_counts[class_key] += 1
+                self.class_names.setdefault(class_key, name)
         except UserError as error:
-            raise UserError(f"Sample {sample.key!r}: {error}") from None
-        self.keys.add(sample.key)
+            raise UserError(f"Sample {key!r}: {error}") from None
+        self.keys.add(key)
 
     def classes(self) -> dict[str, ClassEntry]:
-        """The classes met so far, by part."""
+        """Return the classes counted so far, by key."""
         return {
-            part: ClassEntry(name=self.class_names[part], count=self.class_counts[part])
-            for part in sorted(self.class_counts)
+            key: ClassEntry(name=self.class_names[key], count=self.class_counts[key])
+            for key in sorted(self.class_counts)
         }
 
     def manifest(
         self, *, source: str, size: int, channels: Literal[1, 3], shards: Iterable[ShardEntry]
     ) -> Manifest:
-        """The manifest of the samples met so far."""
+        """Return the manifest of the samples counted so far."""
         return Manifest(
             version=1,
             source=source,
@@ -157,24 +155,10 @@ class Tally:
         )
 
 
-def class_of(label: Label) -> tuple[str, str]:
-    """The part and the name of the class that a label with "part" names; without "name", the part.
-
-    Raises UserError if one of them cannot be written as UTF-8.
-    """
-    part = str(label["part"])
-    name = str(label.get("name", part))
-    try:
-        (part + name).encode()
-    except UnicodeEncodeError:
-        raise UserError(f"the class {part!r}, {name!r} is no text that UTF-8 can hold") from None
-    return part, name
-
-
 def load_manifest(folder: Path) -> Manifest:
-    """Read a set's manifest without a look at its shards.
+    """Read a set's manifest without checking its shards.
 
-    Raises UserError if the folder or the manifest is missing, or the manifest is no valid one.
+    Raises UserError if the folder or the manifest is missing, or the manifest is invalid.
     """
     path = folder / MANIFEST_NAME
     try:
@@ -186,30 +170,30 @@ def load_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise UserError(f"{path}: {_in_words(error)}. Write the set again.") from None
+        raise UserError(f"{path}: {_describe(error)}. Write the set again.") from None
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read a set's manifest and hold it against the folder's files (by name and length only).
+    """Read a set's manifest and compare it with the folder's files, by name and length only.
 
-    Raises UserError if the folder or the manifest is missing, the manifest is no valid one, a
-    shard is missing, longer or shorter than it says, or unknown to it.
+    Raises UserError if the folder or the manifest is missing, the manifest is invalid, a shard is
+    missing or has another length, or a tar is not listed.
     """
     manifest = load_manifest(folder)
     problems = find_file_problems(folder, manifest)
     if problems:
-        more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise UserError(
             f"{next(iter(problems.values()))}{more}. Write the set again; "
-            "`gantrain data verify` lists all that is wrong."
+            "`gantrain data verify` lists all problems."
         )
     return manifest
 
 
 def find_file_problems(folder: Path, manifest: Manifest) -> dict[str, str]:
-    """What a look at names and lengths finds wrong: from shard name to one sentence without a dot.
+    """Compare shard names and lengths with the manifest; return problems by shard name.
 
-    Raises UserError if the folder cannot be listed.
+    A problem is one sentence without a full stop. Raises UserError if the folder cannot be listed.
     """
     problems = {}
     for entry in manifest.shards:
@@ -218,15 +202,12 @@ def find_file_problems(folder: Path, manifest: Manifest) -> dict[str, str]:
             length = path.stat().st_size
         except OSError as error:
             problems[entry.name] = (
-                f"{path}: the manifest lists this shard, but it cannot be found "
-                f"({error.strerror or error})"
+                f"{path}: in the manifest, but not readable ({error.strerror or error})"
             )
             continue
         if length != entry.bytes:
             state = "cut short" if length < entry.bytes else "too long"
-            problems[entry.name] = (
-                f"{path}: {state}: {length} bytes, the manifest says {entry.bytes}"
-            )
+            problems[entry.name] = f"{path}: {state}: {length} bytes, {entry.bytes} in the manifest"
     known = {entry.name for entry in manifest.shards}
     try:
         names = sorted(path.name for path in folder.iterdir() if path.suffix == ".tar")
@@ -234,21 +215,21 @@ def find_file_problems(folder: Path, manifest: Manifest) -> dict[str, str]:
         raise UserError(f"{folder}: cannot be listed ({error.strerror or error}).") from None
     for name in names:
         if name not in known:
-            problems[name] = f"{folder / name}: a shard that the manifest does not know"
+            problems[name] = f"{folder / name}: not in the manifest"
     return problems
 
 
 def _missing(folder: Path) -> str:
     if not folder.exists():
-        return f"{folder}: no such folder. Make a set of shards with {_HOW_TO_MAKE}."
+        return f"{folder}: no such folder. Make a set of shards with {_MAKE_ONE}."
     if not folder.is_dir():
         return f"{folder}: not a folder; expected a set of shards."
-    return f"{folder}: no {MANIFEST_NAME} in it. Make a set of shards with {_HOW_TO_MAKE}."
+    return f"{folder}: no {MANIFEST_NAME} in it. Make a set of shards with {_MAKE_ONE}."
 
 
-def _in_words(error: ValidationError) -> str:
+def _describe(error: ValidationError) -> str:
     details = error.errors(include_url=False)
-    # Another version may have other keys; then those are not what is wrong.
+    # A newer version may have other keys: report the version, not those.
     detail = next((each for each in details if each["loc"] == ("version",)), details[0])
     key = ".".join(map(str, detail["loc"]))
     kind, message = detail["type"], detail["msg"]
@@ -260,11 +241,10 @@ def _in_words(error: ValidationError) -> str:
         return f"{key} is an unknown key"
     if kind == "value_error":
         return message.removeprefix("Value error, ")
-    wish = message[:1].lower() + message[1:]
-    wish = wish.replace("input should", "expected to", 1).replace("expected to be", "expected", 1)
-    return f"{key or 'the whole'} is {_shortened(detail['input'])}; {wish}"
+    expected = message.removeprefix("Input should be ")
+    return f"{key or 'content'} is {_shortened(detail['input'])}; expected {expected}"
 
 
 def _shortened(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= _LONGEST_INPUT else text[: _LONGEST_INPUT - 3] + "..."
+    return text if len(text) <= _MAX_VALUE_LENGTH else text[: _MAX_VALUE_LENGTH - 3] + "..."

@@ -1,4 +1,4 @@
-"""The shards of a set, wherever it is: a folder is read in place, a remote set through a cache."""
+"""Access to the shards of a set: a folder is read in place, a remote set through a local cache."""
 
 import hashlib
 import os
@@ -16,31 +16,31 @@ from gantrain.common.locks import exclusive_task, size_and_mtime
 from gantrain.data.shards.faults import ScratchError, os_reason
 from gantrain.data.shards.manifest import MANIFEST_NAME, Manifest, ShardEntry, load_manifest
 from gantrain.data.shards.tar_index import ShardReader, open_shard
-from gantrain.data.shards.transfer import location, pieces_of
+from gantrain.data.shards.transfer import RESTARTED, RESUMED, file_url, stream_url
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 15.0  # seconds between tries
-_LONGEST_MANIFEST = 1 << 30  # bytes
-_OPENINGS = 3
+_MIN_BACKOFF, _MAX_BACKOFF = 0.25, 15.0  # seconds between attempts
+_MAX_MANIFEST_BYTES = 1 << 30
+_OPEN_ATTEMPTS = 3
 
-Outcome = TypeVar("Outcome")
+Result = TypeVar("Result")
 
 
-class _FullDiskError(Exception):
-    """The local disk refuses; another try would not help."""
+class _DiskFullError(Exception):
+    """The local disk cannot be written; another attempt would not help."""
 
 
 @dataclass(frozen=True)
 class ShardStore:
     """Opens the shards of one set.
 
-    place: its folder, or the address that its files' names are added to.
-    scratch: local folder for shards of remote sets, and for indexes.
-    limit: bytes that the remote shards there may take, over all sets.
+    location: the set's folder, or the URL that file names are appended to.
+    scratch: local folder for downloaded shards and for indexes.
+    limit: maximum total size of the downloaded shards in it, in bytes, over all sets.
     timeout: longest wait without progress, in seconds.
-    retries: further tries to fetch a file.
+    retries: further attempts to fetch a file after the first.
     """
 
-    place: Path | str
+    location: Path | str
     scratch: Path
     limit: int
     timeout: float
@@ -49,17 +49,17 @@ class ShardStore:
     @property
     def remote(self) -> bool:
         """Whether shards must be fetched."""
-        return isinstance(self.place, str)
+        return isinstance(self.location, str)
 
     def manifest(self) -> Manifest:
-        """Read the set's manifest, without a look at its shards.
+        """Read the set's manifest, without checking its shards.
 
-        Raises UserError if it cannot be had, or is no valid one.
+        Raises UserError if it cannot be read or is invalid.
         """
-        if isinstance(self.place, Path):
-            return load_manifest(self.place)
-        url = location(self.place, MANIFEST_NAME)
-        content = _tried(url, self.retries, lambda: self._read_whole(url))
+        if isinstance(self.location, Path):
+            return load_manifest(self.location)
+        url = file_url(self.location, MANIFEST_NAME)
+        content = _retry(url, self.retries, lambda: self._download(url))
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / MANIFEST_NAME).write_bytes(content)
             try:
@@ -68,116 +68,116 @@ class ShardStore:
                 raise UserError(str(error).replace(f"{folder}/{MANIFEST_NAME}", url)) from None
 
     def open(self, entry: ShardEntry) -> ShardReader:
-        """Open a shard, fetched first if it is remote and not here yet.
+        """Open a shard; fetch it first if it is remote and not in the cache.
 
-        Raises UserError naming the shard if it cannot be had.
+        Raises UserError naming the shard if it is not available.
         """
-        for last in (False,) * (_OPENINGS - 1) + (True,):
+        for last in (False,) * (_OPEN_ATTEMPTS - 1) + (True,):
             path = self.fetch(entry)
             try:
                 return open_shard(path, entry, self.scratch / "indexes")
             except UserError:
-                # Another process may have needed the room between the fetch and the opening.
+                # Another process may have evicted the shard between the fetch and the open.
                 if last or not self.remote or path.exists():
                     raise
         raise AssertionError
 
     def fetch(self, entry: ShardEntry) -> Path:
-        """The shard's file on this machine.
+        """Return the path of the shard's file on this machine; fetch it first if it is remote.
 
-        One process fetches it, others that want it wait. Raises UserError as `open` does.
+        One process downloads it; others that need it wait. Raises UserError as `open` does.
         """
-        if isinstance(self.place, Path):
-            return self.place / entry.name
-        url = location(self.place, entry.name)
+        if isinstance(self.location, Path):
+            return self.location / entry.name
+        url = file_url(self.location, entry.name)
         folder = self.scratch / "shards"
         path = folder / f"{entry.sha256}.tar"
         partial = path.with_suffix(".partial")
-        if _is_whole(path, entry):
+        if _is_cached(path, entry):
             return path
         with exclusive_task(
             path.with_suffix(".lock"),
             f"fetch {url}",
             progress=lambda: size_and_mtime(partial),
-            timeout=self.timeout + _LONGEST_PAUSE,
+            timeout=self.timeout + _MAX_BACKOFF,
         ):
-            if not _is_whole(path, entry):
+            if not _is_cached(path, entry):
                 try:
-                    _make_room(folder, self.limit - entry.bytes)
-                    _tried(url, self.retries, lambda: self._fetch_to(partial, url, entry))
+                    _evict(folder, self.limit - entry.bytes)
+                    _retry(url, self.retries, lambda: self._download_to(partial, url, entry))
                     partial.replace(path)
-                except _FullDiskError as error:
+                except _DiskFullError as error:
                     raise ScratchError(
                         f"{partial}: cannot be written ({error}). Free some space, lower "
                         "data.shard_cache_gb, or choose another data.cache_dir."
                     ) from None
         return path
 
-    def _read_whole(self, url: str) -> bytes:
-        content = b"".join(list(pieces_of(url, 0, self.timeout))[1:])
-        if len(content) > _LONGEST_MANIFEST:
+    def _download(self, url: str) -> bytes:
+        content = b"".join(list(stream_url(url, 0, self.timeout))[1:])
+        if len(content) > _MAX_MANIFEST_BYTES:
             raise UserError(f"{url}: {len(content)} bytes are too many for a manifest.")
         return content
 
-    def _fetch_to(self, partial: Path, url: str, entry: ShardEntry) -> None:
-        """One try; what a try before it brought is kept."""
-        have = size_and_mtime(partial)[0]
-        pieces = pieces_of(url, have if have < entry.bytes else 0, self.timeout)
-        goes_on = next(pieces, b"restart") == b""
+    def _download_to(self, partial: Path, url: str, entry: ShardEntry) -> None:
+        """Make one attempt, which resumes from the bytes of earlier attempts where possible."""
+        length = size_and_mtime(partial)[0]
+        chunks = stream_url(url, length if length < entry.bytes else 0, self.timeout)
+        resumes = next(chunks, RESTARTED) == RESUMED
         try:
-            file = partial.open("ab" if goes_on and have < entry.bytes else "wb")
+            file = partial.open("ab" if resumes and length < entry.bytes else "wb")
         except OSError as error:
-            raise _FullDiskError(os_reason(error)) from None
+            raise _DiskFullError(os_reason(error)) from None
         with file:
-            for piece in pieces:
+            for chunk in chunks:
                 try:
-                    file.write(piece)
+                    file.write(chunk)
                     file.flush()
                 except OSError as error:
-                    raise _FullDiskError(os_reason(error)) from None
+                    raise _DiskFullError(os_reason(error)) from None
                 if file.tell() > entry.bytes:
                     break
         length = size_and_mtime(partial)[0]
         if length < entry.bytes:
             raise OSError(f"the connection ended after {length} of {entry.bytes} bytes")
-        with partial.open("rb") as whole:
-            digest = hashlib.file_digest(whole, "sha256").hexdigest()
+        with partial.open("rb") as complete:
+            digest = hashlib.file_digest(complete, "sha256").hexdigest()
         if length > entry.bytes or digest != entry.sha256:
             partial.unlink()
             raise OSError("its bytes have changed: length or SHA-256 differ from the manifest's")
 
 
-def _tried(url: str, retries: int, attempt: Callable[[], Outcome]) -> Outcome:
-    """The outcome of the first try that succeeds, with longer and longer pauses in between."""
+def _retry(url: str, retries: int, attempt: Callable[[], Result]) -> Result:
+    """Return the result of the first attempt that succeeds, with exponential backoff."""
     for n in range(retries + 1):
         try:
             return attempt()
         except OSError as error:
             reason = os_reason(error)
         if n < retries:
-            pause = min(_FIRST_PAUSE * 2**n, _LONGEST_PAUSE)
-            # Many ranks would otherwise come back at the same moment.
+            pause = min(_MIN_BACKOFF * 2**n, _MAX_BACKOFF)
+            # Jitter: otherwise many ranks would retry at the same moment.
             time.sleep(pause * random.uniform(0.5, 1.0))
     raise UserError(
-        f"{url}: cannot be fetched, tried {retries + 1} times ({reason}). Check the server, or set "
-        "data.retries and data.timeout_s higher"
+        f"{url}: cannot be fetched after {retries + 1} attempts ({reason}). Check the server, or "
+        "increase data.retries and data.timeout_s"
     )
 
 
-def _is_whole(path: Path, entry: ShardEntry) -> bool:
-    # Only what has the right hash gets this name; a look at the length suffices.
+def _is_cached(path: Path, entry: ShardEntry) -> bool:
+    # A file gets this name only after its hash was verified, so its length is check enough.
     if size_and_mtime(path)[0] != entry.bytes:
         return False
     with suppress(OSError):
-        os.utime(path)  # it is in use, which `_make_room` goes by
+        os.utime(path)  # `_evict` removes the least recently used
         return True
     return False
 
 
-def _make_room(folder: Path, limit: int) -> None:
-    """Remove the shards that were not used for longest, until the rest is within the limit.
+def _evict(folder: Path, limit: int) -> None:
+    """Remove the least recently used shards until the rest is within `limit` bytes.
 
-    A process that has one of them open can go on reading it.
+    A process that has one of them open can still read it.
     """
     shards = sorted((size_and_mtime(path)[::-1], path) for path in folder.glob("*.tar"))
     total = sum(length for (_, length), _ in shards)

@@ -1,7 +1,8 @@
-"""Where each image of a shard lies, so that it can be read alone and in any order.
+"""Random access to the images of a shard, by an index of byte offsets.
 
-A shard whose hash is right is walked by its headers alone, some ten times faster than `tarfile`
-does it; any other is read with care, to save what can be saved and to say what is wrong.
+A shard whose hash is correct is indexed from its headers alone, about ten times faster than with
+`tarfile`. Any other shard is scanned defensively, to recover what is readable and to report the
+rest.
 """
 
 import hashlib
@@ -21,28 +22,29 @@ from gantrain.common.errors import UserError
 from gantrain.common.files import replacing
 from gantrain.data.shards.faults import Fault, os_reason
 from gantrain.data.shards.manifest import ShardEntry
-from gantrain.data.shards.members import Label, sample_of
+from gantrain.data.shards.reader import parse_sample
+from gantrain.data.shards.samples import Label
 
-_BLOCK = 512
-_PNG_START = 8  # bytes of the signature
-_Members = Iterator[tuple[str, int, int]]  # name, offset, length of the content
+_BLOCK = 512  # bytes; a tar consists of such blocks
+_PNG_SIGNATURE_BYTES = 8
+_Members = Iterator[tuple[str, int, int]]  # name, offset and length of the content
 
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """Where the images of one shard lie, in its order.
+    """Byte ranges of the images and labels of one shard, in its order.
 
-    places: int64 of shape (count, 4): offset and length of the PNG, offset and length of the JSON.
-        A length of 0 stands for what is not there.
-    faults: what is wrong with the shard; empty when its bytes are those that were written.
+    offsets: int64 of shape (count, 4): offset and length of the PNG, offset and length of the JSON.
+        A length of 0 means that the member is missing.
+    faults: defects of the shard; empty if its bytes are unchanged.
     """
 
-    places: NDArray[np.int64]
+    offsets: NDArray[np.int64]
     faults: tuple[Fault, ...]
 
 
 class ShardReader:
-    """An open shard, from which any image can be read."""
+    """An open shard with random access to its images."""
 
     def __init__(self, path: Path, entry: ShardEntry, index: ShardIndex) -> None:
         self.path = path
@@ -55,34 +57,33 @@ class ShardReader:
         os.close(self._file)
 
     def png(self, row: int) -> bytes:
-        """The PNG of the row-th image.
+        """Return the PNG of the row-th image.
 
         Raises UserError naming the shard, and the member where there is one, if the image is
-        not there or its bytes have changed since it was written.
+        missing or its bytes have changed since it was written.
         """
-        offset, length = (int(n) for n in self.index.places[row, :2])
+        offset, length = (int(n) for n in self.index.offsets[row, :2])
         if not length:
             raise UserError(f"{self.path}: image {row} of {self.entry.count} is missing")
         content = self._read(offset, length)
-        if not has_right_checksums(content):
+        if not has_valid_checksums(content):
             raise UserError(f"{self.where(row)}: its bytes have changed: a PNG checksum is wrong")
         return content
 
     def label(self, row: int) -> Label:
-        """The label of the row-th image; raises UserError as `png` does."""
-        offset, length = (int(n) for n in self.index.places[row, 2:])
+        """Return the label of the row-th image. Raises UserError as `png` does."""
+        offset, length = (int(n) for n in self.index.offsets[row, 2:])
         if not length:
             raise UserError(f"{self.path}: the label of image {row} is missing")
         key = self._name(offset).partition(".")[0]
-        return sample_of(self.path, key, {"png": b"", "json": self._read(offset, length)}).label
+        return parse_sample(self.path, key, {"png": b"", "json": self._read(offset, length)}).label
 
     def where(self, row: int) -> str:
-        """The shard and the member, for people."""
-        return f"{self.path}: {self._name(int(self.index.places[row, 0]))}"
+        """Return the shard and the member, for error messages."""
+        return f"{self.path}: {self._name(int(self.index.offsets[row, 0]))}"
 
     def _name(self, offset: int) -> str:
-        header = os.pread(self._file, 100, offset - _BLOCK)
-        return header.rstrip(b"\0").decode("utf-8", "replace")
+        return _member_name(self._file, offset)
 
     def _read(self, offset: int, length: int) -> bytes:
         try:
@@ -90,17 +91,17 @@ class ShardReader:
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read ({os_reason(error)})") from None
         if len(content) != length:
-            raise UserError(f"{self.path}: cut short while it was read")
+            raise UserError(f"{self.path}: truncated while it was being read")
         return content
 
 
 def open_shard(path: Path, entry: ShardEntry, indexes: Path | None = None) -> ShardReader:
-    """Open a shard for reading in any order.
+    """Open a shard for random access.
 
-    indexes: a folder that keeps the indexes of sound shards for other processes and runs; the
-        hash of a shard whose index is there has been checked, and is not checked again.
+    indexes: a folder that keeps the indexes of valid shards for other processes and runs. If it
+        has the shard's index, the shard's hash is not checked again.
 
-    Raises UserError naming the shard if it cannot be opened; what is wrong inside is in the index.
+    Raises UserError naming the shard if it cannot be opened. Defects inside are in the index.
     """
     kept = indexes / f"{entry.sha256}.npy" if indexes is not None else None
     try:
@@ -115,25 +116,25 @@ def open_shard(path: Path, entry: ShardEntry, indexes: Path | None = None) -> Sh
 
 
 def _keep_index(kept: Path, index: ShardIndex) -> None:
-    # An index saves time; a disk without room for it is no fault of the shard.
+    # An index only saves time; a full disk is not an error here.
     with suppress(OSError), replacing(kept) as temporary, temporary.open("wb") as file:
-        np.save(file, index.places)
+        np.save(file, index.offsets)
 
 
 def _load_index(kept: Path, entry: ShardEntry, length: int) -> ShardIndex | None:
     if length != entry.bytes or not kept.exists():
         return None
     try:
-        places = np.load(kept, allow_pickle=False)
+        offsets = np.load(kept, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    if places.dtype != np.int64 or places.shape != (entry.count, 4):
+    if offsets.dtype != np.int64 or offsets.shape != (entry.count, 4):
         return None
-    return ShardIndex(places, ())
+    return ShardIndex(offsets, ())
 
 
 def index_shard(path: Path, entry: ShardEntry) -> ShardIndex:
-    """Find the images of a shard, and hold the shard against its entry in the manifest.
+    """Index the images of a shard, and verify the shard against its manifest entry.
 
     Raises OSError if the file cannot be read.
     """
@@ -142,38 +143,43 @@ def index_shard(path: Path, entry: ShardEntry) -> ShardIndex:
         length = os.fstat(file.fileno()).st_size
         if length != entry.bytes:
             state = "cut short" if length < entry.bytes else "too long"
-            reasons.append(f"{state}: {length} bytes, the manifest says {entry.bytes}")
+            reasons.append(f"{state}: {length} bytes, {entry.bytes} in the manifest")
         elif hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
             reasons.append("its bytes have changed: SHA-256 differs from the manifest's")
         try:
             if reasons:
                 raise ValueError
-            places, found = _places(_walk_headers(path), entry.count)
+            offsets, samples = _collect_offsets(_scan_headers(path), entry.count)
         except ValueError:
-            places, found = _places(_walk_with_care(path), entry.count)
-            reasons += _changed_images(file.fileno(), places)
-    broken = (places[:, [1, 3]] == 0).any(axis=1)
-    places[broken] = 0
+            offsets, samples = _collect_offsets(_scan_defensively(path), entry.count)
+            reasons += _changed_images(file.fileno(), offsets)
+    broken = (offsets[:, [1, 3]] == 0).any(axis=1)
+    offsets[broken] = 0
     missing = int(broken.sum())
-    if not reasons and (missing or found != entry.count):
-        reasons.append(f"holds {found - missing} samples; the manifest says {entry.count}")
+    if not reasons and (missing or samples != entry.count):
+        reasons.append(f"contains {samples - missing} samples; the manifest lists {entry.count}")
     faults = (Fault(str(path), "; ".join(reasons), missing),) if reasons else ()
-    return ShardIndex(places, faults)
+    return ShardIndex(offsets, faults)
 
 
-def _changed_images(file: int, places: NDArray[np.int64]) -> list[str]:
-    """A word on the images whose checksums are wrong."""
+def _changed_images(file: int, offsets: NDArray[np.int64]) -> list[str]:
+    """Return a reason that names the images with wrong checksums, if there are any."""
     wrong = [
-        os.pread(file, 100, offset - _BLOCK).rstrip(b"\0").decode("utf-8", "replace")
-        for offset, length in places[:, :2].tolist()
-        if length and not has_right_checksums(os.pread(file, length, offset))
+        _member_name(file, offset)
+        for offset, length in offsets[:, :2].tolist()
+        if length and not has_valid_checksums(os.pread(file, length, offset))
     ]
     return [f"the checksum of {', '.join(wrong[:3])} is wrong"] if wrong else []
 
 
-def _places(members: _Members, count: int) -> tuple[NDArray[np.int64], int]:
-    """Where the first `count` samples lie, and how many there are."""
-    places = np.zeros((count, 4), np.int64)
+def _member_name(file: int, offset: int) -> str:
+    header = os.pread(file, 100, offset - _BLOCK)
+    return header.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _collect_offsets(members: _Members, count: int) -> tuple[NDArray[np.int64], int]:
+    """Return the offsets of the first `count` samples, and the total number of samples."""
+    offsets = np.zeros((count, 4), np.int64)
     row, key, seen = -1, None, set[str]()
     for name, offset, length in members:
         stem, _, extension = name.partition(".")
@@ -182,53 +188,53 @@ def _places(members: _Members, count: int) -> tuple[NDArray[np.int64], int]:
         seen.add(extension)
         column = {"png": 0, "json": 2}.get(extension)
         if column is not None and row < count:
-            places[row, column : column + 2] = offset, length
-    return places, row + 1
+            offsets[row, column : column + 2] = offset, length
+    return offsets, row + 1
 
 
-def _walk_headers(path: Path) -> _Members:
-    """The members of a plain tar; raises ValueError at whatever is not plain."""
+def _scan_headers(path: Path) -> _Members:
+    """Yield the members of a plain tar. Raises ValueError at anything that is not a plain file."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at, end = 0, len(data)
-        while at + _BLOCK <= end:
-            header = data[at : at + _BLOCK]
+        position, end = 0, len(data)
+        while position + _BLOCK <= end:
+            header = data[position : position + _BLOCK]
             if not header[0]:
                 return
             if header[156:157] not in (b"0", b"\0") or header[345]:  # links, long names, folders
                 raise ValueError
             length = int(header[124:136].rstrip(b" \0"), 8)
-            start = at + _BLOCK
-            at = start + -(-length // _BLOCK) * _BLOCK
-            if length < 0 or at > end:
+            start = position + _BLOCK
+            position = start + -(-length // _BLOCK) * _BLOCK
+            if length < 0 or position > end:
                 raise ValueError
             yield header[:100].rstrip(b"\0").decode(), start, length
 
 
-def _walk_with_care(path: Path) -> _Members:
-    """The members of a tar up to where it breaks."""
+def _scan_defensively(path: Path) -> _Members:
+    """Yield the members of a tar up to the first broken header."""
     end = path.stat().st_size
-    # Extended headers hold numbers, which may be none.
+    # ValueError and OverflowError come from invalid numbers in extended headers.
     with suppress(tarfile.TarError, ValueError, OverflowError), tarfile.open(path, "r:") as tar:
         for member in tar:
             # The holes of a sparse file can claim any length.
-            whole = member.isreg() and not member.issparse() and member.size > 0
-            if whole and member.offset_data + member.size <= end:
+            plain = member.isreg() and not member.issparse() and member.size > 0
+            if plain and member.offset_data + member.size <= end:
                 yield member.name, member.offset_data, member.size
 
 
-def has_right_checksums(png: bytes) -> bool:
-    """Whether every chunk of a PNG file has the CRC-32 that it was written with.
+def has_valid_checksums(png: bytes) -> bool:
+    """Return whether every chunk of a PNG file matches its CRC-32.
 
-    Pillow passes over the checksums of the pixels' chunks.
+    Pillow does not check the image data chunks.
     """
-    at, end, view = _PNG_START, len(png), memoryview(png)
-    while at + 12 <= end:
-        after = at + 8 + int.from_bytes(view[at : at + 4], "big")
+    position, end, view = _PNG_SIGNATURE_BYTES, len(png), memoryview(png)
+    while position + 12 <= end:
+        after = position + 8 + int.from_bytes(view[position : position + 4], "big")
         if after + 4 > end:
             return False
-        if zlib.crc32(view[at + 4 : after]) != int.from_bytes(view[after : after + 4], "big"):
+        if zlib.crc32(view[position + 4 : after]) != int.from_bytes(view[after : after + 4], "big"):
             return False
-        if png[at + 4 : at + 8] == b"IEND":
+        if png[position + 4 : position + 8] == b"IEND":
             return True
-        at = after + 4
+        position = after + 4
     return False

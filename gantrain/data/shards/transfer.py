@@ -1,4 +1,4 @@
-"""Bytes from elsewhere: http(s), whatever fsspec knows (s3, gs, …), and pipes. Nothing hangs."""
+"""Downloads over http(s), fsspec (s3, gs, …) and shell pipes, with a timeout on stalls."""
 
 import http.client
 import os
@@ -6,42 +6,51 @@ import select
 import shlex
 import signal
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from queue import Empty, Full, Queue
 
 from gantrain.common.errors import UserError
+from gantrain.common.prefetch import poll
 
 PIPES = "GANTRAIN_PIPES"
 
-_PIECE = 1 << 16
-_LEAST_SPEED = 1024  # bytes a second; a server that is slower stalls
-_REFUSALS = {400, 401, 403, 404, 405, 410}  # which another try does not change
+# The first chunk of a download; it carries no content.
+RESUMED = b""  # the content begins at the requested offset
+RESTARTED = b"restart"  # the content begins at offset 0
+
+_CHUNK = 1 << 16  # bytes
+_CHUNKS_AHEAD = 16
+_MIN_SPEED = 1024  # bytes per second; a slower server counts as stalled
+_PERMANENT_ERRORS = {400, 401, 403, 404, 405, 410}  # HTTP status codes not worth a retry
 
 
-def location(place: str, name: str) -> str:
-    """Where the file `name` of a remote set is."""
-    if place.startswith("pipe:"):
-        if "{name}" not in place:
+def file_url(location: str, name: str) -> str:
+    """Return the URL of the file `name` of a remote set.
+
+    Raises UserError if `location` is a pipe without a `{name}` placeholder.
+    """
+    if location.startswith("pipe:"):
+        if "{name}" not in location:
             raise UserError(
-                f"data.shards: {place!r} has no {{name}} in it; expected one where the file's name "
-                "goes, as in pipe:ssh host cat set/{name}"
+                f"data.shards: {location!r} has no {{name}} placeholder; expected one for the "
+                "file's name, as in pipe:ssh host cat set/{name}"
             )
-        return place.replace("{name}", shlex.quote(name))
-    path, sign, query = place.partition("?")
-    return f"{path.rstrip('/')}/{name}{sign}{query}"
+        return location.replace("{name}", shlex.quote(name))
+    path, separator, query = location.partition("?")
+    return f"{path.rstrip('/')}/{name}{separator}{query}"
 
 
-def pieces_of(url: str, start: int, timeout: float) -> Iterator[bytes]:
-    """The content of a URL, piece by piece, from byte `start` on where the server can do that.
+def stream_url(url: str, start: int, timeout: float) -> Iterator[bytes]:
+    """Yield the content of a URL in chunks, from byte `start` if the server supports ranges.
 
-    The first piece is b"" if the content begins at `start`, else b"restart".
-    timeout: seconds in which at least `timeout` KiB must come.
-    Raises OSError (TimeoutError for a stall) where another try may help, else UserError.
+    The first chunk is RESUMED or RESTARTED.
+
+    timeout: length of a window in seconds; at least 1 KiB per second must arrive in each one.
+
+    Raises OSError (TimeoutError for a stall) if another attempt may help, otherwise UserError.
     """
     if url.startswith("pipe:"):
         source = _from_pipe(url.removeprefix("pipe:"), timeout)
@@ -49,31 +58,31 @@ def pieces_of(url: str, start: int, timeout: float) -> Iterator[bytes]:
         source = _from_http(url, start, timeout)
     else:
         source = _from_fsspec(url, start)
-    return _watched(source, timeout)
+    return _enforce_speed(source, timeout)
 
 
 def _from_http(url: str, start: int, timeout: float) -> Iterator[bytes]:
     headers = {"Range": f"bytes={start}-"} if start else {}
     request = urllib.request.Request(url, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            yield b"" if start and answer.status == 206 else b"restart"
-            while piece := answer.read(_PIECE):
-                yield piece
-            if answer.length:
-                raise OSError(f"the connection ended {answer.length} bytes too soon")
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            yield RESUMED if start and response.status == 206 else RESTARTED
+            while chunk := response.read(_CHUNK):
+                yield chunk
+            if response.length:
+                raise OSError(f"the connection ended {response.length} bytes early")
     except urllib.error.HTTPError as error:
         with error:
-            if error.code in _REFUSALS:
+            if error.code in _PERMANENT_ERRORS:
                 raise UserError(
-                    f"{url}: the server answers {error.code} {error.reason}; expected the file. "
+                    f"{url}: the server returned {error.code} {error.reason}; expected the file. "
                     "Check data.shards."
                 ) from None
-            raise OSError(f"the server answers {error.code} {error.reason}") from None
+            raise OSError(f"the server returned {error.code} {error.reason}") from None
     except urllib.error.URLError as error:
         raise OSError(str(error.reason)) from None
     except http.client.HTTPException as error:
-        raise OSError(f"no sound answer ({type(error).__name__})") from None
+        raise OSError(f"invalid response ({type(error).__name__})") from None
     except ValueError as error:
         raise UserError(f"{url}: not a URL ({error}). Check data.shards.") from None
 
@@ -81,10 +90,10 @@ def _from_http(url: str, start: int, timeout: float) -> Iterator[bytes]:
 def _from_pipe(command: str, timeout: float) -> Iterator[bytes]:
     if os.environ.get(PIPES) != "allow":
         raise UserError(
-            f"data.shards: pipe: would run {command!r} in a shell. A config file alone may not do "
+            f"data.shards: pipe: would run {command!r} in a shell. A config file alone must not do "
             f"that; if you trust it, set {PIPES}=allow in the environment."
         )
-    yield b"restart"
+    yield RESTARTED
     with subprocess.Popen(
         ["/bin/sh", "-c", command], stdout=subprocess.PIPE, start_new_session=True
     ) as process:
@@ -93,13 +102,13 @@ def _from_pipe(command: str, timeout: float) -> Iterator[bytes]:
             output = process.stdout.fileno()
             while True:
                 if not select.select([output], [], [], timeout)[0]:
-                    raise TimeoutError(f"stalled: no byte in {timeout:g} seconds")
-                piece = os.read(output, _PIECE)
-                if not piece:
+                    raise TimeoutError(f"stalled: no data for {timeout:g} seconds")
+                chunk = os.read(output, _CHUNK)
+                if not chunk:
                     break
-                yield piece
+                yield chunk
             if process.wait() != 0:
-                raise OSError(f"the command ended with status {process.returncode}")
+                raise OSError(f"the command exited with status {process.returncode}")
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -111,56 +120,32 @@ def _from_fsspec(url: str, start: int) -> Iterator[bytes]:
     try:
         with fsspec.open(url, "rb") as file:
             file.seek(start)
-            yield b""
-            while piece := file.read(_PIECE):
-                yield piece
+            yield RESUMED
+            while chunk := file.read(_CHUNK):
+                yield chunk
     except ImportError as error:
-        raise UserError(f"{url}: {error}. Install what it names, or change data.shards.") from None
+        raise UserError(
+            f"{url}: {error}. Install the missing package, or change data.shards."
+        ) from None
     except FileNotFoundError:
         raise UserError(f"{url}: no such file. Check data.shards.") from None
     except ValueError as error:
         raise UserError(f"{url}: cannot be read ({error}). Check data.shards.") from None
 
 
-def _watched(source: Iterator[bytes], timeout: float) -> Iterator[bytes]:
-    """Pass pieces on from a thread of their own, whose silence cannot hold this one."""
-    queue: Queue[bytes | BaseException | None] = Queue(16)
-    given_up = threading.Event()
+def _enforce_speed(source: Iterator[bytes], timeout: float) -> Iterator[bytes]:
+    """Yield the chunks of `source`; raise TimeoutError if they arrive too slowly."""
+    window_end, received = time.monotonic() + timeout, 0
 
-    def put(item: bytes | BaseException | None) -> None:
-        while not given_up.is_set():
-            with suppress(Full):
-                queue.put(item, timeout=0.1)
-                return
+    def remaining() -> float:
+        return max(window_end - time.monotonic(), 0.001)
 
-    def carry() -> None:
-        try:
-            with closing(source):  # type: ignore[type-var]
-                for piece in source:
-                    put(piece)
-                    if given_up.is_set():
-                        return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    threading.Thread(target=carry, daemon=True, name="transfer").start()
-    window_end, came = time.monotonic() + timeout, 0
-    try:
-        while True:
-            try:
-                item = queue.get(timeout=max(window_end - time.monotonic(), 0.001))
-            except Empty:
-                item = b""
-            if item is None:
-                return  # the end
-            if isinstance(item, BaseException):
-                raise item
-            came += len(item)
+    with closing(poll(source, _CHUNKS_AHEAD, remaining)) as chunks:  # type: ignore[type-var]
+        for chunk in chunks:
+            received += len(chunk or b"")
             if time.monotonic() >= window_end:
-                if came < _LEAST_SPEED * timeout:
-                    raise TimeoutError(f"stalled: {came} bytes in {timeout:g} seconds")
-                window_end, came = time.monotonic() + timeout, 0
-            yield item
-    finally:
-        given_up.set()
+                if received < _MIN_SPEED * timeout:
+                    raise TimeoutError(f"stalled: {received} bytes in {timeout:g} seconds")
+                window_end, received = time.monotonic() + timeout, 0
+            if chunk is not None:
+                yield chunk

@@ -1,4 +1,4 @@
-"""Reads a whole set of shards and lists all that is wrong with it."""
+"""Full verification of a set of shards."""
 
 import hashlib
 from collections.abc import Callable
@@ -15,23 +15,16 @@ from gantrain.data.shards.manifest import (
     find_file_problems,
     load_manifest,
 )
-from gantrain.data.shards.members import (
-    SPLITS,
-    Label,
-    Sample,
-    check_key,
-    decode_image,
-    iterate_groups,
-    sample_of,
-)
+from gantrain.data.shards.reader import iterate_groups, parse_sample
+from gantrain.data.shards.samples import SPLITS, Label, check_key, decode_image
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What a whole reading of a set found.
+    """The result of reading a complete set.
 
-    images: images that could be decoded.
-    problems: one sentence each, naming the shard; empty for a sound set.
+    images: number of images that decode.
+    problems: one sentence each, naming the shard; empty for a valid set.
     """
 
     folder: Path
@@ -41,12 +34,12 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether the set is valid."""
         return not self.problems
 
 
 @dataclass(frozen=True)
-class _ShardFindings:
+class _ShardResult:
     images: int
     labels: tuple[tuple[str, Label], ...]
     problems: tuple[str, ...]
@@ -58,39 +51,40 @@ def verify_shards(
     workers: int | None = None,
     on_shard: Callable[[int], None] | None = None,
 ) -> VerifyReport:
-    """Read every byte of a set: lengths, hashes, counts, keys, labels, and decode every image.
+    """Read every byte of a set: check lengths, hashes, counts, keys and labels, decode each image.
 
-    workers: processes; None takes all usable cores.
-    on_shard: called in this process after each shard with the number of its images.
+    workers: number of processes; None uses all available cores.
+    on_shard: called in this process after each shard with its number of images.
 
-    Raises UserError if there is no set at `folder` or its manifest is no valid one; all that is
-    wrong with the shards is in the report.
+    Raises UserError if there is no set at `folder` or its manifest is invalid. Problems in the
+    shards are in the report.
     """
     manifest = load_manifest(folder)
     file_problems = find_file_problems(folder, manifest)
     problems = list(file_problems.values())
     tally = Tally()
     images = 0
-    # A missing or shortened shard has been named; reading it would only name it again.
-    sound = [entry for entry in manifest.shards if entry.name not in file_problems]
-    workers = min(usable_cores() if workers is None else workers, max(1, len(sound)))
+    # A missing or truncated shard has been reported; reading it would only report it again.
+    readable = [entry for entry in manifest.shards if entry.name not in file_problems]
+    workers = min(usable_cores() if workers is None else workers, max(1, len(readable)))
     task = partial(_verify_shard, folder, manifest)
-    for entry, found in zip(sound, map_in_order(task, sound, workers=workers), strict=True):
-        problems.extend(found.problems)
-        images += found.images
-        for key, label in found.labels:
+    results = map_in_order(task, readable, workers=workers)
+    for entry, result in zip(readable, results, strict=True):
+        problems.extend(result.problems)
+        images += result.images
+        for key, label in result.labels:
             try:
-                tally.add(Sample(key, b"", label))
+                tally.add(key, label)
             except UserError as error:
                 problems.append(f"{folder / entry.name}: {str(error).rstrip('.')}")
         if on_shard is not None:
             on_shard(entry.count)
-    if not problems:  # else the totals are off for a reason that has been named
+    if not problems:  # otherwise wrong totals follow from a problem already reported
         problems.extend(_total_problems(folder, manifest, tally))
     return VerifyReport(folder, manifest, images, tuple(problems))
 
 
-def _verify_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> _ShardFindings:
+def _verify_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> _ShardResult:
     path = folder / entry.name
     images = 0
     labels: list[tuple[str, Label]] = []
@@ -105,7 +99,7 @@ def _verify_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> _Shard
             count += 1
             try:
                 check_key(key)
-                sample = sample_of(path, key, group)
+                sample = parse_sample(path, key, group)
                 labels.append((key, sample.label))
                 decode_image(
                     sample.image, manifest.size, manifest.channels, where=f"{path}: {key}.png"
@@ -114,12 +108,12 @@ def _verify_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> _Shard
             except UserError as error:
                 problems.append(_with_path(path, error))
         if count != entry.count:
-            problems.append(f"{path}: holds {count} samples; the manifest says {entry.count}")
+            problems.append(f"{path}: contains {count} samples; the manifest lists {entry.count}")
     except UserError as error:
         problems.append(_with_path(path, error))
     except OSError as error:
         problems.append(f"{path}: cannot be read ({error.strerror or error})")
-    return _ShardFindings(images, tuple(labels), tuple(problems))
+    return _ShardResult(images, tuple(labels), tuple(problems))
 
 
 def _with_path(path: Path, error: UserError) -> str:
@@ -133,15 +127,14 @@ def _total_problems(folder: Path, manifest: Manifest, tally: Tally) -> list[str]
         if tally.splits[split] != manifest.splits[split]:
             problems.append(
                 f"{folder}: {tally.splits[split]} images for {split}; "
-                f"the manifest says {manifest.splits[split]}"
+                f"the manifest lists {manifest.splits[split]}"
             )
-    found = tally.classes()
-    for part in sorted(found.keys() | manifest.classes.keys()):
-        if found.get(part) != manifest.classes.get(part):
-            count = tally.class_counts[part]
-            listed = manifest.classes.get(part)
+    classes = tally.classes()
+    for key in sorted(classes.keys() | manifest.classes.keys()):
+        listed = manifest.classes.get(key)
+        if classes.get(key) != listed:
             problems.append(
-                f"{folder}: {count} images of part {part!r}; the manifest says "
+                f"{folder}: {tally.class_counts[key]} images of class {key!r}; the manifest lists "
                 f"{f'{listed.count} of {listed.name!r}' if listed else 'none'}"
             )
     return problems

@@ -13,10 +13,12 @@ from PIL import Image
 
 from gantrain.common.errors import UserError
 from gantrain.data.importing.convert import Fit, Recipe, convert_image
-from gantrain.data.importing.filenames import keys_of, label_of, read_validation_list
+from gantrain.data.importing.filenames import label_from_path, read_validation_list, unique_keys
 from gantrain.data.importing.folders import ImportReport, import_folder
-from gantrain.data.shards.members import Sample, decode_image
-from gantrain.data.shards.writing import iterate_shard, read_manifest, verify_shards
+from gantrain.data.shards.manifest import read_manifest
+from gantrain.data.shards.reader import iterate_shard
+from gantrain.data.shards.samples import Sample, decode_image
+from gantrain.data.shards.verify import verify_shards
 
 BLACK = (0, 0, 0)
 
@@ -104,7 +106,7 @@ def test_kaggles_folder_is_taken_as_it_is(kaggle: Path, tmp_path: Path, inner: s
 def test_names_of_bricks_are_taken_apart(
     name: str, part: str, words: str, view: int, camera: str
 ) -> None:
-    assert label_of(name) == {
+    assert label_from_path(name) == {
         "part": part, "name": words, "view": view, "camera": camera, "file": name,
     }  # fmt: skip
 
@@ -161,7 +163,9 @@ def test_folders_are_classes_and_images_at_the_top_have_none(tmp_path: Path) -> 
 
 def test_keys_stay_apart() -> None:
     names = ["a b.png", "a_b.png", "A_B.png", "a_b-2.png", "a.b.jpg", "a/b.png", "a.png", "a.jpg"]
-    keys = keys_of([*names, "x" * 250 + ".png", "x" * 251 + ".png", "\n.png", "é" * 150 + ".png"])
+    keys = unique_keys(
+        [*names, "x" * 250 + ".png", "x" * 251 + ".png", "\n.png", "é" * 150 + ".png"]
+    )
     assert len({key.casefold() for key in keys}) == 12
     assert keys[:2] == ["a_b", "a_b-2"]
     assert all(len(key.encode()) <= 240 and key.isprintable() for key in keys)

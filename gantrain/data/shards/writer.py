@@ -1,49 +1,21 @@
-"""Sets of shards on disk: plain webdataset tars beside one manifest."""
+"""Writing a set of shards: plain webdataset tars and a manifest."""
 
 import hashlib
 import io
+import json
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gantrain.common.errors import UserError
-from gantrain.data.shards.manifest import (
-    LARGEST_SIZE,
-    MANIFEST_NAME,
-    ClassEntry,
-    Manifest,
-    ShardEntry,
-    Tally,
-    read_manifest,
-)
-from gantrain.data.shards.members import (
-    Label,
-    Sample,
-    add_sample,
-    check_key,
-    check_png_header,
-    iterate_members,
-)
+from gantrain.data.shards.manifest import MANIFEST_NAME, MAX_SIZE, Manifest, ShardEntry, Tally
+from gantrain.data.shards.samples import Sample, check_key, check_label, check_png_header
 from gantrain.data.shards.staging import staged_folder, write_errors
-from gantrain.data.shards.verify import VerifyReport, verify_shards
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
-
-__all__ = [
-    "ClassEntry",
-    "Label",
-    "Manifest",
-    "Sample",
-    "ShardEntry",
-    "VerifyReport",
-    "iterate_shard",
-    "read_manifest",
-    "verify_shards",
-    "write_shards",
-]
 
 
 def write_shards(
@@ -55,24 +27,24 @@ def write_shards(
     source: str,
     images_per_shard: int = 1000,
     overwrite: bool = False,
-    attach: Callable[[], Mapping[str, str]] | None = None,
+    extra_files: Callable[[], Mapping[str, str]] | None = None,
 ) -> Manifest:
-    """Write samples, in their order, as a set of shards; at `folder` is a whole set or nothing.
+    """Write samples, in order, as a set of shards; `folder` gets a complete set or nothing.
 
     size: width and height of each image, in pixels.
     channels: 1 for 8-bit grey, 3 for 8-bit RGB.
-    source: where the images came from, for people.
-    overwrite: replace an older set, at the very end (see `staged_folder`).
-    attach: called when all samples are written; gives the text of further files for the folder,
+    source: where the images came from, for display.
+    overwrite: replace an existing set, at the very end (see `staged_folder`).
+    extra_files: called after the last sample; returns the text of further files for the folder,
         by name.
 
-    Equal samples give equal bytes. Memory does not grow with the images, only with their keys.
+    Equal samples give equal bytes. Memory grows with the number of keys, not with the images.
 
-    Raises UserError if the folder is not free, another process is writing it, the disk is full,
-    there are no samples, two have the same key, or one of them cannot be in such a set. What
-    `samples` itself raises passes through. In each case nothing is left behind.
+    Raises UserError if the folder is not empty, another process is writing it, the disk is full,
+    there are no samples, two have the same key, or one is not valid for the set. Errors raised by
+    `samples` itself propagate. In each case no files are left behind.
     """
-    checked_channels = _check_settings(size, channels, images_per_shard)
+    valid_channels = _check_settings(size, channels, images_per_shard)
     tally = Tally()
     entries: list[ShardEntry] = []
     with staged_folder(folder, overwrite=overwrite) as staging:
@@ -81,7 +53,7 @@ def write_shards(
             for sample in samples:
                 check_key(sample.key)
                 check_png_header(sample, size, channels)
-                tally.add(sample)
+                tally.add(sample.key, sample.label)
                 with write_errors(folder):
                     if shard is None:
                         shard = _ShardWriter(staging / f"shard-{len(entries):06d}.tar")
@@ -98,41 +70,37 @@ def write_shards(
             raise
         if not entries:
             raise UserError(f"{folder}: no images to write; expected at least one.")
-        manifest = tally.manifest(
-            source=source, size=size, channels=checked_channels, shards=entries
-        )
-        extras = attach() if attach is not None else {}
+        manifest = tally.manifest(source=source, size=size, channels=valid_channels, shards=entries)
+        extras = extra_files() if extra_files is not None else {}
         with write_errors(folder):
             for name, text in {**extras, MANIFEST_NAME: manifest.to_json()}.items():
                 (staging / name).write_text(text, encoding="utf-8")
     return manifest
 
 
-def iterate_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> Iterator[Sample]:
-    """Yield the samples of one shard, in its order.
+def add_sample(tar: tarfile.TarFile, sample: Sample) -> None:
+    """Append `KEY.png` and `KEY.json` to an open tar; equal samples give equal bytes.
 
-    Raises UserError naming the shard, and the member where there is one, if the shard cannot be
-    read, is cut short or broken, or does not hold exactly `entry.count` samples. The images are
-    not decoded; `decode_image` holds them against `manifest.size` and `manifest.channels`.
+    Raises UserError if the label is not valid, or not valid JSON.
     """
-    path = folder / entry.name
-    count = 0
-    for sample in iterate_members(path):
-        count += 1
-        if count > entry.count:
-            break
-        yield sample
-    if count != entry.count:
-        found = f"{count} samples" if count < entry.count else "more samples"
+    check_label(sample.label, f"Sample {sample.key!r}")
+    try:
+        label = json.dumps(sample.label, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: holds {found}; the manifest of {manifest.count} images says "
-            f"{entry.count}. Write the set again."
-        )
+            f"The label of sample {sample.key!r} cannot be written as JSON ({error}); "
+            "expected text and finite numbers."
+        ) from None
+    for extension, content in (("png", sample.image), ("json", label)):
+        member = tarfile.TarInfo(f"{sample.key}.{extension}")  # mtime, uid and gid default to 0
+        member.mode = 0o644
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
 
 
 def _check_settings(size: int, channels: int, images_per_shard: int) -> Literal[1, 3]:
-    if not 1 <= size <= LARGEST_SIZE:
-        raise UserError(f"size is {size}; expected pixels from 1 to {LARGEST_SIZE}.")
+    if not 1 <= size <= MAX_SIZE:
+        raise UserError(f"size is {size}; expected 1 to {MAX_SIZE} pixels.")
     if images_per_shard < 1:
         raise UserError(f"images_per_shard is {images_per_shard}; expected at least 1.")
     if channels == 1:
@@ -143,7 +111,7 @@ def _check_settings(size: int, channels: int, images_per_shard: int) -> Literal[
 
 
 class _HashedFile(io.BufferedWriter):
-    """A new file that hashes what is written to it, so that it need not be read again."""
+    """A new file that hashes its content while it is written, to save a second read."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path, "x"), 1 << 20)
@@ -159,7 +127,7 @@ class _ShardWriter:
         self.path = path
         self.count = 0
         self._file = _HashedFile(path)
-        self._tar = tarfile.open(  # noqa: SIM115 - it lives as long as this object
+        self._tar = tarfile.open(  # noqa: SIM115 - `finish` or `abandon` closes it
             fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT
         )
 
@@ -179,5 +147,5 @@ class _ShardWriter:
         )
 
     def abandon(self) -> None:
-        with suppress(OSError):  # a full disk refuses the last bytes again
+        with suppress(OSError):  # on a full disk, flushing the last bytes fails again
             self._file.close()

@@ -11,15 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gantrain.common.errors import UserError
-from gantrain.data.shards.members import (
-    Sample,
-    add_sample,
-    check_key,
-    check_png_header,
-    decode_image,
-    iterate_members,
-    split_of,
-)
+from gantrain.data.shards.reader import iterate_samples
+from gantrain.data.shards.samples import Sample, check_key, check_png_header, decode_image, split_of
+from gantrain.data.shards.writer import add_sample
 
 
 def png(pixels: np.ndarray, **options: object) -> bytes:
@@ -63,7 +57,7 @@ def test_the_header_check_names_what_it_found_and_what_belongs_there() -> None:
         check_png_header(Sample("a", png(RGB), {}), 4, 1)
     with pytest.raises(UserError, match="16-bit"):
         check_png_header(Sample("a", png(GREY.astype(np.uint16)), {}), 4, 1)
-    with pytest.raises(UserError, match="no PNG"):
+    with pytest.raises(UserError, match="not a PNG"):
         check_png_header(Sample("a", b"GIF89a", {}), 4, 1)
 
 
@@ -110,7 +104,7 @@ def test_either_order_of_members_and_strange_ones_between_are_read(tmp_path: Pat
             "b.json": b"{}",
         },
     )
-    assert list(iterate_members(shard)) == [
+    assert list(iterate_samples(shard)) == [
         Sample("a", image, {"part": "1"}),
         Sample("b", image, {}),
     ]
@@ -119,19 +113,19 @@ def test_either_order_of_members_and_strange_ones_between_are_read(tmp_path: Pat
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"a.png": b""}, r"a\.json is missing beside a\.png"),
-        ({"a.json": b"{}"}, r"a\.png is missing beside a\.json"),
+        ({"a.png": b""}, r"a\.json is missing; the sample has a\.png"),
+        ({"a.json": b"{}"}, r"a\.png is missing; the sample has a\.json"),
         ({"a.png": b"", "a.json": b"{"}, r"a\.json is not JSON"),
         ({"a.png": b"", "a.json": b"\xff\xfe\xff"}, r"a\.json is not JSON"),
         ({"a.png": b"", "a.json": b"[" * 100_000}, r"a\.json is not JSON"),
-        ({"a.png": b"", "a.json": b"[]"}, r"a\.json holds no object"),
+        ({"a.png": b"", "a.json": b"[]"}, r"a\.json is not a JSON object"),
         ({"a.png": b"", "a.json": b'{"x": null}'}, r"a\.json: 'x' is None"),
     ],
 )
 def test_a_wrong_member_is_named(tmp_path: Path, members: dict[str, bytes], message: str) -> None:
     shard = tar_of(tmp_path / "set.tar", members)
     with pytest.raises(UserError, match=rf"set\.tar: {message}"):
-        list(iterate_members(shard))
+        list(iterate_samples(shard))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +142,7 @@ def test_headers_that_lie_about_lengths_are_one_error(
 ) -> None:
     shard = tar_of(tmp_path / "set.tar", {"a.png": b"x", "a.json": b"{}"}, pax_headers=headers)
     with pytest.raises(UserError, match=r"set\.tar: cut short or broken"):
-        list(iterate_members(shard))
+        list(iterate_samples(shard))
 
 
 def test_members_named_like_paths_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
@@ -161,5 +155,5 @@ def test_members_named_like_paths_are_refused_and_nothing_is_written(tmp_path: P
             member.size = 2
             tar.addfile(member, io.BytesIO(b"{}"))
     with pytest.raises(UserError, match=r"evil\.tar"):
-        list(iterate_members(shard))
+        list(iterate_samples(shard))
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["evil.tar", "inside"]
