@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from gantrain.runs.checkpoint import read_newest
-from gantrain.runs.tracking import read_metrics
+from gantrain.runs.records import read_metrics
 
 
 def curve(run_dir: Path) -> list[dict[str, float]]:

@@ -12,18 +12,19 @@ from typing import Any
 
 import gantrain.training.loop
 from gantrain.train import main
+from gantrain.training.batch import Batch
 
 what, images, *rank = os.environ["GANTRAIN_FAULT"].split("@")
 original = gantrain.training.loop.d_step
 
 
-def faulty_d_step(gan: Any, objective: Any, real: Any, at: Any, *rest: Any) -> Any:
-    # The position of a rank's share lies in the global batch that starts at IMAGES.
-    if at.start // 16 == int(images) // 16 and rank in ([], [os.environ.get("RANK", "0")]):
+def faulty_d_step(gan: Any, objective: Any, batch: Batch) -> Any:
+    # The rank's part of the global batch that starts at IMAGES.
+    if batch.rng.start // 16 == int(images) // 16 and rank in ([], [os.environ.get("RANK", "0")]):
         if what == "hang":
             time.sleep(3600)
         os.kill(os.getpid(), signal.Signals[what])
-    return original(gan, objective, real, at, *rest)
+    return original(gan, objective, batch)
 
 
 vars(gantrain.training.loop)["d_step"] = faulty_d_step

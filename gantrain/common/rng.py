@@ -42,6 +42,7 @@ class Stream(IntEnum):
     PATCHES = 18
     SLICES = 19
     CLASSIFIER = 20
+    G_REAL_AUGMENT = 21
 
 
 @dataclass(frozen=True)

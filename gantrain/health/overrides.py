@@ -1,11 +1,6 @@
 """What can be turned while a run trains, on top of its config."""
 
-from dataclasses import dataclass, fields
-from typing import Self
-
-from torch import Tensor, nn
-
-from gantrain.models.dropout import dropout
+from dataclasses import dataclass
 
 
 @dataclass
@@ -23,25 +18,3 @@ class Overrides:
     dropout: float = 0.0
     label_noise: float = 0.0
     label_flips: float = 0.0
-
-    def take(self, other: Self) -> None:
-        """Become equal to `other`; whoever holds this object sees it."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(other, field.name))
-
-
-def add_dropout(network: nn.Module, overrides: Overrides) -> None:
-    """Drop activations of a network in training mode as `overrides.dropout` says at that moment.
-
-    The network's layers and the names of its weights stay as they are.
-    """
-
-    def drop(layer: nn.Module, _: object, output: Tensor) -> Tensor:
-        # Without this branch there would be a draw, and a copy, for nothing.
-        return (
-            dropout(output, overrides.dropout) if overrides.dropout and layer.training else output
-        )
-
-    for layer in network.modules():
-        if isinstance(layer, nn.LeakyReLU):
-            layer.register_forward_hook(drop)

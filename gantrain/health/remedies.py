@@ -27,6 +27,9 @@ class Adjustment(BaseModel):
     g_steps: int
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.knob} {self.before:g} -> {self.after:g} ({self.reason})"
+
 
 class RemedyState(BaseModel):
     """What has been turned so far; part of every checkpoint.

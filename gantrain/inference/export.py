@@ -12,7 +12,8 @@ from gantrain.common.errors import UserError
 from gantrain.common.files import replacing
 from gantrain.config import Config, parse_config
 from gantrain.models.networks import Generator
-from gantrain.runs.checkpoint import list_checkpoints, read_newest
+from gantrain.runs.checkpoint import read_newest
+from gantrain.runs.paths import list_checkpoints
 
 GENERATOR = "generator.safetensors"
 
@@ -61,7 +62,7 @@ def _from_run(run_dir: Path) -> tuple[Generator, Config]:
     if taken is None:
         found = "none of its checkpoints is whole" if skipped else "it has no checkpoint yet"
         raise UserError("\n  ".join([f"{run_dir}: {found}; expected a run directory.", *skipped]))
-    return _build(taken.tensors["ema"], taken.state.config, str(list_checkpoints(run_dir)[0]))
+    return _build(taken.tensors["ema"], taken.state.config, str(list_checkpoints(run_dir)[0][1]))
 
 
 def _build(tensors: Mapping[str, Tensor], tree: object, source: str) -> tuple[Generator, Config]:

@@ -1,7 +1,7 @@
-"""What is done to images before the discriminator sees them, on their device.
+"""Augmentation of the images that the discriminator sees, on their device.
 
-Every draw is a function of (seed, stream, position), so that it does not depend on ranks or
-interruptions.
+All random numbers are functions of (seed, stream, position), so that the result depends neither on
+the number of ranks nor on interruptions.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,88 +12,89 @@ from torch import Tensor
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import AugmentConfig
 
-# Zhao et al. 2020: images move by up to an eighth of their side, lose a square of half their
-# side, and grow lighter or darker by up to a quarter of the range -1 ... 1.
+# The strengths of Zhao et al. 2020: images shift by up to an eighth of their size, lose a square of
+# half their size, and change in brightness by up to a quarter of the range [-1, 1].
 _TRANSLATION = 1 / 8
 _CUTOUT = 1 / 2
 
-_DRAWS = {"brightness": slice(0, 1), "translation": slice(1, 3), "cutout": slice(3, 5)}
+# The columns of an image's five random numbers that each augmentation uses.
+_COLUMNS = {"brightness": slice(0, 1), "translation": slice(1, 3), "cutout": slice(3, 5)}
 
 
 def random_flip_shift(real: Tensor, rng: PositionalRNG, config: AugmentConfig) -> Tensor:
-    """Real images (rng.count, C, S, S), some mirrored left to right and all moved a little.
+    """Mirror and shift real images (N, C, S, S) at random, as config.flip and config.shift say.
 
-    at: their positions in the sequence of images, which decide how.
+    rng: of the images' N positions in the sequence of training images.
     """
     if config.flip:
-        mirrored = rng.uniform(Stream.FLIP, 1).view(-1, 1, 1, 1) < config.flip
-        real = torch.where(mirrored.to(real.device, non_blocking=True), real.flip(3), real)
+        flips = rng.uniform(Stream.FLIP, 1).view(-1, 1, 1, 1) < config.flip
+        real = torch.where(flips.to(real.device, non_blocking=True), real.flip(3), real)
     if config.shift:
         steps = 2 * config.shift + 1
-        moves = (rng.uniform(Stream.SHIFT, 2) * steps).long() - config.shift
-        # What comes in at an edge repeats the edge: bricks lie on one plain ground.
-        real = shift(real, moves.to(real.device, non_blocking=True), beyond="edge")
+        offsets = (rng.uniform(Stream.SHIFT, 2) * steps).long() - config.shift
+        # Repeating the edge continues the plain background that bricks are rendered on.
+        real = shift(real, offsets.to(real.device, non_blocking=True), fill="edge")
     return real
 
 
 def diff_augment(
     images: Tensor, rng: PositionalRNG, stream: Stream, policies: Sequence[str]
 ) -> Tensor:
-    """Images (rng.count, C, S, S) changed at random, each in its own way, such that gradients
-    pass: DiffAugment (Zhao et al. 2020), in the paper's order brightness, translation, cutout.
+    """Augment images (N, C, S, S) at random and differentiably: DiffAugment (Zhao et al. 2020).
 
-    policies: which of the three.
+    policies: any of brightness, translation, cutout; applied in this order, as in the paper.
+    rng: of N positions. Each image is augmented in its own way.
     """
     if not policies:
         return images
-    draws = rng.uniform(stream, 5).float().to(images.device, non_blocking=True)
-    for name, change in _CHANGES.items():
+    numbers = rng.uniform(stream, 5).float().to(images.device, non_blocking=True)
+    for name, augment in _AUGMENTATIONS.items():
         if name in policies:
-            images = change(images, draws[:, _DRAWS[name]])
+            images = augment(images, numbers[:, _COLUMNS[name]])
     return images
 
 
-def brightness(images: Tensor, draws: Tensor) -> Tensor:
-    """Each image lighter or darker by one amount; draws (N, 1) in (0, 1)."""
-    return images + (draws - 0.5).view(-1, 1, 1, 1)
+def brightness(images: Tensor, numbers: Tensor) -> Tensor:
+    """Add one offset in [-0.5, 0.5] to each image; numbers (N, 1) are uniform in (0, 1)."""
+    return images + (numbers - 0.5).view(-1, 1, 1, 1)
 
 
-def translation(images: Tensor, draws: Tensor) -> Tensor:
-    """Each image moved by whole pixels; draws (N, 2) in (0, 1) for down and right."""
-    reach = int(images.shape[3] * _TRANSLATION + 0.5)
-    moves = (draws * (2 * reach + 1)).long() - reach
-    return shift(images, moves, beyond="zero")
+def translation(images: Tensor, numbers: Tensor) -> Tensor:
+    """Shift each image by whole pixels and fill with 0; numbers (N, 2) are uniform in (0, 1)."""
+    largest = int(images.shape[3] * _TRANSLATION + 0.5)
+    offsets = (numbers * (2 * largest + 1)).long() - largest
+    return shift(images, offsets, fill="zero")
 
 
-def cutout(images: Tensor, draws: Tensor) -> Tensor:
-    """Each image with a square of zeros, part of which may lie outside; draws (N, 2)."""
+def cutout(images: Tensor, numbers: Tensor) -> Tensor:
+    """Zero a square in each image, perhaps partly outside; numbers (N, 2) are uniform in (0, 1)."""
     size = images.shape[3]
     side = int(size * _CUTOUT + 0.5)
-    first = (draws * (size + 1 - side % 2)).long() - side // 2
+    start = (numbers * (size + 1 - side % 2)).long() - side // 2
     pixels = torch.arange(size, device=images.device)
-    inside = (pixels >= first[..., None]) & (pixels < first[..., None] + side)  # (N, 2, S)
+    inside = (pixels >= start[..., None]) & (pixels < start[..., None] + side)  # (N, 2, S)
     hole = inside[:, 0, :, None] & inside[:, 1, None, :]
     return images * ~hole[:, None]
 
 
-def shift(images: Tensor, moves: Tensor, *, beyond: str) -> Tensor:
-    """Images (N, C, S, S), each moved by its own whole pixels (N, 2), down and right.
+def shift(images: Tensor, offsets: Tensor, *, fill: str) -> Tensor:
+    """Shift each image of (N, C, S, S) by its offsets (N, 2), in whole pixels down and right.
 
-    beyond: what comes in from outside is "zero", or repeats the nearest "edge" pixel.
+    fill: "zero" for 0 beyond the border, "edge" to repeat the nearest pixel.
     """
     size = images.shape[3]
-    sources = torch.arange(size, device=images.device) - moves[..., None]  # (N, 2, S)
+    sources = torch.arange(size, device=images.device) - offsets[..., None]  # (N, 2, S)
     nearest = sources.clamp(0, size - 1)
-    here = torch.arange(len(images), device=images.device)[:, None, None]
-    # Advanced indices beside a slice put the channels last: (N, S, S, C).
-    picked = images[here, :, nearest[:, 0, :, None], nearest[:, 1, None, :]].permute(0, 3, 1, 2)
-    if beyond == "zero":
-        known = nearest == sources
-        picked = picked * (known[:, 0, :, None] & known[:, 1, None, :])[:, None]
-    return picked
+    batch = torch.arange(len(images), device=images.device)[:, None, None]
+    # Advanced indices around a slice put the channels last: (N, S, S, C).
+    shifted = images[batch, :, nearest[:, 0, :, None], nearest[:, 1, None, :]].permute(0, 3, 1, 2)
+    if fill == "zero":
+        inside = nearest == sources
+        shifted = shifted * (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None]
+    return shifted
 
 
-_CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+_AUGMENTATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "brightness": brightness,
     "translation": translation,
     "cutout": cutout,

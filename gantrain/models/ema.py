@@ -1,4 +1,4 @@
-"""The running mean of the generator's weights, which makes better images than the newest ones."""
+"""The exponential moving average of the generator's weights, whose images are better."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,8 @@ from gantrain.models.networks import Generator
 class Ema:
     """Exponential moving average with a half-life in images (Karras et al. 2018, 2022).
 
-    `generator` is in evaluation mode; BatchNorm's running statistics are averaged like weights.
+    `generator` holds the average, in evaluation mode and without gradients; BatchNorm's running
+    statistics are averaged like weights.
     """
 
     def __init__(self, generator: Generator, config: EmaConfig) -> None:
@@ -18,17 +19,20 @@ class Ema:
         self.config = config
 
     def decay(self, images: int, images_seen: int) -> float:
-        """Weight that the mean so far keeps when `images` more have been seen."""
+        """Return the weight in [0, 1] that the average so far keeps after `images` more images.
+
+        images_seen: of the whole run, for the ramp-up of the half-life.
+        """
         half_life = self.config.half_life_kimg * 1000
         if self.config.rampup is not None:
             half_life = min(half_life, images_seen * self.config.rampup)
         return float(0.5 ** (images / half_life)) if half_life else 0.0
 
     @torch.no_grad()
-    def update(self, newest: Generator, images: int, images_seen: int) -> None:
-        """Move towards the newest weights, `images` after the last time."""
-        mean, new = _floats(self.generator), _floats(newest)
-        torch._foreach_lerp_(mean, new, 1.0 - self.decay(images, images_seen))
+    def update(self, current: Generator, images: int, images_seen: int) -> None:
+        """Move the average towards the current weights, `images` after the last update."""
+        average, weights = _floats(self.generator), _floats(current)
+        torch._foreach_lerp_(average, weights, 1.0 - self.decay(images, images_seen))
 
 
 def _floats(generator: Generator) -> list[Tensor]:

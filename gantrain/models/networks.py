@@ -1,8 +1,8 @@
 """The generator and the discriminator (critic) of DCGAN, for square images of 32 to 256 pixels.
 
 Radford et al. 2016, "Unsupervised representation learning with DCGANs", and the GAN chapter of
-*Generative Deep Learning*: an image shrinks by half in each strided convolution down to 4x4, and
-the last convolution makes 1x1 of it; the generator is the same in reverse. No dense layers.
+*Generative Deep Learning*: strided convolutions halve the image down to 4x4, and a last convolution
+reduces that to 1x1; the generator is the reverse. There are no dense layers.
 """
 
 import math
@@ -15,13 +15,13 @@ from gantrain.common.rng import Stream, derive_seed
 from gantrain.config import Config, DiscriminatorConfig, GeneratorConfig, NetworkConfig
 from gantrain.models.dropout import Dropout
 
-_SMALLEST = 4  # pixels a side between the strided layers and the 1x1 end
-_WIDEST = 8  # layers grow to 8 times `width`, as in the paper at 64 pixels, and no further
+_SMALLEST = 4  # resolution between the strided layers and the 1x1 end
+_WIDEST = 8  # layers widen up to 8 times `width`, as in the paper at 64 pixels
 _INIT_STD = 0.02
 
 
 class Generator(nn.Module):
-    """Latents (N, latent_size) to images (N, channels, size, size) in [-1, 1]."""
+    """Map latents (N, latent_size) to images (N, channels, size, size) in [-1, 1]."""
 
     def __init__(self, config: GeneratorConfig, size: int, channels: int) -> None:
         super().__init__()
@@ -32,9 +32,9 @@ class Generator(nn.Module):
             *_norm_and_activation(config, widths[0], slopes[0]),
         ]
         for before, after, slope in zip(widths, widths[1:], slopes[1:], strict=False):
-            layers += _grow(config, before, after, config.bias)
+            layers += _upsample(config, before, after, config.bias)
             layers += _norm_and_activation(config, after, slope)
-        layers += _grow(config, widths[-1], channels, config.output_bias)
+        layers += _upsample(config, widths[-1], channels, config.output_bias)
         layers += [nn.Tanh()]
         self.latent_size = config.latent_size
         self.layers = nn.Sequential(*layers)
@@ -46,7 +46,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images (N, channels, size, size) to one logit or score each, of shape (N,)."""
+    """Map images (N, channels, size, size) in [-1, 1] to one logit or score each, shape (N,)."""
 
     def __init__(self, config: DiscriminatorConfig, size: int, channels: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Discriminator(nn.Module):
 
 
 def build_networks(config: Config) -> tuple[Generator, Discriminator]:
-    """Both networks with the weights that the seed gives, on the CPU, in float32."""
+    """Build both networks on the CPU in float32, with weights that depend on the seed only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, Stream.WEIGHTS))
         generator = Generator(config.generator, config.data.size, config.data.channels)
@@ -82,7 +82,7 @@ def build_networks(config: Config) -> tuple[Generator, Discriminator]:
 
 
 def layer_widths(width: int, size: int) -> list[int]:
-    """Channels after each strided layer of the discriminator, from the full image to 4x4."""
+    """Return the channels after each strided layer of D, from full resolution to 4x4."""
     strided = int(math.log2(size // _SMALLEST))
     return [width * min(2**i, _WIDEST) for i in range(strided)]
 
@@ -91,12 +91,12 @@ def _slopes(config: NetworkConfig, layers: int) -> tuple[float, ...]:
     return config.slope if isinstance(config.slope, tuple) else (config.slope,) * layers
 
 
-def _grow(config: GeneratorConfig, before: int, after: int, bias: bool) -> list[nn.Module]:
+def _upsample(config: GeneratorConfig, before: int, after: int, bias: bool) -> list[nn.Module]:
     kernel = config.kernel
     if config.upsampling == "nearest":
         return [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, kernel, 1, "same", bias=bias)]
     padding = (kernel - 1) // 2
-    # An odd kernel reaches one pixel too few for the doubled size; this adds it.
+    # An odd kernel yields one pixel less than the doubled size; output padding adds it.
     missing = 2 + 2 * padding - kernel
     return [nn.ConvTranspose2d(before, after, kernel, 2, padding, missing, bias=bias)]
 
@@ -115,7 +115,7 @@ def _norm(config: NetworkConfig, width: int) -> nn.Module:
         return nn.BatchNorm2d(width, eps=config.norm_epsilon, momentum=config.norm_momentum)
     if config.norm == "instance":
         return nn.InstanceNorm2d(width, eps=config.norm_epsilon, affine=True)
-    # One group is layer normalisation over channels and pixels with a gain a channel.
+    # With one group this is layer normalisation over channels and pixels, with a gain per channel.
     return nn.GroupNorm(1, width, eps=config.norm_epsilon)
 
 

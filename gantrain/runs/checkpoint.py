@@ -1,13 +1,12 @@
-"""Checkpoints on disk: whole or not there, verified when read, named by images seen.
+"""Checkpoints on disk: complete or absent, verified when read, named by images seen.
 
-A checkpoint is a folder of safetensors and JSON with a manifest of hashes. It is written beside its
-place and renamed into it, so that a run killed at any moment finds the one before. No pickles: a
-checkpoint cannot run code.
+A checkpoint is a folder of safetensors and JSON files with a manifest of their hashes. It is
+written next to its final location and renamed into it, so that a run that is killed at any moment
+finds the previous one. Nothing is pickled: a checkpoint cannot run code.
 """
 
 import hashlib
 import json
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,19 +20,16 @@ from torch import Tensor
 from gantrain.common.errors import UserError
 from gantrain.common.files import sync, write_text
 from gantrain.common.records import read_object, read_record
-from gantrain.health.diagnosis import HealthState
-from gantrain.health.remedies import RemedyState
+from gantrain.runs.paths import CHECKPOINTS, checkpoint_dir, list_checkpoints
 
-FOLDER = "checkpoints"
 LATEST = "latest"
 _MANIFEST = "manifest.json"
 _STATE = "state.json"
-_NAME = re.compile(r"images-(\d{9,18})")
 _PARTIAL = ".{}.partial"
 
 
 class MeterGroup(BaseModel):
-    """Sums and counts of metrics, a row a rank."""
+    """Sums and counts of metrics that are added together; one row per rank."""
 
     names: list[str]
     sums: list[list[float]]
@@ -41,7 +37,7 @@ class MeterGroup(BaseModel):
 
 
 class Progress(BaseModel):
-    """Where the run stood, beside the networks."""
+    """How far the run had come. `health` and `remedies` are opaque here."""
 
     images_seen: int = Field(ge=0)
     g_steps: int = Field(ge=0)
@@ -49,12 +45,12 @@ class Progress(BaseModel):
     tracker_step: int = Field(ge=0)
     meter: list[MeterGroup]
     newest_metrics: dict[str, float]
-    health: HealthState = Field(default_factory=HealthState)
-    remedies: RemedyState = Field(default_factory=RemedyState)
+    health: dict[str, Any] = Field(default_factory=dict)
+    remedies: dict[str, Any] = Field(default_factory=dict)
 
 
 class State(BaseModel):
-    """What `state.json` holds."""
+    """The content of `state.json`."""
 
     model_config = ConfigDict(extra="forbid")
     version: Literal[1] = 1
@@ -66,7 +62,7 @@ class State(BaseModel):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run's whole state in host memory: tensors by file and name, and plain values."""
+    """The complete state of a run in host memory: tensors by file and name, and plain values."""
 
     tensors: dict[str, dict[str, Tensor]]
     state: State
@@ -77,21 +73,21 @@ class Snapshot:
         return self.state.progress.images_seen
 
 
-def write_checkpoint(taken: Snapshot, run_dir: Path) -> Path:
-    """Write a snapshot; gives the checkpoint's folder.
+def write_checkpoint(snapshot: Snapshot, run_dir: Path) -> Path:
+    """Write a snapshot and return the checkpoint's folder.
 
-    Raises UserError if the disk is full or the folder cannot be written; nothing is left then.
+    Raises UserError if the disk is full or the folder is not writable; nothing is left then.
     """
-    folder = run_dir / FOLDER
-    final = folder / f"images-{taken.images_seen:09d}"
+    folder = run_dir / CHECKPOINTS
+    final = checkpoint_dir(run_dir, snapshot.images_seen)
     staging = folder / _PARTIAL.format(final.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for stale in folder.glob(_PARTIAL.format("*")):
             shutil.rmtree(stale, ignore_errors=True)
-        if not _is_whole(final):
+        if not _is_intact(final):
             staging.mkdir()
-            _fill(staging, taken)
+            _write_files(snapshot, staging)
             remove_checkpoint(final)
             staging.rename(final)
             sync(folder)
@@ -99,16 +95,16 @@ def write_checkpoint(taken: Snapshot, run_dir: Path) -> Path:
     except (OSError, SafetensorError) as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise UserError(
-            f"{final}: the checkpoint cannot be written ({error}); free some space or mend the "
-            "rights, and start again: the run goes on from the checkpoint before."
+            f"{final}: the checkpoint cannot be written ({error}); free some space or fix the "
+            "permissions, and start again: the run resumes from the previous checkpoint."
         ) from None
     return final
 
 
-def _fill(staging: Path, taken: Snapshot) -> None:
-    for name, tensors in taken.tensors.items():
+def _write_files(snapshot: Snapshot, staging: Path) -> None:
+    for name, tensors in snapshot.tensors.items():
         save_file(tensors, staging / f"{name}.safetensors")
-    (staging / _STATE).write_text(taken.state.model_dump_json(indent=1), encoding="utf-8")
+    (staging / _STATE).write_text(snapshot.state.model_dump_json(indent=1), encoding="utf-8")
     hashes = {path.name: _hash(path) for path in sorted(staging.iterdir())}
     (staging / _MANIFEST).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
     for path in [*staging.iterdir(), staging]:
@@ -116,24 +112,17 @@ def _fill(staging: Path, taken: Snapshot) -> None:
 
 
 def remove_checkpoint(folder: Path) -> None:
-    """Remove a checkpoint such that at no moment a part of it could be taken for one."""
+    """Remove a checkpoint, such that what is left of it at any moment cannot be taken for one."""
     if folder.exists():
         aside = folder.with_name(_PARTIAL.format(folder.name + "-old"))
         folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def list_checkpoints(run_dir: Path) -> list[Path]:
-    """The run's checkpoints, whole or not, from the most images seen to the fewest."""
-    folder = run_dir / FOLDER
-    found = [p for p in folder.iterdir() if _NAME.fullmatch(p.name)] if folder.is_dir() else []
-    return sorted(found, key=lambda path: int(path.name.removeprefix("images-")), reverse=True)
-
-
 def read_newest(run_dir: Path) -> tuple[Snapshot | None, list[str]]:
-    """The newest checkpoint that verifies, if any, and a line on each newer one that does not."""
+    """Return the newest checkpoint that verifies, if any, and why each newer one was skipped."""
     skipped: list[str] = []
-    for folder in list_checkpoints(run_dir):
+    for _, folder in list_checkpoints(run_dir):
         try:
             return read_checkpoint(folder), skipped
         except UserError as error:
@@ -142,7 +131,7 @@ def read_newest(run_dir: Path) -> tuple[Snapshot | None, list[str]]:
 
 
 def read_checkpoint(folder: Path) -> Snapshot:
-    """Read a checkpoint, every file held against its hash.
+    """Read a checkpoint and verify every file against its hash.
 
     Raises UserError naming the file that is missing, broken or changed.
     """
@@ -152,7 +141,7 @@ def read_checkpoint(folder: Path) -> Snapshot:
         if path.parent != folder or not path.is_file() or path.is_symlink():
             raise UserError(f"{path}: not a file of the checkpoint.")
         if _hash(path) != expected:
-            raise UserError(f"{path}: cut short or changed since it was written.")
+            raise UserError(f"{path}: truncated or changed since it was written.")
     if _STATE not in hashes:
         raise UserError(f"{folder / _MANIFEST}: does not list {_STATE}.")
     state = read_state(folder)
@@ -168,11 +157,11 @@ def read_checkpoint(folder: Path) -> Snapshot:
 
 
 def read_state(folder: Path) -> State:
-    """The plain values of a checkpoint, without its hashes. Raises UserError naming the file."""
+    """Return the plain values of a checkpoint without verifying it. Raises UserError."""
     return read_record(folder / _STATE, State)
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_intact(folder: Path) -> bool:
     try:
         read_checkpoint(folder)
     except UserError:

@@ -1,4 +1,4 @@
-"""The live line of a run on a terminal; plain lines elsewhere, such as in a Slurm log."""
+"""The live progress line of a run on a terminal; plain lines elsewhere, such as in a Slurm log."""
 
 from collections.abc import Mapping
 from types import TracebackType
@@ -6,9 +6,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from gantrain.health.diagnosis import CODES
-
-# What is worth a glance, in the order of reading, with the name that the papers use.
+# The metrics to show, in this order, under the names that papers use.
 _SHOWN = {
     "loss/discriminator": "D",
     "loss/generator": "G",
@@ -19,20 +17,18 @@ _SHOWN = {
     "health/d_grad_norm": "|∇D|",
     "health/g_grad_norm": "|∇G|",
     "quality/fid_brick": "FID",
-    "quality/parts_made": "parts",
+    "quality/parts_made": "classes",
 }
 
 
-def summary(metrics: Mapping[str, float]) -> str:
-    """One line of what the user watches."""
+def summary(metrics: Mapping[str, float], problem: str = "") -> str:
+    """Return one line with the most important metrics and the name of a diagnosed problem."""
     shown = [f"{label} {metrics[name]:.3g}" for name, label in _SHOWN.items() if name in metrics]
-    names = {code: name for name, code in CODES.items() if code}
-    ill = names.get(int(metrics.get("health/diagnosis", 0)))
-    return "  ".join([*shown, *([ill.upper()] if ill else [])])
+    return "  ".join([*shown, *([problem.upper()] if problem else [])])
 
 
 class ProgressLine:
-    """Shows images seen, speed, losses and the time that is left. Silent when not `shown`."""
+    """Shows images seen, speed, losses and the remaining time. Silent unless `shown`."""
 
     def __init__(self, total: int, images_seen: int, *, shown: bool) -> None:
         self._shown = shown
@@ -66,11 +62,13 @@ class ProgressLine:
     ) -> None:
         self._bar.stop()
 
-    def update(self, images_seen: int, speed: float, metrics: Mapping[str, float]) -> None:
-        """Show the newest means; `speed` in images/s."""
+    def update(
+        self, images_seen: int, speed: float, metrics: Mapping[str, float], problem: str = ""
+    ) -> None:
+        """Show the newest means; speed in images/s, problem: the name of a diagnosed one."""
         if not self._shown:
             return
-        text = summary(metrics)
+        text = summary(metrics, problem)
         self._bar.update(self._task, completed=images_seen, speed=f"{speed:,.0f}", text=text)
         if not self._live:
             left = max(self._total - images_seen, 0) / speed if speed else 0.0
@@ -80,6 +78,6 @@ class ProgressLine:
             )
 
     def print(self, message: str) -> None:
-        """A line that stays, above the live one."""
+        """Print a line above the live one."""
         if self._shown:
             self._console.print(message, markup=False)

@@ -1,4 +1,4 @@
-"""Writes checkpoints in the background, one in flight, and removes those that are too many."""
+"""Writes checkpoints in the background, one at a time, and removes superseded ones."""
 
 import math
 import threading
@@ -6,17 +6,12 @@ from pathlib import Path
 
 from gantrain.common.errors import UserError
 from gantrain.config import OutputConfig
-from gantrain.runs.checkpoint import (
-    Snapshot,
-    list_checkpoints,
-    read_state,
-    remove_checkpoint,
-    write_checkpoint,
-)
+from gantrain.runs.checkpoint import Snapshot, read_state, remove_checkpoint, write_checkpoint
+from gantrain.runs.paths import list_checkpoints
 
 
 class Saver:
-    """The training waits for the copy to host memory only; an error surfaces at the next call."""
+    """Training waits only for the copy to host memory; an error is raised by the next call."""
 
     def __init__(self, output: OutputConfig) -> None:
         self._output = output
@@ -24,59 +19,62 @@ class Saver:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
-    def save(self, taken: Snapshot) -> None:
-        """Begin to write a snapshot, after the one in flight is done."""
+    def save(self, snapshot: Snapshot) -> None:
+        """Start writing a snapshot, once the previous one is written."""
         self.finish()
-        self._thread = threading.Thread(target=self._write, args=(taken,), name="checkpoint")
+        self._thread = threading.Thread(target=self._write, args=(snapshot,), name="checkpoint")
         self._thread.start()
 
     def finish(self) -> None:
-        """Wait for the checkpoint in flight. Raises what stopped it, UserError for a full disk."""
+        """Wait for the checkpoint that is being written.
+
+        Raises what stopped it: UserError if the disk is full.
+        """
         if self._thread is not None:
             self._thread.join()
             self._thread = None
         self.check()
 
     def check(self) -> None:
-        """Raise what stopped the last checkpoint, if anything did; waits for nothing."""
+        """Raise what stopped the last checkpoint, if anything did, without waiting."""
         if self._error is not None:
             error, self._error = self._error, None
             raise error
 
     def take_written(self) -> list[int]:
-        """Images seen of the checkpoints that were finished since the last call."""
+        """Return images seen of the checkpoints that were completed since the last call."""
         written, self._written = self._written, []
         return written
 
-    def _write(self, taken: Snapshot) -> None:
+    def _write(self, snapshot: Snapshot) -> None:
         try:
-            write_checkpoint(taken, self._output.run_dir)
+            write_checkpoint(snapshot, self._output.run_dir)
             prune(self._output)
-            self._written.append(taken.images_seen)
+            self._written.append(snapshot.images_seen)
         except BaseException as error:
             self._error = error
 
 
 def prune(output: OutputConfig) -> None:
-    """Remove checkpoints but the newest, those that mark the kimg, and the best."""
-    old = list_checkpoints(output.run_dir)[output.keep_checkpoints :]
+    """Remove all checkpoints but the newest, those of keep_every_kimg, and the best one."""
+    superseded = list_checkpoints(output.run_dir)[output.keep_checkpoints :]
     best = best_checkpoint(output)
-    for folder in old:
+    for _, folder in superseded:
         try:
             kept = read_state(folder).kept
         except UserError:
-            kept = False  # a broken one is of no use to anybody
+            kept = False  # a broken one is of no use
         if not kept and folder != best:
             remove_checkpoint(folder)
 
 
 def best_checkpoint(output: OutputConfig) -> Path | None:
-    """The checkpoint with the best value of output.keep_best, if that is set and was measured."""
+    """Return the checkpoint with the best value of output.keep_best, if it was measured."""
     if output.keep_best is None:
         return None
     sign = 1.0 if output.keep_best_is == "lowest" else -1.0
     values: dict[Path, float] = {}
-    for folder in list_checkpoints(output.run_dir):
+    for _, folder in list_checkpoints(output.run_dir):
         try:
             value = read_state(folder).progress.newest_metrics.get(output.keep_best, math.nan)
         except UserError:

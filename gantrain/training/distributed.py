@@ -1,4 +1,4 @@
-"""How this process was launched, and whether that is what was asked for."""
+"""Set-up of this process: its rank, device, precision and threads, checked against the request."""
 
 import ctypes
 import os
@@ -14,7 +14,8 @@ from gantrain.common.pools import usable_cores
 from gantrain.config import Config
 from gantrain.data.loading.datasets import ImageDataset
 
-# Where torch's 25 MB would hold one network's gradients: some travel while others are computed.
+# torch's 25 MB would put all gradients of a network into one bucket; with small buckets some are
+# exchanged while others are computed.
 BUCKET_MB = 4
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
 
@@ -25,15 +26,16 @@ _TWO_RANKS_ON_CPU = (
 
 
 def check_world_size(config: Config, accelerator: Accelerator) -> None:
-    """Raise UserError unless as many ranks take part as were asked for.
+    """Raise UserError unless as many ranks take part as were requested.
 
-    Without this, a launch in the wrong form trains several independent GANs over one another.
+    Without this check, a wrong launch command trains several independent GANs that overwrite each
+    other's files.
     """
     ranks = accelerator.num_processes
-    wanted = config.training.world_size
-    if wanted is not None and ranks != wanted:
+    requested = config.training.world_size
+    if requested is not None and ranks != requested:
         raise UserError(
-            f"training.world_size: {wanted} ranks asked for, but {ranks} take part. "
+            f"training.world_size: {requested} ranks requested, but {ranks} take part. "
             + _TWO_RANKS_ON_CPU
         )
     announced = int(os.environ.get("WORLD_SIZE", "0") or 0)
@@ -41,56 +43,54 @@ def check_world_size(config: Config, accelerator: Accelerator) -> None:
         raise UserError(
             f"The launcher announced {announced} ranks (WORLD_SIZE), but {ranks} take part."
         )
-    if not announced and ranks == 1 and "MASTER_ADDR" in os.environ and wanted is None:
+    if not announced and ranks == 1 and "MASTER_ADDR" in os.environ and requested is None:
         raise UserError(
-            "The launcher was asked for several processes (it set MASTER_ADDR) but started this "
-            "one alone. " + _TWO_RANKS_ON_CPU + " For one rank all the same: training.world_size=1."
+            "The launcher was asked for several processes (it set MASTER_ADDR) but started only "
+            "this one. " + _TWO_RANKS_ON_CPU + " To train with one rank: training.world_size=1."
         )
-    batch = config.training.batch_size
-    if batch % (ranks * config.training.grad_accum_steps):
+    batch, steps = config.training.batch_size, config.training.grad_accum_steps
+    if batch % (ranks * steps):
         raise UserError(
-            f"training.batch_size: {batch} cannot be shared by {ranks} ranks in "
-            f"{config.training.grad_accum_steps} part(s) each; choose a multiple of "
-            f"{ranks * config.training.grad_accum_steps}."
+            f"training.batch_size: {batch} cannot be split over {ranks} ranks with {steps} "
+            f"micro-batch(es) each; choose a multiple of {ranks * steps}."
         )
 
 
 def check_same_data(dataset: ImageDataset, accelerator: Accelerator) -> None:
-    """Raise UserError unless all ranks go through the same images in the same order.
+    """Raise UserError unless all ranks train on the same images in the same order.
 
-    Machines with other amounts of scratch may choose other modes, or find other images broken.
+    Machines with different scratch space may choose different modes, or find other images broken.
     """
-    mine = torch.tensor([dataset.fingerprint], device=accelerator.device)
-    of_ranks = accelerator.gather(mine).tolist()
-    if len(set(of_ranks)) > 1:
+    fingerprint = torch.tensor([dataset.fingerprint], device=accelerator.device)
+    if len(set(accelerator.gather(fingerprint).tolist())) > 1:
         raise UserError(
-            f"data: rank {accelerator.process_index} goes through {dataset.description}, and "
-            "another rank through other images or in another order. Set data.mode=cache or "
-            "data.mode=stream for all, and see whether all machines can read the whole set."
+            f"data: rank {accelerator.process_index} trains on {dataset.description}, and another "
+            "rank on other images or in another order. Set data.mode=cache or data.mode=stream for "
+            "all ranks, and check that all machines can read the whole data set."
         )
 
 
 def make_accelerator(config: Config) -> Accelerator:
-    """Accelerate's view of this process: its rank, device and precision.
+    """Set up Accelerate for this process: rank, device and precision.
 
-    Raises UserError if the machine has not what the config asks for.
+    Raises UserError if the machine lacks what the config asks for.
     """
     training = config.training
     cpu = training.device == "cpu" or not torch.cuda.is_available()
     if training.device == "cuda" and cpu:
-        raise UserError("training.device: 'cuda' asked for, but torch sees no GPU; use auto.")
+        raise UserError("training.device: 'cuda' requested, but torch finds no GPU; use auto.")
     if training.mixed_precision == "fp16" and cpu:
         raise UserError("training.mixed_precision: 'fp16' needs a GPU; on a CPU use bf16 or no.")
     if training.compile == "graphs" and cpu:
-        raise UserError("training.compile: 'graphs' are CUDA's; on a CPU use on or off.")
+        raise UserError("training.compile: 'graphs' needs a GPU; on a CPU use on or off.")
     if training.sync_batch_norm and cpu:
         raise UserError("training.sync_batch_norm: true needs GPUs; set it to false on a CPU.")
     if cpu:
         set_threads(training.cpu_threads)
         keep_freed_memory()
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
-    # Statistics differ a little between the ranks; to broadcast them would change them in place
-    # between the forward passes of one backward pass.
+    # Broadcasting would change BatchNorm's statistics in place between the forward passes of one
+    # backward pass; without it they differ slightly between the ranks.
     ddp = DistributedDataParallelKwargs(
         broadcast_buffers=False, gradient_as_bucket_view=True, bucket_cap_mb=BUCKET_MB
     )
@@ -98,10 +98,10 @@ def make_accelerator(config: Config) -> Accelerator:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep the memory of tensors that are freed for those of the next step.
+    """Let glibc keep the memory of freed tensors for the tensors of the next step.
 
-    By default it gives large pieces back, and the kernel clears each page anew in every step, which
-    took up to a fifth of the time (docs/performance.md). Other C libraries stay as they are.
+    By default it returns large blocks to the kernel, which clears every page again in each step;
+    that took up to a fifth of the time (docs/performance.md). Other C libraries are unaffected.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -109,11 +109,11 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def set_threads(wanted: int | None) -> None:
-    """Let this rank compute with so many threads, or with its share of the machine's cores."""
-    # `accelerate launch` sets 1 where nobody asked for a number; whoever did is obeyed.
+def set_threads(threads: int | None) -> None:
+    """Set the number of CPU threads of this rank; None divides the machine's cores by the ranks."""
+    # `accelerate launch` sets OMP_NUM_THREADS=1 if the user has not set it; a user's value wins.
     by_launcher = "ACCELERATE_MIXED_PRECISION" in os.environ
-    if wanted is None and by_launcher and os.environ.get("OMP_NUM_THREADS") == "1":
-        wanted = max(usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
-    if wanted is not None:
-        torch.set_num_threads(wanted)
+    if threads is None and by_launcher and os.environ.get("OMP_NUM_THREADS") == "1":
+        threads = max(usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+    if threads is not None:
+        torch.set_num_threads(threads)

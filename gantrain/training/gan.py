@@ -1,4 +1,4 @@
-"""The two players and their optimizers, wrapped for ranks and mixed precision by Accelerate."""
+"""Both networks and their optimizers, wrapped by Accelerate for ranks and mixed precision."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -13,50 +13,53 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config, NetworkConfig
-from gantrain.health.overrides import Overrides, add_dropout
 from gantrain.models.augment import diff_augment
+from gantrain.models.dropout import add_dropout
 from gantrain.models.ema import Ema
 from gantrain.models.networks import Discriminator, Generator, build_networks
-from gantrain.training.nan_guard import Guard
+from gantrain.training.batch import Batch
+from gantrain.training.nan_guard import NanGuard
 
 
 class Gan:
     """Generator, discriminator, their Adam optimizers and the generator's EMA.
 
-    `generator` and `discriminator` are the bare modules; `generate` and `discriminate` run them in
-    the configured precision, and the `synced_` forms take part in the gradients' all-reduce.
-    overrides: what remedies have turned; change it by `turn` alone.
+    `generator` and `discriminator` are the bare modules. `generate` and `discriminate` run them in
+    the configured precision; the `ddp_` forms also average their gradients over the ranks.
+    extra_dropout: probability of dropout in D beyond the config's; only with health.remedy auto.
     """
 
     def __init__(self, config: Config, accelerator: Accelerator) -> None:
         self.accelerator = accelerator
         self.latent_size = config.generator.latent_size
-        self.overrides = Overrides()
-        self._rate_scale = 1.0
+        self.grad_accum_steps = config.training.grad_accum_steps
+        self.clip_norm = config.training.clip_norm
+        self.extra_dropout = 0.0
+        self._diffaugment = config.augment.diffaugment
         self._learning_rates = (
             config.generator.learning_rate,
             config.discriminator.learning_rate,
         )
-        self._diffaugment = config.augment.diffaugment
-        self.clip_norm = config.training.clip_norm
+        self._rate_scale = 1.0
+        self._rate_factors = (1.0, 1.0)
         layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
         self.layout = layout
         generator, discriminator = build_networks(config)
         for network in (generator, discriminator):
             if config.training.sync_batch_norm:
                 _convert_sync_batchnorm(network)
-            # torch's stubs know no memory_format here.
+            # torch's stubs lack memory_format.
             network.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
         self.generator: Generator = generator
         self.discriminator: Discriminator = discriminator
         if config.health.remedy == "auto":
-            add_dropout(self.discriminator, self.overrides)
+            add_dropout(self.discriminator, lambda: self.extra_dropout)
         self.ema = Ema(copy.deepcopy(self.generator), config.ema)
         self.g_optimizer = accelerator.prepare_optimizer(_adam(self.generator, config.generator))
         self.d_optimizer = accelerator.prepare_optimizer(
             _adam(self.discriminator, config.discriminator)
         )
-        self.guard = Guard(accelerator.device)
+        self.nan_guard = NanGuard(accelerator.device)
         self._ddp_generator = self._wrap(self.generator)
         self._ddp_discriminator = self._wrap(self.discriminator)
         if config.training.compile != "off":
@@ -64,54 +67,83 @@ class Gan:
 
     def _wrap(self, network: nn.Module) -> nn.Module:
         wrapped = self.accelerator.prepare_model(network)
-        # Accelerate replaces the bare module's forward by one that always autocasts; the penalty
-        # needs it without, so the autocast is put where the calls are.
+        # Accelerate replaces the bare module's forward by one that always autocasts. The penalty
+        # needs it without, so autocast is applied where the networks are called.
         self.accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
         return cast(nn.Module, wrapped)
 
     def generate(self, latents: Tensor) -> Tensor:
-        """Images float32 (N, C, S, S) in [-1, 1] from latents (N, latent_size)."""
+        """Return images, float32 (N, C, S, S) in [-1, 1], from latents (N, latent_size)."""
         return self._autocast(self.generator, latents)
 
     def ddp_generate(self, latents: Tensor) -> Tensor:
-        """`generate`, with gradients that are averaged over the ranks."""
+        """Like `generate`, with gradients averaged over the ranks."""
         return self._autocast(self._ddp_generator, latents)
 
     def discriminate(self, images: Tensor) -> Tensor:
-        """Logits or scores, float32 (N,), of images (N, C, S, S) in [-1, 1]."""
+        """Return logits or scores, float32 (N,), of images (N, C, S, S) in [-1, 1]."""
         return self._autocast(self.discriminator, images)
 
     def ddp_discriminate(self, images: Tensor) -> Tensor:
-        """`discriminate`, with gradients that are averaged over the ranks."""
+        """Like `discriminate`, with gradients averaged over the ranks."""
         return self._autocast(self._ddp_discriminator, images)
 
     def discriminate_for_penalty(self, images: Tensor) -> Tensor:
-        """`discriminate` for the gradient penalty: in float32 under fp16, whose range is too small.
+        """Like `discriminate`, for the gradient penalty: in float32 under fp16, whose range is too
+        small.
 
-        In bf16 its gradient is off by less than a hundredth, far less than by other ε.
+        Under bf16 the relative error of the gradient is below 1%, far less than the noise of ε.
         """
-        # `forward` is never compiled, for torch.compile knows no second derivatives.
+        # `forward` is never compiled: torch.compile does not support second derivatives.
         if self.accelerator.mixed_precision != "fp16":
             return self._autocast(self.discriminator.forward, images)
         with torch.autocast(self.accelerator.device.type, enabled=False):
             return self.discriminator.forward(images)
 
     def augment(self, images: Tensor, rng: PositionalRNG, stream: Stream) -> Tensor:
-        """What the discriminator is shown in place of `images`, as `augment.diffaugment` says."""
+        """Return what D sees instead of `images`: augmented as config.augment.diffaugment says."""
         return diff_augment(images, rng, stream, self._diffaugment)
+
+    def latents(self, rng: PositionalRNG, stream: Stream) -> Tensor:
+        """Return standard normal latents (rng.count, latent_size) on the device."""
+        return rng.normal(stream, self.latent_size).to(self.accelerator.device)
+
+    def micro_batches(self, batch: Batch, dropout: Stream, *networks: nn.Module) -> Iterator[Batch]:
+        """Yield the grad_accum_steps micro-batches of a batch, each with its dropout seeded.
+
+        networks: those that are differentiated; the ranks exchange their gradients only in the
+        last micro-batch.
+        """
+        micro_batches = batch.split(self.grad_accum_steps)
+        for micro in micro_batches:
+            micro.rng.seed_torch(dropout, self.accelerator.device)
+            with ExitStack() as stack:
+                if micro is not micro_batches[-1]:
+                    for network in networks:
+                        stack.enter_context(self.accelerator.no_sync(self._ddp(network)))
+                yield micro
+
+    def _ddp(self, network: nn.Module) -> nn.Module:
+        return self._ddp_generator if network is self.generator else self._ddp_discriminator
 
     def _autocast(self, network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         with self.accelerator.autocast():
             return network(inputs).float()
 
     def backward(self, loss: Tensor, network: nn.Module, *, keep_graph: bool = False) -> None:
-        """Add the gradient of a scalar to the weights of one network, and to no other's."""
+        """Add the gradient of a micro-batch's loss to the weights of one network only.
+
+        The loss is divided by grad_accum_steps, so that the sum over micro-batches is the mean.
+        """
         weights = list(network.parameters())
+        loss = loss / self.grad_accum_steps
         self.accelerator.backward(loss, inputs=weights, retain_graph=keep_graph)
 
     def apply_gradients(self, network: nn.Module) -> Tensor:
-        """One optimizer step of the network that was differentiated; its gradient's norm before
-        clipping, a float32 scalar. A gradient that is not finite leaves the network as it is.
+        """Make one optimizer step of a network from its accumulated gradient.
+
+        Return the gradient's norm before clipping, a float32 scalar. A non-finite gradient leaves
+        the network unchanged.
         """
         is_generator = network is self.generator
         optimizer = self.g_optimizer if is_generator else self.d_optimizer
@@ -122,48 +154,38 @@ class Gan:
         if self.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
         skipped = norm.isfinite().logical_not().float()
-        self.guard.note(int(is_generator), skipped)
+        self.nan_guard.note(int(is_generator), skipped)
         if self.accelerator.scaler is None:
-            # Fused Adam does nothing where this is 1, without telling the host; a GradScaler sets
-            # it by itself.
+            # Fused Adam skips its step if this is 1, without a sync; a GradScaler sets it itself.
             optimizer.optimizer.found_inf = skipped
         optimizer.step()
         optimizer.zero_grad()
         return norm
 
     def scale_learning_rates(self, scale: float) -> None:
-        """Set both learning rates to this share of the config's, beside what `turn` does."""
+        """Multiply both learning rates of the config by `scale`, next to the factors below."""
         self._rate_scale = scale
         self._set_learning_rates()
 
-    def turn(self, overrides: Overrides) -> None:
-        """From the next step on, train as these overrides say."""
-        self.overrides.take(overrides)
+    def set_rate_factors(self, *, g: float, d: float) -> None:
+        """Multiply the learning rates of G and D by these factors, next to the scale above."""
+        self._rate_factors = (g, d)
         self._set_learning_rates()
 
     def _set_learning_rates(self) -> None:
-        turned = (self.overrides.g_rate, self.overrides.d_rate)
         optimizers = (self.g_optimizer, self.d_optimizer)
-        for optimizer, rate, factor in zip(optimizers, self._learning_rates, turned, strict=True):
+        for optimizer, rate, factor in zip(
+            optimizers, self._learning_rates, self._rate_factors, strict=True
+        ):
             for group in optimizer.param_groups:
                 group["lr"] = rate * self._rate_scale * factor
 
-    @contextmanager
-    def accumulating(self, *networks: nn.Module, last: bool) -> Iterator[None]:
-        """The ranks exchange the networks' gradients only in the last part of a step."""
-        with ExitStack() as stack:
-            for network in networks if not last else ():
-                is_generator = network is self.generator
-                wrapped = self._ddp_generator if is_generator else self._ddp_discriminator
-                stack.enter_context(self.accelerator.no_sync(wrapped))
-            yield
-
 
 def _compile(*networks: nn.Module, graphs: bool) -> None:
-    # Loaded here, as it takes a second that most runs have no use for.
+    # A lazy import: it takes a second that most runs do not need.
     import torch._functorch.config as functorch
 
-    functorch.donated_buffer = False  # a joint step goes back through D's pass twice
+    functorch.donated_buffer = False  # a joint step backpropagates through D's pass twice
     for network in networks:
         network.compile(mode="reduce-overhead" if graphs else "default")
 
@@ -181,9 +203,9 @@ def _adam(network: nn.Module, config: NetworkConfig) -> torch.optim.Adam:
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Within it, neither weights nor buffers of a network change, in training mode too.
+    """Within it, neither the weights nor the buffers of a network change, even in training mode.
 
-    Gradients pass through to the network's input, but none reach its weights.
+    Gradients flow to the network's input, but not to its weights.
     """
     with _statistics_kept(network):
         network.requires_grad_(False)
@@ -196,7 +218,7 @@ def frozen(network: nn.Module) -> Iterator[None]:
 @contextmanager
 def _statistics_kept(network: nn.Module) -> Iterator[None]:
     norms = [m for m in network.modules() if isinstance(m, _NormBase) and m.track_running_stats]
-    # In evaluation mode spectral norm uses its vectors as they are and makes no power iteration.
+    # In evaluation mode spectral norm makes no power iteration.
     spectral = [m for m in network.modules() if isinstance(m, _SpectralNorm) and m.training]
     for norm in norms:
         norm.track_running_stats = False

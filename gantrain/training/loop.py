@@ -1,128 +1,116 @@
-"""The alternating training of the two players: the discriminator's step, the generator's, the loop.
+"""The training algorithm: the discriminator step, the generator step and the loop.
 
 Radford et al. 2016 for DCGAN, algorithm 1 of Gulrajani et al. 2017 for WGAN-GP, and the GAN chapter
 of *Generative Deep Learning*. Progress is counted in real images that D has seen.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from gantrain.common.rng import PositionalRNG, Stream
+from gantrain.common.rng import Stream
+from gantrain.training.batch import Batch
 from gantrain.training.gan import Gan, frozen
-from gantrain.training.meter import Meter, mean_metrics
+from gantrain.training.meter import mean_metrics
 from gantrain.training.objectives import Metrics, Objective, pairwise_diversity
-from gantrain.training.run import Run
+from gantrain.training.services import Services
+from gantrain.training.state import TrainingState
+
+Iteration = Callable[[Gan, Objective, Iterator[Tensor], TrainingState, Services], None]
 
 
-def train(gan: Gan, objective: Objective, real: Iterator[Tensor], run: Run, meter: Meter) -> None:
-    """Train from where the run stands to its end.
+def train(
+    gan: Gan,
+    objective: Objective,
+    real: Iterator[Tensor],
+    state: TrainingState,
+    services: Services,
+    iterate: Iteration,
+    after_iteration: Callable[[], None],
+) -> None:
+    """Train until D has seen as many images as the config asks for.
 
-    real: gives this rank's share of each next batch, float32 (N, C, S, S) in [-1, 1].
-    Raises what ends a run before its time: RollBack, StoppedError.
+    real: yields this rank's part of each batch, float32 (N, C, S, S) in [-1, 1].
+    iterate: D steps and one G step, such as `alternating`.
+    after_iteration: raises RollBack or StoppedError to end the training early.
     """
-    batch = run.config.training.batch_size
-    joint = run.config.training.updates == "joint"
-    while run.unfinished:
-        for _ in range(objective.n_critic - joint):
-            x, at, step = next_batch(real, run)
-            with run.heart.phase("D"):
-                meter.add(d_step(gan, objective, x, at, step, run.parts))
-            run.images_seen += batch
-        if joint:
-            x, at, step = next_batch(real, run)
-            with run.heart.phase("D and G"):
-                for metrics in joint_step(gan, objective, x, at, step, run.parts):
-                    meter.add(metrics)
-            run.images_seen += batch
-        else:
-            with run.heart.phase("G"):
-                meter.add(g_step(gan, objective, run.share(run.g_steps * batch), run.parts))
-        run.g_steps += 1
-        gan.ema.update(gan.generator, batch * objective.n_critic, run.images_seen)
-        run.after_iteration(gan, meter)
+    while not state.finished:
+        iterate(gan, objective, real, state, services)
+        state.g_steps += 1
+        images = state.batch_size * objective.n_critic
+        gan.ema.update(gan.generator, images, state.images_seen)
+        after_iteration()
 
 
-def next_batch(real: Iterator[Tensor], run: Run) -> tuple[Tensor, PositionalRNG, int]:
-    """This rank's next real batch, its positions, and the number of the D step that takes it."""
-    with run.heart.phase("data"):
-        x = next(real)
-    return x, run.share(run.images_seen), run.images_seen // run.config.training.batch_size
+def alternating(
+    gan: Gan,
+    objective: Objective,
+    real: Iterator[Tensor],
+    state: TrainingState,
+    services: Services,
+) -> None:
+    """Train D for n_critic steps, each on a new batch, then G for one."""
+    for _ in range(objective.n_critic):
+        batch = next_batch(real, state, services)
+        with services.heartbeat.phase("D"):
+            services.meter.add(d_step(gan, objective, batch))
+        state.images_seen += state.batch_size
+    with services.heartbeat.phase("G"):
+        services.meter.add(g_step(gan, objective, Batch(batch.images, state.g_rng)))
 
 
-def d_step(
-    gan: Gan, objective: Objective, real: Tensor, rng: PositionalRNG, step: int = 0, parts: int = 1
-) -> Metrics:
-    """One step of the discriminator on a real batch and a fresh fake one; G stays as it is."""
+def d_step(gan: Gan, objective: Objective, batch: Batch) -> Metrics:
+    """Update D on real images and as many newly generated ones; G stays as it is."""
     metrics = []
-    for i, (x, here) in enumerate(zip(real.chunk(parts), rng.split(parts), strict=True)):
-        here.seed_torch(Stream.D_DROPOUT, x.device)
-        z = here.normal(Stream.D_LATENTS, gan.latent_size).to(x.device)
+    for micro in gan.micro_batches(batch, Stream.D_DROPOUT, gan.discriminator):
         with torch.no_grad(), frozen(gan.generator):
-            fake = gan.generate(z)
-        with gan.accumulating(gan.discriminator, last=i == parts - 1):
-            loss, _, explained = d_losses(gan, objective, x, fake, here, step)
-            gan.backward(loss / parts, gan.discriminator)
-        metrics.append(explained)
+            fake = gan.generate(gan.latents(micro.rng, Stream.D_LATENTS))
+        loss, _, _, micro_metrics = d_losses(gan, objective, micro, fake)
+        gan.backward(loss, gan.discriminator)
+        metrics.append(micro_metrics)
     norm = gan.apply_gradients(gan.discriminator)
     return mean_metrics(metrics) | {"health/d_grad_norm": norm}
 
 
-def g_step(gan: Gan, objective: Objective, rng: PositionalRNG, parts: int = 1) -> Metrics:
-    """One step of the generator against the discriminator, which stays as it is."""
-    metrics, device = [], gan.accelerator.device
-    for i, here in enumerate(rng.split(parts)):
-        here.seed_torch(Stream.G_DROPOUT, device)
-        z = here.normal(Stream.G_LATENTS, gan.latent_size).to(device)
-        with frozen(gan.discriminator), gan.accumulating(gan.generator, last=i == parts - 1):
-            fake = gan.augment(gan.ddp_generate(z), here, Stream.G_AUGMENT)
-            loss, explained = objective.g_loss(gan.discriminate(fake))
-            gan.backward(loss / parts, gan.generator)
-        metrics.append(explained)
+def g_step(gan: Gan, objective: Objective, batch: Batch) -> Metrics:
+    """Update G against D, which stays as it is."""
+    metrics = []
+    for micro in gan.micro_batches(batch, Stream.G_DROPOUT, gan.generator):
+        with frozen(gan.discriminator):
+            fake = gan.ddp_generate(gan.latents(micro.rng, Stream.G_LATENTS))
+            fake_scores = gan.discriminate(gan.augment(fake, micro.rng, Stream.G_AUGMENT))
+            real_scores = None
+            if objective.g_needs_real_scores:
+                with torch.no_grad():
+                    x = gan.augment(micro.images, micro.rng, Stream.G_REAL_AUGMENT)
+                    real_scores = gan.discriminate(x)
+            loss, micro_metrics = objective.g_loss(fake_scores, real_scores)
+            gan.backward(loss, gan.generator)
+        metrics.append(micro_metrics)
     norm = gan.apply_gradients(gan.generator)
     return mean_metrics(metrics) | {"health/g_grad_norm": norm}
 
 
-def joint_step(
-    gan: Gan, objective: Objective, real: Tensor, rng: PositionalRNG, step: int = 0, parts: int = 1
-) -> tuple[Metrics, Metrics]:
-    """A step of both players from one pass, before either moves, as the book's train_step does it.
-
-    One pass of G, and one of D over its images, less than two steps take. Metrics of D and of G.
-    """
-    of_d, of_g = [], []
-    for i, (x, here) in enumerate(zip(real.chunk(parts), rng.split(parts), strict=True)):
-        here.seed_torch(Stream.D_DROPOUT, x.device)
-        z = here.normal(Stream.D_LATENTS, gan.latent_size).to(x.device)
-        with gan.accumulating(gan.discriminator, gan.generator, last=i == parts - 1):
-            fake = gan.ddp_generate(z)
-            d_loss, fake_scores, explained = d_losses(gan, objective, x, fake, here, step)
-            g_loss, of_this = objective.g_loss(fake_scores)
-            gan.backward(d_loss / parts, gan.discriminator, keep_graph=True)
-            gan.backward(g_loss / parts, gan.generator)
-        of_d.append(explained)
-        of_g.append(of_this)
-    d_norm = gan.apply_gradients(gan.discriminator)
-    g_norm = gan.apply_gradients(gan.generator)
-    return (
-        mean_metrics(of_d) | {"health/d_grad_norm": d_norm},
-        mean_metrics(of_g) | {"health/g_grad_norm": g_norm},
-    )
-
-
 def d_losses(
-    gan: Gan, objective: Objective, real: Tensor, fake: Tensor, rng: PositionalRNG, step: int
-) -> tuple[Tensor, Tensor, Metrics]:
-    """D's loss on real and fake images, its scores of the fake ones, and what explains it."""
-    x = gan.augment(real, rng, Stream.D_REAL_AUGMENT)
-    shown = gan.augment(fake, rng, Stream.D_FAKE_AUGMENT)
+    gan: Gan, objective: Objective, batch: Batch, fake: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Metrics]:
+    """Return D's loss with its penalty, D's scores of real and of fake images, and the metrics."""
+    x = gan.augment(batch.images, batch.rng, Stream.D_REAL_AUGMENT)
+    y = gan.augment(fake, batch.rng, Stream.D_FAKE_AUGMENT)
     with gan.accelerator.autocast():  # around all passes of D, so that its weights are cast once
-        real_scores, fake_scores = gan.ddp_discriminate(x), gan.ddp_discriminate(shown)
-        penalty, more = objective.penalty(
-            gan.discriminate_for_penalty, x, shown.detach(), rng, step
+        real_scores, fake_scores = gan.ddp_discriminate(x), gan.ddp_discriminate(y)
+        penalty, penalty_metrics = objective.penalty(
+            gan.discriminate_for_penalty, x, y.detach(), batch.rng, batch.step
         )
-    loss, explained = objective.d_loss(real_scores, fake_scores, rng)
+    loss, metrics = objective.d_loss(real_scores, fake_scores, batch.rng)
     loss = loss + penalty
-    explained = {"loss/discriminator": loss, **explained, **more, **pairwise_diversity(x, shown)}
-    return loss, fake_scores, explained
+    metrics = {"loss/discriminator": loss, **metrics, **penalty_metrics, **pairwise_diversity(x, y)}
+    return loss, real_scores, fake_scores, metrics
+
+
+def next_batch(real: Iterator[Tensor], state: TrainingState, services: Services) -> Batch:
+    """Return this rank's part of the batch for the next D step."""
+    with services.heartbeat.phase("data"):
+        images = next(real)
+    return Batch(images, state.d_rng, state.images_seen // state.batch_size)

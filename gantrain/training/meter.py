@@ -1,4 +1,4 @@
-"""Metrics add up on the device and are read once a log interval, so that steps need no sync."""
+"""Metrics accumulate on the device and are read once a log interval, so that steps need no sync."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,17 +10,20 @@ from torch import Tensor
 from gantrain.training.objectives import Metrics
 
 
-def mean_metrics(parts: Sequence[Metrics]) -> Metrics:
-    """The mean of each metric over the parts of one step."""
-    if len(parts) == 1:
-        return parts[0]
-    return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+def mean_metrics(micro_batches: Sequence[Metrics]) -> Metrics:
+    """Return the mean of each metric over the micro-batches of one step."""
+    if len(micro_batches) == 1:
+        return micro_batches[0]
+    return {
+        name: torch.stack([metrics[name] for metrics in micro_batches]).mean()
+        for name in micro_batches[0]
+    }
 
 
 class Meter:
-    """Means of named scalars since the last reading, over all ranks, of what is finite.
+    """Means of named scalars since the last reading, over all ranks and all finite values.
 
-    Metrics that are added together are kept as one vector of sums and one of counts.
+    Metrics that are added together share one vector of sums and one of counts.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
@@ -41,27 +44,27 @@ class Meter:
             self._sums[names], self._counts[names] = values, finite.double()
 
     def read(self) -> dict[str, float]:
-        """The means, rounded to float32, and start anew. All ranks must call it together.
+        """Return the means, rounded to float32, and start again. A collective call.
 
         The mean of a metric that was never finite is NaN.
         """
         if not self._sums:
             return {}
-        # A metric that not every step has is in several groups.
+        # A metric that some steps lack is in several groups.
         names = [name for group in self._sums for name in group]
         distinct = list(dict.fromkeys(names))
-        places = torch.tensor([distinct.index(name) for name in names])
-        of_groups = torch.stack(
+        columns = torch.tensor([distinct.index(name) for name in names])
+        by_group = torch.stack(
             [torch.cat([*self._sums.values()]), torch.cat([*self._counts.values()])]
         )
-        of_names = of_groups.new_zeros(2, len(distinct))
-        of_names.index_add_(1, places.to(of_groups.device), of_groups)
-        total = self._accelerator.reduce(of_names, "sum")
+        by_name = by_group.new_zeros(2, len(distinct))
+        by_name.index_add_(1, columns.to(by_group.device), by_group)
+        total = self._accelerator.reduce(by_name, "sum")
         self._sums, self._counts = {}, {}
         return dict(zip(distinct, (total[0] / total[1]).float().tolist(), strict=True))
 
     def state(self) -> list[dict[str, Any]]:
-        """What is added up so far on every rank, as plain values. All ranks must call it."""
+        """Return the sums and counts of every rank as plain values. A collective call."""
         return [
             {
                 "names": list(names),
@@ -72,15 +75,15 @@ class Meter:
         ]
 
     def restore(self, state: list[dict[str, Any]]) -> None:
-        """Go on from `state`, on this number of ranks or another one."""
+        """Continue from `state`, which may be of another number of ranks."""
         self._sums, self._counts = {}, {}
         for group in state:
             names = tuple(group["names"])
-            self._sums[names] = self._mine(group["sums"])
-            self._counts[names] = self._mine(group["counts"])
+            self._sums[names] = self._own_row(group["sums"])
+            self._counts[names] = self._own_row(group["counts"])
 
-    def _mine(self, of_ranks: list[list[float]]) -> Tensor:
-        rows = torch.tensor(of_ranks, dtype=torch.float64, device=self._accelerator.device)
+    def _own_row(self, per_rank: list[list[float]]) -> Tensor:
+        rows = torch.tensor(per_rank, dtype=torch.float64, device=self._accelerator.device)
         if len(rows) == self._accelerator.num_processes:
             return rows[self._accelerator.process_index].clone()
-        return rows.mean(0)  # each step counts once on each rank, whatever their number
+        return rows.mean(0)  # every step counts once on each rank, whatever their number

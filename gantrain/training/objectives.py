@@ -1,12 +1,15 @@
-"""What the discriminator and the generator minimise: `dcgan` and `wgan-gp`.
+"""The objectives: what the discriminator and the generator minimise.
 
-Scores are D's of N images: logits or a critic's scores, float32 of shape (N,). Each loss is a
-float32 scalar, and comes with the metrics that explain it.
+Scores are D's outputs for N images: logits, or a critic's scores; float32 (N,). Every loss is a
+float32 scalar and is returned with the metrics that explain it.
+
+To add an objective, write a class with the methods of `Objective` here, give it a config section
+in gantrain/config/objectives.py, and return it from `make_objective`.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -15,44 +18,66 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import DcganConfig, WganGpConfig
-from gantrain.health.overrides import Overrides
 
 Discriminate = Callable[[Tensor], Tensor]
 Metrics = dict[str, Tensor]
 
-# Keras clips probabilities to [1e-7, 1 - 1e-7] before it takes logarithms.
+# Keras clips probabilities to [1e-7, 1 - 1e-7] before taking logarithms.
 _KERAS_LOGIT = math.log((1 - 1e-7) / 1e-7)
 # Keeps the gradient of the norm finite where the critic's gradient is exactly zero.
 _NORM_EPSILON = 1e-12
 
 
 class Objective(Protocol):
-    """The losses of a GAN. `at` says which draws belong to the images at hand."""
+    """The losses of a GAN. `rng` covers the positions of the images that are passed with it."""
 
     @property
     def n_critic(self) -> int:
-        """D steps to one G step."""
+        """D steps per G step."""
+
+    @property
+    def g_needs_real_scores(self) -> bool:
+        """Whether `g_loss` uses D's scores of real images, as relativistic losses do."""
 
     def d_loss(
         self, real_scores: Tensor, fake_scores: Tensor, rng: PositionalRNG
     ) -> tuple[Tensor, Metrics]:
-        """From D's scores of real and of fake images."""
+        """Return D's loss, without penalties, from its scores of real and of fake images."""
 
     def penalty(
         self, critic: Discriminate, real: Tensor, fake: Tensor, rng: PositionalRNG, step: int
     ) -> tuple[Tensor, Metrics]:
-        """What D pays in its step number `step` beside that; `critic` is D."""
+        """Return what is added to D's loss in D's step number `step`; 0 if there is no penalty.
 
-    def g_loss(self, fake_scores: Tensor) -> tuple[Tensor, Metrics]:
-        """`fake_scores` are D's on what the generator just made."""
+        critic: D. real, fake: images (N, C, S, S); `fake` is detached.
+        """
+
+    def g_loss(
+        self, fake_scores: Tensor, real_scores: Tensor | None = None
+    ) -> tuple[Tensor, Metrics]:
+        """Return G's loss from D's scores of newly generated images.
+
+        real_scores: given if `g_needs_real_scores`; no gradient reaches G through them.
+        """
+
+    def add_label_noise(self, noise: float, flips: float) -> None:
+        """From now on, add this much noise and these flips to D's labels, beyond the config's.
+
+        Each call replaces the values of the one before. No effect where D has no labels.
+        """
 
 
-@dataclass(frozen=True)
+@dataclass
 class Dcgan:
-    """Binary cross-entropy, non-saturating for the generator (Goodfellow et al. 2014)."""
+    """Binary cross-entropy, with the non-saturating generator loss (Goodfellow et al. 2014).
+
+    extra_noise, extra_flips: see `add_label_noise`.
+    """
 
     config: DcganConfig
-    overrides: Overrides = field(default_factory=Overrides)
+    extra_noise: float = 0.0
+    extra_flips: float = 0.0
+    g_needs_real_scores: bool = False
 
     @property
     def n_critic(self) -> int:
@@ -61,12 +86,12 @@ class Dcgan:
     def d_loss(
         self, real_scores: Tensor, fake_scores: Tensor, rng: PositionalRNG
     ) -> tuple[Tensor, Metrics]:
-        """The mean of the losses on real and on fake, as the book weighs them."""
-        targets = d_targets(self.config, rng, self.overrides)
+        """Return the mean of the losses on real and on fake images, as in the book."""
+        targets = d_targets(self.config, rng, self.extra_noise, self.extra_flips)
         real_targets, fake_targets = (t.to(real_scores.device) for t in targets)
-        on_real = cross_entropy(real_scores, real_targets, self.config.label_noise_form)
-        on_fake = cross_entropy(fake_scores, fake_targets, self.config.label_noise_form)
-        return (on_real + on_fake) / 2, {
+        real_loss = cross_entropy(real_scores, real_targets, self.config.label_noise_form)
+        fake_loss = cross_entropy(fake_scores, fake_targets, self.config.label_noise_form)
+        return (real_loss + fake_loss) / 2, {
             **accuracies(real_scores, fake_scores),
             "health/d_logit_margin": real_scores.mean() - fake_scores.mean(),
         }
@@ -74,20 +99,26 @@ class Dcgan:
     def penalty(
         self, critic: Discriminate, real: Tensor, fake: Tensor, rng: PositionalRNG, step: int
     ) -> tuple[Tensor, Metrics]:
-        """None."""
+        """Return 0."""
         return real.new_zeros(()), {}
 
-    def g_loss(self, fake_scores: Tensor) -> tuple[Tensor, Metrics]:
-        """-log D(G(z)): the generator wants its images taken for real ones."""
+    def g_loss(
+        self, fake_scores: Tensor, real_scores: Tensor | None = None
+    ) -> tuple[Tensor, Metrics]:
+        """Return the mean of -log D(G(z))."""
         loss = binary_cross_entropy_with_logits(fake_scores, torch.ones_like(fake_scores))
         return loss, {"loss/generator": loss}
+
+    def add_label_noise(self, noise: float, flips: float) -> None:
+        self.extra_noise, self.extra_flips = noise, flips
 
 
 @dataclass(frozen=True)
 class WganGp:
-    """Wasserstein distance by a critic held near Lipschitz 1 (Gulrajani et al. 2017)."""
+    """Wasserstein loss with gradient penalty (Gulrajani et al. 2017, algorithm 1)."""
 
     config: WganGpConfig
+    g_needs_real_scores: bool = False
 
     @property
     def n_critic(self) -> int:
@@ -96,7 +127,7 @@ class WganGp:
     def d_loss(
         self, real_scores: Tensor, fake_scores: Tensor, rng: PositionalRNG
     ) -> tuple[Tensor, Metrics]:
-        """Critic's score on fake less that on real."""
+        """Return the critic's mean score of fake images minus that of real ones."""
         distance = real_scores.mean() - fake_scores.mean()
         return -distance, {
             **accuracies(real_scores, fake_scores),
@@ -106,33 +137,37 @@ class WganGp:
     def penalty(
         self, critic: Discriminate, real: Tensor, fake: Tensor, rng: PositionalRNG, step: int
     ) -> tuple[Tensor, Metrics]:
-        """λ times the gradient penalty; in every k-th step alone, k times as much, if it is lazy
-        (as StyleGAN2's regularisation, Karras et al. 2020)."""
+        """Return λ times the gradient penalty.
+
+        With penalty_every = k it is computed in every k-th step and weighted k times, like the
+        lazy regularisation of StyleGAN2 (Karras et al. 2020).
+        """
         every = self.config.penalty_every
         if step % every:
             return real.new_zeros(()), {}
-        draw = rng.uniform if self.config.penalty_mix == "uniform" else rng.normal
-        epsilon = draw(Stream.PENALTY, 1).float().view(-1, 1, 1, 1).to(real.device)
+        sample = rng.uniform if self.config.penalty_mix == "uniform" else rng.normal
+        epsilon = sample(Stream.PENALTY, 1).float().view(-1, 1, 1, 1).to(real.device)
         penalty = gradient_penalty(critic, real, fake, epsilon)
         return self.config.penalty_weight * every * penalty, {"loss/penalty": penalty}
 
-    def g_loss(self, fake_scores: Tensor) -> tuple[Tensor, Metrics]:
-        """The critic's score on fake, negated."""
+    def g_loss(
+        self, fake_scores: Tensor, real_scores: Tensor | None = None
+    ) -> tuple[Tensor, Metrics]:
+        """Return the negative of the critic's mean score of fake images."""
         loss = -fake_scores.mean()
         return loss, {"loss/generator": loss}
 
+    def add_label_noise(self, noise: float, flips: float) -> None:
+        """Do nothing: a critic has no labels."""
 
-def make_objective(
-    config: DcganConfig | WganGpConfig, overrides: Overrides | None = None
-) -> Objective:
-    """The objective that the config's `kind` names, with labels as the live `overrides` say."""
-    if isinstance(config, DcganConfig):
-        return Dcgan(config, overrides if overrides is not None else Overrides())
-    return WganGp(config)
+
+def make_objective(config: DcganConfig | WganGpConfig) -> Objective:
+    """Build the objective that the config section's `kind` names."""
+    return Dcgan(config) if isinstance(config, DcganConfig) else WganGp(config)
 
 
 def accuracies(real_scores: Tensor, fake_scores: Tensor) -> Metrics:
-    """Shares of real and of fake images that D is right about, if 0 parts them."""
+    """Return the fractions of real and of fake images that D classifies correctly, at score 0."""
     return {
         "health/d_accuracy_real": (real_scores > 0).float().mean(),
         "health/d_accuracy_fake": (fake_scores < 0).float().mean(),
@@ -140,10 +175,10 @@ def accuracies(real_scores: Tensor, fake_scores: Tensor) -> Metrics:
 
 
 def pairwise_diversity(real: Tensor, fake: Tensor) -> Metrics:
-    """How much images (N, C, S, S) of a batch differ: mean squared difference of neighbours.
+    """Return the mean squared difference of neighbouring images (N, C, S, S), for each kind.
 
-    Pairs of neighbours, not all pairs: such a mean does not depend on how ranks share a batch.
-    Empty for a single image.
+    It is over pairs of neighbours, not over all pairs: such a mean does not depend on how a batch
+    is split over ranks. Empty for a single image.
     """
     pairs = len(real) // 2 * 2
     if not pairs:
@@ -155,36 +190,41 @@ def pairwise_diversity(real: Tensor, fake: Tensor) -> Metrics:
 
 
 def d_targets(
-    config: DcganConfig, rng: PositionalRNG, overrides: Overrides | None = None
+    config: DcganConfig, rng: PositionalRNG, extra_noise: float = 0.0, extra_flips: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """D's targets for real and fake images, two float32 tensors of shape (rng.count,).
+    """Return D's targets for real and for fake images, two float32 tensors (rng.count,).
 
-    Smoothing lowers the real target alone (Salimans et al. 2016). Noise moves both: `bounded` into
-    [0, 1], towards each other; `book` away from each other, to at most 1.1 and -0.1 at 0.1. A
-    flipped image is given the other kind's target. `overrides` add bounded noise and flips.
+    Smoothing lowers only the real target (Salimans et al. 2016). Noise moves both: `bounded` keeps
+    them in [0, 1] and moves them towards each other; `book` moves them apart, with noise 0.1 up to
+    1.1 and -0.1. A flipped image gets the target of the other kind. `extra_noise` is bounded.
     """
-    more = overrides if overrides is not None else Overrides()
-    draws = rng.uniform(Stream.LABELS, 4).float()
-    inwards = 1.0 if config.label_noise_form == "bounded" else -1.0
-    noise = inwards * config.label_noise * draws[:, :2]
+    numbers = rng.uniform(Stream.LABELS, 4).float()
+    sign = 1.0 if config.label_noise_form == "bounded" else -1.0
+    noise = sign * config.label_noise * numbers[:, :2]
     real = 1.0 - config.label_smoothing - noise[:, 0]
     fake = noise[:, 1]
-    if more.label_noise:
-        real = real - more.label_noise * draws[:, 0]
-        fake = fake + more.label_noise * draws[:, 1]
-    flipped = draws[:, 2:] < config.label_flips + more.label_flips
+    if extra_noise:
+        real = real - extra_noise * numbers[:, 0]
+        fake = fake + extra_noise * numbers[:, 1]
+    flipped = numbers[:, 2:] < config.label_flips + extra_flips
     return torch.where(flipped[:, 0], fake, real), torch.where(flipped[:, 1], real, fake)
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, form: str) -> Tensor:
-    """Mean binary cross-entropy. `book` bounds the logits, since its targets leave [0, 1]."""
+    """Return the mean binary cross-entropy.
+
+    form: "book" clips the logits, because its targets lie outside [0, 1].
+    """
     if form == "book":
         logits = logits.clamp(-_KERAS_LOGIT, _KERAS_LOGIT)
     return binary_cross_entropy_with_logits(logits, targets)
 
 
 def gradient_penalty(critic: Discriminate, real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
-    """Mean of (‖∇ critic(x)‖₂ - 1)² at x = ε real + (1 - ε) fake, one ε (N, 1, 1, 1) an image."""
+    """Return the mean of (‖∇ critic(x)‖₂ - 1)² at x = ε real + (1 - ε) fake.
+
+    epsilon: (N, 1, 1, 1), one for each image. Gulrajani et al. 2017, equation 3.
+    """
     mixed = torch.lerp(fake, real, epsilon).requires_grad_()
     (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
     norms = (gradient.flatten(1).square().sum(1) + _NORM_EPSILON).sqrt()

@@ -1,76 +1,85 @@
-"""Where a run goes on: its newest whole checkpoint, at the start or after it diverged."""
+"""Where a run resumes: its newest intact checkpoint, at the start or after it diverged."""
 
 import logging
 
 from gantrain.common.errors import DivergedError, UserError
 from gantrain.config import Config
-from gantrain.runs.checkpoint import Snapshot, list_checkpoints, read_newest
+from gantrain.runs.checkpoint import Snapshot, read_newest
+from gantrain.runs.paths import list_checkpoints
 from gantrain.training.gan import Gan
-from gantrain.training.meter import Meter
 from gantrain.training.nan_guard import read_recovery, write_recovery
-from gantrain.training.run import Run
-from gantrain.training.snapshots import restore
+from gantrain.training.objectives import Objective
+from gantrain.training.services import Services
+from gantrain.training.snapshots import load_snapshot
+from gantrain.training.state import TrainingState
 
 logger = logging.getLogger(__name__)
 
 
 def find_checkpoint(config: Config) -> tuple[Snapshot | None, list[str]]:
-    """The checkpoint to go on from, as output.resume says, and what the user should know.
+    """Return the checkpoint to resume from, if any, and notices for the user.
 
-    Raises UserError if output.resume forbids to go on, or there is nothing whole to go on from.
+    Raises UserError if output.resume forbids to resume, or requires it and there is no intact
+    checkpoint.
     """
     run_dir, resume = config.output.run_dir, config.output.resume
     if resume == "never":
         if list_checkpoints(run_dir):
             raise UserError(
-                f"{run_dir} holds checkpoints of a run, and output.resume is never; "
-                "choose another output.run_dir, or set output.resume=auto to go on with it."
+                f"{run_dir} contains checkpoints of a run, and output.resume is never; choose "
+                "another output.run_dir, or set output.resume=auto to resume it."
             )
         return None, []
-    taken, notices = read_newest(run_dir)
-    if taken is None and (notices or resume == "must"):
-        raise UserError("\n  ".join([f"{run_dir}: no whole checkpoint to go on from.", *notices]))
-    return taken, notices
+    snapshot, notices = read_newest(run_dir)
+    if snapshot is None and (notices or resume == "must"):
+        raise UserError("\n  ".join([f"{run_dir}: no intact checkpoint to resume from.", *notices]))
+    return snapshot, notices
 
 
-def roll_back(reason: str, gan: Gan, run: Run, meter: Meter) -> None:
-    """Go back to the last good checkpoint, with lower learning rates. All ranks do it together.
+def roll_back(
+    reason: str, gan: Gan, objective: Objective, state: TrainingState, services: Services
+) -> None:
+    """Return to the last good checkpoint with lower learning rates. A collective call.
 
     Raises DivergedError with a diagnosis if there is none, or guard.rollbacks are used up.
     """
-    guard, run_dir = run.config.guard, run.config.output.run_dir
-    at = run.images_seen
-    run.saver.finish()
+    guard, run_dir = state.config.guard, state.config.output.run_dir
+    images_seen = state.images_seen
+    services.saver.finish()
     gan.accelerator.wait_for_everyone()
     rollbacks, scale = read_recovery(run_dir)
-    taken, _ = read_newest(run_dir)
-    if rollbacks >= guard.rollbacks or taken is None:
-        raise DivergedError(_diagnosis(reason, at, rollbacks, scale, taken))
+    snapshot, _ = read_newest(run_dir)
+    if rollbacks >= guard.rollbacks or snapshot is None:
+        raise DivergedError(_diagnosis(reason, images_seen, rollbacks, scale, snapshot))
     scale *= guard.learning_rate_factor
-    gan.accelerator.wait_for_everyone()  # before the file changes that all have just read
-    if run.rank == 0:
+    gan.accelerator.wait_for_everyone()  # until all ranks have read the file that changes now
+    if state.rank == 0:
         write_recovery(run_dir, rollbacks + 1, scale)
-    restore(taken, gan, run.config)
-    run.load_snapshot(taken, meter)
-    gan.guard.reset()
+    load_snapshot(snapshot, gan, objective, state, services.meter)
+    gan.nan_guard.reset()
     gan.scale_learning_rates(scale)
-    run.tracker.rewind(run.logged_at)
+    services.tracker.rewind(state.logged_at)
     message = (
-        f"{reason} by {at:,} images: rolled back to {run.images_seen:,}, learning rates x{scale:g} "
-        f"(roll-back {rollbacks + 1} of {guard.rollbacks})"
+        f"{reason} by {images_seen:,} images: rolled back to {state.images_seen:,}, learning rates "
+        f"x{scale:g} (roll-back {rollbacks + 1} of {guard.rollbacks})"
     )
     logger.info(message)
-    run.tracker.event("rolled_back", at, alert=True, reason=message, to=run.images_seen)
+    services.tracker.event(
+        "rolled_back", images_seen, alert=True, reason=message, to=state.images_seen
+    )
     gan.accelerator.wait_for_everyone()
 
 
-def _diagnosis(reason: str, at: int, rollbacks: int, scale: float, taken: Snapshot | None) -> str:
-    tried = (
+def _diagnosis(
+    reason: str, images_seen: int, rollbacks: int, scale: float, snapshot: Snapshot | None
+) -> str:
+    attempts = (
         f"{rollbacks} roll-back(s), down to learning rates x{scale:g}, did not help"
-        if taken is not None
+        if snapshot is not None
         else "there is no checkpoint to roll back to"
     )
     return (
-        f"The training diverged: {reason} by {at:,} images, and {tried}. Lower the learning rates, "
-        "set training.clip_norm, or, under fp16, use training.mixed_precision=bf16."
+        f"The training diverged: {reason} by {images_seen:,} images, and {attempts}. Lower the "
+        "learning rates, set training.clip_norm, or, under fp16, use "
+        "training.mixed_precision=bf16."
     )

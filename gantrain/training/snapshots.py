@@ -1,25 +1,38 @@
-"""Between the live networks and a snapshot in host memory."""
+"""Between the live training and a snapshot in host memory."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from gantrain.common.errors import UserError
 from gantrain.common.records import flatten
-from gantrain.config import Config
-from gantrain.health.overrides import Overrides
+from gantrain.config import Config, rename_old_keys
+from gantrain.health.diagnosis import HealthState
+from gantrain.health.remedies import RemedyState
 from gantrain.runs.checkpoint import Progress, Snapshot, State
+from gantrain.training.diagnose import apply_overrides
 from gantrain.training.gan import Gan
+from gantrain.training.meter import Meter
+from gantrain.training.objectives import Objective
+from gantrain.training.state import TrainingState
 
-# What of a network may differ between a checkpoint and the config that goes on from it.
+# Settings of a network that may change between a checkpoint and the config that resumes from it.
 _TUNABLE = ("learning_rate", "betas", "adam_epsilon", "dropout")
 _FIXED = ("seed", "data.size", "data.channels", "objective.kind")
 
+Record = TypeVar("Record", bound=BaseModel)
 
-def take_snapshot(gan: Gan, config: Config, progress: Progress, *, kept: bool) -> Snapshot:
-    """Copy to host memory what a run needs to go on; the caller may train on at once."""
+
+def take_snapshot(
+    gan: Gan, state: TrainingState, meter: list[dict[str, Any]], tracker_step: int
+) -> Snapshot:
+    """Copy everything that a run needs to resume to host memory; training may continue at once.
+
+    meter: as Meter.state returns it.
+    """
     scaler = gan.accelerator.scaler
     live = {
         "generator": gan.generator.state_dict(),
@@ -32,52 +45,101 @@ def take_snapshot(gan: Gan, config: Config, progress: Progress, *, kept: bool) -
         file: {name: _on_host(tensor) for name, tensor in content.items()}
         for file, content in live.items()
     }
-    state = State(
+    progress = Progress.model_validate(
+        {
+            "images_seen": state.images_seen,
+            "g_steps": state.g_steps,
+            "logged_at": state.logged_at,
+            "tracker_step": tracker_step,
+            "meter": meter,
+            "newest_metrics": state.newest_metrics,
+            "health": state.health.model_dump(),
+            "remedies": state.remedies.model_dump(),
+        }
+    )
+    keep_every = state.config.output.keep_every_kimg
+    kept = keep_every is not None and state.passed(keep_every, since=max(state.saved_at, 0))
+    plain = State(
         progress=progress,
         scaler=scaler.state_dict() if scaler is not None else {},
         kept=kept,
-        config=config.model_dump(mode="json"),
+        config=state.config.model_dump(mode="json"),
     )
-    return Snapshot(tensors, state)
+    return Snapshot(tensors, plain)
 
 
-def restore(taken: Snapshot, gan: Gan, config: Config) -> list[str]:
-    """Put a snapshot into the networks and optimizers; gives a line for each changed config key.
+def load_snapshot(
+    snapshot: Snapshot, gan: Gan, objective: Objective, state: TrainingState, meter: Meter
+) -> list[str]:
+    """Load a snapshot into the live training; return a line for each config key that changed.
 
-    Raises UserError if the checkpoint is of another architecture, or a key that cannot change did.
+    Raises UserError if the checkpoint is of another architecture, or if a key changed that must
+    not.
     """
-    changes = config_changes(taken.state.config, config.model_dump(mode="json"))
-    for key, (before, now) in changes.items():
+    config = state.config
+    notices = _check_config(snapshot, config)
+    _load_networks(snapshot, gan, config)
+    progress = snapshot.state.progress
+    state.images_seen = state.scheduled_at = state.saved_at = progress.images_seen
+    state.g_steps = progress.g_steps
+    state.logged_at = progress.logged_at
+    state.newest_metrics = progress.newest_metrics
+    state.health = _parse(progress.health, HealthState, config)
+    state.remedies = RemedyState()
+    if config.health.remedy == "auto":
+        state.remedies = _parse(progress.remedies, RemedyState, config)
+    apply_overrides(state.remedies.overrides, gan, objective)
+    meter.restore([group.model_dump() for group in progress.meter])
+    return notices
+
+
+def config_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the dotted keys whose values differ between two config trees, with both values."""
+    old, new = flatten(before), flatten(now)
+    keys = dict.fromkeys([*old, *new])
+    return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
+
+
+def _check_config(snapshot: Snapshot, config: Config) -> list[str]:
+    before = rename_old_keys(snapshot.state.config)
+    changes = config_changes(before, config.model_dump(mode="json"))
+    for key, (old, new) in changes.items():
         section, _, name = key.partition(".")
         of_network = section in ("generator", "discriminator") and name not in _TUNABLE
         if of_network or key in _FIXED:
             kind = "of another architecture" if of_network else "of another run"
             raise UserError(
-                f"The checkpoint in {config.output.run_dir} is {kind}: {key} was {before} and is "
-                f"{now} now; set it back, or choose another output.run_dir."
+                f"The checkpoint in {config.output.run_dir} is {kind}: {key} was {old} and is "
+                f"{new} now; set it back, or choose another output.run_dir."
             )
+    return [f"changed since the checkpoint: {k}: {a} -> {b}" for k, (a, b) in changes.items()]
+
+
+def _load_networks(snapshot: Snapshot, gan: Gan, config: Config) -> None:
     try:
-        gan.generator.load_state_dict(taken.tensors["generator"])
-        gan.discriminator.load_state_dict(taken.tensors["discriminator"])
-        gan.ema.generator.load_state_dict(taken.tensors["ema"])
-        _load_adam(gan.g_optimizer, taken.tensors["generator_adam"])
-        _load_adam(gan.d_optimizer, taken.tensors["discriminator_adam"])
+        gan.generator.load_state_dict(snapshot.tensors["generator"])
+        gan.discriminator.load_state_dict(snapshot.tensors["discriminator"])
+        gan.ema.generator.load_state_dict(snapshot.tensors["ema"])
+        _load_adam(gan.g_optimizer, snapshot.tensors["generator_adam"])
+        _load_adam(gan.d_optimizer, snapshot.tensors["discriminator_adam"])
     except (KeyError, RuntimeError, ValueError) as error:
         raise UserError(
             f"The checkpoint in {config.output.run_dir} does not fit its own config ({error})."
         ) from None
-    treated = config.health.remedy == "auto"
-    gan.turn(taken.state.progress.remedies.overrides if treated else Overrides())
-    if gan.accelerator.scaler is not None and taken.state.scaler:
-        gan.accelerator.scaler.load_state_dict(taken.state.scaler)
-    return [f"changed since the checkpoint: {k}: {a} -> {b}" for k, (a, b) in changes.items()]
+    if gan.accelerator.scaler is not None and snapshot.state.scaler:
+        gan.accelerator.scaler.load_state_dict(snapshot.state.scaler)
 
 
-def config_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Dotted keys whose values differ between two config trees, with both values."""
-    old, new = flatten(before), flatten(now)
-    keys = dict.fromkeys([*old, *new])
-    return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
+def _parse(content: dict[str, Any], model: type[Record], config: Config) -> Record:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise UserError(
+            f"The checkpoint in {config.output.run_dir} is not readable: {model.__name__}.{key}: "
+            f"{problem['msg']}."
+        ) from None
 
 
 def _on_host(tensor: Tensor) -> Tensor:
@@ -86,7 +148,7 @@ def _on_host(tensor: Tensor) -> Tensor:
 
 def _adam_tensors(optimizer: Any) -> dict[str, Tensor]:
     moments = optimizer.state_dict()["state"]
-    return {f"{i}.{name}": t for i, of_one in moments.items() for name, t in of_one.items()}
+    return {f"{i}.{name}": t for i, tensors in moments.items() for name, t in tensors.items()}
 
 
 def _load_adam(optimizer: Any, tensors: Mapping[str, Tensor]) -> None:
@@ -96,8 +158,8 @@ def _load_adam(optimizer: Any, tensors: Mapping[str, Tensor]) -> None:
         moments.setdefault(int(index), {})[name] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    # Fused Adam walks a weight and its moments in memory order, so that they must lie alike.
-    for parameter, of_one in optimizer.state.items():
-        for name, moment in of_one.items():
+    # Fused Adam walks a weight and its moments in memory order: their layouts must agree.
+    for parameter, loaded in optimizer.state.items():
+        for name, moment in loaded.items():
             if moment.shape == parameter.shape:
-                of_one[name] = torch.empty_like(parameter).copy_(moment)
+                loaded[name] = torch.empty_like(parameter).copy_(moment)

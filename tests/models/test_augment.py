@@ -19,6 +19,7 @@ from gantrain.models.augment import (
     shift,
     translation,
 )
+from gantrain.training.batch import Batch
 from gantrain.training.gan import Gan
 from gantrain.training.loop import d_step, g_step
 from gantrain.training.objectives import make_objective
@@ -54,7 +55,7 @@ def test_moving_is_what_a_loop_over_pixels_does(beyond: str, channels: int) -> N
     x = images(5, channels, 8)
     moves = torch.tensor([[0, 0], [2, -3], [-1, 4], [8, 0], [-9, 9]])
     expected = [moved_plainly(p, d, r, beyond) for p, (d, r) in zip(x, moves.tolist(), strict=True)]
-    assert torch.equal(shift(x, moves, beyond=beyond), torch.stack(expected))
+    assert torch.equal(shift(x, moves, fill=beyond), torch.stack(expected))
 
 
 def test_translation_reaches_an_eighth_of_the_side_and_no_further() -> None:
@@ -133,8 +134,8 @@ def steps_of(sections: dict[str, dict[str, Any]], seen: list[Tensor]) -> None:
     gan, objective = Gan(config, Accelerator(cpu=True)), make_objective(config.objective)
     first = gan.discriminator.layers
     first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
-    d_step(gan, objective, images(), AT)
-    g_step(gan, objective, AT)
+    d_step(gan, objective, Batch(images(), AT))
+    g_step(gan, objective, Batch(images(), AT))
 
 
 @pytest.mark.parametrize("sections", [{}, WGAN_GP], ids=["dcgan", "wgan-gp"])

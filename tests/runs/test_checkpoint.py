@@ -22,11 +22,11 @@ from gantrain.runs.checkpoint import (
     Progress,
     Snapshot,
     State,
-    list_checkpoints,
     read_checkpoint,
     read_newest,
     write_checkpoint,
 )
+from gantrain.runs.paths import list_checkpoints
 from gantrain.runs.saver import Saver, prune
 
 
@@ -159,7 +159,7 @@ def test_the_loader_walks_back_to_the_newest_whole_checkpoint_and_says_why(
 ) -> None:
     for images in (100, 200, 300):
         write_checkpoint(snapshot(images), tmp_path)
-    for folder in list_checkpoints(tmp_path)[:2]:
+    for _, folder in list_checkpoints(tmp_path)[:2]:
         harm(folder)
     taken, skipped = read_newest(tmp_path)
     assert taken is not None
@@ -194,7 +194,7 @@ def test_pruning_keeps_the_newest_the_marked_and_the_best(tmp_path: Path) -> Non
     ]:
         write_checkpoint(snapshot(images, kept=kept, fid=fid), tmp_path)
         prune(output)
-    kept_images = [int(folder.name[-9:]) for folder in list_checkpoints(tmp_path)]
+    kept_images = [images for images, _ in list_checkpoints(tmp_path)]
     assert kept_images == [600, 500, 300, 200]
 
 

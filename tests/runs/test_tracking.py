@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gantrain.runs.tracking import read_metrics
+from gantrain.runs.records import read_metrics
 from tests.conftest import small_tree
 from tests.launching import Train, train_alone, write_config
 
@@ -25,7 +25,7 @@ def history(run: Path) -> list[dict[str, Any]]:
     return [r["history"]["item"] for r in records if r["type"] == "history"]
 
 
-def test_an_offline_run_holds_config_curves_and_grids_and_goes_on_after_a_resume(
+def test_an_offline_run_holds_config_curves_and_grids_and_continues_after_a_resume(
     shards: Path, tmp_path: Path, train: Train
 ) -> None:
     run = tmp_path / "run"
@@ -45,7 +45,7 @@ def test_an_offline_run_holds_config_curves_and_grids_and_goes_on_after_a_resume
         assert all("images_seen" in line for line in segment)
     losses = [line["images_seen"] for line in after if "loss/generator" in line]
     assert losses == [96, 128, 160]
-    assert after[0]["events/goes_on"] == 1
+    assert after[0]["events/resumes"] == 1
     grids = [line for line in [*before, *after] if "samples/fake._type" in line]
     assert [line["images_seen"] for line in grids] == [0, 80, 160]
     assert (second / "files" / grids[-1]["samples/fake.path"]).is_file()
@@ -61,7 +61,7 @@ def test_an_offline_run_holds_config_curves_and_grids_and_goes_on_after_a_resume
 
 
 @pytest.mark.parametrize("key", ["", "0123456789" * 4])
-def test_without_a_login_or_a_network_the_run_goes_on_offline_with_one_line_of_notice(
+def test_without_a_login_or_a_network_the_run_continues_offline_with_one_log_line(
     key: str, shards: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"

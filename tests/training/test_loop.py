@@ -1,4 +1,4 @@
-"""The loop's order of steps, and which images each of them sees."""
+"""The order of the loop's steps, and the images that each of them gets."""
 
 from pathlib import Path
 from typing import Any
@@ -8,23 +8,24 @@ import torch
 from torch import Tensor
 
 import gantrain.training.loop
+from gantrain.training.batch import Batch
 from tests.conftest import PICTURES, small_tree
 from tests.launching import Train, write_config
 
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, Tensor | None]]:
-    """Every step of a training: D or G, its position, and the real images that it saw."""
+    """Every step of a training run: D or G, its position, and the real images that it got."""
     seen: list[tuple[str, int, Tensor | None]] = []
     d_step, g_step = gantrain.training.loop.d_step, gantrain.training.loop.g_step
 
-    def note_d(gan: Any, objective: Any, real: Tensor, at: Any, *rest: Any) -> Any:
-        seen.append(("D", at.start, real))
-        return d_step(gan, objective, real, at, *rest)
+    def note_d(gan: Any, objective: Any, batch: Batch) -> Any:
+        seen.append(("D", batch.rng.start, batch.images))
+        return d_step(gan, objective, batch)
 
-    def note_g(gan: Any, objective: Any, at: Any, *rest: Any) -> Any:
-        seen.append(("G", at.start, None))
-        return g_step(gan, objective, at, *rest)
+    def note_g(gan: Any, objective: Any, batch: Batch) -> Any:
+        seen.append(("G", batch.rng.start, None))
+        return g_step(gan, objective, batch)
 
     monkeypatch.setattr(gantrain.training.loop, "d_step", note_d)
     monkeypatch.setattr(gantrain.training.loop, "g_step", note_g)
@@ -42,18 +43,18 @@ def train_critic(shards: Path, tmp_path: Path, train: Train, reuse: bool) -> Non
     assert train(write_config(tmp_path / "config.yaml", tree)).returncode == 0
 
 
-def test_each_critic_step_sees_a_new_batch_and_then_g_makes_one_step(
+def test_each_critic_step_gets_a_new_batch_and_then_g_makes_one_step(
     shards: Path, tmp_path: Path, train: Train, steps: Steps
 ) -> None:
     train_critic(shards, tmp_path, train, reuse=False)
     assert "".join(kind for kind, *_ in steps) == "DDDG" * 4
-    assert [at for kind, at, _ in steps if kind == "D"] == list(range(0, 12 * 16, 16))
-    assert [at for kind, at, _ in steps if kind == "G"] == list(range(0, 4 * 16, 16))
+    assert [start for kind, start, _ in steps if kind == "D"] == list(range(0, 12 * 16, 16))
+    assert [start for kind, start, _ in steps if kind == "G"] == list(range(0, 4 * 16, 16))
     batches = [real for _, _, real in steps if real is not None]
     assert not any(torch.equal(a, b) for a in batches for b in batches if a is not b)
 
 
-def test_the_books_form_gives_all_critic_steps_of_an_iteration_one_batch(
+def test_reuse_real_batch_gives_all_critic_steps_of_an_iteration_one_batch(
     shards: Path, tmp_path: Path, train: Train, steps: Steps
 ) -> None:
     train_critic(shards, tmp_path, train, reuse=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gantrain.runs.heartbeat import read_heartbeats
+from gantrain.runs.records import read_heartbeats
 from tests.conftest import WGAN_GP, small_tree
 from tests.curves import assert_same_end, curve, events, status
 from tests.launching import Train, launch, write_config

@@ -15,8 +15,9 @@ import pytest
 import gantrain.runs.saver
 import gantrain.training.loop
 from gantrain.runs.checkpoint import Snapshot, write_checkpoint
-from gantrain.runs.heartbeat import read_heartbeats
+from gantrain.runs.records import read_heartbeats
 from gantrain.runs.run_lock import run_lock
+from gantrain.training.batch import Batch
 from gantrain.training.objectives import Dcgan
 from tests.conftest import WGAN_GP, small_tree
 from tests.curves import assert_same_end, curve, events, status
@@ -48,10 +49,10 @@ def at_images(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], ob
     def arrange(images: int, happen: Callable[[], object]) -> None:
         original, waiting = gantrain.training.loop.d_step, [happen]
 
-        def d_step(gan: Any, objective: Any, real: Any, at: Any, *rest: Any) -> Any:
-            if at.start == images and waiting:
+        def d_step(gan: Any, objective: Any, batch: Batch) -> Any:
+            if batch.rng.start == images and waiting:
                 waiting.pop()()
-            return original(gan, objective, real, at, *rest)
+            return original(gan, objective, batch)
 
         monkeypatch.setattr(gantrain.training.loop, "d_step", d_step)
 
@@ -344,28 +345,28 @@ def test_all_checkpoints_broken_is_one_error_not_a_new_run(
         path.write_bytes(b"")
     done = train(config)
     assert done.returncode == 2
-    assert "no whole checkpoint" in done.stderr
-    assert "ema.safetensors: cut short or changed" in done.stderr
+    assert "no intact checkpoint" in done.stderr
+    assert "ema.safetensors: truncated or changed" in done.stderr
 
 
-def test_the_training_goes_on_while_a_checkpoint_is_written(
+def test_training_continues_while_a_checkpoint_is_written(
     shards: Path, tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original_step, original_write = gantrain.training.loop.d_step, write_checkpoint
     steps: list[int] = []
     meanwhile: list[int] = []
 
-    def d_step(gan: Any, objective: Any, real: Any, at: Any, *rest: Any) -> Any:
-        steps.append(at.start)
-        return original_step(gan, objective, real, at, *rest)
+    def d_step(gan: Any, objective: Any, batch: Batch) -> Any:
+        steps.append(batch.rng.start)
+        return original_step(gan, objective, batch)
 
-    def slow_write(taken: Snapshot, run_dir: Path) -> Path:
+    def slow_write(snapshot: Snapshot, run_dir: Path) -> Path:
         before = len(steps)
         deadline = time.monotonic() + 10  # a training that waits would make no step in it
         while not meanwhile and len(steps) == before and time.monotonic() < deadline:
             time.sleep(0.01)
         meanwhile.append(len(steps) - before)
-        return original_write(taken, run_dir)
+        return original_write(snapshot, run_dir)
 
     monkeypatch.setattr(gantrain.training.loop, "d_step", d_step)
     monkeypatch.setattr(gantrain.runs.saver, "write_checkpoint", slow_write)

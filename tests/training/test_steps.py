@@ -1,4 +1,4 @@
-"""The two players' steps: who changes, who does not, and by how much."""
+"""The D step, the G step and the joint step: which weights change, and by how much."""
 
 import copy
 from pathlib import Path
@@ -9,16 +9,20 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
+from torch.nn.functional import softplus
 
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config
+from gantrain.training.batch import Batch
 from gantrain.training.gan import Gan
-from gantrain.training.loop import d_step, g_step, joint_step
+from gantrain.training.joint import joint_step
+from gantrain.training.loop import d_step, g_step
 from gantrain.training.objectives import Discriminate, gradient_penalty, make_objective
 from tests.conftest import WGAN_GP, small_config, weights_of
 
-AT = PositionalRNG(0, 0, 8)
+RNG = PositionalRNG(0, 0, 8)
 REAL = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(5)) * 2 - 1
+BATCH = Batch(REAL, RNG)
 DCGAN_WITH_ALL: dict[str, dict[str, Any]] = {
     "objective": {"label_smoothing": 0.1, "label_noise": 0.05, "label_flips": 0.1},
     "discriminator": {"dropout": 0.3, "spectral_norm": True, "norm": "batch"},
@@ -46,11 +50,11 @@ def test_each_step_changes_one_network_and_no_bit_of_the_other(
     gan, objective = gan_of(config), make_objective(config.objective)
     for _ in range(2):
         g_before, d_before = weights_of(gan.generator), weights_of(gan.discriminator)
-        d_step(gan, objective, REAL, AT)
+        d_step(gan, objective, BATCH)
         assert_same(g_before, gan.generator)
         assert_all_changed(d_before, gan.discriminator)
         d_before = weights_of(gan.discriminator)
-        g_step(gan, objective, AT)
+        g_step(gan, objective, BATCH)
         assert_same(d_before, gan.discriminator)
         assert_all_changed(g_before, gan.generator)
 
@@ -107,14 +111,14 @@ def plain_copy(gan: Gan, norm: bool) -> tuple[nn.Sequential, nn.Sequential]:
 
 
 def latents(stream: Stream) -> Tensor:
-    return AT.normal(stream, 8)[:, :, None, None]
+    return RNG.normal(stream, 8)[:, :, None, None]
 
 
 def plain_dcgan_step(g: nn.Module, d: nn.Module) -> None:
     g_adam = torch.optim.Adam(g.parameters(), 2e-4, (0.5, 0.999))
     d_adam = torch.optim.Adam(d.parameters(), 2e-4, (0.5, 0.999))
-    on_real, on_fake = d(REAL), d(g(latents(Stream.D_LATENTS)).detach())
-    d_loss = bce(on_real, torch.ones(8)) + bce(on_fake, torch.zeros(8))
+    real_scores, fake_scores = d(REAL), d(g(latents(Stream.D_LATENTS)).detach())
+    d_loss = bce(real_scores, torch.ones(8)) + bce(fake_scores, torch.zeros(8))
     (d_loss / 2).backward()  # type: ignore[no-untyped-call]
     d_adam.step()
     g_loss = bce(d(g(latents(Stream.G_LATENTS))), torch.ones(8))
@@ -126,7 +130,7 @@ def plain_wgan_step(g: nn.Module, d: nn.Module) -> None:
     g_adam = torch.optim.Adam(g.parameters(), 2e-4, (0.5, 0.999))
     d_adam = torch.optim.Adam(d.parameters(), 2e-4, (0.5, 0.999))
     fake = g(latents(Stream.D_LATENTS)).detach()
-    epsilon = AT.uniform(Stream.PENALTY, 1).float().view(8, 1, 1, 1)
+    epsilon = RNG.uniform(Stream.PENALTY, 1).float().view(8, 1, 1, 1)
     mixed = (epsilon * REAL + (1 - epsilon) * fake).requires_grad_()
     gradient = torch.autograd.grad(d(mixed).sum(), mixed, create_graph=True)[0]
     penalty = ((gradient.pow(2).sum((1, 2, 3)).sqrt() - 1) ** 2).mean()
@@ -148,46 +152,47 @@ def test_a_whole_step_is_that_of_a_plain_pytorch_loop(kind: str) -> None:
     gan, objective = gan_of(config), make_objective(config.objective)
     g, d = plain_copy(gan, batch_norm)
     (plain_dcgan_step if batch_norm else plain_wgan_step)(g, d)
-    d_step(gan, objective, REAL, AT)
-    g_step(gan, objective, AT)
+    d_step(gan, objective, BATCH)
+    g_step(gan, objective, BATCH)
     assert_close(gan.generator, g)
     assert_close(gan.discriminator, d)
 
 
 def plain_joint_step(g: nn.Module, d: nn.Module, wgan: bool) -> None:
-    """Both gradients by their definitions, before either optimizer moves."""
+    """Both gradients by their definitions, before either optimizer steps."""
     fake = g(latents(Stream.D_LATENTS))
-    on_real, on_fake = d(REAL), d(fake)
+    real_scores, fake_scores = d(REAL), d(fake)
     if wgan:
-        d_loss, g_loss = on_fake.mean() - on_real.mean(), -on_fake.mean()
-        epsilon = AT.uniform(Stream.PENALTY, 1).float().view(8, 1, 1, 1)
+        d_loss, g_loss = fake_scores.mean() - real_scores.mean(), -fake_scores.mean()
+        epsilon = RNG.uniform(Stream.PENALTY, 1).float().view(8, 1, 1, 1)
         mixed = (epsilon * REAL + (1 - epsilon) * fake.detach()).requires_grad_()
         gradient = torch.autograd.grad(d(mixed).sum(), mixed, create_graph=True)[0]
         d_loss = d_loss + 10 * ((gradient.pow(2).sum((1, 2, 3)).sqrt() - 1) ** 2).mean()
     else:
-        d_loss = (bce(on_real, torch.ones(8)) + bce(on_fake, torch.zeros(8))) / 2
-        g_loss = bce(on_fake, torch.ones(8))
-    of_d = torch.autograd.grad(d_loss, list(d.parameters()), retain_graph=True)
-    of_g = torch.autograd.grad(g_loss, list(g.parameters()))
-    for network, gradients in ((d, of_d), (g, of_g)):
+        d_loss = (bce(real_scores, torch.ones(8)) + bce(fake_scores, torch.zeros(8))) / 2
+        g_loss = bce(fake_scores, torch.ones(8))
+    d_gradients = torch.autograd.grad(d_loss, list(d.parameters()), retain_graph=True)
+    g_gradients = torch.autograd.grad(g_loss, list(g.parameters()))
+    for network, gradients in ((d, d_gradients), (g, g_gradients)):
         for weight, gradient in zip(network.parameters(), gradients, strict=True):
             weight.grad = gradient
         torch.optim.Adam(network.parameters(), 2e-4, (0.5, 0.999)).step()
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
-@pytest.mark.parametrize("parts", [1, 4])
-def test_a_joint_step_takes_both_gradients_before_either_player_moves(
-    kind: str, parts: int
+@pytest.mark.parametrize("grad_accum_steps", [1, 4])
+def test_a_joint_step_takes_both_gradients_before_either_network_changes(
+    kind: str, grad_accum_steps: int
 ) -> None:
-    # Batch statistics are those of a part, so that networks in parts have none.
-    batch_norm = kind == "dcgan" and parts == 1
+    # Batch statistics are those of a micro-batch, so with several the networks have none.
+    batch_norm = kind == "dcgan" and grad_accum_steps == 1
     config = config_of(
         {
             "objective": {"kind": kind},
             "generator": {"norm": "batch" if batch_norm else "none"},
             "discriminator": {"norm": "batch" if batch_norm else "none"},
-        }
+        },
+        grad_accum_steps=grad_accum_steps,
     )
     gan, objective = gan_of(config), make_objective(config.objective)
     g, d = copy.deepcopy(gan.generator.layers), plain_judge(batch_norm)
@@ -195,35 +200,33 @@ def test_a_joint_step_takes_both_gradients_before_either_player_moves(
         dict(zip(d.state_dict(), gan.discriminator.state_dict().values(), strict=True))
     )
     plain_joint_step(g, d, kind == "wgan-gp")
-    joint_step(gan, objective, REAL, AT, parts=parts)
+    joint_step(gan, objective, BATCH)
     assert_close(gan.generator, g)
     assert_close(gan.discriminator, d)
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
-def test_a_step_in_parts_is_the_whole_step(kind: str) -> None:
-    # Batch statistics are those of a part, so that the networks here have none.
-    config = config_of(
-        {
-            "objective": {"kind": kind},
-            "generator": {"norm": "none"},
-            "discriminator": {"norm": "layer"},
-        }
-    )
-    objective = make_objective(config.objective)
-    whole, parted = gan_of(config), gan_of(config)
-    of_whole = d_step(whole, objective, REAL, AT) | g_step(whole, objective, AT)
-    of_parts = d_step(parted, objective, REAL, AT, parts=4) | g_step(parted, objective, AT, 4)
-    assert_close(whole.generator, parted.generator)
-    assert_close(whole.discriminator, parted.discriminator)
-    for name, value in of_whole.items():
-        torch.testing.assert_close(of_parts[name], value, rtol=1e-4, atol=1e-6)
+def test_a_step_in_micro_batches_equals_the_whole_step(kind: str) -> None:
+    # Batch statistics are those of a micro-batch, so the networks have none.
+    sections: dict[str, dict[str, Any]] = {
+        "objective": {"kind": kind},
+        "generator": {"norm": "none"},
+        "discriminator": {"norm": "layer"},
+    }
+    objective = make_objective(config_of(sections).objective)
+    whole, split = gan_of(config_of(sections)), gan_of(config_of(sections, grad_accum_steps=4))
+    whole_metrics = d_step(whole, objective, BATCH) | g_step(whole, objective, BATCH)
+    split_metrics = d_step(split, objective, BATCH) | g_step(split, objective, BATCH)
+    assert_close(whole.generator, split.generator)
+    assert_close(whole.discriminator, split.discriminator)
+    for name, value in whole_metrics.items():
+        torch.testing.assert_close(split_metrics[name], value, rtol=1e-4, atol=1e-6)
 
 
 def assert_close(one: nn.Module, other: nn.Module) -> None:
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         # Adam's first step is the learning rate times the gradient's sign, so that a gradient
-        # near zero may round to either side: hold the others to float tolerance.
+        # near zero may round to either side; the others must agree to float tolerance.
         close = torch.isclose(a, b, rtol=1e-4, atol=2e-6)
         assert close.float().mean() > 0.999
 
@@ -240,7 +243,7 @@ def test_clipping_bounds_the_gradient_and_reports_its_norm_before() -> None:
         step()
 
     gan.d_optimizer.step = spy
-    metrics = d_step(gan, objective, REAL, AT)
+    metrics = d_step(gan, objective, BATCH)
     assert metrics["health/d_grad_norm"] > 1e-2
     assert seen == [pytest.approx(1e-3, rel=1e-2)]
 
@@ -251,7 +254,7 @@ def test_bf16_runs_the_networks_in_bf16_and_keeps_weights_scores_and_losses_in_f
     kinds: list[torch.dtype] = []
     last = gan.discriminator.layers[-1]
     last.register_forward_hook(lambda _m, _x, y: kinds.append(y.dtype))
-    metrics = d_step(gan, make_objective(config.objective), REAL, AT)
+    metrics = d_step(gan, make_objective(config.objective), BATCH)
     assert kinds == [torch.bfloat16] * 3
     assert metrics["loss/discriminator"].dtype == torch.float32
     assert gan.discriminate(REAL).dtype == torch.float32
@@ -290,6 +293,45 @@ def test_compiled_networks_make_the_same_steps() -> None:
     compiled = gan_of(config_of(sections, compile="on"))
     objective = make_objective(config_of(sections).objective)
     for gan in (eager, compiled):
-        joint_step(gan, objective, REAL, AT)
+        joint_step(gan, objective, BATCH)
     assert_close(eager.generator, compiled.generator)
     assert_close(eager.discriminator, compiled.discriminator)
+
+
+class Relativistic:
+    """Relativistic pairing (Jolicoeur-Martineau 2018), which scores real images in the G step."""
+
+    n_critic = 1
+    g_needs_real_scores = True
+
+    def d_loss(self, real: Tensor, fake: Tensor, rng: PositionalRNG) -> tuple[Tensor, Any]:
+        return softplus(fake - real).mean(), {}
+
+    def penalty(self, *_: Any) -> tuple[Tensor, Any]:
+        return torch.zeros(()), {}
+
+    def g_loss(self, fake: Tensor, real: Tensor | None = None) -> tuple[Tensor, Any]:
+        assert real is not None
+        return softplus(real - fake).mean(), {}
+
+    def add_label_noise(self, noise: float, flips: float) -> None:
+        """Do nothing."""
+
+
+def plain_relativistic_step(g: nn.Module, d: nn.Module) -> None:
+    g_adam = torch.optim.Adam(g.parameters(), 2e-4, (0.5, 0.999))
+    d_adam = torch.optim.Adam(d.parameters(), 2e-4, (0.5, 0.999))
+    softplus(d(g(latents(Stream.D_LATENTS)).detach()) - d(REAL)).mean().backward()
+    d_adam.step()
+    softplus(d(REAL).detach() - d(g(latents(Stream.G_LATENTS)))).mean().backward()
+    g_adam.step()
+
+
+def test_a_loss_that_pairs_real_and_fake_scores_gets_both_in_the_g_step() -> None:
+    gan = gan_of(config_of({"discriminator": {"norm": "none"}}))
+    g, d = plain_copy(gan, norm=False)
+    plain_relativistic_step(g, d)
+    d_step(gan, Relativistic(), BATCH)
+    g_step(gan, Relativistic(), BATCH)
+    assert_close(gan.generator, g)
+    assert_close(gan.discriminator, d)

@@ -1,0 +1,73 @@
+"""From a line of metrics to a diagnosis, and from that to adjustments of the training."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from gantrain.health.diagnosis import CODES, discriminator_leads, observe
+from gantrain.health.overrides import Overrides
+from gantrain.health.remedies import choose_adjustment
+from gantrain.runs.tracking import Tracker
+from gantrain.training.gan import Gan
+from gantrain.training.objectives import Objective
+from gantrain.training.state import TrainingState
+
+logger = logging.getLogger(__name__)
+
+
+def diagnose(
+    gan: Gan,
+    objective: Objective,
+    state: TrainingState,
+    tracker: Tracker,
+    metrics: Mapping[str, float],
+) -> tuple[dict[str, float], str]:
+    """Update the diagnosis, record a change of it, and adjust the training with remedy auto.
+
+    metrics: of a log interval, reduced over the ranks, so that each rank decides alike.
+    Return the curves to log, and the name of the problem, "" if there is none.
+    """
+    remedy, kind = state.config.health.remedy, state.config.objective.kind
+    change = observe(state.health, kind, state.g_steps, metrics)
+    if change is not None:
+        advice = change.advice if remedy != "off" else ""
+        text = f"{change.name}: {change.evidence}" + (f". Try: {advice}" if advice else "")
+        logger.info(f"health: {text}")
+        tracker.event(
+            "diagnosis",
+            state.images_seen,
+            alert=change.name != "healthy",
+            diagnosis=change.name,
+            evidence=change.evidence,
+            advice=advice,
+            reason=text,
+        )
+    code = CODES[state.health.diagnosis]
+    curves = {"health/diagnosis": float(code)}
+    if remedy == "auto":
+        curves |= _adjust(gan, objective, state, tracker)
+    return curves, state.health.diagnosis if code else ""
+
+
+def _adjust(
+    gan: Gan, objective: Objective, state: TrainingState, tracker: Tracker
+) -> dict[str, float]:
+    adjustment = choose_adjustment(
+        state.remedies,
+        state.health.diagnosis,
+        state.g_steps,
+        state.config,
+        d_leads=discriminator_leads(state.health),
+    )
+    if adjustment is not None:
+        apply_overrides(state.remedies.overrides, gan, objective)
+        logger.info(f"remedy: {adjustment}")
+        tracker.event("remedy", state.images_seen, **adjustment.model_dump())
+    return {f"remedy/{k}": v for k, v in asdict(state.remedies.overrides).items()}
+
+
+def apply_overrides(overrides: Overrides, gan: Gan, objective: Objective) -> None:
+    """Apply overrides to the networks, the optimizers and D's labels, from the next step on."""
+    gan.set_rate_factors(g=overrides.g_rate, d=overrides.d_rate)
+    gan.extra_dropout = overrides.dropout
+    objective.add_label_noise(overrides.label_noise, overrides.label_flips)

@@ -1,0 +1,75 @@
+"""What runs next to the training: heartbeat, meter, tracker, checkpoint saver, stop request."""
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from accelerate import Accelerator
+
+from gantrain.common.files import write_text
+from gantrain.common.logs import redirected_lines
+from gantrain.config import dump_config
+from gantrain.models.networks import Generator
+from gantrain.runs.heartbeat import Heartbeat
+from gantrain.runs.paths import CONFIG
+from gantrain.runs.progress import ProgressLine
+from gantrain.runs.saver import Saver
+from gantrain.runs.signals import StopRequest
+from gantrain.runs.tracking import Tracker
+from gantrain.training.meter import Meter
+from gantrain.training.state import TrainingState
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Services:
+    """The services of one rank.
+
+    evaluate: measures the EMA generator and returns `quality/…` metrics, equal on all ranks; a
+    collective call.
+    """
+
+    heartbeat: Heartbeat
+    meter: Meter
+    tracker: Tracker
+    saver: Saver
+    stop: StopRequest
+    evaluate: Callable[[Generator], dict[str, float]]
+
+
+def start_services(
+    state: TrainingState,
+    meter: Meter,
+    tracker_step: int,
+    evaluate: Callable[[Generator], dict[str, float]],
+    accelerator: Accelerator,
+    stack: ExitStack,
+) -> Services:
+    """Start the services of this rank; `stack` ends them.
+
+    tracker_step: the last step that W&B was sent before the run resumed, else 0.
+    """
+    config, main_rank = state.config, state.rank == 0
+    run_dir = config.output.run_dir
+    stop = StopRequest(accelerator)
+    stack.enter_context(stop.listening())
+    if main_rank:
+        write_text(run_dir / CONFIG, dump_config(config))
+    accelerator.wait_for_everyone()
+    progress = ProgressLine(config.total_images, state.images_seen, shown=main_rank)
+    tracker = Tracker(config, state.logged_at, tracker_step, progress, write=main_rank)
+
+    def record_hang(reason: str) -> None:
+        logger.warning(f"{reason} The job ends, so that it can be requeued.")
+        tracker.event("hung", state.images_seen, reason=reason)
+        tracker.status("hung", state.images_seen, reason)
+
+    heartbeat = Heartbeat(run_dir, state.rank, config.guard.hang_seconds, record_hang)
+    stack.enter_context(heartbeat)
+    stack.enter_context(progress)
+    stack.enter_context(redirected_lines(progress.print))
+    stack.callback(tracker.close)
+    tracker.connect()
+    return Services(heartbeat, meter, tracker, Saver(config.output), stop, evaluate)
