@@ -1,4 +1,4 @@
-"""Work spread over the cores of this machine, in order and in bounded memory."""
+"""Parallel map over processes, in order and in bounded memory."""
 
 import os
 import signal
@@ -16,13 +16,13 @@ Result = TypeVar("Result")
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores available to this process."""
     return len(os.sched_getaffinity(0))
 
 
-def _take_signals() -> None:
-    # The fork server may have been started with these blocked (see decoders.py), and a pool ends
-    # its workers by SIGTERM.
+def _unblock_signals() -> None:
+    # A fork server that `decoder_context` started passes on blocked signals, but a pool ends its
+    # workers with SIGTERM.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2})
 
 
@@ -33,13 +33,13 @@ def map_in_order(
     workers: int | None = None,
     pending_per_worker: int = 8,
 ) -> Iterator[Result]:
-    """Yield function(item) for each item, in the items' order, computed by `workers` processes.
+    """Yield function(item) for each item, in order, computed by `workers` processes.
 
-    workers: None takes all usable cores; 1 computes in this process.
-    pending_per_worker: how many items a worker may be ahead of the reader, which bounds memory.
+    workers: None uses all available cores; 1 computes in this process.
+    pending_per_worker: bounds memory: at most workers * pending_per_worker items are in flight.
 
-    Raises what the function raises, and UserError if a worker is killed or `workers` is not
-    positive.
+    Errors raised by `function` propagate. Raises UserError if a worker is killed or `workers` is
+    less than 1.
     """
     workers = usable_cores() if workers is None else workers
     if workers < 1:
@@ -47,9 +47,9 @@ def map_in_order(
     if workers == 1:
         yield from map(function, items)
         return
-    # A fork of this process would copy locks that its threads hold.
+    # Not fork: a forked child would inherit locks held by this process's threads.
     pool = ProcessPoolExecutor(
-        workers, mp_context=get_context("forkserver"), initializer=_take_signals
+        workers, mp_context=get_context("forkserver"), initializer=_unblock_signals
     )
     pending: deque[Future[Result]] = deque()
     try:
@@ -61,7 +61,7 @@ def map_in_order(
             yield pending.popleft().result()
     except BrokenProcessPool:
         raise UserError(
-            "A worker process was killed, perhaps for want of memory. Try again with --workers 1."
+            "A worker process was killed, possibly for lack of memory. Try again with --workers 1."
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

@@ -26,12 +26,10 @@ def test_a_failed_write_leaves_the_old_file_and_the_old_folder(tmp_path: Path) -
     (tmp_path / "file").write_text("old")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "old").touch()
-    with pytest.raises(KeyError), replacing(tmp_path / "file") as temporary:
-        temporary.write_text("new")
-        raise KeyError
-    with pytest.raises(KeyError), replacing_folder(tmp_path / "folder") as staging:
-        (staging / "new").touch()
-        raise KeyError
+    with pytest.raises(UnicodeEncodeError), replacing(tmp_path / "file") as temporary:
+        temporary.write_text("new \ud800")
+    with pytest.raises(FileNotFoundError), replacing_folder(tmp_path / "folder") as staging:
+        (staging / "missing" / "new").touch()
     assert (tmp_path / "file").read_text() == "old"
     assert names_in(tmp_path / "folder") == ["old"]
     assert names_in(tmp_path) == ["file", "folder"]

@@ -1,4 +1,4 @@
-"""Work spread over processes: in order, and an error where one of them is killed."""
+"""Parallel map over processes."""
 
 import multiprocessing
 import os
@@ -18,8 +18,8 @@ def double(number: int) -> int:
 
 
 @pytest.mark.timeout(60)
-def test_results_come_in_order_and_a_killed_worker_is_an_error_after_a_stream_was_open() -> None:
-    decoder_context()  # its server lends its blocked signals to whatever starts from it
+def test_map_in_order_yields_in_order_and_reports_a_killed_worker_despite_blocked_signals() -> None:
+    decoder_context()  # its fork server passes blocked signals on to every child
     assert list(map_in_order(double, range(40), workers=2)) == list(range(0, 80, 2))
     numbers = map_in_order(double, range(10_000), workers=2)
     assert next(numbers) == 0
