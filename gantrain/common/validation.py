@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+_MAX_VALUE_LENGTH = 200  # characters of an invalid value that a message quotes
+
 
 def nearest(key: str, known: Iterable[str]) -> str:
     """The known key that looks most like this one."""
@@ -35,5 +37,12 @@ def _sentence(problem: Any, known_keys: Collection[str], tags: Collection[str]) 
     if kind == "value_error":
         message = str(problem["ctx"]["error"])
         return message if not key or message.startswith(key.split(".")[0]) else f"{key}: {message}"
+    if kind == "json_invalid":
+        return f"not JSON ({problem['ctx']['error']})"
     expected = problem["msg"].removeprefix("Input should be ")
-    return f"{key}: {problem['input']!r} found; expected {expected}"
+    return f"{key or 'content'}: {_shortened(problem['input'])} found; expected {expected}"
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_VALUE_LENGTH else text[: _MAX_VALUE_LENGTH - 3] + "..."

@@ -1,4 +1,4 @@
-"""Importing folders of images: Kaggle's layout, any other, and all that can be wrong in them."""
+"""Import of image folders: Kaggle's layout, class folders, and damaged files."""
 
 import io
 import json
@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from gantrain.common.errors import UserError
-from gantrain.data.importing.convert import Fit, Recipe, convert_image
+from gantrain.data.importing.convert import Conversion, Fit, convert_image
 from gantrain.data.importing.filenames import label_from_path, read_validation_list, unique_keys
 from gantrain.data.importing.folders import ImportReport, import_folder
 from gantrain.data.shards.manifest import read_manifest
@@ -36,19 +36,19 @@ def read(folder: Path) -> list[Sample]:
     ]
 
 
-def bring_in(source: Path, target: Path, **options: Any) -> ImportReport:
+def run_import(source: Path, target: Path, **options: Any) -> ImportReport:
     return import_folder(source, target, **{"size": 8, "workers": 1, **options})
 
 
 def converted(path: Path, *, channels: int = 1, fit: Fit = "crop", size: int = 8) -> np.ndarray:
-    image = convert_image(path, Recipe(size, channels, BLACK, fit))
+    image = convert_image(path, Conversion(size, channels, BLACK, fit))
     pixels = decode_image(image, size, channels, where="x")
     return pixels[0] if channels == 1 else pixels.transpose(1, 2, 0)
 
 
 @pytest.fixture
 def kaggle(tmp_path: Path) -> Path:
-    """The Kaggle folder in small: three parts, four views, two cameras."""
+    """A small copy of the Kaggle folder: three parts, four views, two cameras."""
     source = tmp_path / "lego-brick-images"
     for part in ("3001 brick 2x4", "3046 roof corner inside tile 2x2", "32123 half bush"):
         for view in range(4):
@@ -64,9 +64,9 @@ def kaggle(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("inner", ["", "dataset"])
-def test_kaggles_folder_is_taken_as_it_is(kaggle: Path, tmp_path: Path, inner: str) -> None:
+def test_kaggles_folder_imports_unchanged(kaggle: Path, tmp_path: Path, inner: str) -> None:
     target = tmp_path / "set"
-    report = bring_in(kaggle / inner, target)
+    report = run_import(kaggle / inner, target)
     manifest = read_manifest(target)
     assert {part: (each.name, each.count) for part, each in manifest.classes.items()} == {
         "3001": ("brick 2x4", 8),
@@ -103,7 +103,7 @@ def test_kaggles_folder_is_taken_as_it_is(kaggle: Path, tmp_path: Path, inner: s
         ("x/3794b plate 1x2 with 1 knob 010L.JPG", "3794b", "plate 1x2 with 1 knob", 10, "L"),
     ],
 )  # fmt: skip
-def test_names_of_bricks_are_taken_apart(
+def test_brick_file_names_are_parsed(
     name: str, part: str, words: str, view: int, camera: str
 ) -> None:
     assert label_from_path(name) == {
@@ -111,27 +111,27 @@ def test_names_of_bricks_are_taken_apart(
     }  # fmt: skip
 
 
-def test_each_shard_holds_all_classes_and_the_order_repeats(kaggle: Path, tmp_path: Path) -> None:
-    first = bring_in(kaggle, tmp_path / "a", images_per_shard=12).manifest
-    again = bring_in(kaggle, tmp_path / "b", images_per_shard=12, workers=2).manifest
-    other = bring_in(kaggle, tmp_path / "c", images_per_shard=12, seed=1).manifest
+def test_shards_contain_all_classes_in_a_reproducible_order(kaggle: Path, tmp_path: Path) -> None:
+    first = run_import(kaggle, tmp_path / "a", images_per_shard=12).manifest
+    again = run_import(kaggle, tmp_path / "b", images_per_shard=12, workers=2).manifest
+    other = run_import(kaggle, tmp_path / "c", images_per_shard=12, seed=1).manifest
     assert first.identity == again.identity != other.identity
     for entry in first.shards:
         parts = {each.label["part"] for each in iterate_shard(tmp_path / "a", first, entry)}
         assert parts == {"3001", "3046", "32123"}
 
 
-def test_an_explicit_list_wins_and_must_be_readable(kaggle: Path, tmp_path: Path) -> None:
+def test_an_explicit_list_takes_precedence(kaggle: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine.txt"
     mine.write_text("3001 brick 2x4 001L.png\n")
-    bring_in(kaggle, tmp_path / "set", validation_list=mine)
+    run_import(kaggle, tmp_path / "set", validation_list=mine)
     names = {s.label["file"] for s in read(tmp_path / "set") if s.label["split"] == "validation"}
     assert names == {"dataset/3001 brick 2x4 001L.png"}
     with pytest.raises(UserError, match=r"none\.txt: the list of validation images"):
-        bring_in(kaggle, tmp_path / "other", validation_list=tmp_path / "none.txt")
+        run_import(kaggle, tmp_path / "other", validation_list=tmp_path / "none.txt")
 
 
-def test_a_list_may_tell_equal_names_apart_by_folder(tmp_path: Path) -> None:
+def test_a_list_may_distinguish_equal_names_by_folder(tmp_path: Path) -> None:
     images = ["cat/1.png", "dog/1.png", "dog/2.png"]
     path = tmp_path / "list"
     path.write_text("./dog/1.png\n")
@@ -142,10 +142,10 @@ def test_a_list_may_tell_equal_names_apart_by_folder(tmp_path: Path) -> None:
     assert names.missing == ("/",)
 
 
-# Other folders
+# Class folders
 
 
-def test_folders_are_classes_and_images_at_the_top_have_none(tmp_path: Path) -> None:
+def test_folders_are_classes_and_top_level_images_have_none(tmp_path: Path) -> None:
     source = tmp_path / "pets"
     for name in ("cat/1.png", "cat/2.jpg", "dog/1.webp", "top.bmp"):
         save(source / name)
@@ -153,7 +153,7 @@ def test_folders_are_classes_and_images_at_the_top_have_none(tmp_path: Path) -> 
     (source / "LICENSE").write_text("")
     save(source / ".thumbnails" / "1.png")
     (source / "._1.png").write_text("")
-    report = bring_in(source, tmp_path / "set")
+    report = run_import(source, tmp_path / "set")
     classes = {part: each.count for part, each in report.manifest.classes.items()}
     assert classes == {"cat": 2, "dog": 1}
     assert report.manifest.count == 4
@@ -161,7 +161,7 @@ def test_folders_are_classes_and_images_at_the_top_have_none(tmp_path: Path) -> 
     assert {sample.key for sample in read(tmp_path / "set")} == {"cat_1", "cat_2", "dog_1", "top"}
 
 
-def test_keys_stay_apart() -> None:
+def test_keys_are_unique() -> None:
     names = ["a b.png", "a_b.png", "A_B.png", "a_b-2.png", "a.b.jpg", "a/b.png", "a.png", "a.jpg"]
     keys = unique_keys(
         [*names, "x" * 250 + ".png", "x" * 251 + ".png", "\n.png", "é" * 150 + ".png"]
@@ -171,18 +171,18 @@ def test_keys_stay_apart() -> None:
     assert all(len(key.encode()) <= 240 and key.isprintable() for key in keys)
 
 
-def test_colliding_files_are_all_written(tmp_path: Path) -> None:
+def test_files_with_colliding_names_are_all_written(tmp_path: Path) -> None:
     for name in ("a b.png", "a_b.png", "a.b.jpg"):
         save(tmp_path / "in" / name)
     raw_name = os.fsencode(tmp_path / "in") + b"/\xff.png"
     Path(os.fsdecode(raw_name)).write_bytes((tmp_path / "in/a b.png").read_bytes())
     Path(os.fsdecode(raw_name.replace(b"\xff", b"\xfe"))).write_bytes(b"")
-    report = bring_in(tmp_path / "in", tmp_path / "set")
+    report = run_import(tmp_path / "in", tmp_path / "set")
     assert report.manifest.count == 4
     assert len(report.unreadable) == 1
 
 
-def test_link_loops_end_and_links_to_images_count(tmp_path: Path) -> None:
+def test_symlink_loops_end_and_linked_images_are_imported(tmp_path: Path) -> None:
     source = tmp_path / "in"
     real = save(tmp_path / "elsewhere" / "1.png")
     save(source / "2.png")
@@ -191,7 +191,7 @@ def test_link_loops_end_and_links_to_images_count(tmp_path: Path) -> None:
     (real.parent / "up").symlink_to(source)
     (source / "broken.png").symlink_to("nowhere.png")
     os.mkfifo(source / "pipe.png")
-    report = bring_in(source, tmp_path / "set")
+    report = run_import(source, tmp_path / "set")
     assert {sample.label["file"] for sample in read(tmp_path / "set")} == {"2.png", "linked/1.png"}
     assert report.unreadable == (("broken.png", "No such file or directory"),)
 
@@ -212,38 +212,38 @@ def damaged(tmp_path: Path) -> Path:
     return source
 
 
-def test_unreadable_images_are_named_with_their_reasons(damaged: Path, tmp_path: Path) -> None:
-    report = bring_in(damaged, tmp_path / "set", workers=2)
+def test_unreadable_images_are_reported_with_reasons(damaged: Path, tmp_path: Path) -> None:
+    report = run_import(damaged, tmp_path / "set", workers=2)
     reasons = dict(report.unreadable)
     assert report.manifest.count == 1
     assert list(reasons) == sorted(reasons)
     assert "truncated" in reasons.pop("cut.png")
-    assert reasons.pop("text.png") == "no image in a format that is known"
-    assert reasons.pop("script.png") == "no image in a format that is known"
+    assert reasons.pop("text.png") == "not an image in a supported format"
+    assert reasons.pop("script.png") == "not an image in a supported format"
     assert reasons.pop("empty.jpg") == "an empty file"
     assert "more than" in reasons.pop("bomb.png")
-    assert "state no range" in reasons.pop("float.tif")
+    assert "have no defined range" in reasons.pop("float.tif")
     assert reasons == {}
     written = json.loads((tmp_path / "set" / "import-report.json").read_text())
     assert [each["file"] for each in written["unreadable"]] == [f for f, _ in report.unreadable]
 
 
-def test_strict_stops_at_an_unreadable_image_and_leaves_nothing(
+def test_strict_fails_at_an_unreadable_image_and_leaves_nothing(
     damaged: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"damaged/.*: cannot be read \(.*without --strict"):
-        bring_in(damaged, tmp_path / "set", on_error="fail")
+        run_import(damaged, tmp_path / "set", on_error="fail")
     assert [path.name for path in tmp_path.iterdir()] == ["damaged"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_forbidden_files_and_folders_are_named(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
+def test_files_and_folders_without_permission_are_reported(tmp_path: Path) -> None:
     source = tmp_path / "in"
     save(source / "good.png")
     save(source / "secret.png").chmod(0)
     save(source / "locked" / "1.png").parent.chmod(0)
     try:
-        report = bring_in(source, tmp_path / "set")
+        report = run_import(source, tmp_path / "set")
     finally:
         (source / "locked").chmod(0o755)
     assert dict(report.unreadable) == {
@@ -252,16 +252,16 @@ def test_forbidden_files_and_folders_are_named(tmp_path: Path) -> None:
     }
 
 
-def test_folders_without_a_readable_image_are_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_readable_image_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
-        bring_in(tmp_path / "none", tmp_path / "set")
+        run_import(tmp_path / "none", tmp_path / "set")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").touch()
-    with pytest.raises(UserError, match=r"found no images but 1 other files; expected .*\.png"):
-        bring_in(tmp_path / "in", tmp_path / "set")
+    with pytest.raises(UserError, match=r"contains no images \(1 other files\); expected .*\.png"):
+        run_import(tmp_path / "in", tmp_path / "set")
     (tmp_path / "in" / "a.png").touch()
     with pytest.raises(UserError, match=r"a\.png: cannot be read \(an empty file\)"):
-        bring_in(tmp_path / "in", tmp_path / "set")
+        run_import(tmp_path / "in", tmp_path / "set")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
@@ -275,18 +275,18 @@ def test_folders_without_a_readable_image_are_refused(tmp_path: Path) -> None:
         ({"workers": 0}, "workers is 0"),
     ],
 )
-def test_settings_out_of_range_are_refused(
+def test_settings_out_of_range_are_rejected(
     kaggle: Path, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        bring_in(kaggle, tmp_path / "set", **options)
+        run_import(kaggle, tmp_path / "set", **options)
     assert not (tmp_path / "set").exists()
 
 
-# What becomes of the pixels
+# Pixels
 
 
-def test_transparent_pixels_take_the_background(tmp_path: Path) -> None:
+def test_transparent_pixels_get_the_background(tmp_path: Path) -> None:
     layer = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
     layer.paste((255, 255, 255, 255), (0, 0, 4, 8))
     palette = Image.new("P", (8, 8), 1)
@@ -294,7 +294,7 @@ def test_transparent_pixels_take_the_background(tmp_path: Path) -> None:
     save(tmp_path / "in" / "rgba.png", layer)
     save(tmp_path / "in" / "palette.png", palette, transparency=1)
     save(tmp_path / "in" / "grey.png", Image.new("LA", (8, 8), (9, 0)))
-    bring_in(tmp_path / "in", tmp_path / "set", channels=3, background="#0000ff")
+    run_import(tmp_path / "in", tmp_path / "set", channels=3, background="#0000ff")
     pixels = {
         sample.key: decode_image(sample.image, 8, 3, where="x") for sample in read(tmp_path / "set")
     }
@@ -328,23 +328,23 @@ def test_every_mode_keeps_its_colour(
     assert abs(int(converted(path)[4, 4]) - luma) <= 1
 
 
-def test_of_an_animation_the_first_frame_counts(tmp_path: Path) -> None:
+def test_the_first_frame_of_an_animation_is_used(tmp_path: Path) -> None:
     frames = [Image.new("L", (8, 8), value) for value in (10, 200)]
     path = save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
     assert converted(path).mean() == 10
 
 
-def test_orientation_from_exif_is_applied(tmp_path: Path) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     image = Image.new("L", (16, 16), 0)
     image.paste(255, (0, 0, 16, 8))
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned a quarter clockwise: the top becomes the right
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise: the top becomes the right
     turned = converted(save(tmp_path / "a.jpg", image, exif=exif, quality=95))
     assert turned[:, 7].min() > 200
     assert turned[:, 0].max() < 50
 
 
-def test_fits(tmp_path: Path) -> None:
+def test_crop_pad_and_stretch(tmp_path: Path) -> None:
     image = Image.new("L", (32, 16), 100)
     image.paste(250, (0, 0, 8, 16))  # the left quarter, which a crop cuts off
     path = save(tmp_path / "wide.png", image)
@@ -359,18 +359,18 @@ def test_fits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_small_copies_are_averages_and_not_single_pixels(tmp_path: Path, suffix: str) -> None:
+def test_downscaling_averages_pixels(tmp_path: Path, suffix: str) -> None:
     board = np.indices((256, 256)).sum(axis=0) % 2 * 255
     path = save(tmp_path / f"board{suffix}", Image.fromarray(board.astype(np.uint8)))
     assert abs(converted(path).astype(int) - 127).max() <= 3
 
 
-def test_images_are_whole_pngs_of_the_asked_size(tmp_path: Path) -> None:
+def test_images_are_valid_pngs_of_the_requested_size(tmp_path: Path) -> None:
     for size in (8, 33):
         save(tmp_path / "in" / f"{size}.png", Image.new("RGB", (size, 20)))
-    bring_in(tmp_path / "in", tmp_path / "set", size=16, channels=3)
-    found: Counter[tuple[str | None, str, tuple[int, int]]] = Counter()
+    run_import(tmp_path / "in", tmp_path / "set", size=16, channels=3)
+    formats: Counter[tuple[str | None, str, tuple[int, int]]] = Counter()
     for sample in read(tmp_path / "set"):
         with Image.open(io.BytesIO(sample.image)) as image:
-            found[(image.format, image.mode, image.size)] += 1
-    assert found == {("PNG", "RGB", (16, 16)): 2}
+            formats[(image.format, image.mode, image.size)] += 1
+    assert formats == {("PNG", "RGB", (16, 16)): 2}

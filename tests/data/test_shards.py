@@ -392,20 +392,20 @@ def test_missing_sets_say_how_to_make_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["version"], 2, r"version is 2; expected 1"),
-        (["version"], None, r"version is None; expected 1"),
-        (["count"], "ten", r"count is 'ten'; expected a valid integer"),
-        (["count"], 0, r"count is 0; expected .*greater than or equal to 1"),
+        (["version"], 2, r"version: 2 found; expected 1"),
+        (["version"], None, r"version: None found; expected 1"),
+        (["count"], "ten", r"count: 'ten' found; expected a valid integer"),
+        (["count"], 0, r"count: 0 found; expected .*greater than or equal to 1"),
         (["count"], 11, r"counts of shards do not add up to count"),
-        (["shards"], [], r"shards is \[\]"),
-        (["shards", 0, "name"], "../x.tar", r"shards\.0\.name is '\.\./x\.tar'"),
+        (["shards"], [], r"shards: \[\] found"),
+        (["shards", 0, "name"], "../x.tar", r"shards\.0\.name: '\.\./x\.tar'"),
         (["shards", 0, "name"], "/etc/x.tar", r"shards\.0\.name"),
         (["shards", 0, "name"], "shard-000001.tar", r"lists a name twice"),
         (["shards", 1, "sha256"], "abc", r"shards\.1\.sha256"),
-        (["shards", 1, "extra"], 1, r"shards\.1\.extra is an unknown key"),
+        (["shards", 1, "extra"], 1, r"unknown key 'shards\.1\.extra'"),
         (["splits"], {"train": 10}, r"splits lacks 'validation'"),
         (["splits", "validation"], 3, r"counts of splits do not add up"),
-        (["channels"], 2, r"channels is 2; expected 1 or 3"),
+        (["channels"], 2, r"channels: 2 found; expected 1 or 3"),
         (["classes", "3001", "count"], 9, r"counts of classes add up to more"),
     ],
 )
@@ -421,7 +421,7 @@ def test_a_wrong_manifest_is_one_sentence_about_the_key(
 def test_an_unknown_version_is_named_before_what_is_new_in_it(folder: Path) -> None:
     content = {"version": 7, "tensors": []}
     (folder / "manifest.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match="version is 7; expected 1"):
+    with pytest.raises(UserError, match="version: 7 found; expected 1"):
         read_manifest(folder)
 
 

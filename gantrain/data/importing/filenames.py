@@ -1,4 +1,4 @@
-"""What the names of image files say: part, name, view, camera, split, and a key for the tar."""
+"""Labels, keys and splits of images, from their file names."""
 
 import os
 import re
@@ -11,18 +11,18 @@ from gantrain.data.shards.samples import Label
 
 # `3046 roof corner inside tile 2x2 045R.png`: part, name, view, camera
 _BRICK = re.compile(r"(?P<part>\d\w*) (?P<name>\S.*) (?P<view>\d{3,6})(?P<camera>[LR])")
-_UNFIT_FOR_KEYS = re.compile(r"[\s./\\]+")
-_LONGEST_KEY = 200  # bytes, which leaves room for a number behind it
+_INVALID_IN_KEYS = re.compile(r"[\s./\\]+")
+_MAX_KEY_BYTES = 200  # leaves room for a numeric suffix
 _LIST_NAME = "validation.txt"
 
 
-def readable(path: str | os.PathLike[str]) -> str:
-    """A path as text that UTF-8 can hold, with forward slashes; undecodable bytes become U+FFFD."""
+def display_path(path: str | os.PathLike[str]) -> str:
+    """Return a path as valid UTF-8 text with forward slashes; undecodable bytes become U+FFFD."""
     return os.fsencode(path).decode("utf-8", "replace").replace(os.sep, "/")
 
 
 def natural_order(text: str) -> list[tuple[int, int, str]]:
-    """A key for `sorted` that puts `2.png` before `10.png`."""
+    """Return a sort key that puts `2.png` before `10.png`."""
     return [
         (0, int(run), "") if run.isdecimal() else (1, 0, run)
         for run in re.findall(r"[0-9]{1,18}|[^0-9]+", text)
@@ -30,11 +30,11 @@ def natural_order(text: str) -> list[tuple[int, int, str]]:
 
 
 def label_from_path(relative: str) -> Label:
-    """What an image's path within its folder says about it.
+    """Return an image's label, from its path relative to the imported folder.
 
-    A name such as `3001 brick 2x4 000L.png` gives part, name, view (a whole number) and camera
-    ("L" or "R"). For any other name the folder that holds the file is its part; images at the
-    top have none. "file" is the path itself.
+    A name such as `3001 brick 2x4 000L.png` gives part, name, view (an integer) and camera ("L" or
+    "R"). For any other name the class is the folder that contains the file; images at the top
+    level have no class. "file" is the path itself.
     """
     path = PurePosixPath(relative)
     brick = _BRICK.fullmatch(path.stem)
@@ -52,19 +52,19 @@ def label_from_path(relative: str) -> Label:
 
 
 def unique_keys(relatives: Iterable[str]) -> list[str]:
-    """A key for each path, each different from all others, also where case does not count.
+    """Return a key for each path, unique even if case is ignored.
 
-    The key of a brick is its file's name; other keys hold the folders too. Where two would be
-    equal, the later ones get a number.
+    The key of a brick is its file name; other keys include the folders. Duplicates get a numeric
+    suffix.
     """
     taken: set[str] = set()
     keys = []
     for relative in relatives:
         path = PurePosixPath(relative)
         stem = path.stem if _BRICK.fullmatch(path.stem) else str(path.with_suffix(""))
-        stem = _UNFIT_FOR_KEYS.sub("_", stem)
-        stem = "".join(sign if sign.isprintable() else "_" for sign in stem)
-        stem = stem.encode()[:_LONGEST_KEY].decode(errors="ignore")
+        stem = _INVALID_IN_KEYS.sub("_", stem)
+        stem = "".join(character if character.isprintable() else "_" for character in stem)
+        stem = stem.encode()[:_MAX_KEY_BYTES].decode(errors="ignore")
         key, number = stem, 1
         while key.casefold() in taken:
             number += 1
@@ -75,11 +75,11 @@ def unique_keys(relatives: Iterable[str]) -> list[str]:
 
 
 def find_validation_list(source: Path) -> Path | None:
-    """The `validation.txt` in a folder or beside it, in whatever case; None if there is none."""
+    """Return the `validation.txt` in a folder or in its parent, in any case, or None."""
     for folder in (source, source.absolute().parent):
         try:
             names = sorted(path.name for path in folder.iterdir())
-        except OSError:  # the folder beside need not be ours to list
+        except OSError:  # the parent may not be readable
             continue
         for name in names:
             if name.casefold() == _LIST_NAME and (folder / name).is_file():
@@ -89,10 +89,10 @@ def find_validation_list(source: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class ValidationNames:
-    """A list's names, sorted out: which images they are, and which of them are none.
+    """A validation list, matched with images.
 
-    chosen: paths of images, out of those that were asked about.
-    missing: lines of the list that name no image, in its order.
+    chosen: paths of the images it names.
+    missing: lines that name no image, in order.
     """
 
     chosen: frozenset[str]
@@ -100,10 +100,10 @@ class ValidationNames:
 
 
 def read_validation_list(path: Path, relatives: Iterable[str]) -> ValidationNames:
-    """Match a list of file names, one a line, with images' paths.
+    """Match a list of file names, one per line, with the paths of images.
 
-    A line is a bare file name or ends a path, with either kind of slash; case does not count.
-    Empty lines do not count either. A bare name that several folders hold means all of them.
+    A line is a file name or the end of a path, with either kind of slash; case and empty lines are
+    ignored. A file name that occurs in several folders selects all of them.
 
     Raises UserError if the list cannot be read.
     """
@@ -113,24 +113,24 @@ def read_validation_list(path: Path, relatives: Iterable[str]) -> ValidationName
         raise UserError(
             f"{path}: the list of validation images cannot be read ({error.strerror or error})."
         ) from None
-    of_name: dict[str, list[str]] = {}
+    by_name: dict[str, list[str]] = {}
     for relative in relatives:
-        of_name.setdefault(PurePosixPath(relative).name.casefold(), []).append(relative)
+        by_name.setdefault(PurePosixPath(relative).name.casefold(), []).append(relative)
     chosen: set[str] = set()
     missing = []
     for line in filter(None, map(str.strip, text.splitlines())):
-        wanted = [part for part in re.split(r"[\\/]", line.casefold()) if part not in ("", ".")]
-        found = [
+        components = [name for name in re.split(r"[\\/]", line.casefold()) if name not in ("", ".")]
+        matches = [
             relative
-            for relative in of_name.get(wanted[-1] if wanted else "", [])
-            if _ends_alike(relative.casefold().split("/"), wanted)
+            for relative in by_name.get(components[-1] if components else "", [])
+            if _same_ending(relative.casefold().split("/"), components)
         ]
-        chosen.update(found)
-        if not found:
+        chosen.update(matches)
+        if not matches:
             missing.append(line)
     return ValidationNames(frozenset(chosen), tuple(missing))
 
 
-def _ends_alike(path: list[str], wanted: list[str]) -> bool:
-    length = min(len(path), len(wanted))
-    return path[-length:] == wanted[-length:]
+def _same_ending(path: list[str], components: list[str]) -> bool:
+    length = min(len(path), len(components))
+    return path[-length:] == components[-length:]

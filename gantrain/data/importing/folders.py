@@ -1,4 +1,4 @@
-"""Imports a folder of image files as a set of shards."""
+"""Import of a folder of image files as a set of shards."""
 
 import json
 import os
@@ -17,18 +17,18 @@ from gantrain.common.pools import map_in_order
 from gantrain.data.importing.convert import (
     FITS,
     SUFFIXES,
+    Conversion,
     Fit,
-    Recipe,
     convert_image,
     parse_background,
 )
 from gantrain.data.importing.filenames import (
     ValidationNames,
+    display_path,
     find_validation_list,
     label_from_path,
     natural_order,
     read_validation_list,
-    readable,
     unique_keys,
 )
 from gantrain.data.shards.manifest import Manifest
@@ -39,13 +39,13 @@ from gantrain.data.shards.writer import write_shards
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What became of a folder's files.
+    """The result of an import.
 
-    manifest: of the set that was written.
-    unreadable: (file, reason) for each image that could not be read; in the files' order.
-    ignored: how many files were passed over as no images, by suffix ("" for none).
-    validation_list: the list that named the validation images, if there was one.
-    validation_missing: lines of it that name no image in the folder.
+    manifest: the manifest of the set that was written.
+    unreadable: (file, reason) for each image that could not be read, in file order.
+    ignored: number of files that are not images, by suffix ("" for none).
+    validation_list: the list that names the validation images, if there is one.
+    validation_missing: lines of the list that name no image in the folder.
     """
 
     manifest: Manifest
@@ -63,7 +63,7 @@ class _Listing:
 
 
 @dataclass(frozen=True)
-class _Conversion:
+class _Converted:
     image: bytes = b""
     problem: str = ""
 
@@ -86,23 +86,24 @@ def import_folder(
 ) -> ImportReport:
     """Write the images of a folder and its subfolders as a set of shards at `target`.
 
-    Labels come from the files' names, or from the folders that hold them (see `label_from_path`). The
-    images are written in an order shuffled by `seed`, so that each shard holds all classes. The
-    same files give the same bytes. `import-report.json` in the target repeats the report.
+    Labels come from the file names, or from the folders that contain the files (see
+    `label_from_path`). The order of the images is shuffled by `seed`, so that each shard contains
+    all classes. The same files give the same bytes. The report is also written to the target, as
+    `import-report.json`.
 
-    background, fit: see `Recipe`; a colour as `parse_background` takes it.
-    on_error: "report" names unreadable images in the report, "fail" stops at the first.
-    workers: processes; None takes all usable cores.
-    validation_list: names the images of the validation split, one a line; None takes the
-        `validation.txt` in the source or beside it, if there is one.
-    on_progress: called in this process with (images done, images in all).
+    background, fit: see `Conversion`; a colour as in `parse_background`.
+    on_error: "report" lists unreadable images in the report, "fail" stops at the first.
+    workers: number of processes; None uses all available cores.
+    validation_list: file with the names of the validation images, one per line; None uses the
+        `validation.txt` in the source or its parent, if there is one.
+    on_progress: called in this process with (images done, total images).
 
-    Raises UserError if the source is no folder or holds no readable image, a setting is out of
-    its range, or the target cannot be written (see `write_shards`).
+    Raises UserError if the source is not a folder or contains no readable image, a setting is out
+    of range, or the target cannot be written (see `write_shards`).
     """
     if fit not in FITS:
         raise UserError(f"fit is {fit!r}; expected one of {', '.join(FITS)}.")
-    recipe = Recipe(size, channels, parse_background(background), fit)
+    conversion = Conversion(size, channels, parse_background(background), fit)
     listing = _list_folder(source)
     if not listing.images:
         raise UserError(_no_images(source, listing))
@@ -110,21 +111,27 @@ def import_folder(
     names = ValidationNames(frozenset(), ())
     if list_path is not None:
         names = read_validation_list(list_path, listing.images)
-        _forget_list(listing, source, list_path)
+        _uncount_list(listing, source, list_path)
 
     def report() -> dict[str, str]:
         return {REPORT_NAME: _report_json(listing, list_path, names)}
 
-    conversions = _convert_all(
-        listing, recipe, names, seed=seed, workers=workers, on_error=on_error, tell=on_progress
+    samples = _convert_all(
+        listing,
+        conversion,
+        names,
+        seed=seed,
+        workers=workers,
+        on_error=on_error,
+        on_progress=on_progress,
     )
-    with closing(conversions):
+    with closing(samples):
         manifest = write_shards(
             target,
-            conversions,
+            samples,
             size=size,
             channels=channels,
-            source=f"{readable(source.absolute().name)} (fit {fit}, background {background})",
+            source=f"{display_path(source.absolute().name)} (fit {fit}, background {background})",
             images_per_shard=images_per_shard,
             overwrite=overwrite,
             extra_files=report,
@@ -140,33 +147,33 @@ def import_folder(
 
 def _convert_all(
     listing: _Listing,
-    recipe: Recipe,
+    conversion: Conversion,
     names: ValidationNames,
     *,
     seed: int,
     workers: int | None,
     on_error: Literal["report", "fail"],
-    tell: Callable[[int, int], None] | None,
+    on_progress: Callable[[int, int], None] | None,
 ) -> Generator[Sample, None, None]:
-    """Yield the samples in a shuffled order; adds the unreadable images to the listing."""
+    """Yield the samples in shuffled order; add the unreadable images to the listing."""
     work = list(zip(unique_keys(listing.images), listing.images.items(), strict=True))
     random.Random(seed).shuffle(work)
     paths = (path for _, (_, path) in work)
     problems: dict[str, str] = {}
-    conversions = map_in_order(partial(_convert, recipe=recipe), paths, workers=workers)
-    pairs = zip(work, conversions, strict=True)
-    for done, ((key, (relative, path)), conversion) in enumerate(pairs, start=1):
-        if conversion.problem:
+    results = map_in_order(partial(_convert, conversion=conversion), paths, workers=workers)
+    pairs = zip(work, results, strict=True)
+    for done, ((key, (relative, path)), result) in enumerate(pairs, start=1):
+        if result.problem:
             if on_error == "fail":
                 raise UserError(
-                    f"{path}: cannot be read ({conversion.problem}); mend or remove it, or import "
+                    f"{path}: cannot be read ({result.problem}); fix or remove it, or import "
                     "without --strict."
                 )
-            problems[relative] = conversion.problem
+            problems[relative] = result.problem
         else:
-            yield Sample(key, conversion.image, _label(relative, names))
-        if tell is not None:
-            tell(done, len(work))
+            yield Sample(key, result.image, _label(relative, names))
+        if on_progress is not None:
+            on_progress(done, len(work))
     if len(problems) == len(work):
         relative, problem = next(iter(problems.items()))
         raise UserError(
@@ -179,11 +186,11 @@ def _convert_all(
     )
 
 
-def _convert(path: Path, recipe: Recipe) -> _Conversion:
+def _convert(path: Path, conversion: Conversion) -> _Converted:
     try:
-        return _Conversion(convert_image(path, recipe))
+        return _Converted(convert_image(path, conversion))
     except UserError as error:
-        return _Conversion(problem=str(error))
+        return _Converted(problem=str(error))
 
 
 def _label(relative: str, names: ValidationNames) -> Label:
@@ -192,7 +199,7 @@ def _label(relative: str, names: ValidationNames) -> Label:
 
 
 def _list_folder(source: Path) -> _Listing:
-    """Sort a folder's files into images, in natural order, and others; links are followed."""
+    """List a folder's images, in natural order, and count its other files; follow links."""
     if not source.is_dir():
         state = "not a folder" if source.exists() else "no such folder"
         raise UserError(f"{source}: {state}; expected a folder of images.")
@@ -200,17 +207,17 @@ def _list_folder(source: Path) -> _Listing:
     seen = {_identity(source)}
     images: dict[str, Path] = {}
 
-    def tell(error: OSError) -> None:
-        relative = readable(Path(error.filename).relative_to(source))
+    def record_error(error: OSError) -> None:
+        relative = display_path(Path(error.filename).relative_to(source))
         listing.unreadable[f"{relative}/"] = f"folder: {error.strerror or error}"
 
-    for folder, subfolders, files in os.walk(source, onerror=tell, followlinks=True):
+    for folder, subfolders, files in os.walk(source, onerror=record_error, followlinks=True):
         subfolders[:] = _new_folders(Path(folder), subfolders, seen)
         for name in files:
             path = Path(folder, name)
             if _is_image(path):
-                relative = readable(path.relative_to(source))
-                while relative in images:  # their names differ in bytes that are no text
+                relative = display_path(path.relative_to(source))
+                while relative in images:  # names that differ only in undecodable bytes
                     relative += "\ufffd"
                 images[relative] = path
             else:
@@ -222,14 +229,14 @@ def _list_folder(source: Path) -> _Listing:
 def _new_folders(folder: Path, names: list[str], seen: set[tuple[int, int]]) -> list[str]:
     new = []
     for name in sorted(names):
-        if name.startswith("."):  # caches, version control, half-written sets
+        if name.startswith("."):  # caches, version control, incomplete sets
             continue
         try:
             identity = _identity(folder / name)
-        except OSError:  # os.walk will tell
+        except OSError:  # os.walk reports it
             new.append(name)
             continue
-        if identity not in seen:  # else a link leads back to where the walk has been
+        if identity not in seen:  # otherwise a link leads back to a visited folder
             seen.add(identity)
             new.append(name)
     return new
@@ -244,22 +251,22 @@ def _is_image(path: Path) -> bool:
     if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
         return False
     try:
-        return stat.S_ISREG(path.stat().st_mode)  # a pipe would never end
+        return stat.S_ISREG(path.stat().st_mode)  # reading a pipe would block
     except OSError:
-        return True  # a broken link was meant to be one, and will be named as unreadable
+        return True  # a broken link is reported as unreadable
 
 
-def _forget_list(listing: _Listing, source: Path, list_path: Path) -> None:
+def _uncount_list(listing: _Listing, source: Path, list_path: Path) -> None:
     if list_path.resolve().is_relative_to(source.resolve()):
         listing.ignored -= Counter({list_path.suffix.lower(): 1})
 
 
 def _no_images(source: Path, listing: _Listing) -> str:
-    found = f"{listing.ignored.total()} other files" if listing.ignored else "no files"
+    details = f"{listing.ignored.total()} other files"
     if listing.unreadable:
         folder, problem = next(iter(listing.unreadable.items()))
-        found += f", and could not list {folder} ({problem})"
-    return f"{source}: found no images but {found}; expected {', '.join(sorted(SUFFIXES))}."
+        details += f", and {folder} could not be listed ({problem})"
+    return f"{source}: contains no images ({details}); expected {', '.join(sorted(SUFFIXES))}."
 
 
 def _report_json(listing: _Listing, list_path: Path | None, names: ValidationNames) -> str:
@@ -268,7 +275,7 @@ def _report_json(listing: _Listing, list_path: Path | None, names: ValidationNam
             {"file": file, "reason": reason} for file, reason in listing.unreadable.items()
         ],
         "ignored": dict(sorted(listing.ignored.items())),
-        "validation_list": readable(list_path.name) if list_path else None,
+        "validation_list": display_path(list_path.name) if list_path else None,
         "validation_missing": list(names.missing),
     }
     return json.dumps(report, indent=2, ensure_ascii=False) + "\n"

@@ -5,18 +5,18 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gantrain.common.errors import UserError
+from gantrain.common.validation import problems_of
 from gantrain.data.shards.samples import SPLITS, Label, Split, class_of, split_of
 
 MANIFEST_NAME = "manifest.json"
 MAX_SIZE = 4096  # pixels
 
 _MAKE_ONE = "`gantrain data render TARGET` or `gantrain data import IMAGES TARGET`"
-_MAX_VALUE_LENGTH = 60  # characters of an invalid value that an error message quotes
 
 Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
@@ -228,23 +228,6 @@ def _missing(folder: Path) -> str:
 
 
 def _describe(error: ValidationError) -> str:
-    details = error.errors(include_url=False)
+    problems = problems_of(error, Manifest.model_fields)
     # A newer version may have other keys: report the version, not those.
-    detail = next((each for each in details if each["loc"] == ("version",)), details[0])
-    key = ".".join(map(str, detail["loc"]))
-    kind, message = detail["type"], detail["msg"]
-    if kind == "json_invalid":
-        return f"not JSON ({message.removeprefix('Invalid JSON: ')})"
-    if kind == "missing":
-        return f"{key} is missing"
-    if kind == "extra_forbidden":
-        return f"{key} is an unknown key"
-    if kind == "value_error":
-        return message.removeprefix("Value error, ")
-    expected = message.removeprefix("Input should be ")
-    return f"{key or 'content'} is {_shortened(detail['input'])}; expected {expected}"
-
-
-def _shortened(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _MAX_VALUE_LENGTH else text[: _MAX_VALUE_LENGTH - 3] + "..."
+    return next((problem for problem in problems if problem.startswith("version")), problems[0])
