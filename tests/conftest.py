@@ -1,4 +1,4 @@
-"""What the tests share: small sets of real shards, small configs, real launches."""
+"""Shared by the tests: small sets of real shards, small configs, real launches."""
 
 import io
 import os

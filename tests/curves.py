@@ -1,4 +1,4 @@
-"""What the tests read of a run's directory."""
+"""Helpers that read a run directory."""
 
 import json
 from pathlib import Path

@@ -10,16 +10,19 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True, concurrent: bool = False) -> Iterator[Path]:
     """Yield a temporary path, which replaces the file at `path` when the block ends.
 
-    If the block raises, `path` stays as it is. Several processes may write the same file at once:
-    each has a temporary file of its own, and the last one to finish wins.
+    If the block raises, `path` stays as it is. The temporary file of a process that died is
+    overwritten by the next writer.
 
     durable: fsync the new file before it replaces the old one, so that a power cut loses neither.
+    concurrent: several processes may write the same file at once. Each has a temporary file of its
+    own, which stays if the process dies; the last one to finish wins.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    unique = f".{secrets.token_hex(4)}" if concurrent else ""
+    temporary = path.with_name(f".{path.name}{unique}.tmp")
     try:
         yield temporary
         if durable:

@@ -65,7 +65,10 @@ def open_reference(
 def _keep(made: Reference, path: Path) -> None:
     """What cannot be kept is computed again next time; no training ends for that."""
     tensors = {field.name: getattr(made, field.name).contiguous() for field in fields(made)}
-    with suppress(OSError, SafetensorError), replacing(path, durable=False) as temporary:
+    with (
+        suppress(OSError, SafetensorError),
+        replacing(path, durable=False, concurrent=True) as temporary,
+    ):
         save_file(tensors, temporary)
 
 
@@ -83,8 +86,8 @@ def _compute(
     images = dataset.images(PositionalRNG(0, 0, count))
     cache = dataset.decoded
     if cache is not None:
-        rows = cache.rows
-        held_rows = held_out_rows(rows, config)
+        table = cache.table
+        held_rows = held_out_rows(table, config)
         chosen = held_rows[
             np.linspace(0, len(held_rows) - 1, min(samples, len(held_rows)), dtype=int)
         ]
@@ -93,7 +96,7 @@ def _compute(
             thumbnails(dataset.images(PositionalRNG(0, start, min(1000, many - start))))
             for start in range(0, many, 1000)
         ]
-        names = np.array(rows.names)[rows.part[training_rows(rows, config)]]
+        names = np.array(table.class_names)[table.class_index[training_rows(table, config)]]
         shares = [float(np.mean(names == part)) for part in features.parts]
     else:
         held_out = images[:0]

@@ -15,7 +15,7 @@ def names_in(folder: Path) -> list[str]:
 
 def test_concurrent_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    with replacing(path) as first, replacing(path) as second:
+    with replacing(path, concurrent=True) as first, replacing(path, concurrent=True) as second:
         first.write_text("first")
         second.write_text("second")
     assert path.read_text() == "first"  # the outer block ended last
@@ -65,3 +65,15 @@ def test_a_lock_excludes_others_until_it_is_released(tmp_path: Path) -> None:
     with file_lock(path, wait=True):
         pass
     assert path.exists()
+
+
+def test_the_temporary_file_of_a_dead_writer_is_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with replacing(path) as temporary:
+        left = temporary
+        temporary.write_text("complete")
+    left.write_text("of a process that died")
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,4 +1,4 @@
-"""Draws by position: the same whoever makes them, and distributed as they say."""
+"""Random numbers by position: independent of who draws them, and of the right distribution."""
 
 import numpy as np
 import torch
@@ -16,21 +16,21 @@ from gantrain.common.rng import PositionalRNG, Stream, derive_seed
     ranks=st.sampled_from([1, 2, 3, 4, 6]),
     width=st.integers(1, 9),
 )
-def test_ranks_together_draw_what_one_rank_draws(
+def test_the_numbers_of_several_ranks_are_those_of_one(
     seed: int, start: int, ranks: int, width: int
 ) -> None:
     whole = PositionalRNG(seed, start, 12)
-    of_ranks = [part.normal(Stream.D_LATENTS, width) for part in whole.split(ranks)]
-    assert torch.equal(torch.cat(of_ranks), whole.normal(Stream.D_LATENTS, width))
+    per_rank = [rng.normal(Stream.D_LATENTS, width) for rng in whole.split(ranks)]
+    assert torch.equal(torch.cat(per_rank), whole.normal(Stream.D_LATENTS, width))
 
 
-def test_uniform_draws_are_uniform_and_normal_draws_normal() -> None:
+def test_numbers_follow_their_distributions() -> None:
     rng = PositionalRNG(1, 0, 4000)
     assert stats.kstest(rng.uniform(Stream.LABELS, 5).flatten(), "uniform").pvalue > 0.01
     assert stats.kstest(rng.normal(Stream.G_LATENTS, 5).flatten(), "norm").pvalue > 0.01
 
 
-def test_neighbours_columns_purposes_and_seeds_are_unrelated() -> None:
+def test_positions_columns_streams_and_seeds_are_independent() -> None:
     rng = PositionalRNG(1, 0, 4000)
     draws = rng.normal(Stream.D_LATENTS, 5)
     others = [
@@ -43,7 +43,7 @@ def test_neighbours_columns_purposes_and_seeds_are_unrelated() -> None:
         assert abs(np.corrcoef(draws.flatten(), other.flatten())[0, 1]) < 0.03
 
 
-def test_seeds_of_other_generators_differ_with_everything_that_goes_in() -> None:
+def test_derived_seeds_differ_in_every_argument() -> None:
     seeds = {derive_seed(s, p, n) for s in range(4) for p in Stream for n in range(4)}
     assert len(seeds) == 16 * len(Stream)
     assert all(0 <= seed < 2**63 for seed in seeds)

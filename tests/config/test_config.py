@@ -1,4 +1,4 @@
-"""The config reader: what it accepts, and what it says of what it does not."""
+"""Reading configs: what is accepted, and the errors for what is not."""
 
 import json
 from pathlib import Path
@@ -23,9 +23,7 @@ def write(tmp_path: Path, tree: object) -> Path:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_every_shipped_config_is_valid_and_survives_being_written(
-    path: Path, tmp_path: Path
-) -> None:
+def test_every_shipped_config_is_valid_and_round_trips(path: Path, tmp_path: Path) -> None:
     config = load_config(path)
     again = tmp_path / "again.yaml"
     again.write_text(dump_config(config), encoding="utf-8")
@@ -66,7 +64,7 @@ def test_overrides_change_single_keys_and_keep_their_types(tmp_path: Path) -> No
         ("seed=[1", ["seed=[1", "YAML"]),
     ],
 )
-def test_a_wrong_override_is_one_error_that_names_key_and_expectation(
+def test_an_invalid_override_is_one_error_that_names_the_key_and_what_was_expected(
     tmp_path: Path, override: str, fragments: list[str]
 ) -> None:
     with pytest.raises(UserError) as caught:
@@ -86,13 +84,13 @@ def test_the_penalty_refuses_batch_normalisation_in_the_critic() -> None:
         parse_config({**TREE, "objective": {"kind": "wgan-gp"}}, "x.yaml")
 
 
-def test_joint_updates_refuse_fp16_whose_scale_they_cannot_share() -> None:
+def test_joint_updates_refuse_fp16() -> None:
     training = {**TREE["training"], "updates": "joint", "mixed_precision": "fp16"}
     with pytest.raises(UserError, match=r"training\.updates.*choose bf16 or alternating"):
         parse_config({**TREE, "training": training}, "x.yaml")
 
 
-def test_a_bare_yes_or_no_of_yaml_is_taken_for_what_it_was_written_as(tmp_path: Path) -> None:
+def test_a_bare_yes_or_no_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = write(tmp_path, TREE)
     for written, meant in (("on", "on"), ("off", "off"), ("graphs", "graphs")):
         assert load_config(path, [f"training.compile={written}"]).training.compile == meant
@@ -106,7 +104,7 @@ def test_a_bare_yes_or_no_of_yaml_is_taken_for_what_it_was_written_as(tmp_path: 
         (b"\xff\xfe\xff", "cannot be read"),
     ],
 )
-def test_a_file_that_is_no_config_is_named(tmp_path: Path, content: bytes, fragment: str) -> None:
+def test_an_invalid_file_is_named(tmp_path: Path, content: bytes, fragment: str) -> None:
     path = tmp_path / "broken.yaml"
     path.write_bytes(content)
     with pytest.raises(UserError, match=fragment) as caught:
@@ -143,7 +141,7 @@ plain = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(list(Config.model_fields)), plain, max_size=4))
-def test_any_tree_gives_a_config_or_a_user_error(changes: dict[str, object]) -> None:
+def test_any_tree_is_a_config_or_a_user_error(changes: dict[str, object]) -> None:
     message = "fuzz: "
     try:
         parse_config({**TREE, **changes}, "fuzz")

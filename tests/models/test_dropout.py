@@ -1,4 +1,4 @@
-"""Dropout against what it promises: which share, what scale, whose seed, and its gradients."""
+"""Dropout: probability, scale, seed and gradients."""
 
 import pytest
 import torch
@@ -9,19 +9,17 @@ from torch import Tensor
 from gantrain.models.dropout import Dropout, dropout
 
 
-@given(share=st.floats(0, 0.95), seed=st.integers(0, 2**32))
-def test_the_share_is_set_to_zero_and_the_rest_scaled_to_keep_the_mean(
-    share: float, seed: int
-) -> None:
+@given(p=st.floats(0, 0.95), seed=st.integers(0, 2**32))
+def test_a_fraction_p_is_zeroed_and_the_rest_scaled_to_keep_the_mean(p: float, seed: int) -> None:
     torch.manual_seed(seed)
-    dropped = dropout(torch.ones(20_000, dtype=torch.float64), share)
+    dropped = dropout(torch.ones(20_000, dtype=torch.float64), p)
     zero = dropped == 0
-    # Five standard deviations of a binomial share.
+    # Five standard deviations of a binomial proportion.
     assert zero.double().mean().item() == pytest.approx(
-        share, abs=5 * (share * (1 - share) / 2e4) ** 0.5 + 2e-5
+        p, abs=5 * (p * (1 - p) / 2e4) ** 0.5 + 2e-5
     )
     torch.testing.assert_close(
-        dropped[~zero], torch.full_like(dropped[~zero], 1 / (1 - share)), rtol=1e-3, atol=0
+        dropped[~zero], torch.full_like(dropped[~zero], 1 / (1 - p)), rtol=1e-3, atol=0
     )
 
 
@@ -44,7 +42,7 @@ def test_neighbours_in_memory_are_dropped_independently() -> None:
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_layout_and_precision_stay_and_the_gradient_is_the_mask(
+def test_layout_and_precision_are_kept_and_the_gradient_is_the_mask(
     layout: torch.memory_format, dtype: torch.dtype
 ) -> None:
     x = torch.full((3, 5, 4, 7), 2.0, dtype=dtype).to(memory_format=layout).requires_grad_()
@@ -55,7 +53,7 @@ def test_layout_and_precision_stay_and_the_gradient_is_the_mask(
     assert torch.equal(gradient * 2, y)
 
 
-def test_it_is_nothing_in_evaluation_and_leaves_no_weights() -> None:
+def test_it_is_the_identity_in_evaluation_mode_and_has_no_weights() -> None:
     layer = Dropout(0.5)
     x = torch.randn(10)
     assert layer.eval()(x) is x
@@ -63,7 +61,7 @@ def test_it_is_nothing_in_evaluation_and_leaves_no_weights() -> None:
     assert not torch.equal(layer.train()(x), x)
 
 
-def test_second_derivatives_pass_as_the_gradient_penalty_needs() -> None:
+def test_second_derivatives_exist_as_the_gradient_penalty_needs() -> None:
     x = torch.randn(6, dtype=torch.float64, requires_grad=True)
     torch.manual_seed(1)
 

@@ -1,4 +1,4 @@
-"""The running mean of the generator against its closed form."""
+"""The EMA of the generator compared with its closed form."""
 
 import copy
 
@@ -16,7 +16,7 @@ def pair(half_life: float, rampup: float | None) -> tuple[Ema, Generator]:
     return ema, newest
 
 
-def test_after_a_half_life_half_of_the_difference_is_left() -> None:
+def test_after_a_half_life_half_of_the_difference_remains() -> None:
     ema, newest = pair(half_life=1.0, rampup=None)
     start = [p.clone() for p in ema.generator.parameters()]
     with torch.no_grad():
@@ -28,7 +28,7 @@ def test_after_a_half_life_half_of_the_difference_is_left() -> None:
         torch.testing.assert_close(mean, old + 0.5, rtol=0, atol=1e-5)
 
 
-def test_running_statistics_are_averaged_too() -> None:
+def test_running_statistics_are_averaged_as_well() -> None:
     ema, newest = pair(half_life=1.0, rampup=None)
     newest(torch.randn(16, 4))
     before = ema.generator.layers[1].running_var.clone()  # type: ignore[operator]
@@ -43,7 +43,7 @@ def test_rampup_shortens_the_half_life_of_a_young_run_only() -> None:
     assert ema.decay(64, 10_000_000) == pytest.approx(0.5 ** (64 / 10_000))
 
 
-def test_a_half_life_of_zero_keeps_the_newest_weights() -> None:
+def test_a_half_life_of_zero_keeps_the_current_weights() -> None:
     ema, newest = pair(half_life=0.0, rampup=None)
     with torch.no_grad():
         for p in newest.parameters():

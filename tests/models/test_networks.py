@@ -1,4 +1,4 @@
-"""The networks' shapes, sizes and starting weights."""
+"""The shapes, sizes and initial weights of the networks."""
 
 import itertools
 from pathlib import Path
@@ -25,7 +25,7 @@ def by_hand(kernel: int, channels: list[int], norms: list[int], biases: int) -> 
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_books_networks_have_the_books_number_of_weights(channels: int) -> None:
+def test_the_books_networks_have_the_books_parameter_counts(channels: int) -> None:
     overrides = [f"data.channels={channels}"]
     dcgan_g, dcgan_d = build_networks(load_config(CONFIGS / "dcgan.yaml", overrides))
     wgan_g, critic = build_networks(load_config(CONFIGS / "wgan_gp_book.yaml", overrides))
@@ -46,7 +46,7 @@ def test_the_books_networks_have_the_books_number_of_weights(channels: int) -> N
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("kernel", [3, 4, 5])
 @pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
-def test_images_of_every_size_go_in_and_come_out(
+def test_images_of_every_size_are_generated_and_scored(
     size: int, channels: int, kernel: int, upsampling: str
 ) -> None:
     config = GeneratorConfig.model_validate(
@@ -71,7 +71,7 @@ def test_images_of_every_size_go_in_and_come_out(
         ("none", None),
     ],
 )
-def test_the_chosen_normalisation_is_on_all_layers_but_the_ends(
+def test_normalisation_is_on_all_layers_but_the_first_and_last(
     norm: str, kind: type[nn.Module] | None
 ) -> None:
     judge = Discriminator(DiscriminatorConfig.model_validate({"width": 2, "norm": norm}), 64, 1)
@@ -90,7 +90,7 @@ def test_layer_normalisation_is_over_channels_and_pixels() -> None:
     torch.testing.assert_close(norm(x), expected)
 
 
-def test_spectral_norm_holds_every_convolution_to_norm_one() -> None:
+def test_spectral_norm_bounds_every_convolution_by_one() -> None:
     judge = Discriminator(DiscriminatorConfig(width=4, spectral_norm=True), 32, 1)
     x = torch.randn(4, 1, 32, 32)
     for _ in range(60):  # power iterations
@@ -111,7 +111,7 @@ def test_dropout_and_slopes_are_where_the_config_puts_them() -> None:
     assert slopes == [0.2, 0.3, 0.1]
 
 
-def test_starting_weights_follow_the_seed_and_the_named_distribution() -> None:
+def test_initial_weights_follow_the_seed_and_the_configured_distribution() -> None:
     first = build_networks(load_config(CONFIGS / "wgan_gp.yaml"))
     second = build_networks(load_config(CONFIGS / "wgan_gp.yaml"))
     other = build_networks(load_config(CONFIGS / "wgan_gp.yaml", ["seed=1"]))

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: whole or not there, verified, pruned, and safe to read."""
+"""Checkpoints on disk: complete or absent, verified, pruned and safe to read."""
 
 import json
 import os
@@ -48,12 +48,12 @@ def names(run: Path) -> list[str]:
     return sorted(path.name for path in (run / "checkpoints").iterdir())
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+def test_a_checkpoint_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     folder = write_checkpoint(snapshot(100, 0.25), tmp_path)
     assert names(tmp_path) == ["images-000000100", "latest"]
-    taken = read_checkpoint(folder)
-    assert taken.state == snapshot(100).state
-    assert torch.equal(taken.tensors["ema"]["weight"], torch.full((50, 50), 0.25))
+    loaded = read_checkpoint(folder)
+    assert loaded.state == snapshot(100).state
+    assert torch.equal(loaded.tensors["ema"]["weight"], torch.full((50, 50), 0.25))
 
 
 def die_at_write(point: int, folder: Path, work: Callable[[], object]) -> int:
@@ -99,7 +99,7 @@ def die_at_write(point: int, folder: Path, work: Callable[[], object]) -> int:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_kill_at_any_write_point_leaves_a_whole_checkpoint_and_the_next_write_works(
+def test_a_kill_at_any_write_leaves_an_intact_checkpoint_and_the_next_write_works(
     tmp_path: Path,
 ) -> None:
     points = 0
@@ -113,10 +113,10 @@ def test_a_kill_at_any_write_point_leaves_a_whole_checkpoint_and_the_next_write_
             prune(output)
 
         killed = die_at_write(points + 1, run / "checkpoints", write)
-        taken, skipped = read_newest(run)
-        assert taken is not None
+        loaded, skipped = read_newest(run)
+        assert loaded is not None
         assert skipped == []
-        assert taken.tensors["ema"]["weight"].eq(taken.images_seen / 100).all()
+        assert loaded.tensors["ema"]["weight"].eq(loaded.images_seen / 100).all()
         write_checkpoint(snapshot(300, 3.0), run)
         prune(output)
         assert names(run) == ["images-000000300", "latest"]
@@ -154,21 +154,21 @@ def empty_the_state(folder: Path) -> None:
 @pytest.mark.parametrize(
     "harm", [cut_short, flip_a_byte, remove_a_file, remove_the_manifest, empty_the_state]
 )
-def test_the_loader_walks_back_to_the_newest_whole_checkpoint_and_says_why(
+def test_the_loader_falls_back_to_the_newest_intact_checkpoint_and_reports_why(
     harm: Callable[[Path], None], tmp_path: Path
 ) -> None:
     for images in (100, 200, 300):
         write_checkpoint(snapshot(images), tmp_path)
     for _, folder in list_checkpoints(tmp_path)[:2]:
         harm(folder)
-    taken, skipped = read_newest(tmp_path)
-    assert taken is not None
-    assert taken.images_seen == 100
+    loaded, skipped = read_newest(tmp_path)
+    assert loaded is not None
+    assert loaded.images_seen == 100
     assert len(skipped) == 2
     assert "images-000000300" in skipped[0]
 
 
-def test_nothing_outside_a_checkpoint_is_taken_for_a_part_of_it(tmp_path: Path) -> None:
+def test_files_outside_a_checkpoint_are_never_read_as_part_of_it(tmp_path: Path) -> None:
     folder = write_checkpoint(snapshot(100), tmp_path / "run")
     secret = tmp_path / "secret.safetensors"
     shutil.copy(folder / "ema.safetensors", secret)
@@ -182,7 +182,7 @@ def test_nothing_outside_a_checkpoint_is_taken_for_a_part_of_it(tmp_path: Path) 
             read_checkpoint(folder)
 
 
-def test_pruning_keeps_the_newest_the_marked_and_the_best(tmp_path: Path) -> None:
+def test_pruning_keeps_the_newest_the_periodic_and_the_best(tmp_path: Path) -> None:
     output = OutputConfig(run_dir=tmp_path, keep_checkpoints=2, keep_best="quality/fid")
     for images, fid, kept in [
         (100, 9, False),
@@ -198,7 +198,7 @@ def test_pruning_keeps_the_newest_the_marked_and_the_best(tmp_path: Path) -> Non
     assert kept_images == [600, 500, 300, 200]
 
 
-def test_the_saver_writes_beside_the_training_and_its_errors_surface(tmp_path: Path) -> None:
+def test_the_saver_writes_in_the_background_and_raises_its_errors_later(tmp_path: Path) -> None:
     run = tmp_path / "run"
     saver = Saver(OutputConfig(run_dir=run))
     saver.save(snapshot(100))
@@ -224,7 +224,7 @@ FILES = ["manifest.json", "state.json", "ema.safetensors", "generator.safetensor
     content=st.binary(max_size=40),
     rehash=st.booleans(),
 )
-def test_any_change_of_a_checkpoint_gives_a_user_error_or_the_checkpoint(
+def test_any_corruption_of_a_checkpoint_is_a_user_error_or_harmless(
     tmp_path: Path, file: str, start: int, content: bytes, rehash: bool
 ) -> None:
     shutil.rmtree(tmp_path / "run", ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a run tells W&B, read back from real offline runs, and its own files."""
+"""What a run logs to W&B, read back from real offline runs, and to its own files."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ def history(run: Path) -> list[dict[str, Any]]:
     return [r["history"]["item"] for r in records if r["type"] == "history"]
 
 
-def test_an_offline_run_holds_config_curves_and_grids_and_continues_after_a_resume(
+def test_an_offline_run_has_config_curves_and_grids_and_continues_after_a_resume(
     shards: Path, tmp_path: Path, train: Train
 ) -> None:
     run = tmp_path / "run"
@@ -82,7 +82,7 @@ def test_without_a_login_or_a_network_the_run_continues_offline_with_one_log_lin
     assert not key or key.encode() not in written
 
 
-def test_a_last_line_cut_short_is_passed_over(tmp_path: Path) -> None:
+def test_a_truncated_last_line_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"images_seen": 1}\n{"images_se')
     assert read_metrics(tmp_path) == [{"images_seen": 1}]
     assert read_metrics(tmp_path / "nowhere") == []

@@ -49,7 +49,7 @@ def other_size(shards: Path) -> None:
         (other_size, ["data.size", "32", "64"]),
     ],
 )
-def test_broken_shards_stop_the_run_before_it_begins(
+def test_broken_shards_stop_the_run_before_it_starts(
     harm: Callable[[Path], None], fragments: list[str], shards: Path, tmp_path: Path, train: Train
 ) -> None:
     mine = tmp_path / "squares"
@@ -69,11 +69,11 @@ def test_broken_shards_stop_the_run_before_it_begins(
         ("training.mixed_precision=fp16", ["fp16", "GPU", "bf16"]),
         ("training.compile=graphs", ["training.compile", "graphs", "CPU", "on or off"]),
         ("training.device=cuda", ["training.device", "cuda", "auto"]),
-        ("training.world_size=2", ["training.world_size", "2 ranks asked for", "1 take part"]),
-        ("output.resume=must", ["no whole checkpoint"]),
+        ("training.world_size=2", ["training.world_size", "2 ranks requested", "1 take part"]),
+        ("output.resume=must", ["no intact checkpoint"]),
     ],
 )
-def test_a_wrong_setting_stops_the_run_before_it_begins(
+def test_an_invalid_setting_stops_the_run_before_it_starts(
     override: str, fragments: list[str], shards: Path, tmp_path: Path, train: Train
 ) -> None:
     run = tmp_path / "run"
@@ -91,9 +91,7 @@ def assert_one_error(returncode: int, stderr: str, fragments: list[str]) -> None
         assert fragment in stderr
 
 
-def test_a_launch_that_gives_fewer_ranks_than_asked_for_is_refused(
-    shards: Path, tmp_path: Path
-) -> None:
+def test_a_launch_with_fewer_ranks_than_requested_is_refused(shards: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path / "config.yaml", small_tree(shards, tmp_path / "run"))
     # What `accelerate launch --cpu --num_processes 2` does: one process, with an address to meet.
     done = train_alone(config, changes={"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"})
@@ -101,12 +99,14 @@ def test_a_launch_that_gives_fewer_ranks_than_asked_for_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_batch_that_the_ranks_cannot_share_is_refused(shards: Path, tmp_path: Path) -> None:
+def test_a_batch_that_does_not_divide_over_the_ranks_is_refused(
+    shards: Path, tmp_path: Path
+) -> None:
     tree = small_tree(shards, tmp_path / "run")
     tree["training"]["batch_size"] = 15
     done = launch(write_config(tmp_path / "config.yaml", tree), ranks=2)
     assert done.returncode != 0
-    assert "training.batch_size: 15 cannot be shared by 2 ranks" in done.stderr
+    assert "training.batch_size: 15 cannot be split over 2 ranks" in done.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -1,4 +1,4 @@
-"""Memory that a training keeps, in processes of their own, as it cannot be undone."""
+"""Memory that training keeps; in separate processes, because the setting cannot be undone."""
 
 import subprocess
 import sys

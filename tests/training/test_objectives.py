@@ -1,4 +1,4 @@
-"""The losses against closed forms and a second writing of the formulas in NumPy."""
+"""The losses compared with closed forms and with a second implementation in NumPy."""
 
 import math
 
@@ -18,14 +18,14 @@ from gantrain.training.objectives import (
     make_objective,
 )
 
-AT = PositionalRNG(3, 0, 4000)
+RNG = PositionalRNG(3, 0, 4000)
 
 
 def logits(*values: float) -> Tensor:
     return torch.tensor(values)
 
 
-def test_dcgan_losses_are_the_papers_formulas() -> None:
+def test_dcgan_losses_equal_the_formulas_of_the_paper() -> None:
     real_logits, fake_logits = logits(2.0, -1.0, 0.5), logits(-3.0, 0.25, 1.0)
     objective = Dcgan(DcganConfig())
     loss, metrics = objective.d_loss(real_logits, fake_logits, PositionalRNG(0, 0, 3))
@@ -37,32 +37,32 @@ def test_dcgan_losses_are_the_papers_formulas() -> None:
     assert g_loss.item() == pytest.approx(-np.log(q).mean(), rel=1e-6)
 
 
-def test_an_undecided_discriminator_pays_log_two() -> None:
+def test_the_loss_of_an_undecided_discriminator_is_log_two() -> None:
     objective = Dcgan(DcganConfig())
     loss, _ = objective.d_loss(torch.zeros(2), torch.zeros(2), PositionalRNG(0, 0, 2))
     assert loss.item() == pytest.approx(math.log(2))
     assert objective.g_loss(torch.zeros(2))[0].item() == pytest.approx(math.log(2))
 
 
-def test_plain_targets_are_one_and_zero() -> None:
-    real, fake = d_targets(DcganConfig(), AT)
+def test_default_targets_are_one_and_zero() -> None:
+    real, fake = d_targets(DcganConfig(), RNG)
     assert real.eq(1).all()
     assert fake.eq(0).all()
 
 
 def test_smoothing_lowers_real_targets_only() -> None:
-    real, fake = d_targets(DcganConfig(label_smoothing=0.1), AT)
+    real, fake = d_targets(DcganConfig(label_smoothing=0.1), RNG)
     assert real.sub(0.9).abs().max() < 1e-6
     assert fake.eq(0).all()
 
 
-def test_bounded_noise_stays_inside_and_the_books_goes_outside() -> None:
-    real, fake = d_targets(DcganConfig(label_noise=0.2), AT)
+def test_bounded_noise_stays_in_the_unit_interval_and_the_books_leaves_it() -> None:
+    real, fake = d_targets(DcganConfig(label_noise=0.2), RNG)
     assert 0.8 <= real.min() < 0.81
     assert 0.99 < real.max() <= 1
     assert 0 <= fake.min() < 0.01
     assert 0.19 < fake.max() <= 0.2
-    real, fake = d_targets(DcganConfig(label_noise=0.1, label_noise_form="book"), AT)
+    real, fake = d_targets(DcganConfig(label_noise=0.1, label_noise_form="book"), RNG)
     assert 1 <= real.min() < 1.01
     assert 1.09 < real.max() <= 1.1
     assert -0.1 <= fake.min() < -0.09
@@ -70,8 +70,8 @@ def test_bounded_noise_stays_inside_and_the_books_goes_outside() -> None:
     assert real.mean().item() == pytest.approx(1.05, abs=0.003)
 
 
-def test_the_share_of_flipped_labels_is_as_asked() -> None:
-    real, fake = d_targets(DcganConfig(label_flips=0.25), AT)
+def test_the_fraction_of_flipped_labels_is_the_configured_one() -> None:
+    real, fake = d_targets(DcganConfig(label_flips=0.25), RNG)
     assert real.eq(0).float().mean().item() == pytest.approx(0.25, abs=0.03)
     assert fake.eq(1).float().mean().item() == pytest.approx(0.25, abs=0.03)
     assert not torch.equal(real.eq(0), fake.eq(1))
@@ -106,7 +106,7 @@ def test_the_penalty_of_a_quadratic_critic_is_taken_at_the_mixed_images() -> Non
     torch.testing.assert_close(penalty, expected)
 
 
-def test_the_penalty_moves_the_critics_weights_even_at_zero_gradient() -> None:
+def test_the_penalty_has_a_finite_gradient_where_the_critics_is_zero() -> None:
     weight = torch.zeros(1, 3, 3, requires_grad=True)
     real, fake = torch.randn(2, 4, 1, 3, 3).unbind()
     penalty = gradient_penalty(
@@ -135,17 +135,17 @@ def test_the_critics_loss_adds_up() -> None:
     torch.testing.assert_close(objective.g_loss(critic(fake))[0], -critic(fake).mean())
 
 
-def test_a_lazy_penalty_is_as_large_on_average_as_one_in_every_step() -> None:
+def test_a_lazy_penalty_has_the_same_mean_as_one_in_every_step() -> None:
     real, fake = torch.randn(2, 4, 1, 3, 3).unbind()
     weight = torch.full((1, 3, 3), 2 / 3)
     objective = WganGp(WganGpConfig(kind="wgan-gp", penalty_weight=7, penalty_every=4))
     paid = [
-        objective.penalty(lambda x: (x * weight).sum((1, 2, 3)), real, fake, AT.split(1000)[0], k)
+        objective.penalty(lambda x: (x * weight).sum((1, 2, 3)), real, fake, RNG.split(1000)[0], k)
         for k in range(12)
     ]
     assert [k for k, (penalty, _) in enumerate(paid) if penalty] == [0, 4, 8]
     assert sum(penalty.item() for penalty, _ in paid) / 12 == pytest.approx(7, rel=1e-5)
-    assert [k for k, (_, told) in enumerate(paid) if told] == [0, 4, 8]
+    assert [k for k, (_, metrics) in enumerate(paid) if metrics] == [0, 4, 8]
 
 
 def test_the_kind_chooses_the_objective() -> None:

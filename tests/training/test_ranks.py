@@ -25,7 +25,7 @@ def config_of(tmp_path: Path, shards: Path, name: str, **sections: dict[str, Any
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
-def test_a_signal_to_one_rank_stops_both_and_the_run_goes_on_exactly(
+def test_a_signal_to_one_rank_stops_both_and_the_run_resumes_exactly(
     kind: str, shards: Path, tmp_path: Path
 ) -> None:
     sections: dict[str, dict[str, Any]] = {
@@ -39,16 +39,16 @@ def test_a_signal_to_one_rank_stops_both_and_the_run_goes_on_exactly(
             "discriminator": {"norm": "layer", "dropout": 0.3},
             "augment": AUGMENT,
         }
-    whole = config_of(tmp_path, shards, "whole", **sections)
-    parted = config_of(tmp_path, shards, "parted", **sections)
-    assert launch(whole, ranks=2).returncode == 0
-    stopped = launch(parted, ranks=2, fault="SIGTERM@64@1")
+    uninterrupted = config_of(tmp_path, shards, "uninterrupted", **sections)
+    stopped = config_of(tmp_path, shards, "stopped", **sections)
+    assert launch(uninterrupted, ranks=2).returncode == 0
+    stopped = launch(stopped, ranks=2, fault="SIGTERM@64@1")
     assert "Preempted by SIGTERM" in stopped.stderr
-    assert status(tmp_path / "parted")["state"] == "preempted"
-    assert 64 < status(tmp_path / "parted")["images_seen"] < 160
-    done = launch(parted, ranks=2)
+    assert status(tmp_path / "stopped")["state"] == "preempted"
+    assert 64 < status(tmp_path / "stopped")["images_seen"] < 160
+    done = launch(stopped, ranks=2)
     assert done.returncode == 0, done.stderr
-    assert_same_end(tmp_path / "whole", tmp_path / "parted")
+    assert_same_end(tmp_path / "uninterrupted", tmp_path / "stopped")
 
 
 JOINT_AND_LAZY: dict[str, dict[str, Any]] = {
@@ -58,16 +58,16 @@ JOINT_AND_LAZY: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("sections", [{}, JOINT_AND_LAZY], ids=["dcgan", "joint-lazy-wgan-gp"])
-def test_a_run_goes_on_with_another_number_of_ranks(
+def test_a_run_resumes_with_another_number_of_ranks(
     sections: dict[str, dict[str, Any]], shards: Path, tmp_path: Path, train: Train
 ) -> None:
-    whole = config_of(tmp_path, shards, "whole", **NO_BATCH_STATISTICS, **sections)
+    uninterrupted = config_of(tmp_path, shards, "uninterrupted", **NO_BATCH_STATISTICS, **sections)
     elastic = config_of(tmp_path, shards, "elastic", **NO_BATCH_STATISTICS, **sections)
-    assert train(whole).returncode == 0
+    assert train(uninterrupted).returncode == 0
     assert launch(elastic, "training.total_kimg=0.048", ranks=2).returncode == 0
     assert train(elastic, "training.total_kimg=0.112").returncode == 0
     assert launch(elastic, ranks=2).returncode == 0
-    expected, found = curve(tmp_path / "whole"), curve(tmp_path / "elastic")
+    expected, found = curve(tmp_path / "uninterrupted"), curve(tmp_path / "elastic")
     assert len(expected) == len(found) == 5
     for a, b in zip(expected, found, strict=True):
         assert a == pytest.approx(b, rel=1e-3, abs=1e-6)
@@ -87,7 +87,7 @@ def test_when_one_rank_is_killed_the_other_ends_and_the_next_start_works(
     assert "Start again" in status(run)["reason"]
     again = train(config)
     assert again.returncode == 0
-    assert "goes on at 64" in again.stderr
+    assert "resumes at 64" in again.stderr
 
 
 def test_a_stuck_rank_is_named_by_the_ranks_that_wait_for_it(shards: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runs that are stopped, killed, starved or poisoned, and go on."""
+"""Runs that are stopped, killed, out of disk space or full of NaNs, and resume."""
 
 import os
 import shutil
@@ -72,7 +72,7 @@ def signals(*numbers: int) -> Callable[[], None]:
     ("sections", "images"),
     [pytest.param(EVERYTHING, 48, id="dcgan"), pytest.param(WGAN_EVERYTHING, 64, id="wgan-gp")],
 )
-def test_a_preempted_run_saves_itself_and_goes_on_as_if_nothing_had_happened(
+def test_a_preempted_run_saves_a_checkpoint_and_resumes_bit_for_bit(
     number: signal.Signals,
     sections: Sections,
     images: int,
@@ -81,18 +81,18 @@ def test_a_preempted_run_saves_itself_and_goes_on_as_if_nothing_had_happened(
     train: Train,
     at_images: Callable[[int, Callable[[], object]], None],
 ) -> None:
-    whole = config_of(tmp_path, shards, "whole", sections)
-    parted = config_of(tmp_path, shards, "parted", sections)
-    assert train(whole).returncode == 0
+    uninterrupted = config_of(tmp_path, shards, "uninterrupted", sections)
+    stopped = config_of(tmp_path, shards, "stopped", sections)
+    assert train(uninterrupted).returncode == 0
     at_images(images, signals(number))
-    stopped = train(parted)
+    stopped = train(stopped)
     assert stopped.returncode == 75
     assert f"Preempted by {number.name}" in stopped.stderr
-    assert status(tmp_path / "parted")["state"] == "preempted"
-    assert 0 < status(tmp_path / "parted")["images_seen"] < 160
-    assert train(parted).returncode == 0
-    assert status(tmp_path / "parted")["state"] == "finished"
-    assert_same_end(tmp_path / "whole", tmp_path / "parted")
+    assert status(tmp_path / "stopped")["state"] == "preempted"
+    assert 0 < status(tmp_path / "stopped")["images_seen"] < 160
+    assert train(stopped).returncode == 0
+    assert status(tmp_path / "stopped")["state"] == "finished"
+    assert_same_end(tmp_path / "uninterrupted", tmp_path / "stopped")
 
 
 def test_one_interrupt_saves_and_a_second_one_stops_at_once(
@@ -106,7 +106,7 @@ def test_one_interrupt_saves_and_a_second_one_stops_at_once(
     at_images(48, signals(signal.SIGINT))
     done = train(config)
     assert done.returncode == 130
-    assert "start again to go on" in done.stderr
+    assert "start again to resume" in done.stderr
     assert status(run)["state"] == "interrupted"
     saved = events(run, "checkpoint")
     at_images(96, signals(signal.SIGINT, signal.SIGINT))
@@ -119,17 +119,17 @@ def test_a_run_killed_anywhere_loses_only_what_came_after_its_last_checkpoint(
     shards: Path, tmp_path: Path, train: Train
 ) -> None:
     sections: Sections = {**EVERYTHING, "output": {"checkpoint_every_kimg": 0.064}}
-    whole = config_of(tmp_path, shards, "whole", sections)
+    uninterrupted = config_of(tmp_path, shards, "uninterrupted", sections)
     killed = config_of(tmp_path, shards, "killed", sections)
-    assert train(whole).returncode == 0
+    assert train(uninterrupted).returncode == 0
     done = train_alone(killed, fault="SIGKILL@112")
     assert done.returncode == -signal.SIGKILL
     with (tmp_path / "killed" / "metrics.jsonl").open("a") as file:
         file.write('{"images_seen": 112, "loss/gen')  # as a kill inside a write leaves it
     again = train(killed)
     assert again.returncode == 0
-    assert "goes on at 64" in again.stderr
-    assert_same_end(tmp_path / "whole", tmp_path / "killed")
+    assert "resumes at 64" in again.stderr
+    assert_same_end(tmp_path / "uninterrupted", tmp_path / "killed")
 
 
 def test_two_processes_do_not_train_in_one_directory(
@@ -146,19 +146,19 @@ def test_two_processes_do_not_train_in_one_directory(
 def test_a_clock_that_runs_backwards_changes_nothing(
     shards: Path, tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = config_of(tmp_path, shards, "whole", {})
+    uninterrupted = config_of(tmp_path, shards, "uninterrupted", {})
     backwards = config_of(tmp_path, shards, "backwards", {})
-    assert train(whole).returncode == 0
+    assert train(uninterrupted).returncode == 0
     now = time.time()
     ticks = iter(range(10**9))
     monkeypatch.setattr(time, "time", lambda: now - 3600 * next(ticks))
     assert train(backwards, "training.total_kimg=0.08").returncode == 0
     assert train(backwards).returncode == 0
-    assert_same_end(tmp_path / "whole", tmp_path / "backwards")
+    assert_same_end(tmp_path / "uninterrupted", tmp_path / "backwards")
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
-def test_joint_steps_and_lazy_penalties_go_on_as_if_nothing_had_happened(
+def test_joint_steps_and_lazy_penalties_resume_bit_for_bit(
     kind: str, shards: Path, tmp_path: Path, train: Train
 ) -> None:
     lazy = {**WGAN_GP["objective"], "penalty_every": 3}
@@ -167,11 +167,13 @@ def test_joint_steps_and_lazy_penalties_go_on_as_if_nothing_had_happened(
         "training": {"updates": "joint"},
         "output": {"log_every_kimg": 0.064},
     }
-    whole, parted = (config_of(tmp_path, shards, name, sections) for name in ("whole", "parted"))
-    assert train(whole).returncode == 0
-    assert train(parted, "training.total_kimg=0.096").returncode == 0
-    assert train(parted).returncode == 0
-    assert_same_end(tmp_path / "whole", tmp_path / "parted")
+    uninterrupted, stopped = (
+        config_of(tmp_path, shards, name, sections) for name in ("uninterrupted", "stopped")
+    )
+    assert train(uninterrupted).returncode == 0
+    assert train(stopped, "training.total_kimg=0.096").returncode == 0
+    assert train(stopped).returncode == 0
+    assert_same_end(tmp_path / "uninterrupted", tmp_path / "stopped")
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int, int], bool]) -> None:
@@ -239,7 +241,7 @@ def test_a_run_that_diverges_again_and_again_stops_with_a_diagnosis(
     assert len(events(run, "rolled_back")) == 2
 
 
-def test_a_run_that_diverges_before_its_first_checkpoint_says_so_and_saves_nothing(
+def test_a_run_that_diverges_before_its_first_checkpoint_reports_it_and_saves_nothing(
     shards: Path, tmp_path: Path, train: Train
 ) -> None:
     config = config_of(tmp_path, shards, "run", {"guard": {"bad_steps": 2}})
@@ -277,7 +279,7 @@ def python(config: Path) -> list[str]:
 
 
 @needs_mounts
-def test_a_full_disk_stops_the_run_with_one_error_and_the_checkpoint_before_stays(
+def test_a_full_disk_stops_the_run_with_one_error_and_keeps_the_previous_checkpoint(
     shards: Path, tmp_path: Path
 ) -> None:
     sections: Sections = {

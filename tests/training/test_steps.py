@@ -141,7 +141,7 @@ def plain_wgan_step(g: nn.Module, d: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
-def test_a_whole_step_is_that_of_a_plain_pytorch_loop(kind: str) -> None:
+def test_an_iteration_equals_that_of_a_plain_pytorch_loop(kind: str) -> None:
     batch_norm = kind == "dcgan"
     config = config_of(
         {
@@ -279,7 +279,7 @@ def test_the_penalty_in_bf16_is_off_by_far_less_than_by_another_epsilon() -> Non
 
 
 def test_the_penalty_is_in_fp32_under_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
-    """fp16 needs a GPU: it is mocked that it is asked for, and bf16 is what is turned off."""
+    """fp16 needs a GPU: the request is mocked, and bf16 autocast is what must be disabled."""
     gan = gan_of(config_of(WGAN_GP, mixed_precision="bf16"))
     with torch.autocast("cpu", torch.bfloat16):
         assert gan.discriminator(REAL).dtype == torch.bfloat16

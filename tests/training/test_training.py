@@ -1,4 +1,4 @@
-"""Whole runs, launched as a user launches them."""
+"""Complete runs, launched as a user launches them."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def merged(*sections: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
-def test_two_ranks_train_as_one_does(kind: str, shards: Path, tmp_path: Path) -> None:
+def test_two_ranks_train_like_one(kind: str, shards: Path, tmp_path: Path) -> None:
     sections = merged(WGAN_GP if kind == "wgan-gp" else {}, EXACT)
     for ranks in (1, 2):
         tree = small_tree(shards, tmp_path / str(ranks), **sections)
@@ -48,7 +48,7 @@ def test_two_ranks_train_as_one_does(kind: str, shards: Path, tmp_path: Path) ->
         assert a == pytest.approx(b, rel=1e-3, abs=1e-6)
 
 
-def test_a_run_leaves_everything_in_its_directory(
+def test_a_run_writes_everything_to_its_directory(
     shards: Path, tmp_path: Path, train: Train
 ) -> None:
     run = tmp_path / "run"
@@ -79,22 +79,22 @@ def test_a_resumed_run_has_the_curve_of_an_uninterrupted_one(
         WGAN_GP if kind == "wgan-gp" else {"objective": {"label_flips": 0.1}},
         {"discriminator": {"dropout": 0.3}},
     )
-    whole = write_config(
-        tmp_path / "whole.yaml", small_tree(shards, tmp_path / "whole", **sections)
+    uninterrupted = write_config(
+        tmp_path / "uninterrupted.yaml", small_tree(shards, tmp_path / "uninterrupted", **sections)
     )
-    parted = write_config(
-        tmp_path / "parted.yaml", small_tree(shards, tmp_path / "parted", **sections)
+    stopped = write_config(
+        tmp_path / "stopped.yaml", small_tree(shards, tmp_path / "stopped", **sections)
     )
     # 80 images is in the middle of a log interval of 32.
-    for config, *overrides in ((whole,), (parted, "training.total_kimg=0.08"), (parted,)):
+    for config, *overrides in ((uninterrupted,), (stopped, "training.total_kimg=0.08"), (stopped,)):
         done = train(config, *overrides)
         assert done.returncode == 0, done.stderr
-    assert "goes on at" in done.stderr
+    assert "resumes at" in done.stderr
     assert "training.total_kimg: 0.08 -> 0.16" in done.stderr
-    expected, found = curve(tmp_path / "whole"), curve(tmp_path / "parted")
+    expected, found = curve(tmp_path / "uninterrupted"), curve(tmp_path / "stopped")
     assert expected == found
     assert len(found) == 5
-    a, b = (load_generator(tmp_path / name).state_dict() for name in ("whole", "parted"))
+    a, b = (load_generator(tmp_path / name).state_dict() for name in ("uninterrupted", "stopped"))
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 

@@ -117,7 +117,11 @@ def open_shard(path: Path, entry: ShardEntry, indexes: Path | None = None) -> Sh
 
 def _keep_index(kept: Path, index: ShardIndex) -> None:
     # An index only saves time; a full disk is not an error here.
-    with suppress(OSError), replacing(kept) as temporary, temporary.open("wb") as file:
+    with (
+        suppress(OSError),
+        replacing(kept, concurrent=True) as temporary,
+        temporary.open("wb") as file,
+    ):
         np.save(file, index.offsets)
 
 
