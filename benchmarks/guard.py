@@ -1,8 +1,8 @@
-"""Is a training of ours still faster than the plain PyTorch loop? `python -m benchmarks.guard`.
+"""Fail if our training is clearly slower than the plain PyTorch loop: `python -m benchmarks.guard`.
 
-For CI: the smallest cell of benchmarks/train.py, where all that is not a convolution weighs most.
-It prints the ratio, and fails only where nearly all pairs of rounds say so, by a clear margin, and
-when they are repeated too.
+For CI. Measures the smallest cell of benchmarks/train.py, where everything but the convolutions
+weighs most, and prints the ratio. Fails only if nearly all pairs of rounds agree by a clear margin,
+and a second measurement agrees too.
 """
 
 import argparse
@@ -12,18 +12,18 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.images import generate_images
-from benchmarks.table import speeds
-from benchmarks.train import Cell, contenders_of, sit_together
+from benchmarks.table import speeds_of
+from benchmarks.train import Cell, cell_settings, run_cell
 
 CLEARLY_SLOWER = 0.9
 _ATTEMPTS = 2
 
 
 def main() -> None:
-    """Measure, print, and exit with 1 where ours is clearly slower."""
+    """Measure, print the ratio, and exit with status 1 if ours is clearly slower."""
     options = argparse.Namespace(
         precision=["fp32"],
-        contenders=["plain", "ours"],
+        implementations=["plain", "ours"],
         book_python=None,
         size=64,
         warmup=10,
@@ -34,9 +34,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         shards, files = generate_images(Path(scratch), options.size)
         for _ in range(_ATTEMPTS):
-            chosen = list(contenders_of(options, Cell("dcgan", 16, 32, 1), shards, files))
-            made = sit_together(options, chosen, Path(scratch))
-            ours, plain = (speeds({"contenders": made}, f"{c} fp32") for c in ("ours", "plain"))
+            jobs = list(cell_settings(options, Cell("dcgan", 16, 32, 1), shards, files))
+            result = {"implementations": run_cell(options, jobs, Path(scratch))}
+            ours, plain = (speeds_of(result, f"{name} fp32") for name in ("ours", "plain"))
             ratios = [a / b for a, b in zip(ours, plain, strict=True)]
             print(
                 f"DCGAN, width 16, batch 32, fp32: ours {statistics.median(ours):,.0f} images/s, "
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def clearly_slower(ratios: list[float]) -> bool:
-    """Whether the median is below the margin, and all but one of the pairs are below 1."""
+    """Whether the median is below the margin and all pairs but at most one are below 1."""
     return statistics.median(ratios) < CLEARLY_SLOWER and sum(ratio >= 1 for ratio in ratios) <= 1
 
 

@@ -1,15 +1,18 @@
-"""The images that the training benchmark trains on: one set, as shards and as PNG files."""
+"""The images of the training benchmark: one set, as shards and as PNG files."""
 
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
-_VIEWS = 20  # of each of the fifty parts, by two cameras
+_VIEWS = 20  # of each of the fifty parts, from two cameras
 
 
 def generate_images(scratch: Path, size: int) -> tuple[Path, Path]:
-    """Folders of shards and of files, made where they are not there: 2,000 grey bricks."""
+    """Return a folder of shards and one of PNG files, both with 2,000 grayscale brick images.
+
+    Folders that exist are reused.
+    """
     shards, files = scratch / f"shards{size}", scratch / f"files{size}"
     if not (shards / "manifest.json").exists():
         options = ["--size", str(size), "--views", str(_VIEWS), "--overwrite"]
@@ -20,7 +23,7 @@ def generate_images(scratch: Path, size: int) -> tuple[Path, Path]:
 
 
 def unpack(shards: Path, files: Path) -> None:
-    """Write each image of the shards as a file, unless the folder is there."""
+    """Write each image of the shards to a file, unless the folder exists."""
     if files.exists():
         return
     partial = files.with_name(files.name + ".partial")

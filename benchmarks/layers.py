@@ -1,4 +1,4 @@
-"""The convolutions of both networks: their shapes, their FLOPs, and the time of each pass alone."""
+"""The convolutions of both networks: shapes, FLOPs, and the time of each pass in isolation."""
 
 import statistics
 import time
@@ -15,12 +15,12 @@ from gantrain.config import Config
 from gantrain.models.networks import build_networks
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
-_LAYOUTS = (torch.contiguous_format, torch.channels_last)
+_MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution with the shapes of one image that goes through it."""
+    """A convolution with its input and output shapes for one image, (C, H, W)."""
 
     name: str
     module: Convolution
@@ -29,19 +29,22 @@ class Layer:
 
     @property
     def flops(self) -> int:
-        """Of one image's forward pass, a multiplication and an addition counted as two.
+        """FLOPs of the forward pass of one image; a multiply-add counts as two.
 
-        Both gradients take as many each.
+        The gradients of the weights and of the input take the same number each.
         """
         weights: int = self.module.weight.numel()
         transposed = isinstance(self.module, nn.ConvTranspose2d)
-        places = self.inputs if transposed else self.outputs
-        return 2 * weights * places[-1] * places[-2]
+        positions = self.inputs if transposed else self.outputs
+        return 2 * weights * positions[-1] * positions[-2]
 
 
 @dataclass(frozen=True)
-class Passes:
-    """Seconds of a batch's forward pass, gradient to the weights, gradient to the input."""
+class PassCosts:
+    """Costs of a forward pass, of the weight gradient, and of the input gradient.
+
+    Either in seconds for a batch, or in FLOPs for an image.
+    """
 
     forward: float
     weights: float
@@ -49,49 +52,50 @@ class Passes:
 
 
 def layers_of(config: Config) -> tuple[list[Layer], list[Layer]]:
-    """The convolutions of G and of D, from input to output."""
+    """Return the convolutions of G and of D, from input to output."""
     generator, discriminator = build_networks(config)
     size, channels = config.data.size, config.data.channels
     latents = torch.zeros(2, config.generator.latent_size)
     images = torch.zeros(2, channels, size, size)
-    return traced("G", generator, latents), traced("D", discriminator, images)
+    return trace_layers("G", generator, latents), trace_layers("D", discriminator, images)
 
 
 @torch.no_grad()
-def traced(name: str, network: nn.Module, inputs: Tensor) -> list[Layer]:
-    found: list[Layer] = []
+def trace_layers(prefix: str, network: nn.Module, inputs: Tensor) -> list[Layer]:
+    """Run a network and return its convolutions in the order of their execution."""
+    layers: list[Layer] = []
 
-    def note(module: nn.Module, arguments: tuple[Tensor], output: Tensor) -> None:
+    def record(module: nn.Module, arguments: tuple[Tensor], output: Tensor) -> None:
         assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
         shapes = arguments[0].shape[1:], output.shape[1:]
-        found.append(Layer(f"{name}{len(found) + 1}", module, *shapes))
+        layers.append(Layer(f"{prefix}{len(layers) + 1}", module, *shapes))
 
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            module.register_forward_hook(note)
+            module.register_forward_hook(record)
     network(inputs)
-    return found
+    return layers
 
 
-def time_layer(layer: Layer, batch: int, dtype: torch.dtype, seconds: float) -> Passes:
-    """Each pass in the faster of the two memory layouts."""
-    found = [passes_in(layer, batch, dtype, layout, seconds) for layout in _LAYOUTS]
-    return Passes(
-        min(p.forward for p in found),
-        min(p.weights for p in found),
-        min(p.inputs for p in found),
+def time_layer(layer: Layer, batch: int, dtype: torch.dtype, seconds: float) -> PassCosts:
+    """Return the seconds of each pass, in the faster of the two memory formats."""
+    times = [_time_passes(layer, batch, dtype, layout, seconds) for layout in _MEMORY_FORMATS]
+    return PassCosts(
+        min(t.forward for t in times),
+        min(t.weights for t in times),
+        min(t.inputs for t in times),
     )
 
 
-def passes_in(
+def _time_passes(
     layer: Layer, batch: int, dtype: torch.dtype, layout: torch.memory_format, seconds: float
-) -> Passes:
-    def filled(shape: tuple[int, ...]) -> Tensor:
+) -> PassCosts:
+    def random_tensor(shape: tuple[int, ...]) -> Tensor:
         return torch.randn(shape).to(dtype, memory_format=layout)
 
     module = layer.module
-    x, gradient = filled((batch, *layer.inputs)), filled((batch, *layer.outputs))
-    weight = filled(tuple(module.weight.shape))
+    x, gradient = random_tensor((batch, *layer.inputs)), random_tensor((batch, *layer.outputs))
+    weight = random_tensor(tuple(module.weight.shape))
     transposed = isinstance(module, nn.ConvTranspose2d)
     padding: Any = module.padding
     if padding == "same":  # odd kernels, stride 1
@@ -99,48 +103,50 @@ def passes_in(
     geometry = (module.stride, padding, module.dilation, transposed, module.output_padding, 1)
     aten = torch.ops.aten
 
-    def backward(*wanted: bool) -> Callable[[], object]:
-        mask = [*wanted, False]
+    def backward(*, inputs: bool, weights: bool) -> Callable[[], object]:
+        mask = [inputs, weights, False]
         return lambda: aten.convolution_backward(gradient, x, weight, None, *geometry, mask)
 
     with torch.no_grad():
-        return Passes(
+        return PassCosts(
             median_seconds(lambda: aten.convolution(x, weight, None, *geometry), seconds),
-            median_seconds(backward(False, True), seconds),
-            median_seconds(backward(True, False), seconds),
+            median_seconds(backward(inputs=False, weights=True), seconds),
+            median_seconds(backward(inputs=True, weights=False), seconds),
         )
 
 
 def median_seconds(call: Callable[[], object], seconds: float) -> float:
-    return statistics.median(times_of(call, seconds))
+    """Return the median time of a call."""
+    return statistics.median(call_times(call, seconds))
 
 
-def times_of(call: Callable[[], object], seconds: float) -> list[float]:
-    """Of calls over about so many seconds, and of three at least, after one to warm up."""
+def call_times(call: Callable[[], object], seconds: float) -> list[float]:
+    """Return the times of at least three calls that take about `seconds`, after a warm-up call."""
     call()
-    taken: list[float] = []
-    while sum(taken) < seconds or len(taken) < 3:
-        began = time.perf_counter()
+    times: list[float] = []
+    while sum(times) < seconds or len(times) < 3:
+        started = time.perf_counter()
         call()
-        taken.append(time.perf_counter() - began)
-    return taken
+        times.append(time.perf_counter() - started)
+    return times
 
 
 @torch.no_grad()
-def product_peak(dtype: torch.dtype, seconds: float) -> float:
-    """The FLOP/s of the fastest square matrix product, of several sizes and libraries."""
+def peak_matmul_flops(dtype: torch.dtype, seconds: float) -> float:
+    """Return the FLOP/s of the fastest square matrix product over several sizes and libraries."""
     best = 0.0
     for side in (512, 1024, 2048):
         a, b = (torch.randn(side, side) for _ in range(2))
-        one, other = a.to(dtype), b.to(dtype)
-        # The same product by the library that convolves, which is not the one that multiplies.
-        rows = one.view(side, side, 1, 1).to(memory_format=torch.channels_last)
-        columns = other.view(side, side, 1, 1).to(memory_format=torch.channels_last)
-        ways: list[Callable[[], object]] = [
-            partial(torch.mm, one, other),
+        left, right = a.to(dtype), b.to(dtype)
+        # torch uses different libraries for matrix products and for convolutions. A 1x1 convolution
+        # computes the same product with the latter.
+        rows = left.view(side, side, 1, 1).to(memory_format=torch.channels_last)
+        columns = right.view(side, side, 1, 1).to(memory_format=torch.channels_last)
+        products: list[Callable[[], object]] = [
+            partial(torch.mm, left, right),
             partial(nn.functional.conv2d, rows, columns),
         ]
         if dtype is torch.float32:
-            ways.append(partial(np.matmul, a.numpy(), b.numpy()))
-        best = max(best, *(2 * side**3 / min(times_of(way, seconds)) for way in ways))
+            products.append(partial(np.matmul, a.numpy(), b.numpy()))
+        best = max(best, *(2 * side**3 / min(call_times(call, seconds)) for call in products))
     return best

@@ -1,4 +1,4 @@
-"""Loaders of other libraries, for comparison where they are installed."""
+"""Loaders of other libraries, compared with ours if they are installed."""
 
 import importlib.util
 import io
@@ -17,13 +17,14 @@ from gantrain.data.loading.datasets import scaled
 from gantrain.data.shards.samples import Sample, decode_image
 
 BATCH = 128
+Loader = Callable[[int], Iterator[Tensor]]  # from a number of workers to endless batches
 
 
 def other_loaders(
     folder: Path, samples: list[Sample], size: int, channels: int
-) -> dict[str, Callable[[int], Iterator[Tensor]]]:
-    """From a library's name to a function from workers to endless batches; writes its data."""
-    loaders: dict[str, Callable[[int], Iterator[Tensor]]] = {}
+) -> dict[str, Loader]:
+    """Write the samples in the format of each installed library; return its loader by name."""
+    loaders: dict[str, Loader] = {}
     if importlib.util.find_spec("litdata"):
         write_litdata(folder / "litdata", samples, size, channels)
         loaders["litdata"] = partial(litdata_loader, folder / "litdata")
@@ -34,6 +35,7 @@ def other_loaders(
 
 
 def litdata_loader(folder: Path, workers: int) -> Iterator[Tensor]:
+    """Yield batches of a litdata dataset."""
     import litdata  # type: ignore[import-not-found,unused-ignore]
 
     dataset = litdata.StreamingDataset(str(folder), shuffle=True, drop_last=True)
@@ -44,6 +46,7 @@ def litdata_loader(folder: Path, workers: int) -> Iterator[Tensor]:
 
 
 def write_litdata(folder: Path, samples: list[Sample], size: int, channels: int) -> None:
+    """Write a litdata dataset of decoded uint8 images, unless it exists."""
     if folder.exists():
         return
     from litdata.streaming.writer import (  # type: ignore[import-not-found,unused-ignore]
@@ -59,6 +62,7 @@ def write_litdata(folder: Path, samples: list[Sample], size: int, channels: int)
 
 
 def mosaic_loader(folder: Path, workers: int) -> Iterator[Tensor]:
+    """Yield batches of a mosaicml-streaming dataset."""
     from streaming import StreamingDataset  # type: ignore[import-not-found,unused-ignore]
     from streaming.base.util import (  # type: ignore[import-not-found,unused-ignore]
         clean_stale_shared_memory,
@@ -67,18 +71,19 @@ def mosaic_loader(folder: Path, workers: int) -> Iterator[Tensor]:
     clean_stale_shared_memory()
     dataset = StreamingDataset(local=str(folder), shuffle=True, batch_size=BATCH)
     loader: DataLoader[Any] = DataLoader(
-        dataset, BATCH, num_workers=workers, drop_last=True, collate_fn=mosaic_batch
+        dataset, BATCH, num_workers=workers, drop_last=True, collate_fn=_collate_mosaic
     )
     while True:
         yield from loader
 
 
-def mosaic_batch(samples: list[dict[str, Any]]) -> Tensor:
+def _collate_mosaic(samples: list[dict[str, Any]]) -> Tensor:
     pixels = [np.atleast_3d(np.asarray(sample["image"])).transpose(2, 0, 1) for sample in samples]
     return scaled(torch.from_numpy(np.stack(pixels)))
 
 
 def write_mosaic(folder: Path, samples: list[Sample]) -> None:
+    """Write a mosaicml-streaming dataset of PNGs, unless it exists."""
     if folder.exists():
         return
     from streaming import MDSWriter

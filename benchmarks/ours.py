@@ -1,7 +1,7 @@
-"""gantrain's own training, unchanged, in rounds: the real batches stop between them.
+"""gantrain's own training, unchanged, in rounds: it pauses where it fetches the real batches.
 
-`Settings.rooms` says what becomes of everything beside the steps of the two players. usual: it is
-as it is. timed: it has clocks, whose seconds are reported with each round. bare: it is left out.
+`Settings.services` selects what happens to everything outside the D and G steps. on: nothing
+changes. timed: it is timed, and the seconds are reported with each round. off: it is left out.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,103 +13,101 @@ from unittest.mock import patch
 import torch
 
 import gantrain.train
-from benchmarks.rounds import Link, Pacer, paced
+from benchmarks.pacing import Channel, Pacer, paced
 from benchmarks.settings import Settings
 from gantrain.config import parse_config
 from gantrain.models.ema import Ema
 from gantrain.runs.heartbeat import Heartbeat, Phase
 from gantrain.runs.saver import Saver
+from gantrain.training.batch import real_batches
 from gantrain.training.meter import Meter
-from gantrain.training.run import Run
+from gantrain.training.schedule import Schedule
 
 
-class Clock:
-    """Seconds and number of times by name, since they were last taken."""
+class Timings:
+    """Total seconds and number of calls, by label, since they were last taken."""
 
     def __init__(self) -> None:
-        self._seconds: dict[str, tuple[float, int]] = {}
+        self._totals: dict[str, tuple[float, int]] = {}
 
-    def add(self, name: str, seconds: float) -> None:
-        before, times = self._seconds.get(name, (0.0, 0))
-        self._seconds[name] = before + seconds, times + 1
+    def add(self, label: str, seconds: float) -> None:
+        """Add one call."""
+        total, calls = self._totals.get(label, (0.0, 0))
+        self._totals[label] = total + seconds, calls + 1
 
     def take(self) -> dict[str, Any]:
-        taken, self._seconds = self._seconds, {}
-        return {"clock": taken} if taken else {}
+        """Return the totals as `timings`, unless there are none, and reset them."""
+        totals, self._totals = self._totals, {}
+        return {"timings": totals} if totals else {}
 
 
-def train_ours(settings: Settings, link: Link) -> None:
-    """Train in rounds, as one rank of `settings.ranks`."""
+def train_ours(settings: Settings, channel: Channel) -> None:
+    """Train in rounds, as one of `settings.ranks` ranks."""
     config = parse_config(settings.config, "benchmark")
-    clock = Clock()
+    timings = Timings()
     pacer = Pacer(
-        link,
+        channel,
         settings.images_per_iteration,
         settings.warmup,
         f"torch {torch.__version__}",
-        clock.take,
+        timings.take,
     )
-    real_batches = gantrain.train.real_batches
 
-    def paced_batches(*sources: Any) -> Iterator[torch.Tensor]:
-        return paced(real_batches(*sources), pacer, settings.critic_steps)
+    def paced_batches(*arguments: Any, **named: Any) -> Iterator[torch.Tensor]:
+        return paced(real_batches(*arguments, **named), pacer, settings.d_steps_per_iteration)
 
-    with ExitStack() as changes:
-        changes.enter_context(patch.object(gantrain.train, "real_batches", paced_batches))
-        if settings.rooms == "bare":
-            remove_rooms(changes)
-        elif settings.rooms == "timed":
-            time_rooms(changes, clock)
+    with ExitStack() as patches:
+        patches.enter_context(patch.object(gantrain.train, "real_batches", paced_batches))
+        if settings.services == "off":
+            _disable_services(patches)
+        elif settings.services == "timed":
+            _time_services(patches, timings)
         gantrain.train.run_training(config)
 
 
-def remove_rooms(changes: ExitStack) -> None:
-    """Leave the players' steps alone in the loop."""
-    for owner, name in ((Meter, "add"), (Ema, "update"), (Run, "after_iteration")):
-        changes.enter_context(patch.object(owner, name, lambda *arguments: None))
-    changes.enter_context(patch.object(Heartbeat, "phase", lambda *arguments: nullcontext()))
-    changes.enter_context(patch.object(Heartbeat, "_beat", lambda *arguments: None))
+def _disable_services(patches: ExitStack) -> None:
+    for owner, name in ((Meter, "add"), (Ema, "update"), (Schedule, "after_iteration")):
+        patches.enter_context(patch.object(owner, name, lambda *arguments: None))
+    patches.enter_context(patch.object(Heartbeat, "phase", lambda *arguments: nullcontext()))
+    patches.enter_context(patch.object(Heartbeat, "_beat", lambda *arguments: None))
 
 
-def time_rooms(changes: ExitStack, clock: Clock) -> None:
-    """Put clocks around what is beside the steps."""
+def _time_services(patches: ExitStack, timings: Timings) -> None:
     for owner, name, label in (
         (Meter, "add", "meter"),
         (Ema, "update", "ema"),
-        (Run, "after_iteration", "after iteration"),
+        (Schedule, "after_iteration", "after iteration"),
         (Saver, "_write", "checkpoint in the background"),
-        (Heartbeat, "_write", "heartbeat's file"),
+        (Heartbeat, "_write", "heartbeat file"),
     ):
-        timed = timing(getattr(owner, name), label, clock)
-        changes.enter_context(patch.object(owner, name, timed))
-    phase = timing_phases(Heartbeat.phase, clock)
-    changes.enter_context(patch.object(Heartbeat, "phase", phase))
+        timed = _timed(getattr(owner, name), label, timings)
+        patches.enter_context(patch.object(owner, name, timed))
+    phase = _timed_phase(Heartbeat.phase, timings)
+    patches.enter_context(patch.object(Heartbeat, "phase", phase))
 
 
-def timing(function: Callable[..., Any], label: str, clock: Clock) -> Callable[..., Any]:
-    """The same function, which also adds its seconds to the clock."""
-
+def _timed(function: Callable[..., Any], label: str, timings: Timings) -> Callable[..., Any]:
     def timed(*arguments: Any, **named: Any) -> Any:
-        began = perf_counter()
+        start = perf_counter()
         try:
             return function(*arguments, **named)
         finally:
-            clock.add(label, perf_counter() - began)
+            timings.add(label, perf_counter() - start)
 
     return timed
 
 
-def timing_phases(original: Callable[..., Any], clock: Clock) -> Callable[..., Any]:
-    """`Heartbeat.phase`, which also adds to the clock: its own seconds, and each phase's."""
+def _timed_phase(original: Callable[..., Any], timings: Timings) -> Callable[..., Any]:
+    """Wrap `Heartbeat.phase` to time each phase, and the bookkeeping of all phases."""
 
     @contextmanager
-    def phase(heart: Heartbeat, name: Phase) -> Iterator[None]:
-        began = perf_counter()
-        with original(heart, name):
+    def phase(heartbeat: Heartbeat, name: Phase) -> Iterator[None]:
+        start = perf_counter()
+        with original(heartbeat, name):
             entered = perf_counter()
             yield
             left = perf_counter()
-        clock.add("phases", entered - began + perf_counter() - left)
-        clock.add(f"phase {name}", left - entered)
+        timings.add("phases", entered - start + perf_counter() - left)
+        timings.add(f"phase {name}", left - entered)
 
     return phase

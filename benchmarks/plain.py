@@ -1,8 +1,8 @@
-"""DCGAN and WGAN-GP as they are commonly written in PyTorch, for comparison.
+"""DCGAN and WGAN-GP as commonly written in PyTorch, for comparison.
 
-In the order of steps of PyTorch's DCGAN example and of the usual WGAN-GP code: PNG files through a
-DataLoader with two workers, contiguous memory, Adam by its defaults, losses read every step, DDP
-for ranks. The networks are ours, with torch's dropout.
+Follows the steps of PyTorch's DCGAN example and of common WGAN-GP code: PNG files through a
+DataLoader with two workers, contiguous memory, Adam with its defaults, losses read in every step,
+and DDP. The networks are ours, with torch's dropout.
 """
 
 import itertools
@@ -19,18 +19,18 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from benchmarks.rounds import Link, Pacer, paced
+from benchmarks.pacing import Channel, Pacer, paced
 from benchmarks.settings import Settings
 from gantrain.config import Config, NetworkConfig, parse_config
 from gantrain.models.dropout import Dropout
 from gantrain.models.networks import build_networks
 
 WORKERS = 2  # as in PyTorch's example
-EPOCH = 40_000  # images of the book's set: between epochs the workers start anew
+EPOCH = 40_000  # images, as in the book's set; the workers restart after each epoch
 
 
 class PngFiles(Dataset[Tensor]):
-    """Grey PNG files as tensors in [-1, 1], repeated until they make an epoch."""
+    """Grayscale PNG files as float32 (1, S, S) in [-1, 1], repeated to the length of an epoch."""
 
     def __init__(self, folder: Path) -> None:
         paths = sorted(folder.rglob("*.png"))
@@ -46,8 +46,8 @@ class PngFiles(Dataset[Tensor]):
 
 
 @dataclass
-class Players:
-    """What a loop trains."""
+class PlainGan:
+    """Both networks and their optimizers."""
 
     generator: nn.Module
     discriminator: nn.Module
@@ -57,65 +57,65 @@ class Players:
     bf16: bool
 
     def generate(self, count: int) -> Tensor:
-        """Images from fresh latents."""
+        """Return images, float32 (count, C, S, S), from random latents."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             images: Tensor = self.generator(torch.randn(count, self.latent_size))
         return images.float()
 
-    def judge(self, images: Tensor) -> Tensor:
-        """Logits or scores, in float32 for the losses."""
+    def discriminate(self, images: Tensor) -> Tensor:
+        """Return logits or scores, float32 (N,)."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             scores: Tensor = self.discriminator(images)
         return scores.float()
 
 
-def train_plain(settings: Settings, link: Link) -> None:
-    """Train in rounds, as one rank of `settings.ranks`."""
+def train_plain(settings: Settings, channel: Channel) -> None:
+    """Train in rounds, as one of `settings.ranks` ranks."""
     config = parse_config(settings.config, "benchmark")
     torch.set_num_threads(settings.threads)
     if settings.ranks > 1:
         torch.distributed.init_process_group("gloo")
-    players = make_players(config, settings.ranks, settings.precision == "bf16")
+    gan = build_gan(config, settings.ranks, settings.precision == "bf16")
     loader = png_batches(Path(settings.files), settings.batch // settings.ranks, settings.ranks)
     pacer = Pacer(
-        link, settings.images_per_iteration, settings.warmup, f"torch {torch.__version__}"
+        channel, settings.images_per_iteration, settings.warmup, f"torch {torch.__version__}"
     )
-    batches = paced(loader, pacer, settings.critic_steps)
+    batches = paced(loader, pacer, settings.d_steps_per_iteration)
     if config.objective.kind == "wgan-gp":
         objective = config.objective
-        losses = train_wgan_gp(players, batches, objective.n_critic, objective.penalty_weight)
+        losses = train_wgan_gp(gan, batches, objective.n_critic, objective.penalty_weight)
     else:
-        losses = train_dcgan(players, batches)
+        losses = train_dcgan(gan, batches)
     with Path(os.devnull).open("w") as log:
         for i, values in enumerate(losses):
             log.write(f"[{i}] " + " ".join(f"{value:.4f}" for value in values) + "\n")
 
 
-def make_players(config: Config, ranks: int, bf16: bool) -> Players:
-    """Both networks and their optimizers."""
+def build_gan(config: Config, ranks: int, bf16: bool) -> PlainGan:
+    """Build both networks and their optimizers. ranks: world size."""
     generator, discriminator = build_networks(config)
-    use_torchs_dropout(discriminator)
-    optimizers = adam(generator, config.generator), adam(discriminator, config.discriminator)
-    networks: tuple[nn.Module, nn.Module] = generator, discriminator
+    use_torch_dropout(discriminator)
+    optimizers = _adam(generator, config.generator), _adam(discriminator, config.discriminator)
+    modules: tuple[nn.Module, nn.Module] = generator, discriminator
     if ranks > 1:
-        networks = DistributedDataParallel(generator), DistributedDataParallel(discriminator)
-    return Players(*networks, *optimizers, config.generator.latent_size, bf16)
+        modules = DistributedDataParallel(generator), DistributedDataParallel(discriminator)
+    return PlainGan(*modules, *optimizers, config.generator.latent_size, bf16)
 
 
-def adam(network: nn.Module, config: NetworkConfig) -> torch.optim.Adam:
+def _adam(network: nn.Module, config: NetworkConfig) -> torch.optim.Adam:
     return torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=config.betas)
 
 
-def use_torchs_dropout(network: nn.Module) -> None:
-    """Put torch's own layers in place of ours, which draw their masks faster."""
+def use_torch_dropout(network: nn.Module) -> None:
+    """Replace our dropout layers, which generate their masks faster, by torch's."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, Dropout):
-                setattr(module, name, nn.Dropout(child.share))
+                setattr(module, name, nn.Dropout(child.p))
 
 
 def png_batches(folder: Path, batch: int, ranks: int) -> Iterator[Tensor]:
-    """Endless shuffled batches of the files."""
+    """Yield shuffled batches of the files, float32 (batch, 1, S, S), without end."""
     dataset = PngFiles(folder)
     sampler: DistributedSampler[Tensor] | None = DistributedSampler(dataset) if ranks > 1 else None
     loader = DataLoader(
@@ -132,59 +132,59 @@ def png_batches(folder: Path, batch: int, ranks: int) -> Iterator[Tensor]:
         yield from loader
 
 
-def train_dcgan(players: Players, batches: Iterator[Tensor]) -> Iterator[tuple[float, ...]]:
-    """Train for ever; of each iteration D's loss, G's loss, D(x), D(G(z)) before and after."""
+def train_dcgan(gan: PlainGan, batches: Iterator[Tensor]) -> Iterator[tuple[float, ...]]:
+    """Yield D's loss, G's loss, D(x), and D(G(z)) before and after D's step, for each iteration."""
     for real in batches:
         ones, zeros = torch.ones(len(real)), torch.zeros(len(real))
 
-        players.discriminator.zero_grad()
-        logits = players.judge(real)
+        gan.discriminator.zero_grad()
+        logits = gan.discriminate(real)
         loss_real = binary_cross_entropy_with_logits(logits, ones)
         loss_real.backward()  # type: ignore[no-untyped-call]
         d_real = logits.sigmoid().mean().item()
 
-        fake = players.generate(len(real))
-        logits = players.judge(fake.detach())
+        fake = gan.generate(len(real))
+        logits = gan.discriminate(fake.detach())
         loss_fake = binary_cross_entropy_with_logits(logits, zeros)
         loss_fake.backward()  # type: ignore[no-untyped-call]
         d_fake = logits.sigmoid().mean().item()
-        players.d_optimizer.step()
+        gan.d_optimizer.step()
 
-        players.generator.zero_grad()
-        logits = players.judge(fake)
+        gan.generator.zero_grad()
+        logits = gan.discriminate(fake)
         g_loss = binary_cross_entropy_with_logits(logits, ones)
         g_loss.backward()  # type: ignore[no-untyped-call]
         d_fake_after = logits.sigmoid().mean().item()
-        players.g_optimizer.step()
+        gan.g_optimizer.step()
         yield (loss_real + loss_fake).item(), g_loss.item(), d_real, d_fake, d_fake_after
 
 
 def train_wgan_gp(
-    players: Players, batches: Iterator[Tensor], n_critic: int, weight: float
+    gan: PlainGan, batches: Iterator[Tensor], n_critic: int, weight: float
 ) -> Iterator[tuple[float, ...]]:
-    """Train for ever; of each iteration the last critic's loss and G's."""
+    """Yield the loss of the last critic step and G's loss, for each iteration."""
     while True:
         for _ in range(n_critic):
             real = next(batches)
             with torch.no_grad():
-                fake = players.generate(len(real))
-            players.discriminator.zero_grad()
-            distance = players.judge(real).mean() - players.judge(fake).mean()
-            d_loss = weight * gradient_penalty(players, real, fake) - distance
+                fake = gan.generate(len(real))
+            gan.discriminator.zero_grad()
+            distance = gan.discriminate(real).mean() - gan.discriminate(fake).mean()
+            d_loss = weight * gradient_penalty(gan, real, fake) - distance
             d_loss.backward()  # type: ignore[no-untyped-call]
-            players.d_optimizer.step()
-        players.generator.zero_grad()
-        g_loss = -players.judge(players.generate(len(real))).mean()
+            gan.d_optimizer.step()
+        gan.generator.zero_grad()
+        g_loss = -gan.discriminate(gan.generate(len(real))).mean()
         g_loss.backward()  # type: ignore[no-untyped-call]
-        players.g_optimizer.step()
+        gan.g_optimizer.step()
         yield d_loss.item(), g_loss.item()
 
 
-def gradient_penalty(players: Players, real: Tensor, fake: Tensor) -> Tensor:
-    """In the precision of everything else, as the usual code has it."""
+def gradient_penalty(gan: PlainGan, real: Tensor, fake: Tensor) -> Tensor:
+    """Return the penalty (Gulrajani et al. 2017), in the precision of everything else."""
     epsilon = torch.rand(len(real), 1, 1, 1)
     mixed = (epsilon * real + (1 - epsilon) * fake).requires_grad_()
-    scores = players.judge(mixed)
+    scores = gan.discriminate(mixed)
     (gradient,) = torch.autograd.grad(
         scores, mixed, torch.ones_like(scores), create_graph=True, retain_graph=True
     )

@@ -1,22 +1,34 @@
-"""What a contender of the training benchmark is told, in plain Python that any environment has."""
+"""The settings of one benchmark process.
+
+Uses the standard library only, because the book's implementation runs in its own environment.
+"""
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
+
+Services = Literal["on", "timed", "off"]
+
+_CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIG_FILES = {"dcgan": _CONFIGS / "dcgan.yaml", "wgan-gp": _CONFIGS / "wgan_gp.yaml"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One contender in one cell.
+    """One implementation in one cell of the benchmark.
 
-    contender: plain, book or ours. precision: fp32 or bf16. batch: over all ranks.
-    files, shards: the same images as PNG files and as shards.
-    config: gantrain's whole config tree: networks, objective, rates, data, batch size.
-    warmup: iterations before the first round. threads: of each rank.
-    rooms: of ours alone, see benchmarks/ours.py.
+    implementation: plain, book or ours.
+    precision: fp32 or bf16.
+    batch: global batch size, over all ranks.
+    files, shards: folders with the same images, as PNG files and as shards.
+    config: gantrain's complete config tree.
+    warmup: iterations before the first round.
+    threads: CPU threads of each rank.
+    services: for ours only, see benchmarks/ours.py.
     """
 
-    contender: str
+    implementation: str
     precision: str
     ranks: int
     batch: int
@@ -25,26 +37,28 @@ class Settings:
     config: dict[str, Any]
     warmup: int
     threads: int
-    rooms: str = "usual"
+    services: Services = "on"
 
     @property
-    def critic_steps(self) -> int:
-        """D steps to one G step."""
+    def d_steps_per_iteration(self) -> int:
+        """D steps for each G step."""
         return int(self.config["objective"]["n_critic"])
 
     @property
     def images_per_iteration(self) -> int:
-        """Real images that one rank's D sees in its steps up to the next G step."""
-        return self.batch // self.ranks * self.critic_steps
+        """Real images that D sees on one rank in an iteration."""
+        return self.batch // self.ranks * self.d_steps_per_iteration
 
-    def changed(self, *, rooms: str | None = None, **sections: dict[str, Any]) -> "Settings":
-        """The same with these keys in these sections of the config."""
+    def with_config(self, **sections: dict[str, Any]) -> "Settings":
+        """Return a copy with these keys replaced in these sections of the config."""
         merged = {name: {**self.config[name], **keys} for name, keys in sections.items()}
-        return replace(self, config=self.config | merged, rooms=rooms or self.rooms)
+        return replace(self, config=self.config | merged)
 
     def to_json(self) -> str:
+        """Return the settings as JSON text."""
         return json.dumps(asdict(self))
 
     @staticmethod
     def from_json(text: str) -> "Settings":
+        """Read what `to_json` returned."""
         return Settings(**json.loads(text))

@@ -1,16 +1,16 @@
-"""The trainer, noting when each phase of its start is over; see startup.py."""
+"""The trainer, recording when each phase of its start ends; see startup.py."""
 
-# ruff: noqa: E402 - the imports are what is timed
+# ruff: noqa: E402 - the imports are timed
 import time
 
-stamps = [time.time()]
+timestamps = [time.time()]
 
 import torch  # noqa: F401
 
-stamps.append(time.time())
+timestamps.append(time.time())
 import accelerate  # noqa: F401
 
-stamps.append(time.time())
+timestamps.append(time.time())
 import json
 import os
 import sys
@@ -18,39 +18,39 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gantrain.train as trainer
-from gantrain.training.run import Run
+import gantrain.train
+from gantrain.training.schedule import Schedule
 
-stamps.append(time.time())
+timestamps.append(time.time())
 
 
-def noting(function: Callable[..., Any], *, before: bool) -> Callable[..., Any]:
-    """The same function, whose first call leaves a stamp."""
-    called: list[bool] = []
+def record_first_call(function: Callable[..., Any], *, before: bool) -> Callable[..., Any]:
+    """Wrap a function to record when its first call starts or, without `before`, ends."""
+    called = False
 
-    def noted(*arguments: Any, **named: Any) -> Any:
-        first = not called
-        called.append(True)
+    def recording(*arguments: Any, **named: Any) -> Any:
+        nonlocal called
+        first, called = not called, True
         if first and before:
-            stamps.append(time.time())
+            timestamps.append(time.time())
         result = function(*arguments, **named)
         if first and not before:
-            stamps.append(time.time())
+            timestamps.append(time.time())
         return result
 
-    return noted
+    return recording
 
 
 for owner, name, before in (
-    (trainer, "make_accelerator", True),
-    (trainer, "open_dataset", True),
-    (trainer, "Gan", True),
-    (Run, "begin", True),
-    (Run, "begin", False),
-    (Run, "after_iteration", True),
+    (gantrain.train, "make_accelerator", True),
+    (gantrain.train, "open_dataset", True),
+    (gantrain.train, "Gan", True),
+    (Schedule, "start", True),
+    (Schedule, "start", False),
+    (Schedule, "after_iteration", True),
 ):
-    setattr(owner, name, noting(getattr(owner, name), before=before))
+    setattr(owner, name, record_first_call(getattr(owner, name), before=before))
 
-status = trainer.main()
-Path(os.environ["GANTRAIN_STARTUP_STAMPS"]).write_text(json.dumps(stamps), encoding="utf-8")
+status = gantrain.train.main()
+Path(os.environ["GANTRAIN_STARTUP_TIMESTAMPS"]).write_text(json.dumps(timestamps), encoding="utf-8")
 sys.exit(status)

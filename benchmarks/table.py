@@ -1,7 +1,7 @@
-"""What the training benchmark prints of its rounds.
+"""Format the results of the training benchmark as text and Markdown tables.
 
-A sitting is a cell's JSON: objective, width, batch, ranks, size, set (what else of our config was
-changed), and `contenders`: from "ours bf16" and the like to their rounds, made by turns.
+A result is the JSON of one cell: objective, width, batch, ranks, size, set (overrides of our
+config), and `implementations`, which maps names such as "ours bf16" to their interleaved rounds.
 """
 
 import statistics
@@ -9,172 +9,165 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Sitting = dict[str, Any]
-_CONTENDERS = ("plain", "book", "ours")
+from benchmarks.spread import Spread, paired_ratio, spread_of
+
+CellResult = dict[str, Any]
+IMPLEMENTATIONS = ("plain", "book", "ours")
+_BASELINES = ("plain", "book")
 _PRECISIONS = ("fp32", "bf16")
 _KEY = ("objective", "width", "batch", "ranks", "size", "set")
 NOT_RUN = "not run"
 
 
-@dataclass(frozen=True)
-class Spread:
-    """A median, and half the distance between the quartiles."""
-
-    median: float
-    half: float
-
-
-def spread_of(values: Sequence[float]) -> Spread:
-    if len(values) < 2:
-        return Spread(values[0], 0.0)
-    first, _, third = statistics.quantiles(values, n=4, method="inclusive")
-    return Spread(statistics.median(values), (third - first) / 2)
-
-
-def speeds(sitting: Sitting, name: str) -> list[float]:
-    """Images/s of each round; empty if the contender was not there."""
-    rounds = sitting["contenders"].get(name, {"rounds": []})["rounds"]
-    return [r["images"] / r["seconds"] for r in rounds]
-
-
-def ratio(one: Sequence[float], other: Sequence[float]) -> Spread | None:
-    """Of rounds that were beside one another."""
-    if not one or not other:
-        return None
-    return spread_of([a / b for a, b in zip(one, other, strict=True)])
-
-
-def memory(sitting: Sitting, name: str) -> int:
-    """Bytes at most."""
-    return max((r["memory"] for r in sitting["contenders"][name]["rounds"]), default=0)
-
-
-def shown_speed(values: Sequence[float]) -> str:
-    if not values:
-        return NOT_RUN
-    spread = spread_of(values)
-    return f"{spread.median:,.0f} ±{spread.half / spread.median:.0%}"
-
-
-def shown_ratio(spread: Spread | None) -> str:
-    return f"{spread.median:.2f} ±{spread.half:.2f}" if spread else "-"
-
-
-def shown_memory(sitting: Sitting, name: str) -> str:
-    return f"{memory(sitting, name) / 1e9:.2f}" if speeds(sitting, name) else "-"
-
-
-def described(sitting: Sitting) -> str:
-    cell = "{objective}, width {width}, batch {batch}, {ranks} rank(s)".format(**sitting)
-    return f"{cell}, {sitting['set']}" if sitting["set"] else cell
-
-
-def cell_fields(key: tuple[Any, ...]) -> list[str]:
-    """The first four columns of a cell's row."""
-    objective = f"{key[0]}, {key[5]}" if key[5] else key[0]
-    return [objective, *(str(value) for value in key[1:4])]
-
-
-def precisions(sitting: Sitting) -> list[str]:
-    there = {name.split()[1] for name in sitting["contenders"]}
-    return [precision for precision in _PRECISIONS if precision in there]
-
-
-def cell_lines(sitting: Sitting) -> Iterator[str]:
-    """A line for each precision."""
-    for precision in precisions(sitting):
-        names = {c: f"{c} {precision}" for c in _CONTENDERS}
-        found = {c: speeds(sitting, name) for c, name in names.items()}
-        images = ", ".join(f"{c} {shown_speed(found[c])}" for c in _CONTENDERS)
+def cell_lines(result: CellResult) -> Iterator[str]:
+    """Yield a line of text for each precision of a cell."""
+    for precision in _precisions(result):
+        speeds = _speeds_by_implementation(result, precision)
+        images = ", ".join(f"{name} {format_speed(speeds[name])}" for name in IMPLEMENTATIONS)
         ratios = ", ".join(
-            f"ours/{c} {shown_ratio(ratio(found['ours'], found[c]))}" for c in ("plain", "book")
+            f"ours/{name} {format_ratio(_ratio(speeds['ours'], speeds[name]))}"
+            for name in _BASELINES
         )
-        held = ", ".join(f"{c} {shown_memory(sitting, names[c])}" for c in _CONTENDERS)
-        yield f"{described(sitting)}, {precision}: images/s {images}; {ratios}; GB {held}"
+        memory = ", ".join(
+            f"{name} {format_memory(result, f'{name} {precision}')}" for name in IMPLEMENTATIONS
+        )
+        yield f"{describe(result)}, {precision}: images/s {images}; {ratios}; GB {memory}"
 
 
-def markdown_lines(sittings: Sequence[Sitting]) -> Iterator[str]:
-    """A Markdown table of all cells, and one of the best precisions."""
+def summary_lines(results: Sequence[CellResult]) -> Iterator[str]:
+    """Yield a line of text for each cell, with every implementation in its faster precision."""
+    for _, group in _grouped(results):
+        best = _best_by_implementation(group)
+        images = ", ".join(f"{name} {format_best(best.get(name))}" for name in IMPLEMENTATIONS)
+        ratios = ", ".join(
+            f"ours/{name} {format_ratio(_best_ratio(best, name))}" for name in _BASELINES
+        )
+        yield f"best of {describe(group[0])}: {images}; {ratios}"
+
+
+def markdown_lines(results: Sequence[CellResult]) -> Iterator[str]:
+    """Yield a Markdown table of all cells, then one with the faster precisions only."""
     yield (
         "| objective | width | batch | ranks | precision | plain | book | ours | ours/plain "
         "| ours/book | GB plain | GB book | GB ours |"
     )
     yield "|---" * 13 + "|"
-    for sitting in sorted(sittings, key=key_of):
-        for precision in precisions(sitting):
-            names = {c: f"{c} {precision}" for c in _CONTENDERS}
-            found = {c: speeds(sitting, name) for c, name in names.items()}
-            fields = [
-                *cell_fields(key_of(sitting)),
+    for result in sorted(results, key=_key):
+        for precision in _precisions(result):
+            speeds = _speeds_by_implementation(result, precision)
+            yield _row(
+                *_key_columns(_key(result)),
                 precision,
-                *(shown_speed(found[c]) for c in _CONTENDERS),
-                *(shown_ratio(ratio(found["ours"], found[c])) for c in ("plain", "book")),
-                *(shown_memory(sitting, names[c]) for c in _CONTENDERS),
-            ]
-            yield "| " + " | ".join(fields) + " |"
+                *(format_speed(speeds[name]) for name in IMPLEMENTATIONS),
+                *(format_ratio(_ratio(speeds["ours"], speeds[name])) for name in _BASELINES),
+                *(format_memory(result, f"{name} {precision}") for name in IMPLEMENTATIONS),
+            )
     yield ""
     yield "| objective | width | batch | ranks | plain | book | ours | ours/plain | ours/book |"
     yield "|---" * 9 + "|"
-    for key, group in grouped(sittings):
-        best = best_of(group)
-        fields = [
-            *cell_fields(key),
-            *(shown_best(best.get(c)) for c in _CONTENDERS),
-            *(shown_ratio(ratio_of_best(best, c)) for c in ("plain", "book")),
-        ]
-        yield "| " + " | ".join(fields) + " |"
-
-
-def summary_lines(sittings: Sequence[Sitting]) -> Iterator[str]:
-    """For each cell the faster precision of every contender."""
-    for _, group in grouped(sittings):
-        best = best_of(group)
-        images = ", ".join(f"{c} {shown_best(best.get(c))}" for c in _CONTENDERS)
-        ratios = ", ".join(
-            f"ours/{c} {shown_ratio(ratio_of_best(best, c))}" for c in ("plain", "book")
+    for key, group in _grouped(results):
+        best = _best_by_implementation(group)
+        yield _row(
+            *_key_columns(key),
+            *(format_best(best.get(name)) for name in IMPLEMENTATIONS),
+            *(format_ratio(_best_ratio(best, name)) for name in _BASELINES),
         )
-        yield f"best of {described(group[0])}: {images}; {ratios}"
+
+
+def speeds_of(result: CellResult, name: str) -> list[float]:
+    """Return the images/s of each round; empty if the implementation was not run."""
+    rounds = result["implementations"].get(name, {"rounds": []})["rounds"]
+    return [r["images"] / r["seconds"] for r in rounds]
+
+
+def describe(result: CellResult) -> str:
+    """Return the settings of a cell as text."""
+    cell = "{objective}, width {width}, batch {batch}, {ranks} rank(s)".format(**result)
+    return f"{cell}, {result['set']}" if result["set"] else cell
+
+
+def format_speed(speeds: Sequence[float]) -> str:
+    """Return images/s as their median and relative spread."""
+    if not speeds:
+        return NOT_RUN
+    spread = spread_of(speeds)
+    return f"{spread.median:,.0f} ±{spread.half / spread.median:.0%}"
+
+
+def format_ratio(spread: Spread | None) -> str:
+    """Return a ratio and its spread, or a dash."""
+    return f"{spread.median:.2f} ±{spread.half:.2f}" if spread else "-"
+
+
+def format_memory(result: CellResult, name: str) -> str:
+    """Return the peak memory of an implementation in GB, or a dash."""
+    rounds = result["implementations"].get(name, {"rounds": []})["rounds"]
+    return f"{max(r['memory'] for r in rounds) / 1e9:.2f}" if rounds else "-"
 
 
 @dataclass(frozen=True)
 class Best:
-    """The faster precision of a contender."""
+    """An implementation in its faster precision. index: of its result within the group."""
 
     precision: str
-    sitting: int
+    index: int
     speeds: list[float]
 
 
-def key_of(sitting: Sitting) -> tuple[Any, ...]:
-    return tuple(sitting[name] for name in _KEY)
+def format_best(best: Best | None) -> str:
+    """Return images/s with their precision."""
+    return f"{format_speed(best.speeds)} {best.precision}" if best else NOT_RUN
 
 
-def grouped(sittings: Sequence[Sitting]) -> Iterator[tuple[tuple[Any, ...], list[Sitting]]]:
-    for key in sorted({key_of(sitting) for sitting in sittings}):
-        yield key, [sitting for sitting in sittings if key_of(sitting) == key]
-
-
-def best_of(group: Sequence[Sitting]) -> dict[str, Best]:
-    found: dict[str, Best] = {}
-    for i, sitting in enumerate(group):
-        for name in sitting["contenders"]:
-            contender, precision = name.split()
-            new = Best(precision, i, speeds(sitting, name))
-            old = found.get(contender)
+def _best_by_implementation(group: Sequence[CellResult]) -> dict[str, Best]:
+    best: dict[str, Best] = {}
+    for i, result in enumerate(group):
+        for name in result["implementations"]:
+            implementation, precision = name.split()
+            new = Best(precision, i, speeds_of(result, name))
+            old = best.get(implementation)
             if old is None or statistics.median(new.speeds) > statistics.median(old.speeds):
-                found[contender] = new
-    return found
+                best[implementation] = new
+    return best
 
 
-def shown_best(best: Best | None) -> str:
-    return f"{shown_speed(best.speeds)} {best.precision}" if best else NOT_RUN
-
-
-def ratio_of_best(best: dict[str, Best], other: str) -> Spread | None:
-    """Of rounds beside one another only where both took turns in one sitting."""
-    if "ours" not in best or other not in best:
+def _best_ratio(best: dict[str, Best], baseline: str) -> Spread | None:
+    if "ours" not in best or baseline not in best:
         return None
-    a, b = best["ours"], best[other]
-    if a.sitting == b.sitting:
-        return ratio(a.speeds, b.speeds)
-    return Spread(statistics.median(a.speeds) / statistics.median(b.speeds), 0.0)
+    ours, other = best["ours"], best[baseline]
+    # Only rounds of the same measurement were interleaved, so only these can be paired.
+    if ours.index == other.index:
+        return _ratio(ours.speeds, other.speeds)
+    return Spread(statistics.median(ours.speeds) / statistics.median(other.speeds), 0.0)
+
+
+def _ratio(ours: Sequence[float], other: Sequence[float]) -> Spread | None:
+    return paired_ratio(ours, other) if ours and other else None
+
+
+def _speeds_by_implementation(result: CellResult, precision: str) -> dict[str, list[float]]:
+    return {name: speeds_of(result, f"{name} {precision}") for name in IMPLEMENTATIONS}
+
+
+def _precisions(result: CellResult) -> list[str]:
+    measured = {name.split()[1] for name in result["implementations"]}
+    return [precision for precision in _PRECISIONS if precision in measured]
+
+
+def _key(result: CellResult) -> tuple[Any, ...]:
+    return tuple(result[name] for name in _KEY)
+
+
+def _key_columns(key: tuple[Any, ...]) -> list[str]:
+    """Return the first four columns of a cell's row."""
+    objective = f"{key[0]}, {key[5]}" if key[5] else key[0]
+    return [objective, *(str(value) for value in key[1:4])]
+
+
+def _grouped(results: Sequence[CellResult]) -> Iterator[tuple[tuple[Any, ...], list[CellResult]]]:
+    for key in sorted({_key(result) for result in results}):
+        yield key, [result for result in results if _key(result) == key]
+
+
+def _row(*columns: str) -> str:
+    return "| " + " | ".join(columns) + " |"

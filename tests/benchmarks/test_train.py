@@ -1,4 +1,4 @@
-"""The training benchmark: rounds, counts, sums and tables; not how fast anything is."""
+"""The training benchmark: rounds, counts, FLOPs and tables. No test measures speed."""
 
 import json
 import os
@@ -18,43 +18,42 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.layers import layers_of, time_layer
-from benchmarks.limit import dcgan_ways, flops_of, penalty, wgan_ways
-from benchmarks.plain import Players, make_players, train_dcgan, train_wgan_gp
-from benchmarks.rounds import Link, NoMoreRounds, Pacer, paced
+from benchmarks.limit import dcgan_variants, penalty_cost, total_flops, wgan_variants
+from benchmarks.pacing import Channel, NoMoreRounds, Pacer, paced
+from benchmarks.plain import PlainGan, build_gan, train_dcgan, train_wgan_gp
 from benchmarks.table import cell_lines, markdown_lines, summary_lines
 from gantrain.config import Config
 from gantrain.models.networks import build_networks
 from gantrain.training.objectives import gradient_penalty
 from tests.conftest import WGAN_GP, small_config
+from tests.launching import ROOT
 
-ROOT = Path(__file__).parent.parent
 
-
-class Orders:
-    """The benchmark's end of a contender's pipes."""
+class BenchmarkEnd:
+    """The benchmark's end of a worker's pipes."""
 
     def __init__(self) -> None:
-        orders, to_contender = os.pipe()
-        from_contender, reports = os.pipe()
-        self.link = Link(orders, reports)
-        self.orders = os.fdopen(to_contender, "w")
-        self.reports = os.fdopen(from_contender, "r")
+        requests, to_worker = os.pipe()
+        from_worker, results = os.pipe()
+        self.channel = Channel(requests, results)
+        self.requests = os.fdopen(to_worker, "w")
+        self.results = os.fdopen(from_worker, "r")
 
-    def tell(self, line: str) -> None:
-        self.orders.write(line + "\n")
-        self.orders.flush()
+    def send(self, line: str) -> None:
+        self.requests.write(line + "\n")
+        self.requests.flush()
 
-    def hear(self) -> dict[str, Any]:
-        report: dict[str, Any] = json.loads(self.reports.readline())
-        return report
+    def receive(self) -> dict[str, Any]:
+        result: dict[str, Any] = json.loads(self.results.readline())
+        return result
 
 
-def test_paced_batches_stop_between_rounds_and_count_images() -> None:
-    orders = Orders()
+def test_paced_batches_pause_between_rounds_and_count_images() -> None:
+    benchmark = BenchmarkEnd()
     seen: list[int] = []
 
     def train() -> None:
-        batches = paced(iter(range(10**6)), Pacer(orders.link, images=60, warmup=2), 3)
+        batches = paced(iter(range(10**6)), Pacer(benchmark.channel, images=60, warmup=2), 3)
         try:
             for batch in batches:
                 seen.append(batch)
@@ -63,22 +62,22 @@ def test_paced_batches_stop_between_rounds_and_count_images() -> None:
 
     thread = threading.Thread(target=train)
     thread.start()
-    assert orders.hear()["seconds_per_iteration"] > 0
-    assert len(seen) == 6  # two iterations of three batches, then it waits
+    assert benchmark.receive()["seconds_per_iteration"] > 0
+    assert len(seen) == 6  # two iterations of three batches, then a pause
     for iterations, total in ((4, 18), (1, 21)):
-        orders.tell(str(iterations))
-        report = orders.hear()
-        assert report["images"] == 60 * iterations
-        assert report["memory"] > 10**6
+        benchmark.send(str(iterations))
+        result = benchmark.receive()
+        assert result["images"] == 60 * iterations
+        assert result["memory"] > 10**6
         assert len(seen) == total
-    orders.orders.close()
+    benchmark.requests.close()
     thread.join(10)
     assert seen == [*range(21), -1]
 
 
-def test_a_pause_is_not_counted() -> None:
-    orders = Orders()
-    pacer = Pacer(orders.link, images=1, warmup=1)
+def test_a_pause_is_not_timed() -> None:
+    benchmark = BenchmarkEnd()
+    pacer = Pacer(benchmark.channel, images=1, warmup=1)
 
     def train() -> None:
         for _ in range(4):
@@ -86,17 +85,17 @@ def test_a_pause_is_not_counted() -> None:
 
     thread = threading.Thread(target=train)
     thread.start()
-    orders.hear()
+    benchmark.receive()
     time.sleep(0.3)
-    orders.tell("2")
-    assert orders.hear()["seconds"] < 0.2
-    orders.tell("1")
+    benchmark.send("2")
+    assert benchmark.receive()["seconds"] < 0.2
+    benchmark.send("1")
     thread.join(10)
 
 
-def players_of(config: Config) -> Players:
+def seeded_gan(config: Config) -> PlainGan:
     torch.manual_seed(0)
-    return make_players(config, ranks=1, bf16=False)
+    return build_gan(config, ranks=1, bf16=False)
 
 
 def endless(batch: int, size: int) -> Iterator[torch.Tensor]:
@@ -105,15 +104,15 @@ def endless(batch: int, size: int) -> Iterator[torch.Tensor]:
         yield torch.rand(batch, 1, size, size, generator=generator)
 
 
-def test_the_plain_dcgan_makes_the_steps_that_its_losses_say(tmp_path: Path) -> None:
+def test_the_plain_dcgan_step_matches_its_losses(tmp_path: Path) -> None:
     config = small_config(tmp_path, tmp_path / "run", discriminator={"norm": "none"})
-    players = players_of(config)
+    gan = seeded_gan(config)
     generator, discriminator = build_networks(config)  # the same weights
     real = next(endless(8, 32))
-    values = next(train_dcgan(players, iter([real])))
+    values = next(train_dcgan(gan, iter([real])))
 
     torch.manual_seed(0)
-    make_players(config, ranks=1, bf16=False)
+    build_gan(config, ranks=1, bf16=False)
     fake = generator(torch.randn(8, config.generator.latent_size))
     ones, zeros = torch.ones(8), torch.zeros(8)
     expected = binary_cross_entropy_with_logits(discriminator(real), ones)
@@ -124,98 +123,98 @@ def test_the_plain_dcgan_makes_the_steps_that_its_losses_say(tmp_path: Path) -> 
     expected.backward()  # type: ignore[no-untyped-call]
     torch.optim.Adam(discriminator.parameters(), rate, config.discriminator.betas).step()
     for ours, theirs in zip(
-        discriminator.parameters(), players.discriminator.parameters(), strict=True
+        discriminator.parameters(), gan.discriminator.parameters(), strict=True
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
     g_loss = binary_cross_entropy_with_logits(discriminator(fake), ones)
     assert values[1] == pytest.approx(g_loss.item(), rel=1e-3)
 
 
-def test_the_plain_loops_learn(tmp_path: Path) -> None:
+def test_the_plain_loops_reduce_the_loss(tmp_path: Path) -> None:
     for sections in ({}, WGAN_GP):
         fast = {"learning_rate": 5e-3, **sections.get("discriminator", {})}
         config = small_config(tmp_path, tmp_path / "run", **{**sections, "discriminator": fast})
-        players = players_of(config)
+        gan = seeded_gan(config)
         batches = endless(8, 32)
         wgan = config.objective.kind == "wgan-gp"
-        losses = train_wgan_gp(players, batches, 2, 10.0) if wgan else train_dcgan(players, batches)
-        found = [next(losses)[0] for _ in range(25)]
-        assert found[-1] < found[0] * 0.8
+        losses = train_wgan_gp(gan, batches, 2, 10.0) if wgan else train_dcgan(gan, batches)
+        d_losses = [next(losses)[0] for _ in range(25)]
+        assert d_losses[-1] < d_losses[0] * 0.8
 
 
 @pytest.mark.parametrize("sections", [{}, WGAN_GP, {"generator": {"kernel": 5}}])
-def test_flops_are_those_that_torch_counts(tmp_path: Path, sections: dict[str, Any]) -> None:
+def test_flops_match_torchs_counter(tmp_path: Path, sections: dict[str, Any]) -> None:
     config = small_config(tmp_path, tmp_path / "run", **sections)
     g_layers, d_layers = layers_of(config)
     generator, discriminator = build_networks(config)
-    g, d = flops_of(g_layers), flops_of(d_layers)
+    g, d = total_flops(g_layers), total_flops(d_layers)
     latents, images = torch.randn(3, 8), torch.randn(3, 1, 32, 32)
 
-    def counted(network: nn.Module, inputs: torch.Tensor, wanted: bool) -> tuple[int, int]:
+    def count(network: nn.Module, inputs: torch.Tensor, input_gradient: bool) -> tuple[int, int]:
         with FlopCounterMode(display=False) as forward:
-            output = network(inputs.requires_grad_(wanted))
+            output = network(inputs.requires_grad_(input_gradient))
         with FlopCounterMode(display=False) as backward:
             output.sum().backward()
         return forward.get_total_flops() // 3, backward.get_total_flops() // 3
 
-    assert counted(generator, latents, False) == (g.forward, g.backward)
-    assert counted(discriminator, images, False) == (d.forward, d.backward)
+    assert count(generator, latents, False) == (g.forward, g.backward)
+    assert count(discriminator, images, False) == (d.forward, d.backward)
     discriminator.requires_grad_(False)
-    assert counted(discriminator, images, True) == (d.forward, d.inputs)
+    assert count(discriminator, images, True) == (d.forward, d.inputs)
 
 
 @pytest.mark.parametrize("norm", ["layer", "none"])
-def test_the_penalty_needs_no_more_flops_than_it_takes(tmp_path: Path, norm: str) -> None:
+def test_the_least_penalty_cost_is_below_the_actual_one(tmp_path: Path, norm: str) -> None:
     sections = {**WGAN_GP, "discriminator": {"norm": norm, "width": 16}}
     config = small_config(tmp_path, tmp_path / "run", **sections)
     _, critic = build_networks(config)
-    d = flops_of(layers_of(config)[1])
+    d = total_flops(layers_of(config)[1])
     real, fake = torch.randn(2, 2, 1, 32, 32).unbind()
 
     def by_layers(images: torch.Tensor) -> torch.Tensor:
-        # The counter's hooks on modules cannot stand autograd.grad.
+        # FlopCounterMode's module hooks do not work with autograd.grad.
         for layer in critic.layers:
             images = layer.forward(images)
         return images
 
     with FlopCounterMode(display=False) as counter:
-        discriminate_for_penalty = gradient_penalty(by_layers, real, fake, torch.rand(2, 1, 1, 1))
-        discriminate_for_penalty.backward()  # type: ignore[no-untyped-call]
-    taken = counter.get_total_flops() / 2
-    least = penalty(d, norm != "none")
-    assert least <= taken
-    if norm == "layer":  # it takes the first layer's dX too, which nobody needs
-        assert taken - least < 0.15 * taken
+        penalty = gradient_penalty(by_layers, real, fake, torch.rand(2, 1, 1, 1))
+        penalty.backward()  # type: ignore[no-untyped-call]
+    actual = counter.get_total_flops() / 2
+    least = penalty_cost(d, norm != "none")
+    assert least <= actual
+    if norm == "layer":  # autograd also computes dX of the first layer, which is not needed
+        assert actual - least < 0.15 * actual
 
 
-def test_ways_that_share_passes_take_less(tmp_path: Path) -> None:
+def test_variants_that_share_passes_cost_less(tmp_path: Path) -> None:
     config = small_config(tmp_path, tmp_path / "run")
-    g, d = (flops_of(layers) for layers in layers_of(config))
-    apart, one_g, one_each, _ = (flops for _, flops in dcgan_ways(g, d))
-    assert apart - one_g == g.forward
+    g, d = (total_flops(layers) for layers in layers_of(config))
+    separate, one_g, one_each, _ = (flops for _, flops in dcgan_variants(g, d))
+    assert separate - one_g == g.forward
     assert one_g - one_each == d.forward
-    ways = [flops for _, flops in wgan_ways(g, d, d, 5, True)]
-    assert ways == sorted(ways, reverse=True)
+    costs = [flops for _, flops in wgan_variants(g, d, d, 5, True)]
+    assert costs == sorted(costs, reverse=True)
 
 
-def test_a_layers_passes_are_timed(tmp_path: Path) -> None:
+def test_every_pass_of_a_layer_is_timed(tmp_path: Path) -> None:
     for layers in layers_of(small_config(tmp_path, tmp_path / "run")):
-        found = time_layer(layers[1], 2, torch.float32, 0.0)
-        assert min(found.forward, found.weights, found.inputs) > 0
+        times = time_layer(layers[1], 2, torch.float32, 0.0)
+        assert min(times.forward, times.weights, times.inputs) > 0
 
 
-def sitting(**speeds: list[float]) -> dict[str, Any]:
+def cell_result(**speeds: list[float]) -> dict[str, Any]:
     def rounds(values: list[float]) -> list[dict[str, float]]:
         return [{"images": value * 2, "seconds": 2.0, "memory": 5 * 10**8} for value in values]
 
-    contenders = {k.replace("_", " "): {"rounds": rounds(v)} for k, v in speeds.items()}
+    implementations = {k.replace("_", " "): {"rounds": rounds(v)} for k, v in speeds.items()}
     cell = {"objective": "dcgan", "width": 8, "batch": 16, "ranks": 1, "size": 64, "set": ""}
-    return {**cell, "contenders": contenders}
+    return {**cell, "implementations": implementations}
 
 
-def test_tables_of_rounds() -> None:
-    # The machine got slower by half in the second round: the ratio does not change.
-    one = sitting(
+def test_tables_show_paired_ratios() -> None:
+    # The machine is half as fast in the second round; the ratios do not change.
+    one = cell_result(
         plain_fp32=[100.0, 50.0, 100.0], ours_fp32=[150.0, 75.0, 150.0], ours_bf16=[200, 100, 200]
     )
     lines = list(cell_lines(one))
@@ -225,7 +224,7 @@ def test_tables_of_rounds() -> None:
     assert "ours 200 ±12% bf16; ours/plain 2.00 ±0.00, ours/book -" in next(
         iter(summary_lines([one]))
     )
-    other = sitting(book_fp32=[400.0, 400.0])
+    other = cell_result(book_fp32=[400.0, 400.0])
     table = list(markdown_lines([one, other]))
     assert table[2].startswith("| dcgan | 8 | 16 | 1 | fp32 | 100 ±12% | not run | 150 ±12% |")
     assert table[-1].endswith("| 400 ±0% fp32 | 200 ±12% bf16 | 2.00 ±0.00 | 0.50 ±0.00 |")
@@ -241,14 +240,14 @@ def png_files(folder: Path) -> None:
         Image.new("L", (32, 32), i * 5).save(folder / f"{i}.png")
 
 
-def test_plain_and_ours_take_turns(tmp_path: Path, shards: Path) -> None:
+def test_plain_and_ours_run_interleaved(tmp_path: Path, shards: Path) -> None:
     (tmp_path / "shards32").symlink_to(shards)
     png_files(tmp_path / "files32")
     out = tmp_path / "out.json"
     command = [sys.executable, "-m", "benchmarks.train", "--scratch", str(tmp_path)]
     cell = ["--objective", "dcgan", "--width", "4", "--batch", "8", "--ranks", "1"]
     short = ["--rounds", "2", "--seconds", "0.05", "--warmup", "1", "--out", str(out)]
-    ended = subprocess.run(
+    finished = subprocess.run(
         [*command, *cell, "--precision", "fp32", "--size", "32", *short],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -257,11 +256,11 @@ def test_plain_and_ours_take_turns(tmp_path: Path, shards: Path) -> None:
         timeout=120,
         check=False,
     )
-    assert ended.returncode == 0, ended.stderr
-    (found,) = json.loads(out.read_text())["sittings"]
+    assert finished.returncode == 0, finished.stderr
+    (result,) = json.loads(out.read_text())["cells"]
     for name in ("plain fp32", "ours fp32"):
-        contender = found["contenders"][name]
-        assert [r["images"] for r in contender["rounds"]] == [8 * contender["iterations"]] * 2
-        assert all(r["seconds"] > 0 and r["memory"] > 10**7 for r in contender["rounds"])
-    assert "book not run" in ended.stdout
+        job = result["implementations"][name]
+        assert [r["images"] for r in job["rounds"]] == [8 * job["iterations"]] * 2
+        assert all(r["seconds"] > 0 and r["memory"] > 10**7 for r in job["rounds"])
+    assert "book not run" in finished.stdout
     assert not list(tmp_path.glob("cell-*"))
