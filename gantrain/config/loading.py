@@ -10,10 +10,11 @@ from pydantic import BaseModel, ValidationError
 
 from gantrain.common.errors import UserError
 from gantrain.common.validation import problems_of
+from gantrain.config.objectives import objective_kinds
 from gantrain.config.schema import Config, current_key, rename_old_keys
 
-# pydantic adds the tag of a union ("dcgan") to a problem's location.
-_UNION_TAGS = frozenset({"dcgan", "wgan-gp", "constrained-float", "float"})
+# pydantic adds the member of a union ("dcgan", "float") to a problem's location.
+_UNION_TAGS = frozenset({"constrained-float", "float", *objective_kinds()})
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:

@@ -1,6 +1,6 @@
 """The configuration of the objectives: which losses and penalties D and G minimise."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -49,4 +49,10 @@ class WganGpConfig(Section):
     )
 
 
-Objective = Annotated[DcganConfig | WganGpConfig, Field(discriminator="kind")]
+ObjectiveConfig = Annotated[DcganConfig | WganGpConfig, Field(discriminator="kind")]
+
+
+def objective_kinds() -> tuple[str, ...]:
+    """Return the values that objective.kind may have."""
+    members = get_args(get_args(ObjectiveConfig)[0])
+    return tuple(get_args(member.model_fields["kind"].annotation)[0] for member in members)

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from gantrain.config.objectives import DcganConfig, Objective
+from gantrain.config.objectives import DcganConfig, ObjectiveConfig
 from gantrain.config.sections import (
     AugmentConfig,
     DataConfig,
@@ -60,7 +60,7 @@ class Config(Section):
     data: DataConfig
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
-    objective: Objective = DcganConfig()
+    objective: ObjectiveConfig = DcganConfig()
     augment: AugmentConfig = AugmentConfig()
     training: TrainingConfig
     ema: EmaConfig = EmaConfig()

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gantrain.common.rng import PositionalRNG, Stream
-from gantrain.config import DcganConfig, WganGpConfig
+from gantrain.config.objectives import DcganConfig, ObjectiveConfig, WganGpConfig
 
 Discriminate = Callable[[Tensor], Tensor]
 Metrics = dict[str, Tensor]
@@ -161,9 +161,13 @@ class WganGp:
         """Do nothing: a critic has no labels."""
 
 
-def make_objective(config: DcganConfig | WganGpConfig) -> Objective:
-    """Build the objective that the config section's `kind` names."""
-    return Dcgan(config) if isinstance(config, DcganConfig) else WganGp(config)
+def make_objective(config: ObjectiveConfig) -> Objective:
+    """Build the objective of a config section."""
+    match config:
+        case DcganConfig():
+            return Dcgan(config)
+        case WganGpConfig():
+            return WganGp(config)
 
 
 def accuracies(real_scores: Tensor, fake_scores: Tensor) -> Metrics:
