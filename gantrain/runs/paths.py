@@ -21,32 +21,32 @@ _GRID_DIGITS = 9
 
 
 def checkpoint_dir(run_dir: Path, images_seen: int) -> Path:
-    """Where the checkpoint at so many images seen is."""
+    """Return the folder of the checkpoint at `images_seen`."""
     return run_dir / CHECKPOINTS / f"{_CHECKPOINT}{images_seen:0{_GRID_DIGITS}d}"
 
 
 def list_checkpoints(run_dir: Path) -> list[tuple[int, Path]]:
-    """Images seen and the folder of each checkpoint, complete or not, the newest first."""
+    """Return images seen and the folder of each checkpoint, intact or not, newest first."""
     return sorted(_numbered(run_dir / CHECKPOINTS, _CHECKPOINT, ""), reverse=True)
 
 
 def heartbeat_file(run_dir: Path, rank: int) -> Path:
-    """Where a rank writes its heartbeat."""
+    """Return the file that a rank writes its heartbeat to."""
     return run_dir / HEARTBEATS / f"{_HEARTBEAT}{rank:04d}.json"
 
 
 def list_heartbeats(run_dir: Path) -> list[Path]:
-    """The heartbeat files of a run, by rank."""
+    """Return the heartbeat files of a run, by rank."""
     return [path for _, path in sorted(_numbered(run_dir / HEARTBEATS, _HEARTBEAT, ".json"))]
 
 
 def grid_file(run_dir: Path, name: str, images_seen: int) -> Path:
-    """Where the grid of samples called `name` at so many images seen is."""
+    """Return the file of the sample grid called `name` at `images_seen`."""
     return run_dir / SAMPLES / f"{name}-{images_seen:0{_GRID_DIGITS}d}.png"
 
 
 def list_grids(run_dir: Path, name: str = "fake") -> list[tuple[int, Path]]:
-    """Images seen and the file of each grid of samples called `name`, the oldest first."""
+    """Return images seen and the file of each sample grid called `name`, oldest first."""
     return sorted(_numbered(run_dir / SAMPLES, f"{name}-", ".png"))
 
 

@@ -1,7 +1,7 @@
 """The records of a run directory: metrics, events, status, heartbeats. Needs no torch.
 
-A record may be cut short by a full disk or a killed process, or be written while it is read.
-Readers skip what is not whole; they raise nothing for it.
+A record may be truncated by a full disk or a killed process, or be written while it is read.
+Readers skip incomplete records without an error.
 """
 
 import json
@@ -17,7 +17,7 @@ Record = dict[str, Any]
 
 
 def read_json(path: Path) -> Record | None:
-    """The JSON object in a file; None if the file is missing, unreadable or not an object."""
+    """Return the JSON object in a file, or None if it is missing, unreadable or no object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -26,9 +26,9 @@ def read_json(path: Path) -> Record | None:
 
 
 def read_json_lines(path: Path) -> tuple[list[Record], int]:
-    """The JSON objects in a file, one a line, and how many lines were not one.
+    """Return the JSON objects in a file, one per line, and the number of lines that are not one.
 
-    A missing file has none. Raises OSError if the file cannot be read.
+    A missing file has no lines. Raises OSError if the file cannot be read.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -49,7 +49,7 @@ def read_json_lines(path: Path) -> tuple[list[Record], int]:
 
 
 def read_metrics(run_dir: Path) -> list[Record]:
-    """The lines of metrics.jsonl that say at how many images seen they were written, oldest first.
+    """Return the lines of metrics.jsonl that have `images_seen`, oldest first.
 
     Empty if the file is missing or unreadable.
     """
@@ -61,32 +61,32 @@ def read_metrics(run_dir: Path) -> list[Record]:
 
 
 def drop_metrics_after(run_dir: Path, images_seen: int) -> None:
-    """Keep only the metrics up to so many images seen: a run that resumes there writes the rest."""
+    """Remove the metrics after `images_seen`; a run that resumes there writes them again."""
     kept = [line for line in read_metrics(run_dir) if line["images_seen"] <= images_seen]
     write_text(run_dir / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def read_events(run_dir: Path, kinds: Iterable[str] = ()) -> list[Record]:
-    """The lines of events.jsonl, oldest first; of these kinds only, if any are given."""
-    wanted = set(kinds)
+    """Return the lines of events.jsonl, oldest first; only of these kinds, if any are given."""
+    selected = set(kinds)
     try:
         lines, _ = read_json_lines(run_dir / EVENTS)
     except OSError:
         return []
-    return [line for line in lines if not wanted or line.get("event") in wanted]
+    return [line for line in lines if not selected or line.get("event") in selected]
 
 
 def append_event(run_dir: Path, kind: str, images_seen: int, **details: object) -> None:
-    """Add a line to events.jsonl; any rank may do so."""
+    """Append a line to events.jsonl; any rank may do so."""
     line = {"time": time.time(), "images_seen": images_seen, "event": kind, **details}
     append_json(run_dir / EVENTS, line)
 
 
 def read_status(run_dir: Path) -> Record:
-    """The trainer's status file; empty if it is missing or broken."""
+    """Return the trainer's status file; empty if it is missing or broken."""
     return read_json(run_dir / STATUS) or {}
 
 
 def read_heartbeats(run_dir: Path) -> list[Record]:
-    """The newest heartbeat of each rank, by rank; unreadable ones are left out."""
+    """Return the newest heartbeat of each rank, by rank, without unreadable ones."""
     return [beat for path in list_heartbeats(run_dir) if (beat := read_json(path)) is not None]

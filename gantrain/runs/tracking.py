@@ -47,7 +47,7 @@ class Tracker:
         return self._wandb.step
 
     def rewind(self, logged_at: int) -> None:
-        """Drop the metrics after so many images seen; the run will write them again."""
+        """Remove the metrics after `logged_at` images; the run writes them again."""
         if self._write:
             drop_metrics_after(self._run_dir, logged_at)
 
@@ -86,7 +86,7 @@ class Tracker:
                 self._wandb.alert(kind, str(details.get("reason", "")))
 
     def status(self, state: str, images_seen: int, reason: str = "") -> None:
-        """Write status.json, which tells other processes how the run is doing."""
+        """Write status.json, from which other processes read the state of the run."""
         if self._write:
             write_json(
                 self._run_dir / STATUS,

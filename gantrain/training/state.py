@@ -62,12 +62,12 @@ class TrainingState:
         return local_rng(self.config, start, self.rank, self.world_size)
 
     def passed(self, every_kimg: float, since: int) -> bool:
-        """Whether a multiple of `every_kimg` lies after `since` images, up to now."""
+        """Return whether a multiple of `every_kimg` was passed after `since` images seen."""
         every = every_kimg * 1000
         return self.images_seen // every > since // every
 
     def restart_clock(self) -> float:
-        """Return the images/s since the last call, and count anew."""
+        """Return the images/s since the last call, and restart the count."""
         images, then = self.clock
         self.clock = (self.images_seen, time.monotonic())
         return (self.images_seen - images) / max(self.clock[1] - then, 1e-9)
