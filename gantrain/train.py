@@ -24,7 +24,8 @@ from gantrain.common.grids import tile
 from gantrain.common.logs import configure_logging
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import Config, load_config
-from gantrain.data.loading.datasets import ImageDataset, open_dataset, scaled
+from gantrain.data.loading.datasets import ImageDataset, scaled
+from gantrain.data.loading.opening import open_dataset
 from gantrain.inference.export import export_generator
 from gantrain.metrics.evaluator import Evaluator
 from gantrain.runs.paths import REAL_SAMPLES, SAMPLES, list_grids

@@ -1,7 +1,7 @@
-"""Makes the next items of an iterator in a thread, while the present one is in use."""
+"""Run an iterator in a thread, ahead of its consumer."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from queue import Empty, Full, Queue
 from typing import TypeVar
@@ -18,46 +18,68 @@ def prefetch(
     source: Iterator[Item],
     depth: int,
     *,
-    first_patience: float | None = None,
-    patience: float | None = None,
+    first_timeout: float | None = None,
+    timeout: float | None = None,
 ) -> Iterator[Item]:
-    """Yield the items of `source`, of which a thread makes up to `depth` in advance.
+    """Yield the items of `source`, which a thread produces up to `depth` items ahead.
 
-    first_patience, patience: seconds to wait for the first item and for each later one; None waits
-        for ever.
+    first_timeout, timeout: longest wait for the first item and for each later one, in seconds;
+        None waits forever.
 
-    What the source raises is raised here, in its place; TimeoutError when an item does not come.
-    The thread ends with this iterator, or when it next gets an item.
+    Raises TimeoutError if an item takes longer, and whatever `source` raises.
+    """
+    wait = first_timeout
+    with closing(poll(source, depth, lambda: wait)) as items:  # type: ignore[type-var]
+        for item in items:
+            if item is None:
+                raise TimeoutError(f"nothing in {wait:g} seconds")
+            yield item
+            wait = timeout
+
+
+def poll(
+    source: Iterator[Item], depth: int, wait: Callable[[], float | None]
+) -> Iterator[Item | None]:
+    """Yield the items of `source` as `prefetch` does, and None after each wait without an item.
+
+    source: its items are not None. The thread closes it if it is a generator.
+    wait: returns the length of the next wait, in seconds; None waits forever.
+
+    The thread ends when this generator is closed, or at its next item if it is waiting for one.
+    Raises whatever `source` raises.
     """
     queue: Queue[Item | _End] = Queue(depth)
-    given_up = threading.Event()
+    closed = threading.Event()
 
     def put(item: Item | _End) -> None:
-        while not given_up.is_set():
+        while not closed.is_set():
             with suppress(Full):
                 queue.put(item, timeout=0.1)
                 return
 
-    def make() -> None:
+    def produce() -> None:
         try:
             with closing(source):  # type: ignore[type-var]
                 for item in source:
                     put(item)
-                    if given_up.is_set():
+                    if closed.is_set():
                         return
             put(_End(None))
         except BaseException as error:
             put(_End(error))
 
-    threading.Thread(target=make, daemon=True, name="ahead").start()
-    wait = first_patience
+    threading.Thread(target=produce, daemon=True, name="prefetch").start()
+    item: Item | _End | None
     try:
-        while not isinstance(item := queue.get(timeout=wait), _End):
+        while True:
+            try:
+                item = queue.get(timeout=wait())
+            except Empty:
+                item = None
+            if isinstance(item, _End):
+                break
             yield item
-            wait = patience
         if item.error is not None:
             raise item.error
-    except Empty:
-        raise TimeoutError(f"nothing in {wait:g} seconds") from None
     finally:
-        given_up.set()
+        closed.set()

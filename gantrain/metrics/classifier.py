@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d, cross_entropy
 
 from gantrain.common.rng import Stream, derive_seed
 from gantrain.data.loading.datasets import scaled
-from gantrain.data.loading.rows import TRAIN, VALIDATION, Rows
+from gantrain.data.loading.image_table import TRAIN, VALIDATION, ImageTable
 
 logger = logging.getLogger(__name__)
 
@@ -78,16 +78,18 @@ class Trained:
         return f"{of}, right on {self.accuracy:.1%} of {self.held_out:,} held-out images"
 
 
-def train_classifier(images: Tensor, rows: Rows) -> Trained:
+def train_classifier(images: Tensor, table: ImageTable) -> Trained:
     """Train on all labelled images of the split "train", always alike.
 
     images: uint8 (N, C, S, S). The split "validation" is what the accuracy is measured on.
     """
-    parts = tuple(name for name in rows.names if name)
-    code = np.array([parts.index(name) if name else -1 for name in rows.names])[rows.part]
+    parts = tuple(name for name in table.class_names if name)
+    code = np.array([parts.index(name) if name else -1 for name in table.class_names])[
+        table.class_index
+    ]
     labels = torch.from_numpy(code)
-    mine = np.flatnonzero((rows.state == TRAIN) & (code >= 0))
-    held_out = np.flatnonzero((rows.state == VALIDATION) & (code >= 0))
+    mine = np.flatnonzero((table.state == TRAIN) & (code >= 0))
+    held_out = np.flatnonzero((table.state == VALIDATION) & (code >= 0))
     began = time.monotonic()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(0, Stream.CLASSIFIER))

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
-from gantrain.data.loading.datasets import open_dataset
+from gantrain.data.loading.opening import open_dataset
+from gantrain.data.loading.scratch import open_store
 from gantrain.inference.export import load_run
 from gantrain.metrics.evaluator import draw_images
-from gantrain.metrics.features import features_folder, open_features, open_store
+from gantrain.metrics.features import features_folder, open_features
 from gantrain.metrics.measure import floor, measure
 from gantrain.metrics.reference import open_reference
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config
 from gantrain.data.loading.datasets import ImageDataset
-from gantrain.metrics.features import Features, features_folder, open_features, open_store
+from gantrain.data.loading.scratch import open_store
+from gantrain.metrics.features import Features, features_folder, open_features
 from gantrain.metrics.measure import measure
 from gantrain.metrics.reference import Reference, open_reference
 from gantrain.models.networks import Generator

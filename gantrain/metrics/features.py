@@ -22,7 +22,7 @@ from gantrain.common.rng import Stream, derive_seed
 from gantrain.config import DataConfig
 from gantrain.data.loading.cache import Cache, open_cache
 from gantrain.data.loading.datasets import scaled
-from gantrain.data.loading.scratch import scratch_folder
+from gantrain.data.loading.scratch import open_store
 from gantrain.data.shards.faults import FaultLog
 from gantrain.data.shards.manifest import Manifest
 from gantrain.data.shards.store import ShardStore
@@ -50,17 +50,6 @@ class Features:
     describe: Callable[[Tensor], tuple[Tensor, Tensor]]
     parts: tuple[str, ...]
     notice: str
-
-
-def open_store(config: DataConfig) -> ShardStore:
-    """Where the set of the config is, and what is kept of it on this machine."""
-    return ShardStore(
-        location=config.shards,
-        scratch=scratch_folder(config),
-        limit=int(config.shard_cache_gb * 1e9),
-        timeout=config.timeout_s,
-        retries=config.retries,
-    )
 
 
 def features_folder(store: ShardStore, manifest: Manifest) -> Path:
@@ -128,7 +117,7 @@ def trained_classifier(path: Path, manifest: Manifest, cache: Cache | None) -> T
                 logger.info(
                     f"learning the set's {len(manifest.classes)} parts for the metrics, once"
                 )
-                found = train_classifier(cache.images, cache.rows)
+                found = train_classifier(cache.images, cache.table)
                 _save(path, found)
     if found is None:
         raise UserError(f"{path}: cannot be read; remove it, and run `gantrain data features`.")

@@ -1,4 +1,4 @@
-"""The decoded file of a node: made once, shared, and never half there."""
+"""The decoded file of a machine: written once, shared, and never seen incomplete."""
 
 import logging
 import os
@@ -17,32 +17,33 @@ import torch
 
 from gantrain.common.errors import UserError
 from gantrain.data.loading import cache as cache_module
-from gantrain.data.loading.datasets import CachedImageDataset, open_dataset
+from gantrain.data.loading.datasets import CachedImageDataset
+from gantrain.data.loading.opening import open_dataset
 from gantrain.data.shards.writer import write_shards
 from tests.conftest import draw_squares
-from tests.numbered import data_config, numbered_set, opened, sequence
+from tests.numbered import data_config, numbered_set, open_numbered, read_numbers
 
 pytestmark = pytest.mark.timeout(60)
 
-# Opens a set in a process of its own, which can be told to pause in the middle of decoding.
+# Opens a set in a separate process, which pauses after each decoded section.
 OPEN = """
 import sys, time
 from pathlib import Path
 from gantrain.data.loading import cache, decode
-from tests.numbered import opened, sequence
+from tests.numbered import open_numbered, read_numbers
 
-shards, scratch, pause, patience = Path(sys.argv[1]), Path(sys.argv[2]), *map(float, sys.argv[3:])
-whole = decode.decode_section
+shards, scratch, pause, timeout = Path(sys.argv[1]), Path(sys.argv[2]), *map(float, sys.argv[3:])
+original = decode.decode_section
 
-def slowly(store, size, channels, target, section):
-    found = whole(store, size, channels, target, section)
+def decode_and_pause(store, size, channels, target, section):
+    result = original(store, size, channels, target, section)
     print("decoded", flush=True)
     time.sleep(pause)
-    return found
+    return result
 
-cache.decode_section = slowly
-images = opened(shards, scratch, mode="cache", timeout_s=patience)
-print("sum", sum(sequence(images, steps=images.total)), flush=True)
+cache.decode_section = decode_and_pause
+images = open_numbered(shards, scratch, mode="cache", timeout_s=timeout)
+print("sum", sum(read_numbers(images, steps=images.total)), flush=True)
 sys.stdin.readline()
 """
 
@@ -71,9 +72,9 @@ def numbered(tmp_path: Path) -> Path:
     return numbered_set(tmp_path / "set")
 
 
-def test_the_file_holds_each_image_at_its_row(numbered: Path, tmp_path: Path) -> None:
+def test_each_image_is_at_its_row_of_the_file(numbered: Path, tmp_path: Path) -> None:
     before = sorted(path.name for path in numbered.iterdir())
-    dataset = opened(numbered, tmp_path / "scratch", mode="cache")
+    dataset = open_numbered(numbered, tmp_path / "scratch", mode="cache")
     (file,) = (tmp_path / "scratch").rglob("images.u8")
     pixels = np.fromfile(file, np.uint8).reshape(23, 1, 32, 32)
     assert (pixels == np.arange(1, 24).reshape(-1, 1, 1, 1)).all()
@@ -82,14 +83,16 @@ def test_the_file_holds_each_image_at_its_row(numbered: Path, tmp_path: Path) ->
     assert sorted(path.name for path in numbered.iterdir()) == before
 
 
-def test_it_is_decoded_once_and_by_one_process_of_two(numbered: Path, tmp_path: Path) -> None:
-    both = [start(numbered, tmp_path / "scratch", pause=0.3) for _ in range(2)]
-    printed = [process.communicate("\n", timeout=30)[0].split("\n") for process in both]
-    assert sorted(lines.count("decoded") for lines in printed) == [0, 3]
-    assert all("sum 253" in lines for lines in printed)
+def test_of_two_processes_only_one_decodes_and_each_image_once(
+    numbered: Path, tmp_path: Path
+) -> None:
+    processes = [start(numbered, tmp_path / "scratch", pause=0.3) for _ in range(2)]
+    outputs = [process.communicate("\n", timeout=30)[0].split("\n") for process in processes]
+    assert sorted(lines.count("decoded") for lines in outputs) == [0, 3]
+    assert all("sum 253" in lines for lines in outputs)
 
 
-def test_another_set_in_the_same_place_is_another_file(tmp_path: Path) -> None:
+def test_another_set_at_the_same_path_gets_another_file(tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     for count in (23, 20):
         write_shards(
@@ -101,11 +104,11 @@ def test_another_set_in_the_same_place_is_another_file(tmp_path: Path) -> None:
             images_per_shard=10,
             overwrite=True,
         )
-        assert opened(tmp_path / "set", scratch, mode="cache").total == count
+        assert open_numbered(tmp_path / "set", scratch, mode="cache").total == count
     assert len(list(scratch.rglob("images.u8"))) == 2
 
 
-def test_what_a_killed_process_left_is_made_anew(numbered: Path, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_replaced(numbered: Path, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     process = start(numbered, scratch, pause=30)
     assert first_line(process) == "decoded\n"
@@ -113,27 +116,29 @@ def test_what_a_killed_process_left_is_made_anew(numbered: Path, tmp_path: Path)
     process.communicate()
     assert [name for name in files_in(scratch) if "partial" in name]
     began = time.monotonic()
-    assert sorted(sequence(opened(numbered, scratch, mode="cache"), steps=23)) == list(range(23))
+    assert sorted(read_numbers(open_numbered(numbered, scratch, mode="cache"), steps=23)) == list(
+        range(23)
+    )
     assert time.monotonic() - began < 2
     assert not [name for name in files_in(scratch) if "partial" in name]
 
 
-def test_a_waiter_takes_over_when_the_process_that_decodes_dies(
+def test_a_waiting_process_takes_over_when_the_decoding_one_dies(
     numbered: Path, tmp_path: Path
 ) -> None:
-    dies = start(numbered, tmp_path / "scratch", pause=30)
-    assert first_line(dies) == "decoded\n"
-    waits = start(numbered, tmp_path / "scratch")
+    decoding = start(numbered, tmp_path / "scratch", pause=30)
+    assert first_line(decoding) == "decoded\n"
+    waiting = start(numbered, tmp_path / "scratch")
     with pytest.raises(subprocess.TimeoutExpired):
-        waits.wait(3)
-    dies.kill()
-    dies.communicate()
-    printed = waits.communicate("\n", timeout=30)[0].split("\n")
-    assert printed.count("decoded") == 3
-    assert "sum 253" in printed
+        waiting.wait(3)
+    decoding.kill()
+    decoding.communicate()
+    lines = waiting.communicate("\n", timeout=30)[0].split("\n")
+    assert lines.count("decoded") == 3
+    assert "sum 253" in lines
 
 
-def test_a_wait_for_a_process_that_stands_still_ends(
+def test_waiting_for_a_stopped_process_times_out(
     numbered: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     process = start(numbered, tmp_path / "scratch", pause=30)
@@ -141,10 +146,10 @@ def test_a_wait_for_a_process_that_stands_still_ends(
     process.send_signal(signal.SIGSTOP)
     caplog.set_level(logging.INFO, "gantrain")
     config = data_config(numbered, tmp_path / "scratch", mode="cache", timeout_s=3)
-    stuck = r"\.lock: another process .* no progress for 3 seconds"
+    expected = r"\.lock: another process .* no progress for 3 seconds"
     try:
         began = time.monotonic()
-        with pytest.raises(UserError, match=stuck):
+        with pytest.raises(UserError, match=expected):
             open_dataset(config)
         assert 3 <= time.monotonic() - began < 6
         assert "waiting for another process to decode the images" in caplog.messages[0]
@@ -153,68 +158,76 @@ def test_a_wait_for_a_process_that_stands_still_ends(
         process.communicate()
 
 
-def cut_images(folder: Path) -> None:
+def truncate_images(folder: Path) -> None:
     os.truncate(folder / "images.u8", 1000)
 
 
-def break_rows(folder: Path) -> None:
-    (folder / "rows.json").write_text('{"names": [')
+def truncate_table(folder: Path) -> None:
+    (folder / "table.json").write_text('{"class_names": [')
 
 
-def lose_rows(folder: Path) -> None:
-    (folder / "rows.json").unlink()
+def remove_table(folder: Path) -> None:
+    (folder / "table.json").unlink()
 
 
-@pytest.mark.parametrize("harm", [cut_images, break_rows, lose_rows])
-def test_a_damaged_file_is_made_anew(
-    harm: Callable[[Path], None], numbered: Path, tmp_path: Path
+@pytest.mark.parametrize("damage", [truncate_images, truncate_table, remove_table])
+def test_a_damaged_cache_is_rebuilt(
+    damage: Callable[[Path], None], numbered: Path, tmp_path: Path
 ) -> None:
-    before = sequence(opened(numbered, tmp_path / "scratch", mode="cache"), steps=23)
+    before = read_numbers(open_numbered(numbered, tmp_path / "scratch", mode="cache"), steps=23)
     (file,) = (tmp_path / "scratch").rglob("images.u8")
-    harm(file.parent)
-    assert sequence(opened(numbered, tmp_path / "scratch", mode="cache"), steps=23) == before
+    damage(file.parent)
+    assert (
+        read_numbers(open_numbered(numbered, tmp_path / "scratch", mode="cache"), steps=23)
+        == before
+    )
 
 
-def test_a_full_disk_is_one_error_and_leaves_nothing(numbered: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_error_and_leaves_no_files(numbered: Path, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, hard))
     try:
         with pytest.raises(
-            UserError, match=r"scratch.* images 0 MB cannot be written .*data\.cache_dir"
+            UserError,
+            match=r"scratch.*: cannot write the decoded images \(0 MB\): .*data\.cache_dir",
         ):
-            opened(numbered, scratch, mode="cache", on_error="skip")
+            open_numbered(numbered, scratch, mode="cache", on_error="skip")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list((scratch / "decoded").glob("*/*"))
-    assert opened(numbered, scratch, mode="cache").total == 23
+    assert open_numbered(numbered, scratch, mode="cache").total == 23
 
 
-def test_a_scratch_inside_the_set_is_refused(numbered: Path) -> None:
+def test_a_scratch_folder_inside_the_set_is_rejected(numbered: Path) -> None:
     with pytest.raises(UserError, match="inside the set"):
-        opened(numbered, numbered / "scratch", mode="cache")
+        open_numbered(numbered, numbered / "scratch", mode="cache")
     assert not (numbered / "scratch").exists()
 
 
-def test_a_scratch_that_cannot_be_made_is_one_error(numbered: Path, tmp_path: Path) -> None:
+def test_a_scratch_folder_that_cannot_be_created_is_one_error(
+    numbered: Path, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"data\.cache_dir: .* cannot be made"):
-        opened(numbered, tmp_path / "file" / "scratch", mode="cache")
+    with pytest.raises(UserError, match=r"data\.cache_dir: cannot create .*/scratch"):
+        open_numbered(numbered, tmp_path / "file" / "scratch", mode="cache")
 
 
-def test_readers_go_on_while_the_file_is_replaced(numbered: Path, tmp_path: Path) -> None:
-    dataset = opened(numbered, tmp_path / "scratch", mode="cache")
-    before = sequence(dataset, steps=23)
+def test_open_datasets_stay_readable_while_the_file_is_replaced(
+    numbered: Path, tmp_path: Path
+) -> None:
+    dataset = open_numbered(numbered, tmp_path / "scratch", mode="cache")
+    before = read_numbers(dataset, steps=23)
     (file,) = (tmp_path / "scratch").rglob("images.u8")
-    cut = file.with_name("cut")
-    cut.write_bytes(b"")
-    cut.replace(file)
-    opened(numbered, tmp_path / "scratch", mode="cache")
-    assert sequence(dataset, steps=23) == before
+    empty = file.with_name("empty")
+    empty.write_bytes(b"")
+    empty.replace(file)
+    open_numbered(numbered, tmp_path / "scratch", mode="cache")
+    assert read_numbers(dataset, steps=23) == before
 
 
 def proportional_memory(pid: int, file: str) -> int:
-    """Bytes of a mapped file that a process is charged with: shared pages count in parts."""
+    """Return the bytes of a mapped file in a process's PSS: shared pages count in proportion."""
     total, inside = 0, False
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         if "-" in line.split()[0] and ":" not in line.split()[0]:
@@ -228,7 +241,7 @@ def test_two_ranks_share_one_copy_in_memory(tmp_path: Path) -> None:
     write_shards(tmp_path / "set", draw_squares(1500), size=32, channels=1, source="")
     size = 1500 * 32 * 32
     script = OPEN.replace(
-        'print("sum", sum(sequence(images, steps=images.total)), flush=True)',
+        'print("sum", sum(read_numbers(images, steps=images.total)), flush=True)',
         'int(images.cache.images.sum()); print("sum", flush=True)',
     )
     ranks = [
@@ -250,26 +263,28 @@ def test_two_ranks_share_one_copy_in_memory(tmp_path: Path) -> None:
     assert all(0.4 * size < each < 0.6 * size for each in used)
 
 
-def test_fewer_shards_than_workers_are_decoded_by_all_of_them(tmp_path: Path) -> None:
-    place = numbered_set(tmp_path / "set", shards=1)
+def test_all_workers_decode_even_if_there_are_fewer_shards(tmp_path: Path) -> None:
+    shards = numbered_set(tmp_path / "set", shards=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache_module, "_WORTH_PROCESSES", 0)
-        dataset = opened(place, tmp_path / "scratch", mode="cache", workers=3)
-    assert sorted(sequence(dataset, steps=23)) == list(range(23))
+        patch.setattr(cache_module, "_MIN_BYTES_FOR_PROCESSES", 0)
+        dataset = open_numbered(shards, tmp_path / "scratch", mode="cache", workers=3)
+    assert sorted(read_numbers(dataset, steps=23)) == list(range(23))
     assert isinstance(dataset, CachedImageDataset)
     assert torch.equal(dataset.cache.images[:, 0, 0, 0], torch.arange(1, 24, dtype=torch.uint8))
 
 
-def test_threads_that_open_one_set_at_once_all_get_it(numbered: Path, tmp_path: Path) -> None:
-    found: list[list[int]] = []
+def test_threads_can_open_the_same_set_at_once(numbered: Path, tmp_path: Path) -> None:
+    results: list[list[int]] = []
 
-    def open_it() -> None:
-        found.append(sequence(opened(numbered, tmp_path / "scratch", mode="cache"), steps=23))
+    def open_and_read() -> None:
+        results.append(
+            read_numbers(open_numbered(numbered, tmp_path / "scratch", mode="cache"), steps=23)
+        )
 
-    threads = [threading.Thread(target=open_it) for _ in range(6)]
+    threads = [threading.Thread(target=open_and_read) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 6
-    assert all(each == found[0] for each in found)
+    assert len(results) == 6
+    assert all(result == results[0] for result in results)

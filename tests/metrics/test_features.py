@@ -10,7 +10,8 @@ from accelerate import Accelerator
 from gantrain.common.errors import UserError
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import Config
-from gantrain.data.loading.datasets import CachedImageDataset, ImageDataset, open_dataset
+from gantrain.data.loading.datasets import CachedImageDataset, ImageDataset
+from gantrain.data.loading.opening import open_dataset
 from gantrain.data.shards.writer import write_shards
 from gantrain.metrics import classifier
 from gantrain.metrics.evaluator import Evaluator

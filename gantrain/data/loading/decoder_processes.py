@@ -1,4 +1,4 @@
-"""The processes that decode for a stream, and what signals may do to them."""
+"""The processes that decode for a stream, and the signals blocked in them."""
 
 import signal
 from collections.abc import Iterable
@@ -8,22 +8,23 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
-# Slurm sends them to every process of a job; the training answers them, and needs its images
-# until it has saved itself.
-_FOR_THE_TRAINING = {signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM}
+# Slurm sends these to every process of a job. Only the trainer handles them, and it needs its
+# decoders until it has saved a checkpoint.
+_TRAINER_SIGNALS = {signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM}
 
 
 def decoder_context() -> ForkServerContext:
-    """What starts decoding processes: from a server of its own, since a fork of this process would
-    copy locks that its threads hold.
+    """Return the multiprocessing context that starts the decoding processes.
 
-    They inherit that the signals of a stop are blocked; they end when they are told to, or when
-    this process is gone.
+    It is a fork server, because a fork of this process would copy locks held by its threads. The
+    decoding processes inherit that the trainer's signals are blocked. They end on request,
+    or when this process ends.
     """
     context: ForkServerContext = torch.multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["gantrain.data.loading.stream"])
-    resource_tracker.ensure_running()  # which else the server starts, and unblocks signals for it
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_TRAINING)
+    # Otherwise the fork server starts it, and unblocks the signals while doing so.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _TRAINER_SIGNALS)
     try:
         forkserver.ensure_running()
     finally:
@@ -31,7 +32,7 @@ def decoder_context() -> ForkServerContext:
     return context
 
 
-def end(processes: Iterable[BaseProcess]) -> None:
-    """Kill processes, stopped ones too: whoever waits for them at exit would wait for ever."""
+def kill(processes: Iterable[BaseProcess]) -> None:
+    """Kill processes, including stopped ones, which multiprocessing would wait for at exit."""
     for process in processes:
         process.kill()

@@ -1,4 +1,4 @@
-"""The images of a run's data set with all of their labels."""
+"""The images that a run was trained on, together with their labels."""
 
 from dataclasses import dataclass
 
@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gantrain.common.errors import UserError
 from gantrain.common.pools import usable_cores
 from gantrain.config import DataConfig
 from gantrain.data.loading.cache import Cache, open_cache
-from gantrain.data.loading.scratch import scratch_folder
+from gantrain.data.loading.opening import check_image_shape
+from gantrain.data.loading.scratch import open_store
 from gantrain.data.loading.selection import training_rows
 from gantrain.data.shards.faults import FaultLog
 from gantrain.data.shards.manifest import Manifest
@@ -20,10 +20,10 @@ from gantrain.data.shards.store import ShardStore
 
 @dataclass(frozen=True)
 class LabelledDataset:
-    """The images that a run trained on.
+    """The images that a run was trained on.
 
     cache: the decoded images of the whole set.
-    rows: int64 (M,), those trained on, ascending.
+    rows: int64 (M,), rows of the training images in the set, ascending.
     """
 
     store: ShardStore
@@ -33,52 +33,48 @@ class LabelledDataset:
 
     @property
     def images(self) -> Tensor:
-        """uint8 (N, C, S, S) of the whole set, mapped from the file; to be read only."""
+        """uint8 (N, C, S, S) of the whole set, mapped from the file; read-only."""
         return self.cache.images
 
     def labels(self, rows: NDArray[np.int64]) -> list[Label]:
-        """The labels of these rows, in their order. Raises UserError if one cannot be read."""
-        starts = np.cumsum([0, *(entry.count for entry in self.manifest.shards)])
-        found: list[Label] = [{} for _ in rows]
-        shard_of = np.searchsorted(starts, rows, side="right") - 1
-        for shard in np.unique(shard_of):
+        """Return the labels of these rows, in the same order.
+
+        Raises UserError if one of them cannot be read.
+        """
+        labels: list[Label] = [{} for _ in rows]
+        shards, indices = self._locate(rows)
+        for shard in np.unique(shards):
             reader = self.store.open(self.manifest.shards[shard])
             try:
-                for place in np.flatnonzero(shard_of == shard):
-                    found[place] = reader.label(int(rows[place] - starts[shard]))
+                for i in np.flatnonzero(shards == shard):
+                    labels[i] = reader.label(int(indices[i]))
             finally:
                 reader.close()
-        return found
+        return labels
 
     def key(self, row: int) -> str:
-        """The name of an image in its shard, such as `3001-L-0007`."""
-        starts = np.cumsum([0, *(entry.count for entry in self.manifest.shards)])
-        shard = int(np.searchsorted(starts, row, side="right") - 1)
-        reader = self.store.open(self.manifest.shards[shard])
+        """Return the key of an image in its shard, such as `3001-L-0007`."""
+        shards, indices = self._locate(np.array([row]))
+        reader = self.store.open(self.manifest.shards[shards[0]])
         try:
-            return reader.where(int(row - starts[shard])).rsplit(" ", 1)[-1].removesuffix(".png")
+            return reader.where(int(indices[0])).rsplit(" ", 1)[-1].removesuffix(".png")
         finally:
             reader.close()
 
+    def _locate(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return shard and index in the shard of each row, both int64 (len(rows),)."""
+        starts = np.cumsum([0, *(entry.count for entry in self.manifest.shards)])
+        shards = np.searchsorted(starts, rows, side="right") - 1
+        return shards, rows - starts[shards]
+
 
 def open_labelled_dataset(config: DataConfig) -> LabelledDataset:
-    """Decode the set of a config once, or find it decoded; what is broken in it is left out.
+    """Open the set of a config through the cache; decode it if necessary. Skips broken images.
 
-    Raises UserError if it is missing or empty.
+    Raises UserError if the set is missing, has images of another shape, or has none to train on.
     """
-    store = ShardStore(
-        location=config.shards,
-        scratch=scratch_folder(config),
-        limit=int(config.shard_cache_gb * 1e9),
-        timeout=config.timeout_s,
-        retries=config.retries,
-    )
+    store = open_store(config)
     manifest = store.manifest()
-    for key in ("size", "channels"):
-        if getattr(config, key) != getattr(manifest, key):
-            raise UserError(
-                f"{config.shards}: {key} is {getattr(manifest, key)}; expected "
-                f"{getattr(config, key)}, as the run has; give the set that it trained on."
-            )
+    check_image_shape(config, manifest)
     cache = open_cache(store, manifest, usable_cores(), FaultLog("skip"))
-    return LabelledDataset(store, manifest, cache, training_rows(cache.rows, config))
+    return LabelledDataset(store, manifest, cache, training_rows(cache.table, config))

@@ -1,9 +1,10 @@
-"""The endless sequence of images: which one comes at which position.
+"""The endless sequence of training images: which image is at which position.
 
-Position p is the (p mod N)-th of the p // N-th epoch, and each epoch goes through all N images
-once. Nothing but the seed decides the order: no rank, worker or interruption.
+Position p is number p mod N of epoch p // N, and each epoch visits all N images once. The order
+depends on the seed alone, not on ranks, workers or interruptions (elastic determinism).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,86 +13,101 @@ from numpy.typing import NDArray
 
 from gantrain.common.rng import PositionalRNG, Stream, derive_seed
 
-Indexes = NDArray[np.int64]
+Indices = NDArray[np.int64]
+
+
+def local_rngs(first: PositionalRNG, stride: int) -> Iterator[PositionalRNG]:
+    """Yield RNGs of equal length, endlessly: `first`, then one every `stride` positions.
+
+    With `first` over a rank's positions in the first global batch and the global batch size as
+    `stride`, these are the rank's positions in every global batch.
+    """
+    start = first.start
+    while True:
+        yield PositionalRNG(first.seed, start, first.count)
+        start += stride
 
 
 @dataclass(frozen=True)
 class FullShuffle:
-    """Each epoch is a permutation of all `total` images, every one as likely as any other."""
+    """Each epoch is a uniformly random permutation of all `total` images."""
 
     total: int
 
-    def indices(self, rng: PositionalRNG) -> Indexes:
-        """The images at the positions, int64 (rng.count,), each in [0, total)."""
-        wanted = np.arange(rng.start, rng.start + rng.count)
-        found = np.empty_like(wanted)
-        for epoch in range(wanted[0] // self.total, wanted[-1] // self.total + 1):
-            inside = wanted // self.total == epoch
+    def indices(self, rng: PositionalRNG) -> Indices:
+        """Return the images at the positions: int64 (rng.count,), each in [0, total)."""
+        positions = np.arange(rng.start, rng.start + rng.count)
+        indices = np.empty_like(positions)
+        for epoch in range(positions[0] // self.total, positions[-1] // self.total + 1):
+            inside = positions // self.total == epoch
             order = epoch_order(rng.seed, int(epoch), self.total)
-            found[inside] = order[wanted[inside] % self.total]
-        return found
+            indices[inside] = order[positions[inside] % self.total]
+        return indices
 
 
 @lru_cache(maxsize=2)
-def epoch_order(seed: int, epoch: int, total: int) -> Indexes:
-    """The permutation of 0 ... total - 1 in which an epoch goes through the images."""
+def epoch_order(seed: int, epoch: int, total: int) -> Indices:
+    """Return an epoch's permutation of 0 … total - 1, int64 (total,)."""
     generator = np.random.default_rng(derive_seed(seed, Stream.ORDER, epoch))
     return generator.permutation(total)
 
 
 class WindowShuffle:
-    """Each epoch goes through the shards in an order of its own, and mixes the images of
-    `window` consecutive places with one another: so few shards are in use at a time.
+    """Each epoch shuffles the shards, then the images within windows of the resulting sequence.
 
-    counts: int64 (shards,), images of each shard; 0 leaves a shard out.
+    Only the few shards that a window spans are in use at a time.
+
+    counts: int64 (shards,), number of images of each shard; may be 0.
+    window: number of consecutive images that are shuffled together.
     """
 
-    def __init__(self, counts: Indexes, window: int) -> None:
+    def __init__(self, counts: Indices, window: int) -> None:
         self.counts = counts
         self.window = window
         self.total = int(counts.sum())
-        self._shards = lru_cache(maxsize=2)(self._shard_order)
-        self._places = lru_cache(maxsize=4)(self._window_order)
+        self._shard_order = lru_cache(maxsize=2)(self._shuffle_shards)
+        self._window_order = lru_cache(maxsize=4)(self._shuffle_window)
 
-    def __reduce__(self) -> tuple[type["WindowShuffle"], tuple[Indexes, int]]:
-        return WindowShuffle, (self.counts, self.window)
+    def __reduce__(self) -> tuple[type["WindowShuffle"], tuple[Indices, int]]:
+        return WindowShuffle, (self.counts, self.window)  # the caches cannot be pickled
 
-    def indices(self, rng: PositionalRNG) -> tuple[Indexes, Indexes]:
-        """The shard of each image at the positions and its number in the shard: two int64
+    def indices(self, rng: PositionalRNG) -> tuple[Indices, Indices]:
+        """Return the image at each position as (shard, index in the shard), both int64
         (rng.count,)."""
         shards = np.empty(rng.count, np.int64)
-        numbers = np.empty(rng.count, np.int64)
+        indices = np.empty(rng.count, np.int64)
         done = 0
         while done < rng.count:
             epoch, offset = divmod(rng.start + done, self.total)
-            window, inside = divmod(offset, self.window)
-            places = self._places(rng.seed, epoch, window)
-            taken = places[inside : inside + rng.count - done]
-            here = slice(done, done + len(taken))
-            shards[here], numbers[here] = self._locate(rng.seed, epoch, taken)
-            done += len(taken)
-        return shards, numbers
+            window, start = divmod(offset, self.window)
+            order = self._window_order(rng.seed, epoch, window)
+            chunk = order[start : start + rng.count - done]
+            filled = slice(done, done + len(chunk))
+            shards[filled], indices[filled] = self._locate(rng.seed, epoch, chunk)
+            done += len(chunk)
+        return shards, indices
 
-    def shards_after(self, rng: PositionalRNG) -> Indexes:
-        """The shards of the window that follows the positions' last one."""
+    def shards_after(self, rng: PositionalRNG) -> Indices:
+        """Return the shards of the window after the one that contains the last position."""
         epoch, offset = divmod(rng.start + rng.count - 1, self.total)
         window = offset // self.window + 1
         if window * self.window >= self.total:
             epoch, window = epoch + 1, 0
-        places = self._places(rng.seed, epoch, window)
-        return np.unique(self._locate(rng.seed, epoch, places)[0])
+        order = self._window_order(rng.seed, epoch, window)
+        return np.unique(self._locate(rng.seed, epoch, order)[0])
 
-    def _locate(self, seed: int, epoch: int, places: Indexes) -> tuple[Indexes, Indexes]:
-        order, ends = self._shards(seed, epoch)
-        turn = np.searchsorted(ends, places, side="right")
-        return order[turn], places - (ends[turn] - self.counts[order[turn]])
+    def _locate(self, seed: int, epoch: int, offsets: Indices) -> tuple[Indices, Indices]:
+        """Return shard and index in the shard for offsets into an epoch's shuffled shards."""
+        order, ends = self._shard_order(seed, epoch)
+        turn = np.searchsorted(ends, offsets, side="right")
+        return order[turn], offsets - (ends[turn] - self.counts[order[turn]])
 
-    def _shard_order(self, seed: int, epoch: int) -> tuple[Indexes, Indexes]:
+    def _shuffle_shards(self, seed: int, epoch: int) -> tuple[Indices, Indices]:
         generator = np.random.default_rng(derive_seed(seed, Stream.ORDER, epoch))
         order = generator.permutation(len(self.counts))
         return order, np.cumsum(self.counts[order])
 
-    def _window_order(self, seed: int, epoch: int, window: int) -> Indexes:
+    def _shuffle_window(self, seed: int, epoch: int, window: int) -> Indices:
         generator = np.random.default_rng(derive_seed(seed, Stream.WINDOW_ORDER, epoch, window))
         first = window * self.window
         return first + generator.permutation(min(self.window, self.total - first))

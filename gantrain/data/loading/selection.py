@@ -1,4 +1,4 @@
-"""Which images of a set are to train on, and which are held out."""
+"""The selection of the images to train on, and of those held out."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,70 +6,81 @@ from numpy.typing import NDArray
 from gantrain.common.errors import UserError
 from gantrain.common.rng import Stream, derive_seed
 from gantrain.config import DataConfig
-from gantrain.data.loading.rows import BROKEN, TRAIN, VALIDATION, Rows
+from gantrain.data.loading.image_table import BROKEN, TRAIN, VALIDATION, ImageTable
 from gantrain.data.shards.manifest import Manifest
 
 
 def needs_labels(config: DataConfig, manifest: Manifest) -> bool:
-    """Whether labels must be read to know which images are for training."""
-    chosen = bool(config.classes) or config.limit is not None or config.held_out > 0
-    return chosen or manifest.splits["validation"] > 0
+    """Return whether the selection of the training images depends on labels."""
+    filtered = bool(config.classes) or config.limit is not None or config.held_out > 0
+    return filtered or manifest.splits["validation"] > 0
 
 
-def training_rows(rows: Rows, config: DataConfig) -> NDArray[np.int64]:
-    """The rows to train on, in ascending order.
+def training_rows(table: ImageTable, config: DataConfig) -> NDArray[np.int64]:
+    """Return the rows of the images to train on, ascending.
 
-    Of the images that can be read and are not held out, those of `config.classes`, and of them
-    `config.limit`: a subset drawn evenly and always the same, which holds the smaller ones.
+    They are neither broken nor held out and belong to `config.classes`. `config.limit` selects
+    from these a uniformly random subset, which is the same in every run and contains the subsets
+    of smaller limits.
 
-    Raises UserError if a part does not occur, or nothing is left.
+    Raises UserError if a class does not occur, or no image is left.
     """
-    chosen = (rows.state == TRAIN) & ~_in_held_out_views(rows, config.held_out)
-    chosen &= _of_parts(rows, config)
-    found = np.flatnonzero(chosen)
-    if config.limit is not None and config.limit < len(found):
-        # One number for each row of the set, so that another selection draws alike.
+    selected = (table.state == TRAIN) & ~_in_held_out_views(table, config.held_out)
+    selected &= _in_classes(table, config)
+    rows = np.flatnonzero(selected)
+    if config.limit is not None and config.limit < len(rows):
+        # One random number per image of the set, independent of the rest of the selection.
         generator = np.random.default_rng(derive_seed(0, Stream.SUBSET))
-        rank = generator.random(len(rows))[found]
-        found = np.sort(found[np.argsort(rank, kind="stable")[: config.limit]])
-    if not len(found):
+        priority = generator.random(len(table))[rows]
+        rows = np.sort(rows[np.argsort(priority, kind="stable")[: config.limit]])
+    if not len(rows):
         raise UserError(
-            f"{config.shards}: every image is held out or broken; expected some to train on. "
-            "See data.parts, data.held_out and data.on_error."
+            f"{config.shards}: no image to train on: all are held out or broken. "
+            "See data.classes, data.held_out and data.on_error."
         )
-    return found
+    return rows
 
 
-def held_out_rows(rows: Rows, config: DataConfig) -> NDArray[np.int64]:
-    """The rows that training never sees, in ascending order: the split "validation", and the
-    share `config.held_out` of the views; of `config.classes` alone if it names any."""
-    held = (rows.state == VALIDATION) | _in_held_out_views(rows, config.held_out)
-    return np.flatnonzero(held & (rows.state != BROKEN) & _of_parts(rows, config))
+def held_out_rows(table: ImageTable, config: DataConfig) -> NDArray[np.int64]:
+    """Return the rows of the images that are never trained on, ascending.
+
+    They are the split "validation" and the fraction `config.held_out` of the views, restricted to
+    `config.classes` if it is not empty.
+
+    Raises UserError if a class does not occur.
+    """
+    held_out = (table.state == VALIDATION) | _in_held_out_views(table, config.held_out)
+    return np.flatnonzero(held_out & (table.state != BROKEN) & _in_classes(table, config))
 
 
-def _of_parts(rows: Rows, config: DataConfig) -> NDArray[np.bool_]:
+def _in_classes(table: ImageTable, config: DataConfig) -> NDArray[np.bool_]:
     if not config.classes:
-        return np.ones(len(rows), np.bool_)
-    for part in config.classes:
-        if part not in rows.names:
-            some = ", ".join(name for name in rows.names if name)
+        return np.ones(len(table), np.bool_)
+    for name in config.classes:
+        if name not in table.class_names:
+            known = ", ".join(known for known in table.class_names if known)
             raise UserError(
-                f"data.parts: {part!r} does not occur in {config.shards}; expected some of: {some}"
+                f"data.classes: {name!r} does not occur in {config.shards}; expected some of: "
+                f"{known}"
             )
-    return np.isin(rows.part, [rows.names.index(part) for part in config.classes])
+    indices = [table.class_names.index(name) for name in config.classes]
+    return np.isin(table.class_index, indices)
 
 
-def _in_held_out_views(rows: Rows, share: float) -> NDArray[np.bool_]:
-    """The last views of all parts: neighbours look almost alike, so that a contiguous sector is
-    held out, not views here and there. Images without a view count by their place in the set."""
-    held = np.zeros(len(rows), np.bool_)
-    if not share:
-        return held
-    known = rows.view >= 0
-    if known.any():
-        views = rows.view[known].max() + 1
-        held[known] = rows.view[known] >= views * (1 - share)
-    for part in range(len(rows.names)):
-        of_part = np.flatnonzero((rows.part == part) & ~known)
-        held[of_part[len(of_part) - round(len(of_part) * share) :]] = True
-    return held
+def _in_held_out_views(table: ImageTable, fraction: float) -> NDArray[np.bool_]:
+    """Return a mask of the last views of every class, bool (N,).
+
+    A contiguous range of views is held out because neighbouring views look almost alike. Images
+    without a view count by their order in the class.
+    """
+    held_out = np.zeros(len(table), np.bool_)
+    if not fraction:
+        return held_out
+    has_view = table.view >= 0
+    if has_view.any():
+        views = table.view[has_view].max() + 1
+        held_out[has_view] = table.view[has_view] >= views * (1 - fraction)
+    for index in range(len(table.class_names)):
+        rows = np.flatnonzero((table.class_index == index) & ~has_view)
+        held_out[rows[len(rows) - round(len(rows) * fraction) :]] = True
+    return held_out

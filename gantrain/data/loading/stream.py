@@ -1,15 +1,15 @@
-"""Images decoded when a batch needs them: for sets that outgrow this machine.
+"""Images decoded when a batch needs them, for sets that do not fit this machine.
 
-A webdataset pipeline in worker processes, in which reading by index takes the place of walking the
-tars. The order is decided before anything is read, so each worker of each rank reads and decodes
-its own images alone, and a stream can begin at any position.
+A webdataset pipeline in worker processes, with random access instead of sequential reading. The
+order is known in advance, so each worker of each rank reads and decodes only its own images, and a
+stream can start at any position.
 """
 
 import atexit
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import active_children
@@ -27,25 +27,25 @@ from gantrain.common.errors import UserError
 from gantrain.common.prefetch import prefetch
 from gantrain.common.rng import PositionalRNG
 from gantrain.data.loading.decode import decode_into, image_fault, shard_fault
-from gantrain.data.loading.decoder_processes import decoder_context, end
-from gantrain.data.loading.order import Indexes, WindowShuffle
+from gantrain.data.loading.decoder_processes import decoder_context, kill
+from gantrain.data.loading.order import Indices, WindowShuffle, local_rngs
 from gantrain.data.shards.faults import Fault, FaultLog, ScratchError
 from gantrain.data.shards.manifest import ShardEntry
 from gantrain.data.shards.store import ShardStore
 from gantrain.data.shards.tar_index import ShardReader
 
-_OPEN_SHARDS = 256  # per worker
+_MAX_OPEN_SHARDS = 256  # per worker
 _BATCHES_AHEAD = 4  # per worker
-_START_SECONDS = 60.0  # that worker processes may take to start
-_SUBSTITUTES = 64  # later positions that may stand in for broken images
+_STARTUP_SECONDS = 60.0  # time for worker processes to start
+_MAX_SUBSTITUTES = 64  # later positions to search for a substitute for broken images
 
 
 class DecodedBatch(NamedTuple):
-    """One rank's share of a batch, as it comes from a worker.
+    """One rank's part of a global batch, as a worker process sends it.
 
     images: uint8 (count, C, S, S).
-    faults: what was found broken on the way.
-    error: why there is no share, and the stream ends; "" if there is one.
+    faults: those found since the worker's previous batch.
+    error: why the stream ends without this batch; "" if it does not.
     """
 
     images: Tensor
@@ -57,74 +57,75 @@ class DecodedBatch(NamedTuple):
 class ShardStream:
     """The images of a set to train on, in the order of training.
 
-    shards: those of the manifest.
-    chosen: for each shard the numbers of its images to train on; None takes all.
-    order: over the chosen images.
+    shards: all shards of the manifest.
+    selected: for each shard, the indices of its images to train on; None selects all.
+    order: over the selected images.
     """
 
     store: ShardStore
     shards: tuple[ShardEntry, ...]
     size: int
     channels: int
-    chosen: tuple[Indexes, ...] | None
+    selected: tuple[Indices, ...] | None
     order: WindowShuffle
 
     def locate(self, rng: PositionalRNG) -> list[tuple[int, int]]:
-        """The shard and the image's row in it for each position."""
-        shards, numbers = self.order.indices(rng)
-        pairs = zip(shards.tolist(), numbers.tolist(), strict=True)
-        if self.chosen is None:
+        """Return shard and index in the shard of the image at each position."""
+        shards, indices = self.order.indices(rng)
+        pairs = zip(shards.tolist(), indices.tolist(), strict=True)
+        if self.selected is None:
             return list(pairs)
-        return [(shard, int(self.chosen[shard][number])) for shard, number in pairs]
+        return [(shard, int(self.selected[shard][index])) for shard, index in pairs]
 
 
-class Worker:
-    """Reads and decodes in one process; keeps the shards open that it used last."""
+class BatchDecoder:
+    """Reads and decodes images in one process; keeps the most recently used shards open."""
 
     def __init__(self, stream: ShardStream) -> None:
         self.stream = stream
         self._readers: OrderedDict[int, ShardReader | None] = OrderedDict()
         self._faults: list[Fault] = []
 
-    def read(self, rng: PositionalRNG) -> DecodedBatch:
-        """The images at the positions; a broken one is replaced by the next that is whole."""
+    def decode(self, rng: PositionalRNG) -> DecodedBatch:
+        """Return the images at the positions. Intact images of the batch replace broken ones; if
+        all are broken, the next intact image of the sequence does."""
         stream = self.stream
         shape = (rng.count, stream.channels, stream.size, stream.size)
         pixels = np.zeros(shape, np.uint8)
         try:
             broken = [
                 i
-                for i, (shard, row) in enumerate(stream.locate(rng))
-                if not self._decode(shard, row, pixels[i])
+                for i, (shard, index) in enumerate(stream.locate(rng))
+                if not self._decode_into(shard, index, pixels[i])
             ]
-            good = np.delete(np.arange(rng.count), broken)
-            if broken and not len(good):
-                self._find_substitute(rng, pixels[0])
-                good = np.array([0])
-            pixels[broken] = pixels[np.resize(good, len(broken))]
+            intact = np.delete(np.arange(rng.count), broken)
+            if broken and not len(intact):
+                self._decode_substitute(rng, pixels[0])
+                intact = np.array([0])
+            pixels[broken] = pixels[np.resize(intact, len(broken))]
         except UserError as error:
             return DecodedBatch(torch.empty(0, dtype=torch.uint8), [], str(error))
         faults, self._faults = self._faults, []
         return DecodedBatch(torch.from_numpy(pixels), faults, "")
 
-    def _find_substitute(self, rng: PositionalRNG, into: NDArray[np.uint8]) -> None:
-        after = PositionalRNG(rng.seed, rng.start + rng.count, _SUBSTITUTES)
-        for shard, row in self.stream.locate(after):
-            if self._decode(shard, row, into):
+    def _decode_substitute(self, rng: PositionalRNG, out: NDArray[np.uint8]) -> None:
+        following = PositionalRNG(rng.seed, rng.start + rng.count, _MAX_SUBSTITUTES)
+        for shard, index in self.stream.locate(following):
+            if self._decode_into(shard, index, out):
                 return
         raise UserError(
-            f"{self.stream.store.location}: {rng.count + _SUBSTITUTES} images in a row are "
-            "broken; expected most to be whole. Write the set again."
+            f"{self.stream.store.location}: {rng.count + _MAX_SUBSTITUTES} images in a row are "
+            "broken; expected most to be intact. Write the set again."
         )
 
-    def _decode(self, shard: int, row: int, into: NDArray[np.uint8]) -> bool:
+    def _decode_into(self, shard: int, index: int, out: NDArray[np.uint8]) -> bool:
         reader = self._reader(shard)
-        if reader is None or not reader.index.offsets[row, 1]:
-            return False  # the shard's own fault counts it
+        if reader is None or not reader.index.offsets[index, 1]:
+            return False  # included in a fault of the shard
         try:
-            decode_into(reader, row, into)
+            decode_into(reader, index, out)
         except UserError as error:
-            self._faults.append(replace(image_fault(reader, row, error), seen_by="one rank"))
+            self._faults.append(replace(image_fault(reader, index, error), seen_by="one rank"))
             return False
         return True
 
@@ -141,77 +142,85 @@ class Worker:
         except UserError as error:
             self._faults.append(shard_fault(entry, error))
         self._readers[shard] = reader
-        if len(self._readers) > _OPEN_SHARDS:
+        if len(self._readers) > _MAX_OPEN_SHARDS:
             oldest = self._readers.popitem(last=False)[1]
             if oldest is not None:
                 oldest.close()
         return reader
 
     def close(self) -> None:
-        """Close the shards."""
+        """Close the open shards."""
         for reader in self._readers.values():
             if reader is not None:
                 reader.close()
 
 
-def shares_of_worker(first: PositionalRNG, stride: int) -> Iterator[PositionalRNG]:
-    """This worker's part of one rank's shares, for ever: the workers take turns."""
+def _worker_rngs(rng: PositionalRNG, global_batch_size: int) -> Iterator[PositionalRNG]:
+    """Yield the positions of this worker's batches; workers take turns at their rank's batches."""
     info = get_worker_info()
-    number, workers = (info.id, info.num_workers) if info is not None else (0, 1)
-    start = first.start + number * stride
-    while True:
-        yield PositionalRNG(first.seed, start, first.count)
-        start += workers * stride
+    worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
+    first = replace(rng, start=rng.start + worker * global_batch_size)
+    return local_rngs(first, workers * global_batch_size)
 
 
-def fetched_ahead(stream: ShardStream, shares: Iterator[PositionalRNG]) -> Iterator[PositionalRNG]:
-    """Pass shares on; a thread fetches the remote shards that will be needed after them."""
-    fetching: threading.Thread | None = None
-    wanted: list[int] = []
-    for share in shares:
-        if stream.store.remote and (fetching is None or not fetching.is_alive()):
-            coming = stream.order.shards_after(share).tolist()
-            if coming != wanted:
-                wanted = coming
-                fetching = threading.Thread(target=_fetch_all, args=(stream, coming), daemon=True)
-                fetching.start()
-        yield share
+def _prefetch_shards(stream: ShardStream, rngs: Iterator[PositionalRNG]) -> Iterator[PositionalRNG]:
+    """Yield the RNGs unchanged; meanwhile a thread fetches the remote shards of the next window."""
+    thread: threading.Thread | None = None
+    requested: list[int] = []
+    for rng in rngs:
+        if stream.store.remote and (thread is None or not thread.is_alive()):
+            upcoming = stream.order.shards_after(rng).tolist()
+            if upcoming != requested:
+                requested = upcoming
+                thread = threading.Thread(target=_fetch_all, args=(stream, upcoming), daemon=True)
+                thread.start()
+        yield rng
 
 
 def _fetch_all(stream: ShardStream, shards: list[int]) -> None:
     for shard in shards:
-        with suppress(UserError):  # whoever needs it finds out, and says so
+        with suppress(UserError):  # raised again when the shard is opened
             stream.store.fetch(stream.shards[shard])
 
 
-def decoded(stream: ShardStream, shares: Iterator[PositionalRNG]) -> Iterator[DecodedBatch]:
-    """The images of each share."""
-    worker = Worker(stream)
-    try:
-        for share in shares:
-            delivery = worker.read(share)
-            yield delivery
-            if delivery.error:
+def _decode_batches(stream: ShardStream, rngs: Iterator[PositionalRNG]) -> Iterator[DecodedBatch]:
+    with closing(BatchDecoder(stream)) as decoder:
+        for rng in rngs:
+            batch = decoder.decode(rng)
+            yield batch
+            if batch.error:
                 return
-    finally:
-        worker.close()
 
 
 def decoded_batches(
-    stream: ShardStream, first: PositionalRNG, stride: int, workers: int, *, pin_memory: bool
+    stream: ShardStream,
+    rng: PositionalRNG,
+    global_batch_size: int,
+    workers: int,
+    *,
+    pin_memory: bool,
 ) -> Iterator[DecodedBatch]:
-    """One rank's share of every batch, for ever: `first`, then `stride` positions on.
+    """Yield one rank's part of every global batch, endlessly; see `ImageDataset.batches`.
 
-    workers: processes that read and decode ahead; 0 does it here, when a share is asked for.
+    workers: number of processes that read and decode ahead; 0 decodes in this process, on demand.
+
+    Raises UserError if a worker process dies or hangs.
     """
     pipeline = webdataset.DataPipeline(
-        partial(shares_of_worker, first, stride),
-        partial(fetched_ahead, stream),
-        partial(decoded, stream),
+        partial(_worker_rngs, rng, global_batch_size),
+        partial(_prefetch_shards, stream),
+        partial(_decode_batches, stream),
     )
-    if not workers:
+    if workers:
+        yield from _run_workers(pipeline, stream.store, workers, pin_memory)
+    else:
         yield from pipeline
-        return
+
+
+def _run_workers(
+    pipeline: webdataset.DataPipeline, store: ShardStore, workers: int, pin_memory: bool
+) -> Iterator[DecodedBatch]:
+    """Yield the pipeline's batches from worker processes, which end with this generator."""
     loader = webdataset.WebLoader(
         pipeline,
         batch_size=None,
@@ -220,38 +229,34 @@ def decoded_batches(
         pin_memory=pin_memory,
         multiprocessing_context=decoder_context(),
     )
-    store = stream.store
-    patience = store.timeout * (store.retries + 2 if store.remote else 1)
-    others = set(active_children())
-    # DataLoader's own time-out does not cover the receipt of a tensor, which a stopped worker holds
-    # up; so the wait is for a thread.
-    incoming = prefetch(
-        iter(loader), 1, first_patience=_START_SECONDS + patience, patience=patience
-    )
-    mine: set[BaseProcess] = set()
-    at_exit = partial(end, mine)  # multiprocessing would wait for them there
-    atexit.register(at_exit)
+    timeout = store.timeout * (store.retries + 2 if store.remote else 1)
+    other_children = set(active_children())
+    # DataLoader's own timeout does not cover the receipt of a tensor, during which a stopped worker
+    # blocks it; so a thread waits for the loader.
+    incoming = prefetch(iter(loader), 1, first_timeout=_STARTUP_SECONDS + timeout, timeout=timeout)
+    processes: set[BaseProcess] = set()
+    kill_at_exit = partial(kill, processes)  # multiprocessing would wait for them
+    atexit.register(kill_at_exit)
     try:
-        for delivery in incoming:
-            if not mine:
-                mine |= set(active_children()) - others
-            yield delivery
-    except (RuntimeError, OSError, EOFError) as error:  # all that tells of a worker's death
+        for batch in incoming:
+            if not processes:
+                processes |= set(active_children()) - other_children
+            yield batch
+    except (RuntimeError, OSError, EOFError) as error:  # all forms of a worker's death
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"A process that decodes images was killed or hangs ({reason}). "
-            "See whether memory is short (data.workers, data.shuffle_buffer), or wait longer with "
-            "data.timeout_s."
+            f"A decoding process was killed or hangs ({reason}). Check whether memory is short "
+            "(data.workers, data.shuffle_buffer), or increase data.timeout_s."
         ) from None
     finally:
-        end(mine or set(active_children()) - others)
-        atexit.unregister(at_exit)
+        kill(processes or set(active_children()) - other_children)
+        atexit.unregister(kill_at_exit)
 
 
 def valid_batches(incoming: Iterator[DecodedBatch], log: FaultLog) -> Iterator[Tensor]:
-    """The images alone; faults go to the log.
+    """Yield the images of the batches, and add their faults to the log.
 
-    Raises UserError for what the log does not let pass, and for what ends the stream.
+    Raises UserError for a fault unless the log skips faults, and for an error that ends the stream.
     """
     for images, faults, error in incoming:
         log.add(faults)
