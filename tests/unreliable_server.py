@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that does as badly as it is told."""
+"""An HTTP server on loopback that misbehaves on request."""
 
 import threading
 import time
@@ -15,17 +15,17 @@ class UnreliableServer:
     """Serves the files of a folder.
 
     address: its URL.
-    mischief: for a file's name, what happens to its next requests, in turn: "503", "404", "drop"
-        (half the body, then the connection closes), "stall" (half the body, then silence),
-        "trickle" (a byte now and then), "mute" (no answer at all), "ranges off" (no partial
-        answers), "flip" (one byte of the body is another). Then it is served as it should be.
-    requests: how many there were, by name.
-    sent: bytes of bodies, by name.
+    failures: by file name, the failures of its next requests, in order: "503", "404", "drop" (half
+        the body, then the connection closes), "stall" (half the body, then nothing), "trickle" (a
+        byte every 50 ms), "mute" (no response at all), "ranges off" (no partial responses), "flip"
+        (one bit of the body is wrong). Later requests are served correctly.
+    requests: number of requests, by name.
+    sent: bytes of bodies sent, by name.
     """
 
     folder: Path
     address: str = ""
-    mischief: dict[str, list[str]] = field(default_factory=dict)
+    failures: dict[str, list[str]] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
     sent: Counter[str] = field(default_factory=Counter)
     closing: threading.Event = field(default_factory=threading.Event)
@@ -38,7 +38,7 @@ def serving(folder: Path) -> Iterator[UnreliableServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            answer(self, state)
+            respond(self, state)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -56,27 +56,27 @@ def serving(folder: Path) -> Iterator[UnreliableServer]:
         server.server_close()
 
 
-def answer(handler: BaseHTTPRequestHandler, state: UnreliableServer) -> None:
+def respond(handler: BaseHTTPRequestHandler, state: UnreliableServer) -> None:
     name = handler.path.strip("/")
     state.requests[name] += 1
-    queue = state.mischief.get(name, [])
-    mischief = queue.pop(0) if queue else ""
-    if mischief == "mute":
+    queue = state.failures.get(name, [])
+    failure = queue.pop(0) if queue else ""
+    if failure == "mute":
         state.closing.wait(30)
         return
     path = state.folder / name
-    if mischief.isdigit() or not path.is_file():
-        handler.send_error(int(mischief or 404))
+    if failure.isdigit() or not path.is_file():
+        handler.send_error(int(failure or 404))
         return
     body = path.read_bytes()
     length = handler.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-")
-    first = 0 if mischief == "ranges off" else int(length)
-    if mischief == "flip":
+    first = 0 if failure == "ranges off" else int(length)
+    if failure == "flip":
         body = body[:700] + bytes([body[700] ^ 1]) + body[701:]
     handler.send_response(206 if first else 200)
     handler.send_header("Content-Length", str(len(body) - first))
     handler.end_headers()
-    send(handler, state, name, body[first:], mischief)
+    send(handler, state, name, body[first:], failure)
 
 
 def send(
@@ -84,22 +84,22 @@ def send(
     state: UnreliableServer,
     name: str,
     body: bytes,
-    mischief: str,
+    failure: str,
 ) -> None:
-    half = body[: len(body) // 2] if mischief in ("drop", "stall", "trickle") else body
+    half = body[: len(body) // 2] if failure in ("drop", "stall", "trickle") else body
     handler.wfile.write(half)
     handler.wfile.flush()
     state.sent[name] += len(half)
-    if mischief == "stall":
+    if failure == "stall":
         state.closing.wait(30)
-    if mischief == "trickle":
+    if failure == "trickle":
         for i in range(len(half), len(body)):
             if state.closing.is_set():
                 return
             time.sleep(0.05)
             try:
                 handler.wfile.write(body[i : i + 1])
-            except OSError:  # the client gave up, as it should
+            except OSError:  # the client gave up, as expected
                 return
-    if mischief == "drop":
+    if failure == "drop":
         handler.close_connection = True

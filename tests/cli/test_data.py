@@ -1,4 +1,4 @@
-"""The commands under `gantrain data`, as people type them."""
+"""The `gantrain data` commands."""
 
 import os
 from pathlib import Path
@@ -13,11 +13,11 @@ from gantrain.data.shards.manifest import read_manifest
 from gantrain.data.shards.reader import iterate_shard
 
 
-def run(*words: object) -> Result:
-    return CliRunner().invoke(data_app, [str(word) for word in words])
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(data_app, [str(argument) for argument in arguments])
 
 
-def lines_of(result: Result) -> str:
+def stdout_of(result: Result) -> str:
     assert result.exception is None, result.exception
     return result.stdout
 
@@ -39,12 +39,12 @@ def images(tmp_path: Path) -> Path:
 @pytest.fixture
 def shards(images: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "set"
-    lines_of(run("import", images, folder, "--size", 8, "--workers", 1, "--images-per-shard", 4))
+    stdout_of(run("import", images, folder, "--size", 8, "--workers", 1, "--images-per-shard", 4))
     return folder
 
 
-def test_import_tells_what_became_of_every_file(images: Path, tmp_path: Path) -> None:
-    text = lines_of(run("import", images, tmp_path / "set", "--size", 8, "--workers", 1))
+def test_import_reports_every_file(images: Path, tmp_path: Path) -> None:
+    text = stdout_of(run("import", images, tmp_path / "set", "--size", 8, "--workers", 1))
     assert "6 images of 8x8 in 1 shards" in text
     assert "1 for validation" in text
     assert "1 other files ignored (1 .me)" in text
@@ -53,16 +53,16 @@ def test_import_tells_what_became_of_every_file(images: Path, tmp_path: Path) ->
     assert "lost.png" in text
 
 
-def test_import_passes_its_options_on(images: Path, tmp_path: Path) -> None:
+def test_import_passes_on_its_options(images: Path, tmp_path: Path) -> None:
     target = tmp_path / "set"
     options = ("--size", 16, "--channels", 3, "--fit", "pad", "--background", "white")
-    lines_of(run("import", images, target, *options, "--workers", 1))
+    stdout_of(run("import", images, target, *options, "--workers", 1))
     manifest = read_manifest(target)
     assert (manifest.size, manifest.channels) == (16, 3)
     assert manifest.source == "images (fit pad, background white)"
     again = run("import", images, target, "--workers", 1)
     assert isinstance(again.exception, UserError)
-    lines_of(run("import", images, target, "--workers", 1, "--overwrite"))
+    stdout_of(run("import", images, target, "--workers", 1, "--overwrite"))
     assert read_manifest(target).size == 64
 
 
@@ -72,11 +72,11 @@ def test_import_strict_is_a_user_error(images: Path, tmp_path: Path) -> None:
     assert "bad" in str(result.exception)
 
 
-def test_verify_says_ok_with_status_0(shards: Path) -> None:
-    assert "OK: 6 images in 2 shards" in lines_of(run("verify", shards))
+def test_verify_prints_ok_and_exits_with_0(shards: Path) -> None:
+    assert "OK: 6 images in 2 shards" in stdout_of(run("verify", shards))
 
 
-def test_verify_lists_problems_with_status_1(shards: Path) -> None:
+def test_verify_lists_problems_and_exits_with_1(shards: Path) -> None:
     os.truncate(shards / "shard-000000.tar", 700)
     (shards / "shard-000001.tar").unlink()
     result = run("verify", shards, "--workers", 1)
@@ -87,13 +87,13 @@ def test_verify_lists_problems_with_status_1(shards: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["verify", "show"])
-def test_no_set_is_a_user_error(command: str, tmp_path: Path) -> None:
+def test_a_missing_set_is_a_user_error(command: str, tmp_path: Path) -> None:
     result = run(command, tmp_path)
     assert isinstance(result.exception, UserError)
 
 
 def test_show_prints_counts_and_classes(shards: Path) -> None:
-    text = lines_of(run("show", shards))
+    text = stdout_of(run("show", shards))
     for words in ("6 of 8x8, grey", "train 5, validation 1", "2 classes", "brick 2x4", "3003"):
         assert words in text
     assert read_manifest(shards).identity in text
@@ -102,9 +102,9 @@ def test_show_prints_counts_and_classes(shards: Path) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_show_tiles_images_of_each_class(images: Path, tmp_path: Path, channels: int) -> None:
     options = ("--size", 8, "--channels", channels, "--workers", 1)
-    lines_of(run("import", images, tmp_path / "set", *options))
+    stdout_of(run("import", images, tmp_path / "set", *options))
     grid = tmp_path / "grid.png"
-    assert "6 images in" in lines_of(run("show", tmp_path / "set", "--grid", grid))
+    assert "6 images in" in stdout_of(run("show", tmp_path / "set", "--grid", grid))
     with Image.open(grid) as image:
         assert image.size == (24, 16)
         assert image.mode == ("L" if channels == 1 else "RGB")
@@ -114,11 +114,11 @@ def test_show_tiles_images_of_each_class(images: Path, tmp_path: Path, channels:
     assert "grid.nothing" in str(result.exception)
 
 
-def test_render_draws_what_was_typed(tmp_path: Path) -> None:
+def test_render_passes_on_its_options(tmp_path: Path) -> None:
     target = tmp_path / "set"
     parts = ("--parts", "3001,3003", "--parts", "3005, 3001")
     options = ("--size", 16, "--views", 3, "--seed", 7, "--tip", 0, "--images-per-shard", 10)
-    text = lines_of(run("render", target, *parts, *options, "--workers", 1))
+    text = stdout_of(run("render", target, *parts, *options, "--workers", 1))
     assert "18 images of 16x16 in 2 shards" in text
     manifest = read_manifest(target)
     assert manifest.source == "rendered bricks (views 3, seed 7, tip 0)"
@@ -132,6 +132,6 @@ def test_render_draws_what_was_typed(tmp_path: Path) -> None:
     }
     assert isinstance(run("render", target, "--parts", ",").exception, UserError)
     assert isinstance(run("render", target, "--parts", "3001").exception, UserError)
-    lines_of(run("render", target, "--parts", "3005", *options, "--workers", 1, "--overwrite"))
+    stdout_of(run("render", target, "--parts", "3005", *options, "--workers", 1, "--overwrite"))
     assert read_manifest(target).count == 6
-    assert lines_of(run("verify", target)).startswith("OK")
+    assert stdout_of(run("verify", target)).startswith("OK")

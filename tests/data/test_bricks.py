@@ -1,4 +1,4 @@
-"""The images: what is on them, that they are the same wherever drawn, and the user's mistakes."""
+"""Rendered images: content, reproducibility and invalid arguments."""
 
 import io
 import itertools
@@ -29,18 +29,18 @@ def _pixels(sample: Sample) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(sample.image)))
 
 
-def _turn(degrees: float) -> NDArray[np.float64]:
+def _rotation(degrees: float) -> NDArray[np.float64]:
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
 def _covered(number: str, yaw: float, camera: NDArray[np.float64], size: int) -> NDArray[np.bool_]:
-    """Where the image changes with the part's reflectance."""
-    image = trace(load_scene(find_part(number).build()), _turn(yaw), camera, size, (0.0, 1.0))
+    """Return the pixels that change with the part's reflectance."""
+    image = trace(load_scene(find_part(number).build()), _rotation(yaw), camera, size, (0.0, 1.0))
     return np.asarray(image[..., 0] != image[..., 1])
 
 
-def test_every_part_view_and_camera_comes_once_with_its_label() -> None:
+def test_every_part_view_and_camera_is_rendered_once_with_its_label() -> None:
     samples = list(render_samples(size=16, parts=["3001", "4589"], views=3, workers=1))
     assert len(samples) == sample_count(["3001", "4589"], 3) == 2 * 3 * 2
     assert {sample.key for sample in samples} == {
@@ -56,36 +56,36 @@ def test_every_part_view_and_camera_comes_once_with_its_label() -> None:
         assert (sample.label["camera"], sample.label["view"]) == (camera, int(view))
 
 
-def test_the_whole_set_is_as_large_as_the_original() -> None:
+def test_the_full_set_has_the_size_of_the_kaggle_set() -> None:
     assert sample_count(None, 400) == 40_000
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
 @pytest.mark.parametrize("size", [16, 80])
-def test_images_are_pngs_of_the_asked_size(channels: int, mode: str, size: int) -> None:
+def test_images_are_pngs_of_the_requested_size(channels: int, mode: str, size: int) -> None:
     sample = next(render_samples(size=size, channels=channels, parts=["3005"], workers=1))
     with Image.open(io.BytesIO(sample.image)) as image:
         assert (image.format, image.mode, image.size) == ("PNG", mode, (size, size))
 
 
-def test_one_process_or_two_draw_the_same_bytes_in_the_same_order() -> None:
-    def draw(workers: int) -> list[Sample]:
+def test_the_number_of_processes_does_not_change_the_output() -> None:
+    def render(workers: int) -> list[Sample]:
         return list(render_samples(parts=["3062", "3701"], views=50, seed=5, workers=workers))
 
-    assert draw(1) == draw(2)
+    assert render(1) == render(2)
 
 
-def test_a_image_does_not_depend_on_the_other_parts() -> None:
+def test_an_image_does_not_depend_on_the_other_parts() -> None:
     alone = {sample.key: sample for sample in render_samples(parts=["3040"], views=3, workers=1)}
-    among = render_samples(parts=["3001", "3040"], views=3, workers=1)
-    assert {s.key: s for s in among if s.label["part"] == "3040"} == alone
+    together = render_samples(parts=["3001", "3040"], views=3, workers=1)
+    assert {s.key: s for s in together if s.label["part"] == "3040"} == alone
 
 
-def test_another_seed_gives_another_order_and_other_angles() -> None:
-    def draw(seed: int) -> list[Sample]:
+def test_a_different_seed_changes_order_and_angles() -> None:
+    def render(seed: int) -> list[Sample]:
         return list(render_samples(size=16, parts=["3040"], views=12, seed=seed, workers=1))
 
-    first, second = draw(0), draw(1)
+    first, second = render(0), render(1)
     assert [s.key for s in first] != [s.key for s in second]
     by_key = {sample.key: sample.image for sample in second}
     assert all(sample.image != by_key[sample.key] for sample in first)
@@ -95,7 +95,7 @@ def test_views_are_evenly_spaced_over_whole_turns() -> None:
     samples = render_samples(size=16, parts=["3024"], views=40, workers=1)
     yaw = {int(s.label["view"]): float(s.label["yaw"]) for s in samples}
     steps = [(yaw[(view + 1) % 40] - yaw[view]) % 360.0 for view in range(40)]
-    assert steps == pytest.approx([steps[0]] * 40, abs=0.01)  # the last view leads to the first
+    assert steps == pytest.approx([steps[0]] * 40, abs=0.01)  # wraps around
     assert steps[0] * 40 % 360.0 == pytest.approx(0.0, abs=0.1)
 
 
@@ -104,34 +104,34 @@ def test_a_tenth_of_the_views_is_held_out_in_contiguous_blocks() -> None:
     splits: dict[int, set[Any]] = {}
     for sample in samples:
         splits.setdefault(int(sample.label["view"]), set()).add(sample.label["split"])
-    assert all(len(both) == 1 for both in splits.values())  # the cameras never disagree
+    assert all(len(both) == 1 for both in splits.values())  # both cameras have the same split
     held_out = [view for view, both in sorted(splits.items()) if both == {"validation"}]
     assert len(held_out) == 12
     assert sum(view - 1 not in held_out for view in held_out) == 4  # blocks
 
 
-def test_a_stretch_of_the_stream_mixes_parts_and_views() -> None:
+def test_the_order_mixes_parts_and_views() -> None:
     stream = render_samples(size=16, views=8, workers=1)
     some = [next(stream) for _ in range(200)]
     assert len({sample.label["part"] for sample in some}) > 40
     assert len({sample.label["view"] for sample in some}) == 8
 
 
-def test_no_two_views_of_a_round_part_are_alike() -> None:
+def test_no_two_views_of_a_round_part_are_identical() -> None:
     samples = list(render_samples(parts=["4073"], views=40, workers=1))
     assert len({sample.image for sample in samples}) == 80
 
 
 @pytest.mark.parametrize("yaw", [0.0, 30.0, 77.0])
 @pytest.mark.parametrize("camera", [direction(-45.0, 25.0), direction(45.0, 38.0)])
-def test_a_tile_covers_what_its_box_projects_to(yaw: float, camera: NDArray[np.float64]) -> None:
+def test_a_tile_covers_the_projection_of_its_box(yaw: float, camera: NDArray[np.float64]) -> None:
     size = 256
-    x, y, z = np.abs(_turn(yaw).T @ camera)
+    x, y, z = np.abs(_rotation(yaw).T @ camera)
     a, b, c = TILE
     area = b * c * x + a * c * y + a * b * z
     frame = math.hypot(*TILE) * MARGIN
     covered = _covered("3070", yaw, camera, size)
-    # Pixels at the border count whole: half of the outline's length in pixels too much.
+    # Border pixels count in full, which adds half the outline's length in pixels.
     assert covered.mean() == pytest.approx(area / frame**2, rel=0.03)
     rows, columns = np.nonzero(covered)
     middle = (size - 1) / 2
@@ -139,20 +139,20 @@ def test_a_tile_covers_what_its_box_projects_to(yaw: float, camera: NDArray[np.f
     assert (columns.min() + columns.max()) / 2 == pytest.approx(middle, abs=1.5)
 
 
-def test_level_faces_and_the_open_floor_have_the_brightness_they_should() -> None:
+def test_level_faces_and_the_open_floor_have_the_expected_brightness() -> None:
     scene = load_scene(find_part("3070").build())
-    image = trace(scene, _turn(0.0), direction(-45.0, 38.0), 64, (0.3,))[..., 0]
+    image = trace(scene, _rotation(0.0), direction(-45.0, 38.0), 64, (0.3,))[..., 0]
     assert image[30:34, 30:34] == pytest.approx(255 * 0.3 ** (1 / 2.2), abs=1.0)
     assert image.max() == pytest.approx(FLOOR, abs=1)
 
 
-def test_a_part_throws_a_soft_shadow_away_from_the_window() -> None:
+def test_a_part_casts_a_soft_shadow_away_from_the_window() -> None:
     camera = direction(0.0, 38.0)
     scene = load_scene(find_part("3005").build())
-    image = trace(scene, _turn(0.0), camera, 64, (0.0, 1.0))
+    image = trace(scene, _rotation(0.0), camera, 64, (0.0, 1.0))
     floor = np.where(image[..., 0] == image[..., 1], image[..., 0], 255)
-    assert floor[:32].min() < 0.7 * FLOOR  # behind it; the window is in front
-    assert len(np.unique(floor)) > 30  # no hard border
+    assert floor[:32].min() < 0.7 * FLOOR  # behind the part; the window is in front
+    assert len(np.unique(floor)) > 30  # no hard edge
     assert floor[-1, 0] > 0.95 * FLOOR
 
 
@@ -160,7 +160,7 @@ def test_a_part_throws_a_soft_shadow_away_from_the_window() -> None:
 def test_top_front_and_side_differ_in_brightness(azimuth: float, side: float) -> None:
     camera, size = direction(azimuth, 35.0), 96
     scene = load_scene(find_part("3070").build())
-    image = trace(scene, _turn(0.0), camera, size, (0.3,))[..., 0].astype(int)
+    image = trace(scene, _rotation(0.0), camera, size, (0.3,))[..., 0].astype(int)
     right = np.cross((0.0, 0.0, 1.0), camera)
     right /= np.linalg.norm(right)
     up = np.cross(camera, right)
@@ -177,24 +177,24 @@ def test_top_front_and_side_differ_in_brightness(azimuth: float, side: float) ->
 
 
 @pytest.mark.parametrize("number", [part.number for part in PARTS])
-def test_a_part_stays_in_the_frame_and_fills_a_good_part_of_it(number: str) -> None:
-    shares = []
+def test_a_part_stays_in_the_frame_and_is_not_too_small(number: str) -> None:
+    fractions = []
     for yaw in (0.0, 50.0):
         covered = _covered(number, yaw, direction(-45.0, 38.0), 32)
         border = np.concatenate([covered[0], covered[-1], covered[:, 0], covered[:, -1]])
         assert not border.any()
-        shares.append(covered.mean())
-    assert max(shares) > 0.08
+        fractions.append(covered.mean())
+    assert max(fractions) > 0.08
 
 
-def test_coloured_images_tell_parts_apart_by_hue() -> None:
+def test_parts_differ_in_hue_in_rgb_images() -> None:
     samples = list(render_samples(channels=3, size=32, parts=["3001", "3002"], views=1, workers=1))
     for sample in samples:
         red, _, blue = _pixels(sample)[16, 16].astype(int)
         assert (red > blue + 30) if sample.label["part"] == "3001" else (blue > red + 30)
 
 
-def test_a_set_without_end_starts_at_once() -> None:
+def test_the_first_sample_of_a_large_set_is_immediate() -> None:
     stream = render_samples(size=16, views=10_000, workers=1)
     assert _pixels(next(stream)).shape == (16, 16)
 
@@ -207,7 +207,7 @@ def stream_of_two() -> Iterator[Iterator[Sample]]:
     stream.close()  # type: ignore[attr-defined]
 
 
-def test_a_killed_process_is_an_error_and_no_hang(stream_of_two: Iterator[Sample]) -> None:
+def test_a_killed_worker_is_an_error_and_does_not_hang(stream_of_two: Iterator[Sample]) -> None:
     child = multiprocessing.active_children()[0]
     assert child.pid is not None
     os.kill(child.pid, signal.SIGKILL)
@@ -215,13 +215,13 @@ def test_a_killed_process_is_an_error_and_no_hang(stream_of_two: Iterator[Sample
         list(stream_of_two)
 
 
-def test_a_stream_left_early_leaves_no_process(stream_of_two: Iterator[Sample]) -> None:
+def test_closing_the_iterator_early_ends_its_workers(stream_of_two: Iterator[Sample]) -> None:
     stream_of_two.close()  # type: ignore[attr-defined]
     assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("arguments", "message"),
     [
         ({"size": 60}, "size is 60; expected a multiple of 16"),
         ({"size": 0}, "size is 0; expected 16 to 1024"),
@@ -229,25 +229,25 @@ def test_a_stream_left_early_leaves_no_process(stream_of_two: Iterator[Sample]) 
         ({"channels": 2}, "channels is 2; expected 1"),
         ({"views": 0}, "views is 0; expected 1 to 10000"),
         ({"workers": 0}, "workers is 0; expected 1"),
-        ({"parts": ["3oo1"]}, "no part '3oo1'; the nearest is 3001"),
-        ({"parts": ["3001", "3003", "3001"]}, "names 3001 more than once"),
+        ({"parts": ["3oo1"]}, "Unknown part '3oo1'; the closest is 3001"),
+        ({"parts": ["3001", "3003", "3001"]}, "contains 3001 more than once"),
         ({"parts": []}, "parts is empty"),
     ],
 )
-def test_mistakes_are_named_at_once(wrong: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_reported_at_once(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        render_samples(**wrong)
+        render_samples(**arguments)
 
 
-def test_a_missing_package_is_named_with_the_command_that_installs_it(
+def test_a_missing_package_is_reported_with_the_install_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "embreex", None)  # as Python marks what cannot be imported
+    monkeypatch.setitem(sys.modules, "embreex", None)  # marks it as not importable
     with pytest.raises(UserError, match=r"embreex.*pip install 'gantrain\[render\]'"):
         render_samples()
 
 
-def test_without_a_tip_parts_stand_upright_and_turn_once() -> None:
+def test_without_a_tip_parts_stay_upright_and_rotate_once() -> None:
     labels = [s.label for s in render_samples(size=16, parts=["3001"], views=8, tip=0, workers=1)]
     assert {label["tilt"] for label in labels} == {0.0}
     yaws = sorted(float(label["yaw"]) for label in labels if label["camera"] == "L")

@@ -1,4 +1,4 @@
-"""The parts against closed forms worked out by hand, and trimesh as a second opinion."""
+"""Geometry of the parts, compared with closed forms and with trimesh."""
 
 import itertools
 from math import pi
@@ -19,12 +19,12 @@ def _solid(number: str) -> Solid:
     return find_part(number).build()
 
 
-def test_there_are_fifty_parts_with_numbers_and_names_of_their_own() -> None:
+def test_there_are_fifty_parts_with_unique_numbers_and_names() -> None:
     assert len({part.number for part in PARTS}) == len({part.name for part in PARTS}) == 50
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.number)
-def test_a_part_is_one_watertight_body_standing_on_the_ground(part: Part) -> None:
+def test_a_part_is_one_watertight_body_resting_on_the_ground(part: Part) -> None:
     solid = part.build()
     raw = solid.to_mesh()
     mesh = trimesh.Trimesh(raw.vert_properties[:, :3], raw.tri_verts)
@@ -37,11 +37,11 @@ def test_a_part_is_one_watertight_body_standing_on_the_ground(part: Part) -> Non
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.number)
-def test_shading_normals_are_unit_vectors_that_lean_outwards(part: Part) -> None:
+def test_shading_normals_are_outward_unit_vectors(part: Part) -> None:
     mesh = shaded_mesh(part.build())
     a, b, c = (mesh.vertices[mesh.faces[:, corner]].astype(float) for corner in range(3))
     across = np.cross(b - a, c - a)
-    large = (across**2).sum(axis=1) > 1e-4  # slivers have no direction of their own
+    large = (across**2).sum(axis=1) > 1e-4  # the direction of a sliver is not meaningful
     for corner in range(3):
         normals = mesh.normals[mesh.faces[:, corner]].astype(float)
         assert (normals**2).sum(axis=1) == pytest.approx(1.0, abs=1e-3)
@@ -55,13 +55,13 @@ def test_no_two_parts_have_the_same_shape() -> None:
         return tuple(round(value, 1) for value in measures)
 
     shapes = {part.number: shape(part) for part in PARTS}
-    twins = [
+    equal = [
         pair for pair in itertools.combinations(shapes, 2) if shapes[pair[0]] == shapes[pair[1]]
     ]
-    assert twins == [("41769", "41770")]  # the right and the left of one shape
+    assert equal == [("41769", "41770")]  # mirror images
 
 
-def test_the_left_wing_mirrors_the_right_and_is_not_the_same() -> None:
+def test_the_left_wing_is_the_mirror_image_of_the_right() -> None:
     right, left = _solid("41769"), _solid("41770")
     assert (right.mirror((1, 0, 0)) - left).volume() == pytest.approx(0.0, abs=0.01)
     assert (right - left).volume() > 100
@@ -85,23 +85,23 @@ def test_the_left_wing_mirrors_the_right_and_is_not_the_same() -> None:
 )
 def test_bounding_box(number: str, size: tuple[float, float, float]) -> None:
     box = _solid(number).bounding_box()
-    # Round parts are polygons of 48 sides, whose corners lie on the circle.
+    # Circles are polygons of 48 sides, with corners on the circle.
     assert [b - a for a, b in zip(box[:3], box[3:], strict=True)] == pytest.approx(size, abs=0.01)
 
 
 @pytest.mark.parametrize(
     ("number", "volume"),
     [
-        # outer box - cavity + studs + tubes (or posts) under the roof of 1 mm
+        # outer box - cavity + studs + tubes (or posts) under a roof of 1 mm
         ("3001", 31.8 * 15.8 * 9.6 - 28.8 * 12.8 * 8.6 + 8 * STUD + 3 * TUBE * 8.6),
         ("3003", 15.8 * 15.8 * 9.6 - 12.8 * 12.8 * 8.6 + 4 * STUD + TUBE * 8.6),
         ("3005", 7.8 * 7.8 * 9.6 - 4.8 * 4.8 * 8.6 + STUD),
         ("3010", 31.8 * 7.8 * 9.6 - 28.8 * 4.8 * 8.6 + 4 * STUD + 3 * pi * 1.6**2 * 8.6),
         ("3022", 15.8 * 15.8 * 3.2 - 12.8 * 12.8 * 2.2 + 4 * STUD + TUBE * 2.2),
         ("3794", 15.8 * 7.8 * 3.2 - 12.8 * 4.8 * 2.2 + STUD + pi * 1.6**2 * 2.2),
-        # a tile's foot is 0.3 mm narrower all round, 0.3 mm high
+        # the foot of a tile is 0.3 mm narrower on each side and 0.3 mm high
         ("3070", 7.8 * 7.8 * 3.2 - 4.8 * 4.8 * 2.2 - (7.8**2 - 7.2**2) * 0.3),
-        # a corner is three cells of an L: two bars that share one cell
+        # a corner has three cells: two bars that overlap in one
         (
             "2420",
             (15.8 * 7.8 + 7.8 * 8.0) * 3.2
@@ -109,14 +109,14 @@ def test_bounding_box(number: str, size: tuple[float, float, float]) -> None:
             + 3 * STUD
             + 2 * pi * 1.6**2 * 2.2,
         ),
-        # a bar with round ends, less three bores with two wider rims of 0.8 mm each
+        # a bar with round ends, minus three bores with two wider rims of 0.8 mm each
         (
             "32523",
             (16.0 * 7.8 + pi * 3.9**2) * 7.8 - 3 * pi * (2.4**2 * 6.2 + 3.1**2 * 1.6),
         ),
     ],
 )
-def test_volume_against_its_closed_form(number: str, volume: float) -> None:
+def test_volume_matches_its_closed_form(number: str, volume: float) -> None:
     # A polygon of 48 sides has 0.3 % less area than its circle.
     assert _solid(number).volume() == pytest.approx(volume, rel=3e-3)
 
@@ -129,7 +129,7 @@ def test_volume_against_its_closed_form(number: str, volume: float) -> None:
         *(("3941", 9.6, 4), ("3659", 9.6, 4), ("41769", 3.2, 6), ("3020", 3.2, 8)),
     ],
 )
-def test_studs_are_counted_where_a_plane_cuts_them(number: str, height: float, count: int) -> None:
+def test_number_of_studs_in_a_cross_section(number: str, height: float, count: int) -> None:
     cut = _solid(number).slice(height + 0.9)
     assert len(cut.decompose()) == count
     assert cut.area() == pytest.approx(count * pi * 2.4**2, rel=5e-3)
@@ -147,13 +147,13 @@ def test_tiles_have_no_studs(number: str) -> None:
         *(("41677", 2), ("3941", 1), ("3713", 1), ("3040", 0), ("3298", 0), ("3044", 0)),
     ],
 )
-def test_holes_go_through(number: str, holes: int) -> None:
+def test_number_of_through_holes(number: str, holes: int) -> None:
     raw = _solid(number).to_mesh()
     mesh = trimesh.Trimesh(raw.vert_properties[:, :3], raw.tri_verts)
     assert (2 - mesh.euler_number) // 2 == holes  # the genus of a closed surface
 
 
-def test_slopes_come_down_to_a_thin_lip() -> None:
+def test_slopes_end_in_a_thin_lip() -> None:
     for number in ("3040", "3039", "3038", "3298", "54200"):
         solid = _solid(number)
         low = solid.bounding_box()
@@ -161,6 +161,6 @@ def test_slopes_come_down_to_a_thin_lip() -> None:
         assert front.bounding_box()[5] == pytest.approx(1.6, abs=0.02)
 
 
-def test_an_unknown_part_is_told_its_nearest() -> None:
-    with pytest.raises(UserError, match=r"'30001'.*nearest is 3001 \(Brick 2 x 4\)"):
+def test_an_unknown_part_is_reported_with_the_closest_one() -> None:
+    with pytest.raises(UserError, match=r"'30001'.*closest is 3001 \(Brick 2 x 4\)"):
         find_part("30001")

@@ -1,4 +1,4 @@
-"""One image in a tar: what is written, what is read back, what is refused."""
+"""Samples: validation, decoding, and reading from tars."""
 
 import io
 import tarfile
@@ -38,19 +38,19 @@ def tar_of(path: Path, members: dict[str, bytes], **options: object) -> Path:
 
 
 @pytest.mark.parametrize("key", ["", "a.b", "a/b", "a\\b", "a\nb", "a\0b", "é" * 121, "\udc80"])
-def test_a_key_that_a_tar_could_not_name_is_refused(key: str) -> None:
+def test_an_invalid_key_is_rejected(key: str) -> None:
     with pytest.raises(UserError, match="key"):
         check_key(key)
 
 
-def test_a_split_is_train_unless_named_and_never_another_word() -> None:
+def test_the_split_defaults_to_train_and_unknown_splits_are_rejected() -> None:
     assert split_of({}) == "train"
     assert split_of({"split": "validation"}) == "validation"
     with pytest.raises(UserError, match=r"'test'; expected one of train, validation"):
         split_of({"split": "test"})
 
 
-def test_the_header_check_names_what_it_found_and_what_belongs_there() -> None:
+def test_the_header_check_reports_actual_and_expected_format() -> None:
     check_png_header(Sample("a", png(GREY), {}), 4, 1)
     check_png_header(Sample("a", png(RGB), {}), 4, 3)
     with pytest.raises(UserError, match=r"8-bit RGB PNG of 4x4.*expected an 8-bit L PNG of 4x4"):
@@ -61,7 +61,7 @@ def test_the_header_check_names_what_it_found_and_what_belongs_there() -> None:
         check_png_header(Sample("a", b"GIF89a", {}), 4, 1)
 
 
-def test_decoding_gives_channels_first() -> None:
+def test_decoding_returns_channels_first() -> None:
     assert np.array_equal(decode_image(png(GREY), 4, 1, where="x"), GREY[None])
     assert np.array_equal(decode_image(png(RGB), 4, 3, where="x"), RGB.transpose(2, 0, 1))
     with pytest.raises(UserError, match=r"tar: k\.png.*RGB of 4x4 pixels; expected L of 4x4"):
@@ -70,7 +70,7 @@ def test_decoding_gives_channels_first() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_a_damaged_image_decodes_to_the_right_shape_or_is_refused(data: st.DataObject) -> None:
+def test_a_damaged_image_decodes_to_the_right_shape_or_is_rejected(data: st.DataObject) -> None:
     image = bytearray(png(GREY))
     for _ in range(data.draw(st.integers(1, 3))):
         image[data.draw(st.integers(0, len(image) - 1))] = data.draw(st.integers(0, 255))
@@ -84,7 +84,7 @@ def test_a_damaged_image_decodes_to_the_right_shape_or_is_refused(data: st.DataO
 
 
 @pytest.mark.parametrize("value", [None, [1], {"a": 1}, float("nan")])
-def test_a_label_that_no_reader_would_take_is_not_written(value: object) -> None:
+def test_an_invalid_label_is_not_written(value: object) -> None:
     label = {"part": value}
     with tarfile.open(fileobj=io.BytesIO(), mode="w") as tar:
         with pytest.raises(UserError, match="'k'"):
@@ -92,7 +92,7 @@ def test_a_label_that_no_reader_would_take_is_not_written(value: object) -> None
         assert tar.getnames() == []
 
 
-def test_either_order_of_members_and_strange_ones_between_are_read(tmp_path: Path) -> None:
+def test_members_may_be_in_either_order_with_others_in_between(tmp_path: Path) -> None:
     image = png(GREY)
     shard = tar_of(
         tmp_path / "a.tar",
@@ -122,7 +122,9 @@ def test_either_order_of_members_and_strange_ones_between_are_read(tmp_path: Pat
         ({"a.png": b"", "a.json": b'{"x": null}'}, r"a\.json: 'x' is None"),
     ],
 )
-def test_a_wrong_member_is_named(tmp_path: Path, members: dict[str, bytes], message: str) -> None:
+def test_an_invalid_member_is_named(
+    tmp_path: Path, members: dict[str, bytes], message: str
+) -> None:
     shard = tar_of(tmp_path / "set.tar", members)
     with pytest.raises(UserError, match=rf"set\.tar: {message}"):
         list(iterate_samples(shard))
@@ -137,15 +139,13 @@ def test_a_wrong_member_is_named(tmp_path: Path, members: dict[str, bytes], mess
         {"size": str(1 << 70)},
     ],
 )
-def test_headers_that_lie_about_lengths_are_one_error(
-    tmp_path: Path, headers: dict[str, str]
-) -> None:
+def test_invalid_lengths_in_headers_are_an_error(tmp_path: Path, headers: dict[str, str]) -> None:
     shard = tar_of(tmp_path / "set.tar", {"a.png": b"x", "a.json": b"{}"}, pax_headers=headers)
     with pytest.raises(UserError, match=r"set\.tar: cut short or broken"):
         list(iterate_samples(shard))
 
 
-def test_members_named_like_paths_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+def test_members_named_like_paths_are_rejected_and_not_extracted(tmp_path: Path) -> None:
     inside = tmp_path / "inside"
     inside.mkdir()
     shard = inside / "evil.tar"

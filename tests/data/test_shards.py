@@ -1,4 +1,4 @@
-"""Sets of shards on disk: whole or absent, readable by any reader, and never wrong in silence."""
+"""Sets of shards: atomic writing, compatibility with other readers, and verification."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def png(value: int, *, size: int = 4, channels: int = 1) -> bytes:
     return file.getvalue()
 
 
-def some_samples(count: int, *, channels: int = 1) -> list[Sample]:
+def make_samples(count: int, *, channels: int = 1) -> list[Sample]:
     return [
         Sample(
             f"view {i:03d}",
@@ -75,24 +75,24 @@ def read_all(folder: Path) -> list[Sample]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A set of ten samples in shards of four, four and two."""
-    write(tmp_path / "set", some_samples(10), images_per_shard=4)
+    write(tmp_path / "set", make_samples(10), images_per_shard=4)
     return tmp_path / "set"
 
 
 def edit_manifest(folder: Path, *path: str | int, value: object) -> None:
     file = folder / "manifest.json"
     content = json.loads(file.read_text())
-    place = content
+    node = content
     for step in path[:-1]:
-        place = place[step]
-    place[path[-1]] = value
+        node = node[step]
+    node[path[-1]] = value
     file.write_text(json.dumps(content))
 
 
 # Writing
 
 
-def test_the_manifest_says_what_was_written(folder: Path) -> None:
+def test_the_manifest_describes_what_was_written(folder: Path) -> None:
     manifest = read_manifest(folder)
     assert [entry.count for entry in manifest.shards] == [4, 4, 2]
     assert manifest.count == 10
@@ -101,24 +101,24 @@ def test_the_manifest_says_what_was_written(folder: Path) -> None:
         "3001": ("brick 0", 5),
         "3002": ("brick 1", 5),
     }
-    assert read_all(folder) == some_samples(10)
+    assert read_all(folder) == make_samples(10)
     assert names_in(folder.parent) == ["set"]
 
 
-def test_equal_samples_give_equal_bytes_whenever_they_are_written(tmp_path: Path) -> None:
-    first = write(tmp_path / "a", some_samples(9), images_per_shard=4)
-    time.sleep(1.1)  # tar's times have whole seconds
-    second = write(tmp_path / "b", some_samples(9), images_per_shard=4)
+def test_equal_samples_give_equal_bytes_at_any_time(tmp_path: Path) -> None:
+    first = write(tmp_path / "a", make_samples(9), images_per_shard=4)
+    time.sleep(1.1)  # tar has timestamps in seconds
+    second = write(tmp_path / "b", make_samples(9), images_per_shard=4)
     assert first.identity == second.identity
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
-    other = write(tmp_path / "c", some_samples(8), images_per_shard=4)
+    other = write(tmp_path / "c", make_samples(8), images_per_shard=4)
     assert other.identity != first.identity
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_plain_webdataset_reads_the_same_pixels(tmp_path: Path, channels: int) -> None:
-    samples = some_samples(7, channels=channels)
+    samples = make_samples(7, channels=channels)
     manifest = write(tmp_path / "set", samples, channels=channels, images_per_shard=3)
     urls = [str(tmp_path / "set" / entry.name) for entry in manifest.shards]
     read = list(webdataset.WebDataset(urls, shardshuffle=False).decode("pil"))
@@ -169,15 +169,15 @@ keys = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_
     named=st.dictionaries(keys.filter(is_key), st.tuples(labels, classes), min_size=1, max_size=12),
     images_per_shard=st.integers(1, 14),
 )
-def test_any_samples_come_back_as_they_were(
+def test_any_samples_survive_a_round_trip(
     named: dict[str, tuple[Label, Label]], images_per_shard: int
 ) -> None:
     samples = [
         Sample(key, png(i), {**label, **part})
         for i, (key, (label, part)) in enumerate(named.items())
     ]
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place, "set")
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory, "set")
         manifest = write(folder, samples, images_per_shard=images_per_shard)
         assert read_manifest(folder) == manifest
         assert read_all(folder) == samples
@@ -192,17 +192,17 @@ def test_any_samples_come_back_as_they_were(
     ("samples", "options", "message"),
     [
         ([], {}, "no images to write"),
-        (some_samples(2) + some_samples(1), {}, "'view 000' is a duplicate"),
-        (some_samples(2), {"size": 8}, "expected an 8-bit L PNG of 8x8"),
-        (some_samples(2), {"channels": 2}, r"channels is 2; expected 1 \(grey\) or 3"),
-        (some_samples(2), {"images_per_shard": 0}, "images_per_shard is 0"),
-        (some_samples(2), {"size": 0}, "size is 0"),
+        (make_samples(2) + make_samples(1), {}, "'view 000' is a duplicate"),
+        (make_samples(2), {"size": 8}, "expected an 8-bit L PNG of 8x8"),
+        (make_samples(2), {"channels": 2}, r"channels is 2; expected 1 \(grey\) or 3"),
+        (make_samples(2), {"images_per_shard": 0}, "images_per_shard is 0"),
+        (make_samples(2), {"size": 0}, "size is 0"),
         ([Sample("a.b", png(1), {})], {}, "'a.b'"),
         ([Sample("a", png(1), {"split": "test"})], {}, "'a': the label's split is 'test'"),
         ([Sample("a", png(1), {"part": "\ud800"})], {}, "UTF-8"),
     ],
 )
-def test_what_no_set_can_hold_is_refused_and_leaves_nothing(
+def test_invalid_samples_and_settings_are_rejected_and_leave_nothing(
     tmp_path: Path, samples: list[Sample], options: dict[str, int], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
@@ -210,9 +210,9 @@ def test_what_no_set_can_hold_is_refused_and_leaves_nothing(
     assert names_in(tmp_path) == []
 
 
-def test_an_error_of_the_source_passes_through_and_leaves_nothing(tmp_path: Path) -> None:
+def test_an_error_of_the_source_propagates_and_leaves_nothing(tmp_path: Path) -> None:
     def breaking() -> Iterator[Sample]:
-        yield from some_samples(3)
+        yield from make_samples(3)
         raise FileNotFoundError("a texture")
 
     with pytest.raises(FileNotFoundError, match="a texture"):
@@ -220,9 +220,9 @@ def test_an_error_of_the_source_passes_through_and_leaves_nothing(tmp_path: Path
     assert names_in(tmp_path) == []
 
 
-def test_a_used_target_is_refused_before_any_sample_is_made(folder: Path) -> None:
+def test_a_non_empty_target_is_rejected_before_the_first_sample(folder: Path) -> None:
     def never() -> Iterator[Sample]:
-        raise AssertionError("asked for a sample")
+        raise AssertionError("a sample was requested")
         yield
 
     with pytest.raises(UserError, match=r"already contains manifest\.json.*--overwrite"):
@@ -232,34 +232,34 @@ def test_a_used_target_is_refused_before_any_sample_is_made(folder: Path) -> Non
         write_shards(folder.parent / "file", never(), size=4, channels=1, source="")
 
 
-def test_overwrite_replaces_a_set_and_keeps_it_if_the_new_one_fails(folder: Path) -> None:
+def test_overwrite_keeps_the_old_set_if_the_new_one_fails(folder: Path) -> None:
     before = read_manifest(folder)
     with pytest.raises(UserError, match="is a duplicate"):
-        write(folder, some_samples(3) + some_samples(1), overwrite=True)
+        write(folder, make_samples(3) + make_samples(1), overwrite=True)
     assert read_manifest(folder) == before
-    write(folder, some_samples(3), overwrite=True)
-    assert read_all(folder) == some_samples(3)
+    write(folder, make_samples(3), overwrite=True)
+    assert read_all(folder) == make_samples(3)
     assert names_in(folder.parent) == ["set"]
 
 
-def test_overwrite_leaves_alone_what_is_no_set(tmp_path: Path) -> None:
+def test_overwrite_does_not_replace_other_folders(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match=r"it contains thesis\.tex"):
-        write(home, some_samples(1), overwrite=True)
+        write(home, make_samples(1), overwrite=True)
     assert (home / "thesis.tex").read_text() == "years of work"
 
 
-def test_an_empty_folder_and_a_link_to_one_can_be_targets(tmp_path: Path) -> None:
+def test_a_symlink_to_an_empty_folder_can_be_the_target(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    write(tmp_path / "link", some_samples(2))
+    write(tmp_path / "link", make_samples(2))
     assert (tmp_path / "link").is_symlink()
-    assert read_all(tmp_path / "real") == some_samples(2)
+    assert read_all(tmp_path / "real") == make_samples(2)
 
 
-# Writers that die
+# Killed writers
 
 WRITER = """
 import os, sys, time
@@ -293,7 +293,7 @@ def writer_command(folder: Path, *, pause: float = 0, renames_before_death: int 
 
 @contextmanager
 def half_done_writer(folder: Path, *, pause: float) -> Iterator[None]:
-    """Run a writer of 4000 samples from its middle on, and kill it at the end of the block."""
+    """Start a writer of 4000 samples, wait until it is half done, and kill it after the block."""
     command = writer_command(folder, pause=pause)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         try:
@@ -304,22 +304,22 @@ def half_done_writer(folder: Path, *, pause: float) -> Iterator[None]:
             writer.kill()
 
 
-def test_a_killed_writer_leaves_nothing_and_the_next_one_cleans_up(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_no_set_and_the_next_one_cleans_up(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     with (
         half_done_writer(folder, pause=60),
         pytest.raises(UserError, match="another process is writing this folder"),
     ):
-        write(folder, some_samples(2))
+        write(folder, make_samples(2))
     assert not folder.exists()
-    assert names_in(tmp_path) != []  # the leftovers, hidden
-    write(folder, some_samples(2))
+    assert names_in(tmp_path) != []  # hidden leftovers
+    write(folder, make_samples(2))
     assert names_in(tmp_path) == ["set"]
-    assert read_all(folder) == some_samples(2)
+    assert read_all(folder) == make_samples(2)
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.1, 0.2])
-def test_a_writer_killed_while_it_works_leaves_a_whole_set(folder: Path, delay: float) -> None:
+def test_a_writer_killed_at_any_time_leaves_a_complete_set(folder: Path, delay: float) -> None:
     with half_done_writer(folder, pause=0):
         time.sleep(delay)
     assert len(read_all(folder)) in (10, 4000)
@@ -333,18 +333,18 @@ def test_a_writer_killed_around_its_renames(folder: Path, renames: int, left: in
     if left is None:  # between the two renames of an overwrite, the documented gap
         assert not folder.exists()
         with pytest.raises(UserError, match="already contains"):
-            write(folder, some_samples(2))
-        left = 10  # the next writer has put the old set back
+            write(folder, make_samples(2))
+        left = 10  # the next writer has restored the old set
     assert len(read_all(folder)) == left
 
 
-def test_a_set_that_was_aside_when_its_writer_died_comes_back(folder: Path) -> None:
+def test_a_set_renamed_aside_by_a_dead_writer_is_restored(folder: Path) -> None:
     folder.rename(folder.parent / ".set.old-0a1b2c3d")
     (folder.parent / ".set.partial-0a1b2c3d").mkdir()
     with pytest.raises(UserError, match="already contains"):
-        write(folder, some_samples(2))
+        write(folder, make_samples(2))
     assert names_in(folder.parent) == ["set"]
-    assert read_all(folder) == some_samples(10)
+    assert read_all(folder) == make_samples(10)
 
 
 def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path: Path) -> None:
@@ -373,7 +373,7 @@ def test_a_file_size_limit_is_one_error_and_leaves_nothing(tmp_path: Path) -> No
     resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, hard))
     try:
         with pytest.raises(UserError, match=r"set: cannot be written .*Free some space"):
-            write(tmp_path / "set", some_samples(50))
+            write(tmp_path / "set", make_samples(50))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert names_in(tmp_path) == []
@@ -382,7 +382,7 @@ def test_a_file_size_limit_is_one_error_and_leaves_nothing(tmp_path: Path) -> No
 # Reading
 
 
-def test_missing_sets_say_how_to_make_one(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_set_names_the_commands_that_make_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no such folder.*gantrain data render"):
         read_manifest(tmp_path / "none")
     with pytest.raises(UserError, match=r"no manifest\.json in it.*gantrain data import"):
@@ -409,7 +409,7 @@ def test_missing_sets_say_how_to_make_one(tmp_path: Path) -> None:
         (["classes", "3001", "count"], 9, r"counts of classes add up to more"),
     ],
 )
-def test_a_wrong_manifest_is_one_sentence_about_the_key(
+def test_an_invalid_manifest_is_one_sentence_about_the_key(
     folder: Path, path: list[str | int], value: object, message: str
 ) -> None:
     edit_manifest(folder, *path, value=value)
@@ -418,7 +418,7 @@ def test_a_wrong_manifest_is_one_sentence_about_the_key(
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_version_is_named_before_what_is_new_in_it(folder: Path) -> None:
+def test_an_unknown_version_is_reported_before_unknown_keys(folder: Path) -> None:
     content = {"version": 7, "tensors": []}
     (folder / "manifest.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="version: 7 found; expected 1"):
@@ -426,13 +426,13 @@ def test_an_unknown_version_is_named_before_what_is_new_in_it(folder: Path) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 10_000, b"[]", b"null"])
-def test_a_manifest_that_is_no_object_is_one_error(folder: Path, content: bytes) -> None:
+def test_a_manifest_that_is_not_an_object_is_one_error(folder: Path, content: bytes) -> None:
     (folder / "manifest.json").write_bytes(content)
     with pytest.raises(UserError, match=r"manifest\.json: "):
         read_manifest(folder)
 
 
-def test_files_that_do_not_fit_the_manifest_are_named(folder: Path) -> None:
+def test_files_that_do_not_match_the_manifest_are_reported(folder: Path) -> None:
     shard = folder / "shard-000001.tar"
     content = shard.read_bytes()
     os.truncate(shard, len(content) - 512)
@@ -450,14 +450,14 @@ def test_files_that_do_not_fit_the_manifest_are_named(folder: Path) -> None:
     assert read_manifest(folder).count == 10
 
 
-def test_a_shard_cut_short_names_the_member_where_it_ends(folder: Path) -> None:
+def test_the_error_for_a_truncated_shard_names_the_last_member(folder: Path) -> None:
     manifest = read_manifest(folder)
     shard = folder / manifest.shards[0].name
     with tarfile.open(shard) as tar:
         third = tar.getmember("view 002.png")
     os.truncate(shard, third.offset_data + 10)
     samples = iterate_shard(folder, manifest, manifest.shards[0])
-    assert [next(samples), next(samples)] == some_samples(2)
+    assert [next(samples), next(samples)] == make_samples(2)
     with pytest.raises(UserError, match=r"shard-000000\.tar: .*view 002\.png"):
         next(samples)
 
@@ -473,7 +473,7 @@ def test_a_shard_must_match_its_entry(folder: Path, count: int, actual: str) -> 
 # Verifying
 
 
-def test_a_sound_set_verifies_over_processes(folder: Path) -> None:
+def test_a_valid_set_verifies_with_several_processes(folder: Path) -> None:
     done: list[int] = []
     report = verify_shards(folder, workers=2, on_shard=done.append)
     assert report.ok
@@ -482,7 +482,7 @@ def test_a_sound_set_verifies_over_processes(folder: Path) -> None:
 
 
 def replace_shard(folder: Path, index: int, samples: list[Sample]) -> None:
-    """Put other samples in a shard and mend its length and hash, as a careless tool would."""
+    """Replace the samples of a shard and update its length and hash, as a careless tool would."""
     other = write(folder.parent / "other", samples)
     name = json.loads((folder / "manifest.json").read_text())["shards"][index]["name"]
     (folder.parent / "other" / other.shards[0].name).replace(folder / name)
@@ -490,7 +490,7 @@ def replace_shard(folder: Path, index: int, samples: list[Sample]) -> None:
     edit_manifest(folder, "shards", index, "sha256", value=other.shards[0].sha256)
 
 
-def test_verify_lists_every_problem_and_not_only_the_first(folder: Path) -> None:
+def test_verify_lists_every_problem(folder: Path) -> None:
     flipped = folder / "shard-000000.tar"
     content = bytearray(flipped.read_bytes())
     content[content.index(b"IDAT") + 6] ^= 0xFF
@@ -507,22 +507,22 @@ def test_verify_lists_every_problem_and_not_only_the_first(folder: Path) -> None
     assert report.images == 3 + 2
 
 
-def test_verify_finds_keys_that_two_shards_share(folder: Path) -> None:
-    replace_shard(folder, 1, some_samples(4))
+def test_verify_finds_keys_that_occur_in_two_shards(folder: Path) -> None:
+    replace_shard(folder, 1, make_samples(4))
     text = "\n".join(verify_shards(folder, workers=1).problems)
     assert text.count("is a duplicate") == 4
 
 
-def test_verify_finds_other_labels_than_the_manifest_counts(folder: Path) -> None:
-    plain = [Sample(sample.key, sample.image, {}) for sample in some_samples(8)[4:]]
+def test_verify_finds_labels_that_do_not_match_the_manifest(folder: Path) -> None:
+    plain = [Sample(sample.key, sample.image, {}) for sample in make_samples(8)[4:]]
     replace_shard(folder, 1, plain)
     text = "\n".join(verify_shards(folder, workers=1).problems)
     assert "3 images of class '3001'; the manifest lists 5 of 'brick 0'" in text
     assert "1 images for validation; the manifest lists 2" in text
 
 
-def test_verify_finds_another_count_than_the_entry_says(folder: Path) -> None:
-    replace_shard(folder, 1, some_samples(8)[5:])
+def test_verify_finds_a_count_that_does_not_match_the_entry(folder: Path) -> None:
+    replace_shard(folder, 1, make_samples(8)[5:])
     problems = verify_shards(folder, workers=1).problems
     assert any("shard-000001.tar: contains 3 samples; the manifest lists 4" in p for p in problems)
 
@@ -538,10 +538,10 @@ json_values = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_any_manifest_is_read_or_refused(data: st.DataObject) -> None:
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place, "set")
-        write(folder, some_samples(3), images_per_shard=2)
+def test_any_manifest_is_read_or_rejected(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory, "set")
+        write(folder, make_samples(3), images_per_shard=2)
         file = folder / "manifest.json"
         content = json.loads(file.read_text())
         if data.draw(st.booleans()):
@@ -560,10 +560,10 @@ def test_any_manifest_is_read_or_refused(data: st.DataObject) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_any_shard_is_read_or_refused(data: st.DataObject) -> None:
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place, "set")
-        manifest = write(folder, some_samples(3))
+def test_any_shard_is_read_or_rejected(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory, "set")
+        manifest = write(folder, make_samples(3))
         shard = folder / manifest.shards[0].name
         content = bytearray(shard.read_bytes())
         if data.draw(st.integers(0, 4)) == 0:

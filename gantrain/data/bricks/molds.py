@@ -1,6 +1,6 @@
-"""How each kind of LEGO part is built: hollow bodies, studs, tubes, holes; in millimetres.
+"""Construction of each kind of LEGO part, in millimetres.
 
-Every part stands on z = 0, studs up, centred in x and y on the cells that it covers.
+Every part rests on z = 0, studs up, centred in x and y on the cells it covers.
 """
 
 from collections.abc import Sequence
@@ -34,11 +34,11 @@ from gantrain.data.bricks.geometry import (
     pin_hole,
     polygon,
     prism,
+    revolved,
     shell,
     slanted,
     studs,
     tubes,
-    turned_profile,
     union,
 )
 
@@ -62,7 +62,7 @@ def jumper() -> Solid:
 
 
 def _tile_body(outline: Outline) -> Solid:
-    groove = 0.3  # around the foot, so that a fingernail lifts the tile
+    groove = 0.3  # around the foot, to lift the tile with a fingernail
     foot = prism(inset(outline, -1.0) - inset(outline, groove), groove + 1.0, (0.0, 0.0, -1.0))
     return shell(outline, PLATE) - foot
 
@@ -81,7 +81,7 @@ def _half(count: int) -> float:
 
 
 def _ramp(rows: int, height: float = BRICK) -> Outline:
-    """A profile in (y, z): one row of full height at the back, a slant down to the front's lip."""
+    """Return a profile in (y, z): full height in the back row, sloping down to a lip in front."""
     half = _half(rows)
     edge = half - PITCH + 2 * CLEARANCE if rows > 1 else half
     return polygon([(-half, 0.0), (half, 0.0), (half, height), (edge, height), (-half, LIP)])
@@ -91,7 +91,7 @@ def slope(columns: int, rows: int) -> Solid:
     half = _half(columns)
     back = [(x, (rows - 1) * PITCH / 2) for x, _ in grid(columns, 1)]
     body = slanted(_ramp(rows), -half, half)
-    # Tubes that would pierce the slant are cut along it.
+    # Tubes that would pierce the slope are cut off at it.
     inside = tubes(grid(columns, rows), BRICK) ^ prism(
         _ramp(rows), 2 * half, (-half, 0, 0), axis="x"
     )
@@ -130,9 +130,9 @@ def inverted_slope(columns: int) -> Solid:
 
 
 def _round_foot(height: float, neck: float) -> Solid:
-    """A round 1 x 1 body on a narrower neck that fits amid studs."""
+    """Return a round 1 x 1 body on a narrower neck that fits between studs."""
     profile = [(0.0, 0.0), (TUBE_RADIUS, 0.0), (TUBE_RADIUS, neck), (_half(1), neck)]
-    body = turned_profile([*profile, (_half(1), height), (0.0, height)])
+    body = revolved([*profile, (_half(1), height), (0.0, height)])
     return body - cylinder(STUD_RADIUS, height - ROOF + 1.0, (0.0, 0.0, -1.0))
 
 
@@ -141,7 +141,7 @@ def small_round(height: float, neck: float, *, hollow: bool) -> Solid:
 
 
 def large_round(height: float) -> Solid:
-    """A round 2 x 2 body with an axle's hole through its middle tube."""
+    """Return a round 2 x 2 body with an axle hole through its centre tube."""
     outline = circle(_half(2))
     tube = cylinder(TUBE_RADIUS, height, (0.0, 0.0, 0.0))
     hole = axle_hole((0.0, 0.0, height / 2), height, "z")
@@ -150,15 +150,15 @@ def large_round(height: float) -> Solid:
 
 def small_cone() -> Solid:
     profile = [(0.0, 0.0), (TUBE_RADIUS, 0.0), (TUBE_RADIUS, LIP), (_half(1), LIP)]
-    body = turned_profile([*profile, (_half(1), 2.4), (STUD_RADIUS + 0.1, BRICK), (0.0, BRICK)])
+    body = revolved([*profile, (_half(1), 2.4), (STUD_RADIUS + 0.1, BRICK), (0.0, BRICK)])
     hollow = cylinder(STUD_RADIUS, 6.0, (0.0, 0.0, -1.0))
     return (body - hollow) + studs([(0.0, 0.0)], BRICK, hollow=True)
 
 
 def large_cone() -> Solid:
     foot, top, height = _half(2), _half(1), 2 * BRICK
-    outer = turned_profile([(0, 0), (foot, 0), (foot, PLATE), (top, height), (0, height)])
-    inner = turned_profile(
+    outer = revolved([(0, 0), (foot, 0), (foot, PLATE), (top, height), (0, height)])
+    inner = revolved(
         [
             (0.0, -1.0),
             (foot - WALL, -1.0),
@@ -173,7 +173,7 @@ def large_cone() -> Solid:
 
 
 def arch(columns: int, crown: float) -> Solid:
-    """A 1-wide arch on two legs of one cell each; `crown` is the opening's height."""
+    """Return a 1-wide arch on two legs of one cell each; `crown` is the height of the opening."""
     half, radius = _half(columns), (columns - 2) * PITCH / 2
     body = box((-half, -_half(1), 0.0), (half, _half(1), BRICK))
     spring = crown - radius
@@ -191,7 +191,7 @@ def arch(columns: int, crown: float) -> Solid:
 
 
 def technic_brick(columns: int) -> Solid:
-    """A 1-wide brick with a pin's hole between any two studs."""
+    """Return a 1-wide brick with a pin hole between each two studs."""
     cells = grid(columns, 1)
     between = [(a[0] + b[0]) / 2 for a, b in pairwise(cells)]
     width = 2 * _half(1)
@@ -204,7 +204,7 @@ def technic_brick(columns: int) -> Solid:
 
 
 def beam(length: int, *, thickness: float = BEAM, axles: Sequence[int] = ()) -> Solid:
-    """A straight beam lying on its side, holes upright; those listed in `axles` take an axle."""
+    """Return a straight beam with vertical holes; the holes listed in `axles` are axle holes."""
     outline = capsule(length * PITCH - 2 * CLEARANCE, BEAM / 2)
     cut = union(
         (axle_hole if index in axles else pin_hole)((x, 0.0, thickness / 2), thickness, "z")
@@ -223,9 +223,9 @@ def angle_beam() -> Solid:
 
 
 def pin() -> Solid:
-    """A pin lying along x: a collar amid two slit ends."""
+    """Return a pin along x: a collar between two slit ends."""
     end, collar, bore = PITCH - CLEARANCE, 0.8, 1.6
-    body = turned_profile(
+    body = revolved(
         [
             *((bore, -end), (2.6, -end), (2.6, 0.6 - end), (HOLE_RADIUS, 0.6 - end)),
             *((HOLE_RADIUS, -collar), (3.0, -collar), (3.0, collar), (HOLE_RADIUS, collar)),
@@ -244,9 +244,9 @@ def axle(length: int) -> Solid:
 
 
 def bush() -> Solid:
-    """A bush standing on its end: a thin waist amid two flanges, one of them with notches."""
+    """Return an upright bush: a thin waist between two flanges, one of them with notches."""
     rim, waist, end, notch = BEAM / 2, 2.9, BEAM, 1.2
-    body = turned_profile(
+    body = revolved(
         [
             *((0.0, 0.0), (rim, 0.0), (rim, 1.6), (waist, 1.6)),
             *((waist, end - 2.4), (rim, end - 2.4), (rim, end), (0.0, end)),
@@ -261,14 +261,14 @@ def bush() -> Solid:
 
 
 def side_stud() -> Solid:
-    """A 1 x 1 brick with one more stud on its front."""
+    """Return a 1 x 1 brick with a second stud on its front."""
     front = cylinder(STUD_RADIUS, STUD_HEIGHT + 0.5, (0.0, 0.0, 0.0), axis="y")
     bored = front - cylinder(1.6, 4.0, (0.0, -0.1, 0.0), axis="y")
     return brick(1, 1) + bored.mirror((0, 1, 0)).translate((0.0, 0.5 - _half(1), HOLE_HEIGHT))
 
 
 def headlight() -> Solid:
-    """A 1 x 1 brick whose front stud sits in a recess, with a window at the back."""
+    """Return a 1 x 1 brick with a recessed stud on its front and a window at the back."""
     half, recess = _half(1), 1.6
     body = box((-half, -half, 0.0), (half, half, BRICK))
     notch = box((-PITCH, -PITCH, 1.8), (PITCH, recess - half, BRICK + 1.0))
@@ -281,7 +281,7 @@ def headlight() -> Solid:
 
 
 def wing(mirrored: bool) -> Solid:
-    """A 2 x 4 plate whose right (or left) side slants inwards to half its width."""
+    """Return a 2 x 4 plate whose right (or left) side tapers to half its width."""
     side = -1.0 if mirrored else 1.0
     border = [(-8.0, -16.0), (8.0, -16.0), (8.0, -8.0), (0.0, 16.0), (-8.0, 16.0)]
     outline = inset(polygon([(side * x, y) for x, y in border[:: int(side)]]), CLEARANCE)

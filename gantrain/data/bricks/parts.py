@@ -1,4 +1,4 @@
-"""Fifty LEGO parts by their LDraw numbers, each built as an exact solid in millimetres."""
+"""Catalogue of fifty LEGO parts, by LDraw number."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,11 +38,11 @@ from gantrain.data.bricks.molds import (
 
 @dataclass(frozen=True)
 class Part:
-    """One kind of LEGO part.
+    """One LEGO part.
 
-    number: its LDraw number.
-    name: what it is, as LDraw lists it.
-    build: makes its solid (manifold3d.Manifold): millimetres, z up, standing on z = 0.
+    number: LDraw number.
+    name: LDraw name.
+    build: returns its solid (manifold3d.Manifold): millimetres, z up, resting on z = 0.
     """
 
     number: str
@@ -107,14 +107,14 @@ _BY_NUMBER = {part.number: part for part in PARTS}
 
 
 def find_part(number: str) -> Part:
-    """The part of that LDraw number.
+    """Return the part with an LDraw number.
 
-    Raises UserError naming the nearest number if there is none.
+    Raises UserError naming the most similar number if there is none.
     """
     if number in _BY_NUMBER:
         return _BY_NUMBER[number]
-    near = max(_BY_NUMBER, key=lambda known: SequenceMatcher(None, number, known).ratio())
+    closest = max(_BY_NUMBER, key=lambda known: SequenceMatcher(None, number, known).ratio())
     raise UserError(
-        f"There is no part {number!r}; the nearest is {near} ({_BY_NUMBER[near].name}). "
+        f"Unknown part {number!r}; the closest is {closest} ({_BY_NUMBER[closest].name}). "
         f"Known parts: {', '.join(_BY_NUMBER)}."
     )

@@ -1,11 +1,12 @@
-"""Images of LEGO parts for a data set: 50 parts, 400 views of each, two cameras.
+"""Rendered data set of LEGO parts: 50 parts, 400 views of each, two cameras.
 
-Over its views a part turns `TURNS` times about the vertical while it tips over by `TIP` degrees,
-standing on the floor all the while: no two views are alike, not even those of a round part. With a
-tip of 0 it stands upright and turns once.
-Cameras L and R look at each view from two sides and heights. On one kind of processor an image
-depends on (part, view, views, camera, seed, tip, size, channels) alone: not on the number of
-processes, nor on which other parts are drawn.
+Over its views, a part rotates `TURNS` times around the vertical axis while it tips over by `TIP`
+degrees, always resting on the floor, so that no two views are identical, not even of a round part.
+With a tip of 0 it stays upright and rotates once. Cameras L and R look at each view from different
+sides and heights.
+
+On one CPU type, an image depends only on (part, view, views, camera, seed, tip, size, channels):
+not on the number of processes, nor on which other parts are rendered.
 """
 
 import importlib.util
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 TURNS = 8
 TIP = 120.0
 CAMERAS = {"L": (-45.0, 25.0), "R": (45.0, 38.0)}  # azimuth and elevation, degrees
-VIEW_LIMIT = 10_000  # what the four digits in a key can count
+MAX_VIEWS = 10_000  # a key has four digits for the view
 
 GREY = 0.30  # reflectance of every part in a grey image
-COLOURS = (  # and, in turn, of the parts in a coloured one
+COLOURS = (  # reflectance of the parts in RGB images, repeating
     (0.55, 0.02, 0.02),  # red
     (0.02, 0.10, 0.40),  # blue
     (0.75, 0.45, 0.02),  # yellow
@@ -45,14 +46,14 @@ COLOURS = (  # and, in turn, of the parts in a coloured one
     (0.09, 0.10, 0.10),  # dark grey
 )
 
-_BLOCKS = 40  # contiguous runs of views, of which every tenth is held out
-_HELD_OUT = 4
-_CHUNK_PIXELS = 1 << 18  # in the images of one task
+_BLOCKS = 40  # contiguous blocks of views; every tenth is held out
+_HELD_OUT = 4  # index of the held-out block in each ten
+_PIXELS_PER_TASK = 1 << 18
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a set holds."""
+    """The parameters of a set."""
 
     size: int
     channels: int
@@ -66,7 +67,7 @@ class _Plan:
 
 
 def sample_count(parts: Sequence[str] | None, views: int) -> int:
-    """How many samples `render_samples` yields for these parts (None: all) and views."""
+    """Return the number of samples that `render_samples` yields for these parts (None: all)."""
     if parts is None:
         _require_packages()
         parts = _all_parts()
@@ -83,27 +84,27 @@ def render_samples(
     tip: float = TIP,
     workers: int | None = None,
 ) -> Iterator[Sample]:
-    """Draw every view of every part with both cameras, in an order that mixes parts and views.
+    """Render every view of every part with both cameras, in shuffled order.
 
-    size: of a side in pixels, a multiple of 16 from 16 to 1024.
-    channels: 1 draws every part in one grey, 3 gives each part a colour.
-    parts: LDraw numbers, see `parts.PARTS`; None draws all.
-    views: how many, spread evenly over the turns; 1 to 10,000.
-    seed: of the order, of each part's first angle and of the side to which it tips.
-    tip: how far each part tips over in the course of its views, 0 to 180 degrees.
-    workers: processes; None takes the cores that there are. More than one start as fresh
-        interpreters, so that a script needs its `if __name__ == "__main__":`.
+    size: width and height in pixels, a multiple of 16 from 16 to 1024.
+    channels: 1 renders every part in the same grey, 3 gives each part a colour.
+    parts: LDraw numbers, see `parts.PARTS`; None renders all.
+    views: number of views of each part, evenly spaced over the turns; 1 to 10,000.
+    seed: for the order, each part's first angle and the direction in which it tips.
+    tip: angle by which each part tips over in the course of its views, 0 to 180 degrees.
+    workers: number of processes; None uses all available cores. With more than one, a script needs
+        an `if __name__ == "__main__":` guard, because workers import it.
 
     Yields samples with keys such as `3001-L-0007` and labels with part, name, view, camera, yaw
-    and tilt (degrees) and split: a tenth of the views, in contiguous blocks, is for validation,
-    since neighbouring views are near-duplicates. Memory stays bounded however long the set is.
+    and tilt (degrees) and split. A tenth of the views is for validation, in contiguous blocks,
+    because neighbouring views are near-duplicates. Memory use does not depend on the set's size.
 
-    Raises UserError, at once, if an argument is out of range, a part is unknown or a package is
-    missing; and while iterating if a process dies.
+    Raises UserError immediately if an argument is out of range, a part is unknown or a package is
+    missing; and while iterating if a worker process dies.
     """
     _require_packages()
     _check_range("size", size, 16, 1024)
-    _check_range("views", views, 1, VIEW_LIMIT)
+    _check_range("views", views, 1, MAX_VIEWS)
     if size % 16:
         raise UserError(f"size is {size}; expected a multiple of 16, such as {size // 16 * 16}.")
     if channels not in (1, 3):
@@ -120,7 +121,7 @@ def _require_packages() -> None:
     missing = [name for name in ("embreex", "manifold3d") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
-            f"Rendering needs {' and '.join(missing)}, not installed here. "
+            f"Rendering needs {' and '.join(missing)}, which is not installed. "
             "Install with: pip install 'gantrain[render]'"
         )
 
@@ -131,7 +132,7 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
 
 
 def _all_parts() -> tuple[str, ...]:
-    from gantrain.data.bricks.parts import PARTS  # needs manifold3d, which is optional
+    from gantrain.data.bricks.parts import PARTS  # needs manifold3d, an optional dependency
 
     return tuple(part.number for part in PARTS)
 
@@ -142,16 +143,16 @@ def _checked_parts(parts: Sequence[str] | None) -> tuple[str, ...]:
     if parts is None:
         return _all_parts()
     if not parts:
-        raise UserError("parts is empty; expected LDraw numbers such as 3001, or none for all.")
+        raise UserError("parts is empty; expected LDraw numbers such as 3001, or None for all.")
     numbers = tuple(find_part(number).number for number in parts)
     for number in numbers:
         if numbers.count(number) > 1:
-            raise UserError(f"parts names {number} more than once; name each part once.")
+            raise UserError(f"parts contains {number} more than once.")
     return numbers
 
 
 def _chunk_length(size: int) -> int:
-    return max(1, _CHUNK_PIXELS // size**2)
+    return max(1, _PIXELS_PER_TASK // size**2)
 
 
 def _chunks(plan: _Plan) -> Iterator[list[int]]:
@@ -163,8 +164,8 @@ def _chunks(plan: _Plan) -> Iterator[list[int]]:
 
 
 def _render(plan: _Plan, workers: int) -> Iterator[Sample]:
-    draw = partial(_render_chunk, plan)
-    for samples in map_in_order(draw, _chunks(plan), workers=workers, pending_per_worker=3):
+    task = partial(_render_chunk, plan)
+    for samples in map_in_order(task, _chunks(plan), workers=workers, pending_per_worker=3):
         yield from samples
 
 
@@ -175,13 +176,13 @@ def _render_chunk(plan: _Plan, chunk: Sequence[int]) -> list[Sample]:
 def _render_one(plan: _Plan, index: int) -> Sample:
     from gantrain.data.bricks.tracing import direction, trace
 
-    rest, which = divmod(index, len(CAMERAS))
+    rest, camera_index = divmod(index, len(CAMERAS))
     number, view = plan.parts[rest // plan.views], rest % plan.views
-    camera = tuple(CAMERAS)[which]
-    name, place, scene = _loaded(number)
-    yaw, tilt, turn = _orientation(number, view, plan)
-    colour = (GREY,) if plan.channels == 1 else COLOURS[place % len(COLOURS)]
-    pixels = trace(scene, turn, direction(*CAMERAS[camera]), plan.size, colour)
+    camera = tuple(CAMERAS)[camera_index]
+    name, position, scene = _load_part(number)
+    yaw, tilt, rotation = _orientation(number, view, plan)
+    colour = (GREY,) if plan.channels == 1 else COLOURS[position % len(COLOURS)]
+    pixels = trace(scene, rotation, direction(*CAMERAS[camera]), plan.size, colour)
     file = io.BytesIO()
     Image.fromarray(pixels.squeeze()).save(file, "PNG", compress_level=6)
     return Sample(
@@ -199,9 +200,9 @@ def _render_one(plan: _Plan, index: int) -> Sample:
     )
 
 
-@cache  # about a megabyte for each part
-def _loaded(number: str) -> "tuple[str, int, Scene]":
-    """A part's name, its place in the catalogue, and its geometry."""
+@cache  # about 1 MB per part
+def _load_part(number: str) -> "tuple[str, int, Scene]":
+    """Return a part's name, its position in the catalogue, and its geometry."""
     from gantrain.data.bricks.parts import PARTS, find_part
     from gantrain.data.bricks.tracing import load_scene
 
@@ -210,21 +211,21 @@ def _loaded(number: str) -> "tuple[str, int, Scene]":
 
 
 def _orientation(number: str, view: int, plan: _Plan) -> tuple[float, float, NDArray[np.float64]]:
-    """Yaw and tilt in degrees, and the (3, 3) rotation from the part's frame to the floor's."""
-    draw = random.Random(f"{plan.seed} {number}")
-    start, side = draw.uniform(0.0, 360.0), draw.uniform(0.0, 360.0)
-    turns = TURNS if plan.tip else 1  # upright, a second turn would repeat the first
+    """Return yaw and tilt in degrees, and the (3, 3) rotation from part to floor coordinates."""
+    rng = random.Random(f"{plan.seed} {number}")
+    start, side = rng.uniform(0.0, 360.0), rng.uniform(0.0, 360.0)
+    turns = TURNS if plan.tip else 1  # without tipping, a second turn would repeat the first
     yaw = (start + 360.0 * turns * view / plan.views) % 360.0
     tilt = plan.tip * (view + 0.5) / plan.views
-    return yaw, tilt, _about_z(yaw) @ _about_x(tilt) @ _about_z(side)
+    return yaw, tilt, _rotation_z(yaw) @ _rotation_x(tilt) @ _rotation_z(side)
 
 
-def _about_z(degrees: float) -> NDArray[np.float64]:
+def _rotation_z(degrees: float) -> NDArray[np.float64]:
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
-def _about_x(degrees: float) -> NDArray[np.float64]:
+def _rotation_x(degrees: float) -> NDArray[np.float64]:
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
 
