@@ -23,6 +23,7 @@ def prefetch(
 ) -> Iterator[Item]:
     """Yield the items of `source`, which a thread produces up to `depth` items ahead.
 
+    source: a generator, whose items are not None; the thread closes it.
     first_timeout, timeout: longest wait for the first item and for each later one, in seconds;
         None waits forever.
 
@@ -42,7 +43,7 @@ def poll(
 ) -> Iterator[Item | None]:
     """Yield the items of `source` as `prefetch` does, and None after each wait without an item.
 
-    source: its items are not None. The thread closes it if it is a generator.
+    source: a generator, whose items are not None; the thread closes it.
     wait: returns the length of the next wait, in seconds; None waits forever.
 
     The thread ends when this generator is closed, or at its next item if it is waiting for one.

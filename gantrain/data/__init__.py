@@ -1,1 +1,1 @@
-"""ImageDataset: rendered or imported, packed into webdataset shards, read back as batches."""
+"""Data sets: rendering and importing images, webdataset shards, and loading of batches."""

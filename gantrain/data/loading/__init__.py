@@ -1,1 +1,1 @@
-"""From shards to batches: cache, stream, order, selection."""
+"""Loading of batches from shards: the decoded cache, streaming, the order, the selection."""
