@@ -49,7 +49,7 @@ def test_a_slow_item_times_out() -> None:
 
     items = prefetch(slow(), 1, timeout=0.1)
     assert next(items) == 1
-    with pytest.raises(TimeoutError, match="nothing in 0.1 seconds"):
+    with pytest.raises(TimeoutError, match=r"nothing in 0\.1 seconds"):
         next(items)
 
 
