@@ -331,7 +331,7 @@ def cached_directions(
 
     data = _data(config, shards).data
     path = (run if run.is_dir() else run.parent) / DIRECTIONS
-    digest = hashlib.sha256(f"{data.shards} {data.parts}".encode())
+    digest = hashlib.sha256(f"{data.shards} {data.classes}".encode())
     for tensor in generator.state_dict().values():
         digest.update(tensor.numpy().tobytes())
     made_with = digest.hexdigest()
