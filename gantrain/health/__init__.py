@@ -1,1 +1,1 @@
-"""Diagnosis of a training run, advice, and automatic remedies."""
+"""Diagnosis of training problems, advice, and automatic remedies. Does not import torch."""

@@ -1,16 +1,17 @@
-"""What can be turned while a run trains, on top of its config."""
+"""Settings that a remedy changes during training, on top of the config."""
 
 from dataclasses import dataclass
 
 
 @dataclass
 class Overrides:
-    """Live settings that the networks, optimizers and labels share; those here change nothing.
+    """Changes to the settings of a config; the defaults change nothing.
 
     d_rate, g_rate: factors on the learning rates of D and G.
-    dropout: share of D's activations set to 0 after each activation, beside the config's.
-    label_noise: how much further D's targets move towards the middle.
-    label_flips: further share of D's targets that are turned round.
+    dropout: probability of dropout after each activation of D, in addition to the config's.
+    label_noise: how far uniform noise moves D's targets towards each other, in addition to the
+        config's.
+    label_flips: probability that a target of D is flipped, in addition to the config's.
     """
 
     d_rate: float = 1.0

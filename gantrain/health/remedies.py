@@ -1,73 +1,88 @@
-"""Adjusts a sick training run, gently and reversibly; decides from reduced metrics alone.
+"""Gradual, reversible adjustments of a training run with a diagnosed problem.
 
-So each rank comes to the same decision without asking. One knob is turned at a time, then the
-training has 100 generator steps to answer. When it has been well for long enough, the last turn is
-taken back; a relapse doubles how long that is.
+Decisions depend only on metrics that are reduced over the ranks, so that all ranks make the same
+ones without communicating. One setting is adjusted at a time, and the training gets 100 generator
+steps to respond. After a long enough healthy period the last adjustment is reverted; a relapse
+doubles the length of that period.
 """
 
 from dataclasses import asdict, replace
 
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from gantrain.config import Config
 from gantrain.health.diagnosis import WINDOW_STEPS, Name
 from gantrain.health.overrides import Overrides
 
-_FIRST_PATIENCE = 300  # generator steps of health, before a turn is taken back
-_LONGEST_PATIENCE = 10_000
-_MOST_TURNED_LABELS = 0.4  # flips and noise beyond which D's targets say little
+_INITIAL_PATIENCE = 300  # generator steps
+_MAX_PATIENCE = 10_000
+_MAX_LABEL_CHANGE = 0.4  # flips or noise, beyond which D's targets carry little information
+_DROPOUT_LIMIT = 0.6  # of the config and the override together
 
 
 class Adjustment(BaseModel):
-    """One knob, before and after, at the generator's steps, and why."""
+    """A change of one setting.
 
-    knob: str
+    setting: name of a field of Overrides.
+    g_steps: number of generator steps at which it was made.
+    reason: the diagnosis, or how long the run has been healthy.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)  # aliases: names in files of version 0.1
+    setting: str = Field(validation_alias=AliasChoices("setting", "knob"))
     before: float
     after: float
     g_steps: int
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.knob} {self.before:g} -> {self.after:g} ({self.reason})"
+        return f"{self.setting} {self.before:g} -> {self.after:g} ({self.reason})"
 
 
 class RemedyState(BaseModel):
-    """What has been turned so far; part of every checkpoint.
+    """The adjustments of a run so far; saved in every checkpoint.
 
-    turns: those that stand, oldest first. patience: steps of health before the last is taken back.
+    adjustments: those in effect, oldest first.
+    adjusted_at: generator steps at the last adjustment or reversion.
+    reverted: the last change was a reversion, so that another adjustment would be a relapse.
+    patience: generator steps that a run must be healthy before the last adjustment is reverted.
     """
 
-    overrides: Overrides = Field(default_factory=Overrides)
-    turns: list[Adjustment] = Field(default_factory=list)
-    turned_at: int = 0
-    taken_back: bool = False
-    patience: int = _FIRST_PATIENCE
+    model_config = ConfigDict(populate_by_name=True)
+    overrides: Overrides = Field(
+        default_factory=Overrides, validation_alias=AliasChoices("overrides", "knobs")
+    )
+    adjustments: list[Adjustment] = Field(
+        default_factory=list, validation_alias=AliasChoices("adjustments", "turns")
+    )
+    adjusted_at: int = Field(0, validation_alias=AliasChoices("adjusted_at", "turned_at"))
+    reverted: bool = Field(False, validation_alias=AliasChoices("reverted", "taken_back"))
+    patience: int = _INITIAL_PATIENCE
 
 
 class _Step(BaseModel):
-    """How a remedy turns a knob: by a factor or an amount, and no further than a bound."""
+    """How a remedy changes a setting each time: by a factor or an amount, up to a bound."""
 
-    knob: str
+    setting: str
     factor: float = 1.0
     amount: float = 0.0
     bound: float
 
-    def after(self, value: float) -> float:
-        turned = value * self.factor + self.amount
-        upwards = turned > value
-        return min(turned, self.bound) if upwards else max(turned, self.bound)
+    def apply(self, value: float) -> float:
+        changed = value * self.factor + self.amount
+        return min(changed, self.bound) if changed > value else max(changed, self.bound)
 
 
-_WEAKER_D = _Step(knob="d_rate", factor=0.5, bound=0.1)
-_FASTER_G = _Step(knob="g_rate", factor=2.0, bound=4.0)
-_SLOWER_G = _Step(knob="g_rate", factor=0.5, bound=0.1)
-_FLIPS = _Step(knob="label_flips", amount=0.05, bound=0.15)
-_NOISE = _Step(knob="label_noise", amount=0.1, bound=0.3)
-_DROPOUT = _Step(knob="dropout", amount=0.1, bound=0.3)
-_STRONGER_D = _Step(knob="d_rate", factor=2.0, bound=8.0)
+_WEAKER_D = _Step(setting="d_rate", factor=0.5, bound=0.1)
+_FASTER_G = _Step(setting="g_rate", factor=2.0, bound=4.0)
+_SLOWER_G = _Step(setting="g_rate", factor=0.5, bound=0.1)
+_FLIPS = _Step(setting="label_flips", amount=0.05, bound=0.15)
+_NOISE = _Step(setting="label_noise", amount=0.1, bound=0.3)
+_DROPOUT = _Step(setting="dropout", amount=0.1, bound=0.3)
+_STRONGER_D = _Step(setting="d_rate", factor=2.0, bound=8.0)
 
-# Each to its bound before the next. Once G has collapsed, a D made weaker leads it out no faster
-# than a good one; so G is made faster first (docs/experiments.md).
+# Each step is repeated up to its bound before the next one. A faster G comes first against a strong
+# D: once G has collapsed, a weaker D does not help it to recover (docs/experiments.md).
 _REMEDIES: dict[Name, tuple[_Step, ...]] = {
     "discriminator too strong": (_FASTER_G, _WEAKER_D, _NOISE, _FLIPS, _DROPOUT),
     "mode collapse": (_STRONGER_D, _SLOWER_G),
@@ -80,43 +95,50 @@ _REMEDIES: dict[Name, tuple[_Step, ...]] = {
 def choose_adjustment(
     state: RemedyState, diagnosis: Name, g_steps: int, config: Config, *, d_leads: bool = False
 ) -> Adjustment | None:
-    """Decide on the next turn and note it in the state; None if all stays as it is.
+    """Choose the next adjustment and record it in the state; None changes nothing.
 
-    d_leads: D tells real from fake; a generator that collapses before such a D needs no better
-    one, but one that it can follow. The caller hands `state.overrides` to the networks.
+    g_steps: number of generator steps so far.
+    d_leads: D still separates real and fake images. A generator that collapses then is treated as
+        if D were too strong: it needs a D that it can follow, not a better one.
+
+    The caller applies `state.overrides` to the training.
     """
-    since = g_steps - state.turned_at
+    elapsed = g_steps - state.adjusted_at
     if diagnosis in ("healthy", "starting"):
-        if not state.turns or diagnosis == "starting" or since < state.patience:
+        if not state.adjustments or diagnosis == "starting" or elapsed < state.patience:
             return None
-        return _take_back(state, g_steps)
-    if state.turned_at and since < WINDOW_STEPS:
+        return _revert_last(state, g_steps)
+    if state.adjusted_at and elapsed < WINDOW_STEPS:
         return None
-    illness: Name = diagnosis
+    problem: Name = diagnosis
     if diagnosis == "mode collapse" and d_leads:
-        illness = "discriminator too strong"
-    steps = [s for s in _REMEDIES.get(illness, ()) if _possible(s, state.overrides, config)]
+        problem = "discriminator too strong"
+    steps = [s for s in _REMEDIES.get(problem, ()) if _is_possible(s, state.overrides, config)]
     if not steps:
         return None
-    if state.taken_back:
-        state.patience = min(2 * state.patience, _LONGEST_PATIENCE)
-        state.taken_back = False
+    if state.reverted:
+        state.patience = min(2 * state.patience, _MAX_PATIENCE)
+        state.reverted = False
     step = steps[0]
-    before = float(getattr(state.overrides, step.knob))
-    turn = Adjustment(
-        knob=step.knob, before=before, after=step.after(before), g_steps=g_steps, reason=diagnosis
+    before = float(getattr(state.overrides, step.setting))
+    adjustment = Adjustment(
+        setting=step.setting,
+        before=before,
+        after=step.apply(before),
+        g_steps=g_steps,
+        reason=diagnosis,
     )
-    state.turns = [*state.turns, turn]
-    return _set(state, turn)
+    state.adjustments = [*state.adjustments, adjustment]
+    return _record(state, adjustment)
 
 
-def _take_back(state: RemedyState, g_steps: int) -> Adjustment:
-    *rest, last = state.turns
-    state.turns, state.taken_back = rest, True
-    return _set(
+def _revert_last(state: RemedyState, g_steps: int) -> Adjustment:
+    *rest, last = state.adjustments
+    state.adjustments, state.reverted = rest, True
+    return _record(
         state,
         Adjustment(
-            knob=last.knob,
+            setting=last.setting,
             before=last.after,
             after=last.before,
             g_steps=g_steps,
@@ -125,21 +147,23 @@ def _take_back(state: RemedyState, g_steps: int) -> Adjustment:
     )
 
 
-def _set(state: RemedyState, turn: Adjustment) -> Adjustment:
-    state.overrides = replace(state.overrides, **{turn.knob: turn.after})
-    state.turned_at = turn.g_steps
-    return turn
+def _record(state: RemedyState, adjustment: Adjustment) -> Adjustment:
+    state.overrides = replace(state.overrides, **{adjustment.setting: adjustment.after})
+    state.adjusted_at = adjustment.g_steps
+    return adjustment
 
 
-def _possible(step: _Step, overrides: Overrides, config: Config) -> bool:
-    value = float(asdict(overrides)[step.knob])
-    if step.after(value) == value or (step.factor > 1 and value >= step.bound):
+def _is_possible(step: _Step, overrides: Overrides, config: Config) -> bool:
+    """Return whether the step changes its setting and the config leaves room for the change."""
+    value = float(asdict(overrides)[step.setting])
+    after = step.apply(value)
+    if after == value or (step.factor > 1 and value >= step.bound):
         return False
-    if step.knob == "dropout":
-        return config.discriminator.dropout + step.after(value) < 0.6
-    if step.knob in ("label_flips", "label_noise"):
+    if step.setting == "dropout":
+        return config.discriminator.dropout + after < _DROPOUT_LIMIT
+    if step.setting in ("label_flips", "label_noise"):
         objective = config.objective
         if objective.kind != "dcgan":
             return False
-        return float(getattr(objective, step.knob)) + step.after(value) <= _MOST_TURNED_LABELS
+        return float(getattr(objective, step.setting)) + after <= _MAX_LABEL_CHANGE
     return True
