@@ -1,1 +1,1 @@
-"""Sweeps over a Slurm cluster, or over this machine: `python -m launch`."""
+"""Sweeps on a Slurm cluster or on one machine: `python -m launch`."""

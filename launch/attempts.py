@@ -1,16 +1,17 @@
-"""What happened to a run inside its jobs, as the worker saw it: RUN_DIR/attempts.jsonl.
+"""The worker's record of each start of a run, and the marker files that stop a run.
 
-It is what makes the launcher independent of Slurm's accounts. Markers that stop a run are files
-beside it: `cancel.json` asks for it, `early_stop.json` says that halving did it and why.
+RUN_DIR/attempts.jsonl has one line for the start and one for the end of each attempt. With it the
+launcher knows the fate of a run even where Slurm keeps no accounting. RUN_DIR/cancel.json requests
+the end of a run; RUN_DIR/early_stop.json records that halving stopped it, and why.
 """
 
-import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from gantrain.common.files import append_json, write_json
+from gantrain.runs.records import read_json_lines
 
 ATTEMPTS = "attempts.jsonl"
 CANCEL = "cancel.json"
@@ -24,7 +25,13 @@ Outcome = Literal[
 
 @dataclass(frozen=True)
 class Attempt:
-    """One start of a run in one job, and its end if the worker lived to see it."""
+    """One start of a run in one job. The end is missing if the worker was killed.
+
+    job: the array task's id. token: the submission. time, end: Unix times in seconds.
+    images: images seen at the checkpoint that it started from. restart: requeues of the job so far.
+    exit: the trainer's exit status. signals: names of the signals that the worker received.
+    slurm_state: the job's state after the first signal, empty without one.
+    """
 
     job: str
     token: str
@@ -40,7 +47,7 @@ class Attempt:
 
 
 def write_start(run_dir: Path, attempt: Attempt) -> None:
-    """An attempt begins."""
+    """Append the start of an attempt."""
     run_dir.mkdir(parents=True, exist_ok=True)
     line = {"event": "start", "job": attempt.job, "token": attempt.token, "time": attempt.time}
     line |= {"images": attempt.images, "restart": attempt.restart, "host": attempt.host}
@@ -48,60 +55,24 @@ def write_start(run_dir: Path, attempt: Attempt) -> None:
 
 
 def write_end(run_dir: Path, outcome: Outcome, exit_status: int, **details: Any) -> None:
-    """The newest attempt ended."""
+    """Append the end of the newest attempt; `details` are further fields of Attempt."""
     line = {"event": "end", "time": time.time(), "outcome": outcome, "exit": exit_status}
     append_json(run_dir / ATTEMPTS, {**line, **details})
 
 
 def read_attempts(run_dir: Path) -> list[Attempt]:
-    """All attempts, oldest first."""
-    path = run_dir / ATTEMPTS
-    if not path.exists():
-        return []
+    """Return all attempts, oldest first; lines that were cut short are skipped."""
     attempts: list[Attempt] = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
+    for line in read_json_lines(run_dir / ATTEMPTS)[0]:
         event = line.pop("event", "")
         if event == "start":
             attempts.append(Attempt(**line))
         elif event == "end" and attempts:
-            end = {**line, "end": line.pop("time")}
-            end.pop("time", None)
-            attempts[-1] = Attempt(**{**attempts[-1].__dict__, **end})
+            end = line.pop("time")
+            attempts[-1] = replace(attempts[-1], end=end, **line)
     return attempts
 
 
-def read_mark(run_dir: Path, name: str) -> dict[str, Any] | None:
-    """A marker's content, if the run has it."""
-    try:
-        content = json.loads((run_dir / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def write_mark(run_dir: Path, name: str, **content: Any) -> None:
-    """Put a marker beside the run."""
+def write_marker(run_dir: Path, name: str, **content: Any) -> None:
+    """Write a marker file, CANCEL or EARLY_STOP, with the present time."""
     write_json(run_dir / name, {"time": time.time(), **content})
-
-
-def read_status(run_dir: Path) -> dict[str, Any]:
-    """The trainer's own status file; empty if there is none."""
-    return read_mark(run_dir, "status.json") or {}
-
-
-def heartbeat(run_dir: Path) -> float | None:
-    """When the run's first rank last gave a sign of life."""
-    beat = (read_mark(run_dir / "ranks", "rank-0000.json") or {}).get("time")
-    times = [moment for moment in (beat, read_status(run_dir).get("time")) if moment]
-    return max(times, default=None)
-
-
-def newest_checkpoint(run_dir: Path) -> int:
-    """Images seen at the newest checkpoint, 0 without one; from the names alone."""
-    names = [path.name for path in (run_dir / "checkpoints").glob("images-*")]
-    counts = [int(n.removeprefix("images-")) for n in names if n.removeprefix("images-").isdigit()]
-    return max(counts, default=0)

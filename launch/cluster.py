@@ -1,23 +1,25 @@
-"""Cluster files: what a job asks Slurm for, and how a node is made ready."""
+"""Cluster files: the resources of a job, and how its environment is set up."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from gantrain.common.errors import UserError
-from launch.sweepfile import Strict
-from launch.wording import problems_of
+from gantrain.common.validation import problems_of
+from gantrain.config import read_yaml
+from launch.sweepfile import StrictModel
 
 CLUSTERS = Path("configs/clusters")
+# Keys of version 0.1 that have another name now; read, never written.
+_RENAMED_KEYS = {"lanes": "workers"}
 _TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d\d)(?::(\d\d))?")
 
 
-class Cluster(Strict):
-    """Where and on what the jobs run. Empty settings are left to the cluster's own defaults."""
+class Cluster(StrictModel):
+    """Where jobs run and what they request. Empty settings use the cluster's own defaults."""
 
     executor: Literal["slurm", "local", "debug"] = Field(
         description="slurm; local: processes on this machine; debug: in the launcher's own process"
@@ -27,76 +29,105 @@ class Cluster(Strict):
     qos: str | None = None
     constraint: str | None = None
     exclude: str | None = None
-    time: int = Field(60, ge=1, description="minutes, or D-HH:MM:SS; longer runs go on in new jobs")
+    time: int = Field(
+        60, ge=1, description="minutes, or D-HH:MM:SS; a longer run continues in a new job"
+    )
     nodes: int = Field(1, ge=1)
-    ranks_per_node: int = Field(1, ge=1, description="processes of one run on a node; one a GPU")
+    ranks_per_node: int = Field(
+        1, ge=1, description="processes of one run on each node; one per GPU"
+    )
     gpus_per_node: int = Field(0, ge=0)
     cpus_per_rank: int = Field(1, ge=1)
-    mem: str | None = Field(None, description="a node, as in 16G")
+    mem: str | None = Field(None, description="memory per node, as in 16G")
     signal_seconds: int = Field(
-        120, ge=10, description="before the time limit, to write a checkpoint and queue again"
+        120,
+        ge=10,
+        description="seconds before the time limit at which the run saves and is requeued",
     )
-    modules: list[str] = Field([], description="`module load` before the start")
-    setup: list[str] = Field([], description="shell lines before the start")
-    sbatch: dict[str, Any] = Field({}, description="further options of sbatch, as they are")
-    lanes: Annotated[int, Field(ge=1)] = Field(
-        1, description="runs (or packs of runs) at a time where there is no Slurm"
+    modules: list[str] = Field([], description="modules to load before the start")
+    setup: list[str] = Field([], description="shell lines to run before the start")
+    sbatch: dict[str, Any] = Field({}, description="further sbatch options, passed unchanged")
+    workers: int = Field(
+        1, ge=1, description="without Slurm: runs (or packs of runs) to train at the same time"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_keys(cls, tree: Any) -> Any:
+        return _rename_old_keys(tree) if isinstance(tree, Mapping) else tree
 
     @field_validator("time", mode="before")
     @classmethod
     def _minutes(cls, value: Any) -> Any:
-        found = _TIME.fullmatch(value) if isinstance(value, str) else None
-        if found is None:
+        match = _TIME.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
             return value
-        days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+        days, hours, minutes, seconds = (int(group or 0) for group in match.groups())
         return (days * 24 + hours) * 60 + minutes + (seconds > 0)
 
     @property
     def world_size(self) -> int:
-        """Ranks that train one run."""
+        """Number of ranks that train one run."""
         return self.nodes * self.ranks_per_node
 
     @property
     def devices(self) -> int:
-        """GPUs of one job, or its CPUs where it has no GPU: what the forecast counts."""
+        """Number of GPUs of one job, or of CPUs if it has no GPU; the forecast counts these."""
         if self.gpus_per_node:
             return self.nodes * self.gpus_per_node
         return self.world_size * self.cpus_per_rank
 
 
 def load_cluster(name: str, changes: Mapping[str, Any], pack: int = 1) -> Cluster:
-    """Read `configs/clusters/NAME.yaml`, or a file by its path, with changes over it.
+    """Read `configs/clusters/NAME.yaml`, or a file given by its path.
+
+    changes: keys that override the file's. pack: runs per job, checked against the ranks.
 
     Raises UserError naming the file, the key and what was expected.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else CLUSTERS / f"{name}.yaml"
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    if not path.is_file():
         known = ", ".join(sorted(p.stem for p in CLUSTERS.glob("*.yaml"))) or "none"
         raise UserError(
-            f"cluster {name!r}: {path} cannot be read ({error.strerror}); "
-            f"give a file's path or one of: {known}."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: expected keys such as `executor:` and `partition:`.")
+            f"cluster {name!r}: no file {path}; give the path of a cluster file or one of: {known}."
+        )
+    tree = read_yaml(
+        path, kind="cluster file", expected="keys such as `executor:` and `partition:`"
+    )
+    return parse_cluster(tree, changes, str(path), pack)
+
+
+def parse_cluster(
+    tree: Mapping[str, Any], changes: Mapping[str, Any], source: str, pack: int = 1
+) -> Cluster:
+    """Validate a cluster file's content with `changes` applied; `source` names it in errors.
+
+    Raises UserError naming the key and what was expected.
+    """
     try:
-        cluster = Cluster.model_validate({**tree, **changes})
+        cluster = Cluster.model_validate({**_rename_old_keys(tree), **_rename_old_keys(changes)})
     except ValidationError as error:
-        raise UserError(f"{path}: {problems_of(error, Cluster)}") from None
+        problems = problems_of(error, list(Cluster.model_fields))
+        raise UserError(f"{source}: {'; '.join(problems)}.") from None
+    except ValueError as error:
+        raise UserError(f"{source}: {error}.") from None
     if pack > 1 and cluster.world_size > 1:
         raise UserError(
-            f"pack: {pack} runs on one job, but each run takes {cluster.world_size} ranks "
-            "(nodes x ranks_per_node); pack runs of one rank, or set pack: 1."
+            f"pack: {pack} runs per job, but each run takes {cluster.world_size} ranks "
+            "(nodes x ranks_per_node); pack runs of one rank only, or set pack: 1."
         )
     if cluster.executor != "slurm" and cluster.nodes > 1:
-        raise UserError(f"{path}: nodes: {cluster.nodes}; without Slurm there is one node.")
+        raise UserError(f"{source}: nodes: {cluster.nodes}; without Slurm there is one node.")
     if cluster.time * 60 <= cluster.signal_seconds:
         raise UserError(
-            f"{path}: time: {cluster.time} min is not longer than signal_seconds: "
+            f"{source}: time: {cluster.time} min is not longer than signal_seconds: "
             f"{cluster.signal_seconds}; no time would be left to train."
         )
     return cluster
+
+
+def _rename_old_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
+    for old, new in _RENAMED_KEYS.items():
+        if old in tree and new in tree:
+            raise ValueError(f"{old}: the old name of {new}, which is set as well; remove one")
+    return {_RENAMED_KEYS.get(key, key): value for key, value in tree.items()}

@@ -1,37 +1,19 @@
-"""Curves of runs, read at equal images seen."""
+"""Compare the metrics of runs at equal images seen."""
 
-import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-Curve = Sequence[dict[str, Any]]
+from gantrain.runs.records import Record
+
+Curve = Sequence[Record]  # lines of metrics.jsonl, oldest first
 WINDOW = 0.1
 
 
-def read_curve(run_dir: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a last line that is being written is left out."""
-    try:
-        texts = (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    lines = []
-    for text in texts:
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and "images_seen" in line:
-            lines.append(line)
-    return lines
-
-
 def value_at(curve: Curve, metric: str, images: float, window: float = WINDOW) -> float | None:
-    """The metric's mean over the last `window` of the images before this point.
+    """Return the metric's mean over the last `window` (a fraction) of the first `images` images.
 
-    Losses of GANs are noisy: one line would rank by chance. A metric that is rarer than the window
-    gives its last value. None if there is none yet.
+    The mean smooths GAN losses, whose single values would rank runs by chance. A metric logged less
+    often than the window has its last value returned. None if it has no value yet.
     """
     values = [
         (line["images_seen"], float(line[metric]))
@@ -46,12 +28,12 @@ def value_at(curve: Curve, metric: str, images: float, window: float = WINDOW) -
 
 
 def images_with(curve: Curve, metric: str) -> int:
-    """Images seen at the newest line that has the metric; 0 without one."""
+    """Return images seen at the newest line that has the metric; 0 if none has."""
     return max((int(line["images_seen"]) for line in curve if metric in line), default=0)
 
 
-def speed_of(curve: Curve) -> float | None:
-    """Median images a second over the run, None before the first line."""
+def median_speed(curve: Curve) -> float | None:
+    """Return the median training speed in images per second; None before the first line."""
     speeds = sorted(
         line["speed/images_per_second"] for line in curve if line.get("speed/images_per_second")
     )

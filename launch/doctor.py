@@ -1,21 +1,22 @@
-"""Why a run died, from its status, its log, the worker's notes and Slurm; and what to do."""
+"""Find out why runs ended early, from their status, logs, attempts and Slurm, and what to do."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch import attempts
-from launch.attempts import Attempt
-from launch.states import DEAD, RunState
+from gantrain.common.errors import DIVERGED_STATUS, HUNG_STATUS, REQUEUE_STATUS
+from gantrain.runs.records import read_status
+from launch.attempts import Attempt, read_attempts
+from launch.states import ENDED_EARLY, RunState
 from launch.sweepdir import run_dir
 
-_TAIL = 64_000  # bytes of a log that are searched
+_TAIL_BYTES = 64_000  # of each log, to search
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The cause of one run's end."""
+    """Why one run ended early: the cause, the line that shows it, and advice."""
 
     run: str
     job: str
@@ -25,80 +26,83 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
-class Sign:
-    """A cause, what its line in a log looks like, and what to do."""
+class LogPattern:
+    """A cause that shows in a log."""
 
     cause: str
     pattern: re.Pattern[str]
     advice: str
 
 
-_SIGNS = (
-    Sign(
+# Messages of this project keep the wording of version 0.1 too, for logs that it wrote.
+_LOG_PATTERNS = (
+    LogPattern(
         "out of GPU memory",
         re.compile(r".*(CUDA out of memory|OutOfMemoryError|CUDNN_STATUS_ALLOC_FAILED).*"),
-        "lower training.batch_size or raise training.accumulate; with pack, pack fewer runs",
+        "lower training.batch_size or raise training.grad_accum_steps; with pack, pack fewer runs",
     ),
-    Sign(
+    LogPattern(
         "out of memory",
         re.compile(r".*(oom[-_ ]kill|Out Of Memory|MemoryError|Cannot allocate memory).*"),
         "raise `mem` in the cluster file",
     ),
-    Sign(
+    LogPattern(
         "world-size mismatch",
         re.compile(r".*(training\.world_size: .*|The launcher announced \d+ ranks.*)"),
-        "let nodes x ranks_per_node be the ranks that start; check `sbatch:` for --ntasks",
+        "make nodes x ranks_per_node the number of ranks; check `sbatch:` for --ntasks",
     ),
-    Sign(
+    LogPattern(
         "import error",
         re.compile(r".*(ModuleNotFoundError|ImportError): .*"),
-        "mend the environment: `modules` and `setup` in the cluster file; then retry",
+        "fix the environment (`modules` and `setup` in the cluster file), then retry",
     ),
-    Sign(
+    LogPattern(
         "disk full",
         re.compile(r".*(No space left on device|Disk quota exceeded).*"),
-        "make room, or lower output.keep_checkpoints; then retry",
+        "free some space, or lower output.keep_checkpoints, then retry",
     ),
-    Sign(
-        "ranks lost each other",
+    LogPattern(
+        "lost connection between ranks",
         re.compile(r".*(Connection (closed|reset) by peer|NCCL (error|timeout)|Socket Timeout).*"),
-        "look at the other ranks' logs: one of them died first; then retry",
+        "read the logs of the other ranks: one of them died first; then retry",
     ),
-    Sign(
+    LogPattern(
         "node without a working GPU",
-        re.compile(r".*(no CUDA-capable device|CUDA error: .*|torch sees no GPU).*"),
-        "exclude the node (`exclude` in the cluster file), tell the admins, retry",
+        re.compile(r".*(no CUDA-capable device|CUDA error: .*|torch (sees|found) no GPU).*"),
+        "exclude the node (`exclude` in the cluster file), report it to the admins, retry",
     ),
 )
 
-# The trainer's one line on a mistake, or the end of a traceback.
-_LAST_WORDS = re.compile(
+# The trainer's one-line error message, or the last line of a traceback.
+_ERROR_LINE = re.compile(
     r"^(?:gantrain(?: \(rank \d+\))?: |\w+(?:\.\w+)*(?:Error|Exception): ).*", re.M
 )
+_RESUBMIT = "submit the sweep again: the run resumes from its newest checkpoint"
+
+Finding = tuple[str, str, str]  # cause, evidence, advice
 
 
-def examine(sweep_dir: Path, runs: Sequence[RunState]) -> list[Diagnosis]:
-    """A diagnosis for every dead run, in the sweep's order."""
-    return [diagnose(sweep_dir, run) for run in runs if run.state in DEAD]
+def diagnose_runs(sweep_dir: Path, runs: Sequence[RunState]) -> list[Diagnosis]:
+    """Return a diagnosis for every run that ended early, in the given order."""
+    return [diagnose(sweep_dir, run) for run in runs if run.state in ENDED_EARLY]
 
 
 def diagnose(sweep_dir: Path, run: RunState) -> Diagnosis:
-    """Why this run died; the most certain witness is asked first."""
+    """Return why this run ended early, from the most reliable source that has an answer."""
     folder = run_dir(sweep_dir, run.run)
-    past = attempts.read_attempts(folder)
-    last = past[-1] if past and past[-1].job == run.job else None
-    status = attempts.read_status(folder)
+    attempts = read_attempts(folder)
+    last = attempts[-1] if attempts and attempts[-1].job == run.job else None
+    status = read_status(folder)
+    reason = str(status.get("reason", ""))
     log = _read_logs(sweep_dir, run, last)
     cause, evidence, advice = (
-        _from_outcome(run, last, status.get("state", ""), str(status.get("reason", "")))
+        _from_outcome(run, last, status.get("state", ""), reason)
         or _from_log(log)
-        or _from_slurm(run, last, past)
-        or _from_status(run, last, str(status.get("reason", "")), log)
+        or _from_slurm(run)
+        or _from_attempt(last, len(attempts))
+        or _from_status(run, last, reason, log)
     )
     return Diagnosis(run.run, run.job, cause, " ".join(evidence.split())[:200], advice)
-
-
-Finding = tuple[str, str, str]
 
 
 def _from_outcome(run: RunState, last: Attempt | None, state: str, reason: str) -> Finding | None:
@@ -106,36 +110,35 @@ def _from_outcome(run: RunState, last: Attempt | None, state: str, reason: str) 
     if outcome == "diverged" or state == "diverged" or re.search(r" is (nan|-?inf) by ", reason):
         return (
             "divergence",
-            reason or "exit status 3",
+            reason or f"exit status {DIVERGED_STATUS}",
             "it would diverge again: lower the learning rates, set training.clip_norm, or, "
             "under fp16, use training.mixed_precision=bf16",
         )
     if outcome == "hung" or state == "hung":
         return (
             "hang",
-            reason or "the watchdog ended it (exit status 76)",
-            "retry: it goes on from the newest checkpoint; if it hangs again at the same place, "
+            reason or f"the watchdog ended it (exit status {HUNG_STATUS})",
+            "retry: it resumes from the newest checkpoint; if it hangs again at the same point, "
             "exclude the node",
         )
     if outcome == "no-progress":
         return (
             "no progress between interruptions",
-            f"three jobs began and ended at {run.images:,} images",
+            f"three jobs started and ended at {run.images:,} images",
             "lower output.checkpoint_every_kimg, or raise `time` in the cluster file; then retry",
         )
     return None
 
 
 def _from_log(log: str) -> Finding | None:
-    for sign in _SIGNS:
-        found = list(sign.pattern.finditer(log))
-        if found:
-            return sign.cause, found[-1].group(0), sign.advice
+    for known in _LOG_PATTERNS:
+        matches = list(known.pattern.finditer(log))
+        if matches:
+            return known.cause, matches[-1].group(0), known.advice
     return None
 
 
-def _from_slurm(run: RunState, last: Attempt | None, past: Sequence[Attempt]) -> Finding | None:
-    go_on = "launch the sweep again: it goes on from the newest checkpoint"
+def _from_slurm(run: RunState) -> Finding | None:
     match run.slurm:
         case "OUT_OF_MEMORY":
             return "out of memory", "Slurm: OUT_OF_MEMORY", "raise `mem` in the cluster file; retry"
@@ -143,21 +146,31 @@ def _from_slurm(run: RunState, last: Attempt | None, past: Sequence[Attempt]) ->
             return (
                 "time limit",
                 "Slurm: TIMEOUT, and the run wrote no checkpoint on the signal before it",
-                f"{go_on}; raise signal_seconds if writing a checkpoint takes long",
+                f"{_RESUBMIT}; raise signal_seconds if writing a checkpoint takes long",
             )
         case "PREEMPTED":
-            return "preempted", "Slurm: PREEMPTED, not queued again", go_on
+            return "preempted", "Slurm: PREEMPTED, not requeued", _RESUBMIT
         case "NODE_FAIL" | "BOOT_FAIL":
-            return "node failure", f"Slurm: {run.slurm} on {run.nodes or '?'}", f"retry; {go_on}"
-    if last is not None and last.outcome == "preempted":
-        signals = ", ".join(last.signals) or "exit status 75"
-        return "interrupted", f"the trainer left a checkpoint ({signals})", go_on
-    if last is not None and last.end is None:
+            return (
+                "node failure",
+                f"Slurm: {run.slurm} on {run.nodes or '?'}",
+                "retry: it resumes from the newest checkpoint",
+            )
+    return None
+
+
+def _from_attempt(last: Attempt | None, starts: int) -> Finding | None:
+    if last is None:
+        return None
+    if last.outcome == "preempted":
+        signals = ", ".join(last.signals) or f"exit status {REQUEUE_STATUS}"
+        return "interrupted", f"the trainer saved a checkpoint ({signals})", _RESUBMIT
+    if last.end is None:
         return (
             "killed from outside",
-            f"job {last.job} on {last.host} wrote nothing more after its start"
-            + (f"; started {len(past)} times" if len(past) > 1 else ""),
-            "preempted without the user signal, a node that died, or out of memory: retry goes on "
+            f"job {last.job} on {last.host} recorded its start but no end"
+            + (f"; started {starts} times" if starts > 1 else ""),
+            "preempted without the user signal, the node failed, or out of memory: retry resumes "
             "from the newest checkpoint; lower output.checkpoint_every_kimg to lose less",
         )
     return None
@@ -167,40 +180,39 @@ def _from_status(run: RunState, last: Attempt | None, reason: str, log: str) -> 
     if last is not None and last.outcome == "killed":
         return (
             "killed by a signal",
-            f"the trainer ended with signal {-(last.exit or 0)}",
-            "signal 9 is most often the kernel's, for want of memory: raise `mem` and retry",
+            f"the trainer died of signal {-(last.exit or 0)}",
+            "signal 9 is most often the kernel's out-of-memory killer: raise `mem` and retry",
         )
     if last is None and run.state == "vanished":
         return (
             "never started",
-            f"job {run.job or '?'} is not known to Slurm, and left no trace",
-            "retry; if it happens again, look at the job's own log in the sweep's jobs/ directory",
+            f"Slurm does not know job {run.job or '?'}, and the run has no record of it",
+            "retry; if it happens again, read the job's own log in the sweep's jobs/ directory",
         )
     if reason:
-        return "error", reason, "mend what it names, then retry"
-    code = f"exit status {last.exit}" if last else f"Slurm: {run.slurm or 'unknown'}"
-    said = _LAST_WORDS.findall(log)
-    if said:
-        return "error", said[-1], "mend what it names, then retry"
-    return "error", code, "read the log: python -m launch tail SWEEP RUN; then retry"
+        return "error", reason, "fix the error, then retry"
+    errors = _ERROR_LINE.findall(log)
+    if errors:
+        return "error", errors[-1], "fix the error, then retry"
+    status = f"exit status {last.exit}" if last else f"Slurm: {run.slurm or 'unknown'}"
+    return "error", status, "read the log (python -m launch tail SWEEP RUN), then retry"
 
 
 def _read_logs(sweep_dir: Path, run: RunState, last: Attempt | None) -> str:
     paths = sorted((run_dir(sweep_dir, run.run) / "logs").glob("rank*.log"))
-    texts = [_since(_tail(path), run.job) for path in paths]
+    texts = [_newest_attempt(_tail(path), run.job) for path in paths]
     if last is None or last.end is None:
-        # The worker itself did not start, or was killed: srun and Slurm wrote why.
+        # The worker did not start or was killed; the reason is in the output of srun and Slurm.
         texts += [_tail(path) for path in sweep_dir.glob(f"jobs/*/{run.job}*_log.err")]
     return "\n".join(texts)
 
 
-def _since(log: str, job: str) -> str:
-    # Only the newest attempt counts: an error before a retry is past.
-    place = log.rfind(f"--- job {job},")
-    return log[place:] if place >= 0 else ""
+def _newest_attempt(log: str, job: str) -> str:
+    start = log.rfind(f"--- job {job},")
+    return log[start:] if start >= 0 else ""
 
 
 def _tail(path: Path) -> str:
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL))
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
         return file.read().decode("utf-8", errors="replace")

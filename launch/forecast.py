@@ -1,4 +1,4 @@
-"""How long a sweep will take: from its own runs so far, or from a short probe."""
+"""Forecast the duration of a sweep, from its own runs so far or from a short probe."""
 
 import subprocess
 import sys
@@ -10,19 +10,20 @@ from pathlib import Path
 import yaml
 
 from gantrain.common.errors import UserError
-from launch.curves import read_curve, speed_of
+from gantrain.runs.records import read_metrics
+from launch.curves import median_speed
 from launch.plan import PlannedRun
 from launch.sweepdir import run_dir
-from launch.sweepfile import apply
+from launch.sweepfile import apply_settings
 
 _PROBE_BATCHES = 12
-_PROBE_SECONDS = 600
-_EXAMPLES = 20
+_PROBE_TIMEOUT = 600  # seconds
+_MAX_EXAMPLES = 20  # runs whose speed is read
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Device hours, and where the speed comes from."""
+    """Speed of one run, device hours of all runs, hours of the longest one, source of the speed."""
 
     images_per_second: float
     device_hours: float
@@ -33,19 +34,22 @@ class Forecast:
 def forecast(
     runs: Sequence[PlannedRun], devices: int, pack: int, speed: float, source: str
 ) -> Forecast:
-    """Hours for these runs at this many images a second each."""
+    """Return the forecast for these runs at `speed` images per second each.
+
+    devices: devices per job. pack: runs per job.
+    """
     hours = [run.flat["training.total_kimg"] * 1000 / speed / 3600 for run in runs]
     return Forecast(speed, sum(hours) * devices / pack, max(hours, default=0.0), source)
 
 
-def earlier_speed(sweep_dir: Path, runs: Sequence[str]) -> tuple[float, str] | None:
-    """The median speed of the sweep's runs that have trained already."""
+def measured_speed(sweep_dir: Path, runs: Sequence[str]) -> tuple[float, str] | None:
+    """Return the median speed of the runs that have trained already, and its source."""
     speeds: list[float] = []
     for run in runs:
-        speed = speed_of(read_curve(run_dir(sweep_dir, run)))
+        speed = median_speed(read_metrics(run_dir(sweep_dir, run)))
         if speed:
             speeds.append(speed)
-        if len(speeds) == _EXAMPLES:
+        if len(speeds) == _MAX_EXAMPLES:
             break
     if not speeds:
         return None
@@ -53,9 +57,9 @@ def earlier_speed(sweep_dir: Path, runs: Sequence[str]) -> tuple[float, str] | N
 
 
 def probe_speed(run: PlannedRun) -> tuple[float, str]:
-    """Train the run's first batches here, for its speed.
+    """Train the run's first batches on this machine and return the speed and its source.
 
-    Raises UserError with the trainer's words if it does not train.
+    Raises UserError with the trainer's last line of output if training fails.
     """
     batch = run.flat["training.batch_size"]
     kimg = batch * _PROBE_BATCHES / 1000
@@ -70,16 +74,16 @@ def probe_speed(run: PlannedRun) -> tuple[float, str]:
             "output.sample_every_kimg": kimg * 2,
         }
         config = Path(folder) / "probe.yaml"
-        config.write_text(yaml.safe_dump(apply(run.tree, changes)), encoding="utf-8")
+        config.write_text(yaml.safe_dump(apply_settings(run.tree, changes)), encoding="utf-8")
         done = subprocess.run(
             [sys.executable, "-m", "gantrain.train", "--config", str(config)],
             capture_output=True,
             text=True,
-            timeout=_PROBE_SECONDS,
+            timeout=_PROBE_TIMEOUT,
             check=False,
         )
-        speed = speed_of(read_curve(Path(folder) / "run"))
+        speed = median_speed(read_metrics(Path(folder) / "run"))
     if done.returncode or not speed:
-        words = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise UserError(f"the probe of run {run.id} does not train: {words[-1] if words else '?'}")
+        output = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise UserError(f"the probe of run {run.id} failed: {output[-1] if output else '?'}")
     return speed, f"a probe of {batch * _PROBE_BATCHES} images on this machine, one rank"

@@ -1,18 +1,19 @@
-"""Successive halving without a server: ASHA, decided from the run directories.
+"""Successive halving without a server: ASHA (Li et al. 2020), decided from the run directories.
 
-At each rung (images seen) a run writes its value into a file of its own, then reads those of the
-others. It goes on if it is among the best 1/factor of those that have reached the rung so far. Each
-run writes before it reads, so of two that arrive together at least one sees both; a run that
-arrives early is judged against few, and what it then does is written down with its reason.
+At each rung (a number of images seen) a run writes its own value to its own file, then reads the
+values of the others. It continues if it is among the best 1/factor of the runs that have reached
+the rung so far. Each run writes before it reads, so of two that arrive at once at least one sees
+both. A run that arrives early is compared with few others; the decision is recorded with its
+reason.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gantrain.common.files import write_json
+from gantrain.runs.records import read_json
 from launch.curves import Curve, value_at
 from launch.sweepfile import EarlyStop
 
@@ -21,7 +22,10 @@ RUNGS = "rungs.json"
 
 @dataclass(frozen=True)
 class Verdict:
-    """Why a run is stopped at a rung."""
+    """Why a run is stopped at a rung.
+
+    value: the run's own. bar: the worst value that continues. rank: 1 is the best of `peers` runs.
+    """
 
     rung: int
     value: float
@@ -29,39 +33,42 @@ class Verdict:
     rank: int
     peers: int
 
-    def sentence(self, metric: str) -> str:
-        """The reason, for people."""
+    def describe(self, metric: str) -> str:
+        """Return the reason as one line for display."""
         return (
-            f"{metric} {self.value:.4g} at {self.rung:,} images is {self.rank}. of {self.peers}; "
-            f"{self.bar:.4g} or better goes on"
+            f"{metric} {self.value:.4g} at {self.rung:,} images ranks {self.rank} of {self.peers}; "
+            f"the bar is {self.bar:.4g}"
         )
 
 
 @dataclass(frozen=True)
 class RungEntry:
-    """A run's value at a rung, and whether it went on from there."""
+    """A run's value at a rung, and whether the run continued from there."""
 
     value: float
     passed: bool
 
 
 def rungs(rule: EarlyStop, total_images: int) -> list[int]:
-    """Images seen at which runs are compared; the end is no rung."""
-    places = []
+    """Return the images seen at which runs are compared; the end of the run is not a rung."""
+    counts = []
     rung = rule.min_kimg * 1000
     while rung < total_images:
-        places.append(round(rung))
+        counts.append(round(rung))
         rung *= rule.factor
-    return places
+    return counts
 
 
-def judge(value: float, others: Sequence[float], rule: EarlyStop, rung: int) -> Verdict | None:
-    """A verdict if the run must stop, given the others' values at this rung."""
+def compare(value: float, others: Sequence[float], rule: EarlyStop, rung: int) -> Verdict | None:
+    """Return a verdict if a run with this value must stop, given the others' values at the rung.
+
+    NaN and infinity rank last, and never continue.
+    """
     sign = 1 if rule.direction == "min" else -1
-    scores = sorted(_score(sign * v) for v in [value, *others])
-    own = _score(sign * value)
+    scores = sorted(_finite_or_worst(sign * v) for v in [value, *others])
+    own = _finite_or_worst(sign * value)
     rank = sum(score < own for score in scores) + 1
-    # With fewer runs than the factor there is nothing to cut yet, unless a run has no number.
+    # With fewer runs than the factor there is nothing to cut yet, except a run without a number.
     kept = max(1, len(scores) // rule.factor) if len(scores) >= rule.factor else len(scores)
     if rank <= kept and math.isfinite(own):
         return None
@@ -69,7 +76,7 @@ def judge(value: float, others: Sequence[float], rule: EarlyStop, rung: int) -> 
 
 
 def decide(run_dir: Path, curve: Curve, rule: EarlyStop, total_images: int) -> Verdict | None:
-    """Judge the run at every rung that it has newly reached; a verdict stops it."""
+    """Compare the run at every rung that it has newly reached; return a verdict if it must stop."""
     entries = read_rungs(run_dir)
     for rung in rungs(rule, total_images):
         if rung in entries and entries[rung].passed:
@@ -81,7 +88,7 @@ def decide(run_dir: Path, curve: Curve, rule: EarlyStop, total_images: int) -> V
             break
         entries[rung] = RungEntry(value, passed=False)
         _write_rungs(run_dir, entries)
-        verdict = judge(value, others_at(run_dir, rung), rule, rung)
+        verdict = compare(value, values_of_others(run_dir, rung), rule, rung)
         if verdict is not None:
             return verdict
         entries[rung] = RungEntry(value, passed=True)
@@ -89,34 +96,30 @@ def decide(run_dir: Path, curve: Curve, rule: EarlyStop, total_images: int) -> V
     return None
 
 
-def others_at(run_dir: Path, rung: int) -> list[float]:
-    """The values of the sweep's other runs at this rung, as far as they are there."""
+def values_of_others(run_dir: Path, rung: int) -> list[float]:
+    """Return the values of the sweep's other runs that have reached this rung."""
     values = []
     for path in run_dir.parent.glob(f"*/{RUNGS}"):
-        if path.parent.name != run_dir.name and rung in (found := read_rungs(path.parent)):
-            values.append(found[rung].value)
+        if path.parent.name != run_dir.name and rung in (entries := read_rungs(path.parent)):
+            values.append(entries[rung].value)
     return values
 
 
 def read_rungs(run_dir: Path) -> dict[int, RungEntry]:
-    """What a run has written at its rungs."""
-    try:
-        content = json.loads((run_dir / RUNGS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    """Return a run's entries by rung; empty if it has reached none."""
     return {
         int(rung): RungEntry(math.nan if value is None else float(value), passed)
-        for rung, (value, passed) in content.items()
+        for rung, (value, passed) in (read_json(run_dir / RUNGS) or {}).items()
     }
 
 
 def _write_rungs(run_dir: Path, entries: Mapping[int, RungEntry]) -> None:
-    plain = {
+    content = {
         str(rung): [entry.value if math.isfinite(entry.value) else None, entry.passed]
         for rung, entry in entries.items()
     }
-    write_json(run_dir / RUNGS, plain)
+    write_json(run_dir / RUNGS, content)
 
 
-def _score(value: float) -> float:
+def _finite_or_worst(value: float) -> float:
     return value if math.isfinite(value) else math.inf

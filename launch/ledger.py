@@ -1,11 +1,11 @@
-"""What was submitted: a file that only grows, written before and after each submission.
+"""The ledger of submissions: an append-only file, written before and after each submission.
 
-An `intent` with a token that is also the job's name goes to disk before sbatch is called, the job's
-id after. Whoever finds an intent without an id asks the cluster for the name: so a launcher that is
-killed at any point neither forgets a job nor submits one twice.
+An `intent` with a unique token, which is also the job's name, is written before sbatch is called;
+the job's id follows afterwards. A launcher that finds an intent without an id asks the cluster for
+a job of that name. A launcher that is killed at any point therefore neither loses a job nor submits
+one twice.
 """
 
-import fcntl
 import json
 import os
 import secrets
@@ -17,122 +17,128 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gantrain.common.errors import UserError
+from gantrain.common.locks import file_lock
 
 LEDGER = "ledger.jsonl"
 _LOCK = "ledger.lock"
 
-# Packs of one job, one after the other; the runs of a pack train side by side.
-Element = list[list[str]]
-Fate = Literal["intent", "submitted", "abandoned"]
+# The packs of one array task, trained one after another; runs of a pack train side by side.
+ArrayTask = list[list[str]]
+SubmissionStatus = Literal["intent", "submitted", "abandoned"]
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One array of jobs: which runs its elements train, and what became of it."""
+    """One job array, and the runs that each of its tasks trains.
+
+    token: unique, also the job's name. job: the array's id, empty before it is known.
+    time: Unix time of the intent, in seconds.
+    """
 
     token: str
     executor: str
-    elements: tuple[Element, ...]
-    fate: Fate
+    tasks: tuple[ArrayTask, ...]
+    status: SubmissionStatus
     job: str = ""
     user: str = ""
     time: float = 0.0
 
-    def job_of(self, index: int) -> str:
-        """The id of one array task."""
-        return f"{self.job}_{index}"
-
 
 @dataclass(frozen=True)
-class Place:
-    """Where a run was last submitted."""
+class TaskRef:
+    """One task of a job array."""
 
     submission: Submission
     index: int
 
     @property
     def job(self) -> str:
-        """The array task's id."""
-        return self.submission.job_of(self.index)
+        """The task's id, as in 12_3."""
+        return f"{self.submission.job}_{self.index}"
 
 
 def new_token() -> str:
-    """A name that no other submission has."""
+    """Return a random name that no other submission has."""
     return secrets.token_hex(5)
 
 
 @contextmanager
 def locked(sweep_dir: Path) -> Iterator[int]:
-    """Hold the sweep's lock; gives its descriptor.
+    """Hold the sweep's lock while the block runs; yield the lock's descriptor.
 
-    A process that inherits the descriptor holds the lock as well: sbatch does, so that a second
-    launcher cannot ask for the job before the first one's sbatch has ended.
+    A child process that inherits the descriptor keeps the lock. sbatch inherits it, so that a
+    second launcher cannot look for the job before the first one's sbatch has ended.
+
+    Raises UserError if the file system does not support locks.
     """
-    sweep_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(sweep_dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    with file_lock(sweep_dir / _LOCK, wait=True, mode=0o666) as lock:
+        if lock is None:
+            raise UserError(
+                f"{sweep_dir}: this file system does not support locks, so two launchers could "
+                "submit the same run; choose another `dir:`."
+            )
+        yield lock
 
 
 def write_intent(
-    sweep_dir: Path, token: str, executor: str, elements: Sequence[Element], user: str
+    sweep_dir: Path, token: str, executor: str, tasks: Sequence[ArrayTask], user: str
 ) -> Submission:
-    """Say on disk what is about to be submitted."""
-    line = {"token": token, "executor": executor, "elements": list(elements), "user": user}
+    """Record a submission that is about to be made."""
+    line = {"token": token, "executor": executor, "elements": list(tasks), "user": user}
     _append(sweep_dir, {"event": "intent", **line})
-    return Submission(token, executor, tuple(elements), "intent", user=user)
+    return Submission(token, executor, tuple(tasks), "intent", user=user)
 
 
 def write_submitted(sweep_dir: Path, token: str, job: str) -> None:
-    """The cluster took it, under this id."""
+    """Record that the cluster accepted a submission, and its job id."""
     _append(sweep_dir, {"event": "submitted", "token": token, "job": job})
 
 
 def write_abandoned(sweep_dir: Path, token: str, reason: str) -> None:
-    """The cluster does not have it, and never will."""
+    """Record that the cluster does not have a submission and never will."""
     _append(sweep_dir, {"event": "abandoned", "token": token, "reason": reason})
 
 
 def read_ledger(sweep_dir: Path) -> list[Submission]:
-    """All submissions, oldest first. A line that was cut short by a crash does not count."""
+    """Return all submissions, oldest first; lines that a crash cut short are skipped.
+
+    Raises UserError naming the first line that is not a line of a ledger.
+    """
     path = sweep_dir / LEDGER
     if not path.exists():
         return []
-    found: dict[str, Submission] = {}
+    submissions: dict[str, Submission] = {}
     for number, text in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        line = _line(text)
+        line = _parse(text)
         if line is None:
             continue
         try:
-            _replay(line, found)
+            _replay(line, submissions)
         except (KeyError, TypeError, ValueError):
             raise UserError(
-                f"{path}:{number}: not a line of the ledger; mend or remove it."
+                f"{path}:{number}: not a line of the ledger; fix or remove it."
             ) from None
-    return list(found.values())
+    return list(submissions.values())
 
 
-def latest_places(submissions: Sequence[Submission]) -> dict[str, Place]:
-    """Each run's newest submission that the cluster has, or may have."""
-    places: dict[str, Place] = {}
+def latest_tasks(submissions: Sequence[Submission]) -> dict[str, TaskRef]:
+    """Return for each run its newest task that the cluster has, or may have."""
+    latest: dict[str, TaskRef] = {}
     for submission in submissions:
-        if submission.fate == "abandoned":
+        if submission.status == "abandoned":
             continue
-        for index, element in enumerate(submission.elements):
-            for pack in element:
+        for index, task in enumerate(submission.tasks):
+            for pack in task:
                 for run in pack:
-                    places[run] = Place(submission, index)
-    return places
+                    latest[run] = TaskRef(submission, index)
+    return latest
 
 
-def _replay(line: Mapping[str, Any], found: dict[str, Submission]) -> None:
+def _replay(line: Mapping[str, Any], submissions: dict[str, Submission]) -> None:
     token = line["token"]
     match line["event"]:
         case "intent":
-            found[token] = Submission(
+            submissions[token] = Submission(
                 token,
                 line["executor"],
                 tuple(line["elements"]),
@@ -141,12 +147,12 @@ def _replay(line: Mapping[str, Any], found: dict[str, Submission]) -> None:
                 time=line["time"],
             )
         case "submitted":
-            found[token] = replace(found[token], fate="submitted", job=line["job"])
+            submissions[token] = replace(submissions[token], status="submitted", job=line["job"])
         case "abandoned":
-            found[token] = replace(found[token], fate="abandoned")
+            submissions[token] = replace(submissions[token], status="abandoned")
 
 
-def _line(text: str) -> dict[str, Any] | None:
+def _parse(text: str) -> dict[str, Any] | None:
     try:
         line = json.loads(text)
     except ValueError:
@@ -155,7 +161,7 @@ def _line(text: str) -> dict[str, Any] | None:
 
 
 def _append(sweep_dir: Path, line: Mapping[str, Any]) -> None:
-    # The newline in front ends a line that a crash cut short; readers skip empty ones.
+    # The leading newline ends a line that a crash cut short; readers skip empty lines.
     text = "\n" + json.dumps({**line, "time": time.time()}) + "\n"
     descriptor = os.open(sweep_dir / LEDGER, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:

@@ -1,18 +1,24 @@
-"""What the trainer's exit statuses mean."""
+"""The outcome of a run, from the trainer's exit status."""
 
 import signal
 from collections.abc import Collection
 
+from gantrain.common.errors import DIVERGED_STATUS, HUNG_STATUS, REQUEUE_STATUS
 from launch.attempts import Outcome
 
-REQUEUE = 75  # EX_TEMPFAIL: a checkpoint is written, start again to go on
-_BY_STATUS: dict[int, Outcome] = {0: "finished", REQUEUE: "preempted", 3: "diverged", 76: "hung"}
+_BY_STATUS: dict[int, Outcome] = {
+    0: "finished",
+    REQUEUE_STATUS: "preempted",
+    DIVERGED_STATUS: "diverged",
+    HUNG_STATUS: "hung",
+}
 
 
 def outcome_of(status: int, received: Collection[str]) -> Outcome:
-    """How a trainer ended, from its exit status and the signals that its worker has got.
+    """Return the outcome of a trainer that exited with `status`; negative means death by a signal.
 
-    A trainer that dies of a signal before it is ready for one was interrupted, too.
+    received: names of the signals that the worker received. A trainer that one of them killed
+    before its handlers were installed counts as preempted, not as killed.
     """
     if status in _BY_STATUS:
         return _BY_STATUS[status]

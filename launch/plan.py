@@ -1,4 +1,4 @@
-"""The runs of a sweep: configs, identities, and in what they differ."""
+"""The runs of a sweep: their configs, their ids, and the keys in which they differ."""
 
 import hashlib
 import json
@@ -7,107 +7,99 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gantrain.common.errors import UserError
-from gantrain.common.records import flatten
-from gantrain.config import parse_config
-from launch.sweepfile import Point, SweepFile, apply, expand
+from gantrain.common.records import flatten, unflatten
+from gantrain.config import current_key, parse_config, read_yaml, rename_old_keys
+from gantrain.config.schema import RENAMED_KEYS
+from launch.sweepfile import Settings, SweepFile, apply_settings, expand
 
-# What does not change what is learnt, and so is no part of a run's identity: where it is written,
-# what W&B calls it, on how many ranks and what device it happens, how the images are fetched.
-NOT_IDENTITY = (
-    *(
-        "output.",
-        "wandb.",
-        "metrics.",
-        "training.world_size",
-        "training.device",
-        "guard.hang_seconds",
-    ),
+# Keys that do not affect the trained weights and so are not part of a run's id: output locations,
+# names in W&B, number of ranks and device, how images are loaded.
+NOT_IN_ID = (
+    *("output.", "wandb.", "metrics."),
+    *("training.world_size", "training.device", "guard.hang_seconds"),
     *("data.workers", "data.cache_dir", "data.device_share", "data.shard_cache_gb"),
     *("data.timeout_s", "data.retries"),
 )
-ABSENT = "—"  # a key that the run's objective does not have
+ABSENT = "—"  # shown for a key that the run's objective does not have
+# Ids are hashes of the names that keys had in version 0.1, so that renaming a key keeps them.
+_HASHED_NAMES = {new: old for old, new in RENAMED_KEYS.items()}
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run: its identity, and its validated config as dotted keys with plain values."""
+    """One run: its id, and its validated config as dotted keys with plain values."""
 
     id: str
     flat: dict[str, Any]
 
     @property
     def tree(self) -> dict[str, Any]:
-        """The config as a tree."""
+        """The config as a tree of sections."""
         return unflatten(self.flat)
 
 
 def plan_runs(sweep: SweepFile, source: Path, world_size: int) -> list[PlannedRun]:
-    """Validate every point of the sweep for this many ranks; equal configs give one run.
+    """Validate every point of the sweep for `world_size` ranks; equal configs become one run.
 
-    Raises UserError naming the first point that is no valid config.
+    Raises UserError naming the first point whose config is invalid.
     """
-    base = _seated(apply(read_tree(sweep.base), sweep.set), world_size)
+    base = rename_old_keys(read_yaml(sweep.base, kind="base config"))
+    base = _with_placeholders(apply_settings(base, sweep.set), world_size)
     runs: dict[str, PlannedRun] = {}
     for point in expand(sweep):
-        run = _validated(apply(base, point), f"{source}: the point {_short(point)}")
+        run = _validate(apply_settings(base, point), f"{source}: the point {_describe(point)}")
         runs.setdefault(run.id, run)
     if not runs:
-        raise UserError(f"{source}: the sweep has no run; `exclude` drops every point.")
+        raise UserError(f"{source}: the sweep has no runs; `exclude` drops every point.")
     return list(runs.values())
 
 
 def plan_run(tree: Mapping[str, Any], source: str, world_size: int) -> PlannedRun:
-    """One run from a config tree; `source` names it in the UserError."""
-    return _validated(_seated(tree, world_size), source)
+    """Plan one run from a config tree; `source` names it in the UserError."""
+    return _validate(_with_placeholders(tree, world_size), source)
 
 
-def _seated(tree: Mapping[str, Any], world_size: int) -> dict[str, Any]:
-    # The run directory is named after the identity, which is not known yet.
-    return apply(tree, {"output.run_dir": "RUN", "training.world_size": world_size})
+def _with_placeholders(tree: Mapping[str, Any], world_size: int) -> dict[str, Any]:
+    # The run directory is named after the id, which is not known yet.
+    return apply_settings(tree, {"output.run_dir": "RUN", "training.world_size": world_size})
 
 
-def _validated(tree: Mapping[str, Any], source: str) -> PlannedRun:
+def _validate(tree: Mapping[str, Any], source: str) -> PlannedRun:
     config = parse_config(tree, source)
-    # Without defaults: a setting that a later version adds leaves the identities as they are.
-    told = flatten(config.model_dump(mode="json", exclude_defaults=True))
-    return PlannedRun(run_id(told), flatten(config.model_dump(mode="json")))
+    # Without defaults: a key that a later version adds does not change existing ids.
+    changed = flatten(config.model_dump(mode="json", exclude_defaults=True))
+    return PlannedRun(run_id(changed), flatten(config.model_dump(mode="json")))
 
 
-def read_tree(path: Path) -> dict[str, Any]:
-    """A training config as it stands in its file."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: the base config cannot be read ({error.strerror}).") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: expected sections such as `data:` and `training:`.")
-    return tree
+def run_id(changed: Mapping[str, Any]) -> str:
+    """Return 12 hexadecimal digits of the SHA-256 of the settings that affect the trained weights.
 
-
-def run_id(told: Mapping[str, Any]) -> str:
-    """12 hexadecimal digits of the hash of all settings that decide what the run learns.
-
-    `told` are the settings that are not the defaults.
+    changed: dotted keys and values of the settings that differ from their defaults.
     """
-    kept = {k: v for k, v in told.items() if not k.startswith(NOT_IDENTITY)}
-    text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
+    hashed = {
+        _HASHED_NAMES.get(key, key): value
+        for key, value in changed.items()
+        if not key.startswith(NOT_IN_ID)
+    }
+    text = json.dumps(hashed, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def rename_old_flat_keys(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a flat config that an older version stored, with the present names of its keys."""
+    return {current_key(key): value for key, value in flat.items()}
+
+
 def differing_keys(flats: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Keys that have more than one value over these runs, in the config's order."""
+    """Return the keys with more than one value over these runs, in the config's order."""
     if not flats:
         return []
     values: dict[str, str] = {}
     differing: dict[str, None] = {}
     keys = dict.fromkeys(key for flat in flats for key in flat)
     for key in keys:
-        if key.startswith(NOT_IDENTITY):
+        if key.startswith(NOT_IN_ID):
             continue
         for flat in flats:
             text = repr(flat.get(key, ABSENT))
@@ -118,39 +110,27 @@ def differing_keys(flats: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def differences(flat: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """This run's values of the keys that differ."""
+    """Return one run's values of the keys that differ; ABSENT for a key that it does not have."""
     return {key: flat.get(key, ABSENT) for key in keys}
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """For each dotted key the shortest ending that no other key has."""
+    """Return for each dotted key its shortest suffix that no other key has."""
     names = {}
     for key in keys:
         parts = key.split(".")
-        endings = [".".join(parts[-n:]) for n in range(1, len(parts) + 1)]
-        free = [e for e in endings if sum(k == e or k.endswith("." + e) for k in keys) == 1]
-        names[key] = free[0] if free else key
+        suffixes = [".".join(parts[-n:]) for n in range(1, len(parts) + 1)]
+        unique = [s for s in suffixes if sum(k == s or k.endswith("." + s) for k in keys) == 1]
+        names[key] = unique[0] if unique else key
     return names
 
 
 def run_name(flat: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """What W&B and people call the run: its differences, as short as can be."""
+    """Return the run's name for display and for W&B: its differences, in at most 120 characters."""
     names = short_names(keys)
     parts = [f"{names[k]}={v}" for k, v in differences(flat, keys).items() if v != ABSENT]
     return " ".join(parts)[:120]
 
 
-def _short(point: Point) -> str:
+def _describe(point: Settings) -> str:
     return " ".join(f"{key}={value}" for key, value in point.items()) or "without changes"
-
-
-def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree that `flatten` was given."""
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        *sections, last = key.split(".")
-        place = tree
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[last] = value
-    return tree

@@ -1,24 +1,25 @@
-"""What Slurm says: every call to its commands, each asking about all jobs at once."""
+"""Slurm's commands. Each query covers all jobs at once, so their number does not grow."""
 
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gantrain.common.errors import UserError
 
-_SECONDS = 60
-# States in which Slurm still has plans for a job.
-ALIVE = {
+_TIMEOUT = 60  # seconds
+# States of a job that runs or will run.
+ACTIVE_STATES = {
     *("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED", "RESIZING"),
     *("REQUEUE_HOLD", "REQUEUE_FED", "SIGNALING", "STAGE_OUT", "STOPPED", "SPECIAL_EXIT"),
 }
 
 
 @dataclass(frozen=True)
-class JobFact:
-    """One array task as Slurm sees it."""
+class TaskInfo:
+    """One array task as Slurm reports it."""
 
     state: str
     reason: str = ""
@@ -26,142 +27,172 @@ class JobFact:
     exit_code: str = ""
 
     @property
-    def alive(self) -> bool:
+    def active(self) -> bool:
         """Whether it runs or will run."""
-        return self.state in ALIVE
+        return self.state in ACTIVE_STATES
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Array tasks ("12_3") to what Slurm says of them; `trouble` if it could not be asked."""
+class TaskInfos:
+    """What Slurm reports on array tasks, by id, as in 12_3.
 
-    jobs: dict[str, JobFact] = field(default_factory=dict)
-    accounting: bool = False
-    trouble: str = ""
+    error: why the query failed, empty if it did not.
+    """
+
+    tasks: dict[str, TaskInfo] = field(default_factory=dict)
+    error: str = ""
 
 
 @dataclass(frozen=True)
 class ClusterLimits:
-    """What the cluster's configuration says that the launcher must know."""
+    """The part of the cluster's configuration that the launcher needs."""
 
     max_array_size: int
     accounting: bool
 
 
-def call(command: Sequence[str]) -> str:
-    """Run one of Slurm's commands; gives its output.
+def run_command(command: Sequence[str]) -> str:
+    """Run one of Slurm's commands and return its output.
 
-    Raises UserError with the command's own words if it fails or does not answer.
+    Raises UserError with the command's own message if it is missing, fails or does not respond.
     """
-    # Colours and formats that the user set for the eye would break the reading.
-    kept = {k: v for k, v in os.environ.items() if not re.match("(SQUEUE|SACCT|SINFO)_", k)}
     try:
         done = subprocess.run(
             command,
             capture_output=True,
             text=True,
-            timeout=_SECONDS,
+            timeout=_TIMEOUT,
             check=False,
-            env={**kept, "SLURM_TIME_FORMAT": "%s"},
+            env=_parsable_environment(),
         )
     except FileNotFoundError:
         raise UserError(
-            f"{command[0]}: not found, so there is no Slurm here; choose `cluster: local`, "
+            f"{command[0]}: not found, so this machine has no Slurm; choose `cluster: local`, "
             "or run this where sbatch is."
         ) from None
     except subprocess.TimeoutExpired:
-        raise UserError(f"{command[0]}: Slurm did not answer in {_SECONDS} s.") from None
+        raise UserError(f"{command[0]}: no response from Slurm in {_TIMEOUT} s.") from None
     if done.returncode:
-        words = (done.stderr or done.stdout).strip().split("\n")[-1]
-        raise UserError(f"{command[0]}: {words or f'exit status {done.returncode}'}")
+        message = (done.stderr or done.stdout).strip().split("\n")[-1]
+        raise UserError(f"{command[0]}: {message or f'exit status {done.returncode}'}")
     return done.stdout
 
 
+def submit_script(script: Path, lock: int) -> str:
+    """Submit a job script with sbatch and return the job's id.
+
+    lock: a descriptor that sbatch inherits and keeps open until it ends.
+
+    Raises UserError with sbatch's own message if it is missing or fails.
+    """
+    try:
+        done = subprocess.run(
+            ["sbatch", str(script)], capture_output=True, text=True, check=False, pass_fds=(lock,)
+        )
+    except FileNotFoundError:
+        raise UserError("sbatch: not found, so this machine has no Slurm.") from None
+    if done.returncode:
+        raise UserError(f"sbatch: {' '.join(done.stderr.split())}")
+    match = re.search(r"job (\d+)", done.stdout)
+    if match is None:
+        raise UserError(f"sbatch: no job id in its output ({' '.join(done.stdout.split())}).")
+    return match.group(1)
+
+
 def read_limits() -> ClusterLimits:
-    """Ask for the cluster's configuration: one call."""
-    text = call(["scontrol", "show", "config"])
+    """Return the limits in the cluster's configuration; one call."""
+    text = run_command(["scontrol", "show", "config"])
     array = re.search(r"^MaxArraySize\s*=\s*(\d+)", text, re.MULTILINE)
-    kind = re.search(r"^AccountingStorageType\s*=\s*(\S+)", text, re.MULTILINE)
-    # Up to 22.05 a cluster without slurmdbd says "none"; later ones say "(null)".
-    accounting = kind is not None and kind.group(1).endswith("slurmdbd")
+    storage = re.search(r"^AccountingStorageType\s*=\s*(\S+)", text, re.MULTILINE)
+    # Without slurmdbd, Slurm up to 22.05 reports "none" and later versions "(null)".
+    accounting = storage is not None and storage.group(1).endswith("slurmdbd")
     return ClusterLimits(int(array.group(1)) if array else 1001, accounting)
 
 
-def ask(job_ids: Iterable[str], users: Iterable[str]) -> Facts:
-    """What Slurm knows of these array jobs: three calls, however many they are.
+def query_jobs(job_ids: Iterable[str], users: Iterable[str]) -> TaskInfos:
+    """Return what Slurm knows of the tasks of these array jobs; three calls for any number.
 
-    Does not raise: `trouble` says why if Slurm could not be asked.
+    users: the users who submitted them. A failed query does not raise; `error` has its message.
     """
     ids = sorted(set(job_ids), key=lambda job: int(job) if job.isdigit() else 0)
     if not ids:
-        return Facts()
+        return TaskInfos()
     try:
-        limits = read_limits()
-        jobs = _accounted(ids) if limits.accounting else {}
-        # What the controller says is newer than what the accounts say.
-        jobs |= _queued(sorted(set(users)), set(ids))
+        tasks = _query_accounting(ids) if read_limits().accounting else {}
+        # The controller is more up to date than the accounting database.
+        tasks |= _query_queue(sorted(set(users)), set(ids))
     except UserError as error:
-        return Facts(trouble=str(error))
-    return Facts(jobs, limits.accounting)
+        return TaskInfos(error=str(error))
+    return TaskInfos(tasks)
 
 
 def find_by_name(name: str) -> str | None:
-    """The id of the job that was submitted under this name, if the cluster has ever seen one."""
-    seen = call(["squeue", "-h", "-a", "-t", "all", f"--name={name}", "-o", "%F"]).split()
-    if not seen and read_limits().accounting:
-        lines = call(
+    """Return the id of the job with this name; None if the cluster has never had one."""
+    ids = run_command(["squeue", "-h", "-a", "-t", "all", f"--name={name}", "-o", "%F"]).split()
+    if not ids and read_limits().accounting:
+        lines = run_command(
             ["sacct", "-n", "-X", "-P", "-a", "-S", "now-30days", f"--name={name}", "-o", "JobID"]
         ).split()
-        seen = [line.split("_")[0].split(".")[0] for line in lines]
-    return seen[0] if seen else None
+        ids = [line.split("_")[0].split(".")[0] for line in lines]
+    return ids[0] if ids else None
 
 
 def job_state(job: str) -> str:
-    """One job's state from the controller, as the worker inside the job asks for it.
+    """Return one job's state from the controller, as the worker inside the job needs it.
 
-    A job that is being ended is COMPLETING to Slurm, whatever ends it; here it is told apart, for
-    there may be no accounts to ask later.
+    Slurm reports every job that is being ended as COMPLETING. This returns the cause instead,
+    PREEMPTED, TIMEOUT or CANCELLED, since without accounting it cannot be queried later.
     """
-    text = call(["scontrol", "show", "job", job])
+    text = run_command(["scontrol", "show", "job", job])
     state = _field(text, "JobState")
     if state != "COMPLETING":
         return state
     if _field(text, "PreemptTime") not in ("", "None", "Unknown"):
         return "PREEMPTED"
-    limit, run = (_seconds(_field(text, name)) for name in ("TimeLimit", "RunTime"))
-    return "TIMEOUT" if limit is not None and run is not None and run >= limit else "CANCELLED"
+    limit, elapsed = (_parse_seconds(_field(text, name)) for name in ("TimeLimit", "RunTime"))
+    if limit is not None and elapsed is not None and elapsed >= limit:
+        return "TIMEOUT"
+    return "CANCELLED"
+
+
+def _parsable_environment() -> Mapping[str, str]:
+    # The user's own output formats would break the parsing.
+    kept = {k: v for k, v in os.environ.items() if not re.match("(SQUEUE|SACCT|SINFO)_", k)}
+    return {**kept, "SLURM_TIME_FORMAT": "%s"}
 
 
 def _field(text: str, name: str) -> str:
-    found = re.search(rf"(?:^|\s){name}=(\S+)", text)
-    return found.group(1) if found else ""
+    match = re.search(rf"(?:^|\s){name}=(\S+)", text)
+    return match.group(1) if match else ""
 
 
-def _seconds(text: str) -> int | None:
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)", text)
-    if found is None:
+def _parse_seconds(text: str) -> int | None:
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)", text)
+    if match is None:
         return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    days, hours, minutes, seconds = (int(group or 0) for group in match.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-def _queued(users: Sequence[str], ids: set[str]) -> dict[str, JobFact]:
-    format_ = "%F|%K|%T|%r|%N"
-    lines = call(["squeue", "-h", "-r", "-a", "-t", "all", "-u", ",".join(users), "-o", format_])
-    jobs = {}
-    for line in lines.splitlines():
+def _query_queue(users: Sequence[str], ids: set[str]) -> dict[str, TaskInfo]:
+    columns = "%F|%K|%T|%r|%N"
+    output = run_command(
+        ["squeue", "-h", "-r", "-a", "-t", "all", "-u", ",".join(users), "-o", columns]
+    )
+    tasks = {}
+    for line in output.splitlines():
         job, index, state, reason, nodes = line.split("|", 4)
         if job in ids:
-            jobs[f"{job}_{index}"] = JobFact(state, reason, nodes)
-    return jobs
+            tasks[f"{job}_{index}"] = TaskInfo(state, reason, nodes)
+    return tasks
 
 
-def _accounted(ids: Sequence[str]) -> dict[str, JobFact]:
+def _query_accounting(ids: Sequence[str]) -> dict[str, TaskInfo]:
     columns = "JobID,State,ExitCode,NodeList"
-    lines = call(["sacct", "-n", "-X", "-P", "-j", ",".join(ids), "-o", columns])
-    jobs = {}
-    for line in lines.splitlines():
+    output = run_command(["sacct", "-n", "-X", "-P", "-j", ",".join(ids), "-o", columns])
+    tasks = {}
+    for line in output.splitlines():
         job, state, exit_code, nodes = line.split("|", 3)
-        # "CANCELLED by 1000" names who did it.
-        jobs[job] = JobFact(state.split()[0], "", nodes, exit_code)
-    return jobs
+        # "CANCELLED by 1000" includes the user.
+        tasks[job] = TaskInfo(state.split()[0], "", nodes, exit_code)
+    return tasks

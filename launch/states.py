@@ -1,7 +1,7 @@
-"""One state for each run, from the ledger, Slurm, the trainer's status file and the worker's notes.
+"""The state of each run, from the ledger, Slurm, the trainer's status file and the attempts.
 
-The run's own files come first where they say something final: Slurm forgets jobs, its accounts may
-not exist, and a job of several runs has one state for all of them.
+Where the run's own files have a final answer, it takes precedence: Slurm forgets jobs, may keep no
+accounting, and has one state for all the runs of a job.
 """
 
 import os
@@ -11,33 +11,41 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from launch import attempts, slurm
-from launch.attempts import Attempt
-from launch.ledger import Place, Submission, latest_places, read_ledger
-from launch.slurm import Facts, JobFact
-from launch.sweepdir import KnownRun, read_runs, run_dir
+from gantrain.common.errors import UserError
+from gantrain.runs.paths import heartbeat_file
+from gantrain.runs.records import Record, read_json, read_status
+from launch import slurm
+from launch.attempts import CANCEL, EARLY_STOP, Attempt, read_attempts
+from launch.ledger import Submission, TaskRef, latest_tasks, read_ledger
+from launch.slurm import TaskInfo, TaskInfos
+from launch.submitit_adapter import is_local_controller
+from launch.sweepdir import StoredRun, read_runs, run_dir
 
 State = Literal[
     "planned",  # never submitted
     "pending",  # in the queue for the first time
-    "requeued",  # in the queue, to go on
+    "requeued",  # in the queue, to resume
     "running",
     "finished",
     "stopped",  # by successive halving
     "cancelled",
-    "interrupted",  # ended before its end without a failure; goes on when launched again
+    "interrupted",  # ended early without a failure; resumes when it is submitted again
     "failed",
-    "vanished",  # was submitted, and nobody knows what became of it
+    "vanished",  # submitted, but no source knows what became of it
 ]
-OVER: tuple[State, ...] = ("finished", "stopped", "cancelled")
-TO_SUBMIT: tuple[State, ...] = ("planned", "interrupted")
-DEAD: tuple[State, ...] = ("failed", "vanished", "interrupted")
-_SILENT_SECONDS = 600
+SUBMITTABLE: tuple[State, ...] = ("planned", "interrupted")
+ENDED_EARLY: tuple[State, ...] = ("failed", "vanished", "interrupted")
+_HEARTBEAT_TIMEOUT = 600  # seconds
 
 
 @dataclass(frozen=True)
 class RunState:
-    """How a run stands."""
+    """The state of one run.
+
+    reason: why, as one line for display. images, total: images seen so far, and in the whole run.
+    job: the newest task's id. slurm: that task's state, empty if Slurm does not know it.
+    outcome: of the newest attempt. heartbeat: Unix time of the last one. flat: the run's config.
+    """
 
     run: str
     state: State
@@ -54,40 +62,97 @@ class RunState:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A whole sweep."""
+class SweepStatus:
+    """The states of all runs of a sweep.
+
+    slurm_error: why the query to Slurm failed, empty if it did not.
+    """
 
     runs: list[RunState]
     submissions: list[Submission]
-    trouble: str = ""  # why Slurm could not be asked
-    accounting: bool = True
+    slurm_error: str = ""
 
 
-def read_standing(sweep_dir: Path, *, ask_slurm: bool = True) -> Standing:
-    """How every run of a sweep stands, with a fixed number of calls to Slurm."""
+def read_sweep_status(sweep_dir: Path, *, query_slurm: bool = True) -> SweepStatus:
+    """Return the state of every run of a sweep, with a fixed number of calls to Slurm."""
     submissions = read_ledger(sweep_dir)
-    places = latest_places(submissions)
-    asked = [
-        s for s in submissions if s.executor == "slurm" and s.fate == "submitted" and ask_slurm
+    tasks = latest_tasks(submissions)
+    queried = [
+        s for s in submissions if s.executor == "slurm" and s.status == "submitted" and query_slurm
     ]
-    facts = slurm.ask((s.job for s in asked), (s.user for s in asked))
-    runs = [_state_of(sweep_dir, run, places.get(run.id), facts) for run in read_runs(sweep_dir)]
-    return Standing(runs, submissions, facts.trouble, facts.accounting)
+    infos = slurm.query_jobs((s.job for s in queried), (s.user for s in queried))
+    runs = [_state_of(sweep_dir, run, tasks.get(run.id), infos) for run in read_runs(sweep_dir)]
+    return SweepStatus(runs, submissions, infos.error)
 
 
-def alive_arrays(standing: Standing) -> list[str]:
-    """Jobs of the sweep that Slurm still has plans for, oldest first."""
-    alive = {r.job.rsplit("_", 1)[0] for r in standing.runs if slurm.JobFact(r.slurm).alive}
-    return [s.job for s in standing.submissions if s.job in alive]
+def active_arrays(status: SweepStatus) -> list[str]:
+    """Return the sweep's jobs that run or will run, oldest first."""
+    active = {r.job.rsplit("_", 1)[0] for r in status.runs if TaskInfo(r.slurm).active}
+    return [s.job for s in status.submissions if s.job in active]
 
 
-def _state_of(sweep_dir: Path, run: KnownRun, place: Place | None, facts: Facts) -> RunState:
+def select_runs(runs: Sequence[RunState], prefixes: Sequence[str] | None) -> list[RunState]:
+    """Return the runs whose ids start with these prefixes; without prefixes, all runs.
+
+    Raises UserError for a prefix that matches no run or several.
+    """
+    if not prefixes:
+        return list(runs)
+    selected = []
+    for prefix in prefixes:
+        matches = [run for run in runs if run.run.startswith(prefix)]
+        if len(matches) != 1:
+            count = "no run" if not matches else f"{len(matches)} runs"
+            raise UserError(
+                f"run {prefix!r}: matches {count} of the sweep; `python -m launch status` lists "
+                "them."
+            )
+        selected.append(matches[0])
+    return selected
+
+
+def classify(
+    folder: Path,
+    task: TaskRef | None,
+    info: TaskInfo | None,
+    slurm_error: str,
+    status: Record,
+    attempts: Sequence[Attempt],
+) -> tuple[State, str]:
+    """Return a run's state and the reason for it.
+
+    task: the run's newest submission, None without one. info: None if Slurm does not know the task.
+    status: the trainer's status file. attempts: oldest first.
+    """
+    if status.get("state") == "finished":
+        return "finished", ""
+    if (marker := read_json(folder / EARLY_STOP)) is not None:
+        return "stopped", str(marker.get("reason", ""))
+    if (marker := read_json(folder / CANCEL)) is not None:
+        return "cancelled", str(marker.get("reason", ""))
+    if task is None:
+        return "planned", ""
+    last = attempts[-1] if attempts else None
+    current = last if last is not None and last.job == task.job else None
+    outcome = current.outcome if current else None
+    # One run of a pack may have failed while its job continues with the others.
+    if outcome not in (None, "preempted"):
+        return _state_after_end(outcome, status)
+    if info is not None and info.active:
+        return _state_in_queue(info, _last_heartbeat(folder, status), current, bool(attempts))
+    if info is None and slurm_error:
+        state: State = "running" if current and outcome is None else "pending"
+        return state, f"not known to Slurm: {slurm_error}"
+    return _state_without_job(info, status, current)
+
+
+def _state_of(sweep_dir: Path, run: StoredRun, task: TaskRef | None, infos: TaskInfos) -> RunState:
     folder = run_dir(sweep_dir, run.id)
-    status = attempts.read_status(folder)
-    past = attempts.read_attempts(folder) if place is not None else []
-    fact = _fact_of(place, facts)
-    last = past[-1] if past else None
-    state, reason = judge(folder, place, fact, facts.trouble, status, past)
+    status = read_status(folder)
+    attempts = read_attempts(folder) if task is not None else []
+    info = _info_of(task, infos)
+    last = attempts[-1] if attempts else None
+    state, reason = classify(folder, task, info, infos.error, status, attempts)
     total = status.get("total_images") or round(run.flat["training.total_kimg"] * 1000)
     return RunState(
         run=run.id,
@@ -95,51 +160,17 @@ def _state_of(sweep_dir: Path, run: KnownRun, place: Place | None, facts: Facts)
         reason=reason,
         images=status.get("images_seen", 0),
         total=total,
-        job=place.job if place else "",
-        slurm=fact.state if fact else "",
-        nodes=(fact.nodes if fact else "") or (last.host if last else ""),
+        job=task.job if task else "",
+        slurm=info.state if info else "",
+        nodes=(info.nodes if info else "") or (last.host if last else ""),
         outcome=(last.outcome or "") if last else "",
-        attempts=len(past),
-        heartbeat=attempts.heartbeat(folder) if status else None,
+        attempts=len(attempts),
+        heartbeat=_last_heartbeat(folder, status) if status else None,
         flat=run.flat,
     )
 
 
-def judge(
-    folder: Path,
-    place: Place | None,
-    fact: JobFact | None,
-    trouble: str,
-    status: dict[str, Any],
-    past: Sequence[Attempt],
-) -> tuple[State, str]:
-    """State and reason of one run. `fact` is None where Slurm does not know the job."""
-    if status.get("state") == "finished":
-        return "finished", ""
-    for name, state in ((attempts.EARLY_STOP, "stopped"), (attempts.CANCEL, "cancelled")):
-        mark = attempts.read_mark(folder, name)
-        if mark is not None:
-            return state, str(mark.get("reason", ""))  # type: ignore[return-value]
-    if place is None:
-        return "planned", ""
-    last = past[-1] if past else None
-    ours = last if last is not None and last.job == place.job else None
-    ended = ours.outcome if ours else None
-    # In a pack, one run may have failed while the job goes on with the others.
-    if ended not in (None, "preempted") and not _about_to_start(fact, ours):
-        return _ended(ended, status)
-    if fact is not None and fact.alive:
-        return _alive(fact, attempts.heartbeat(folder), ours, bool(past))
-    if fact is None and trouble:
-        return ("running" if ours and ended is None else "pending"), f"Slurm not asked: {trouble}"
-    return _gone(fact, status, ours)
-
-
-def _about_to_start(fact: JobFact | None, ours: Attempt | None) -> bool:
-    return fact is not None and fact.state == "PENDING" and ours is None
-
-
-def _ended(outcome: str | None, status: dict[str, Any]) -> tuple[State, str]:
+def _state_after_end(outcome: str | None, status: Record) -> tuple[State, str]:
     if outcome == "cancelled":
         return "cancelled", ""
     if outcome == "stopped":
@@ -150,60 +181,67 @@ def _ended(outcome: str | None, status: dict[str, Any]) -> tuple[State, str]:
     return "failed", reason or f"the trainer {outcome}"
 
 
-def _alive(
-    fact: JobFact, beat: float | None, ours: Attempt | None, before: bool
+def _state_in_queue(
+    info: TaskInfo, heartbeat: float | None, current: Attempt | None, started_before: bool
 ) -> tuple[State, str]:
-    if fact.state in ("RUNNING", "COMPLETING"):
-        silent = time.time() - beat if beat else 0
-        if ours and ours.end is None and silent > _SILENT_SECONDS:
-            return "running", f"no sign of life for {silent / 60:.0f} min"
+    if info.state in ("RUNNING", "COMPLETING"):
+        silence = time.time() - heartbeat if heartbeat else 0
+        if current and current.end is None and silence > _HEARTBEAT_TIMEOUT:
+            return "running", f"no heartbeat for {silence / 60:.0f} min"
         return "running", ""
-    return ("requeued" if ours or before else "pending"), fact.reason
+    return ("requeued" if started_before else "pending"), info.reason
 
 
-def _gone(fact: JobFact | None, status: dict[str, Any], ours: Attempt | None) -> tuple[State, str]:
-    ended = ours.outcome if ours else None
-    said = fact.state if fact else ""
-    if ended == "preempted" and ours is not None:
-        if "CANCELLED" in (said, ours.slurm_state):
+def _state_without_job(
+    info: TaskInfo | None, status: Record, current: Attempt | None
+) -> tuple[State, str]:
+    slurm_state = info.state if info else ""
+    if current is not None and current.outcome == "preempted":
+        if "CANCELLED" in (slurm_state, current.slurm_state):
             return "cancelled", "scancel"
-        return "interrupted", "a checkpoint is written; launch the sweep again to go on"
-    match said:
+        return "interrupted", "a checkpoint is saved; submit the sweep again to resume"
+    match slurm_state:
         case "CANCELLED":
             return "cancelled", "scancel"
         case "TIMEOUT" | "DEADLINE":
             return "interrupted", "time limit, without a signal before it"
         case "PREEMPTED":
-            return "interrupted", "preempted, and the cluster did not queue it again"
+            return "interrupted", "preempted, and not requeued by the cluster"
         case "NODE_FAIL" | "BOOT_FAIL":
-            return "failed", "a node failed, and the cluster did not queue the job again"
+            return "failed", "a node failed, and the cluster did not requeue the job"
         case "OUT_OF_MEMORY":
-            return "failed", "out of the memory that the job asked for"
+            return "failed", "the job exceeded its memory limit"
         case "FAILED" | "COMPLETED":
             return "failed", str(status.get("reason", "")) or "the job ended before the run did"
         case _:
             return "vanished", "submitted, but neither running nor ended"
 
 
-def _fact_of(place: Place | None, facts: Facts) -> JobFact | None:
-    if place is None or place.submission.fate != "submitted":
+def _last_heartbeat(folder: Path, status: Record) -> float | None:
+    heartbeat = read_json(heartbeat_file(folder, 0)) or {}
+    times = [moment for moment in (heartbeat.get("time"), status.get("time")) if moment]
+    return max(times, default=None)
+
+
+def _info_of(task: TaskRef | None, infos: TaskInfos) -> TaskInfo | None:
+    if task is None or task.submission.status != "submitted":
         return None
-    if place.submission.executor == "slurm":
-        return facts.jobs.get(place.job)
-    return JobFact("RUNNING") if _process_lives(place.submission) else None
+    if task.submission.executor == "slurm":
+        return infos.tasks.get(task.job)
+    return TaskInfo("RUNNING") if _is_running(task.submission) else None
 
 
-def _process_lives(submission: Submission) -> bool:
+def _is_running(submission: Submission) -> bool:
     if submission.executor == "debug":
         return False
     try:
-        command = Path(f"/proc/{submission.job}/cmdline").read_bytes()
+        command_line = Path(f"/proc/{submission.job}/cmdline").read_bytes()
     except OSError:
-        return _pid_answers(submission.job) if not Path("/proc").is_dir() else False
-    return b"submitit" in command
+        return not Path("/proc").is_dir() and _process_exists(submission.job)
+    return is_local_controller(command_line)
 
 
-def _pid_answers(pid: str) -> bool:
+def _process_exists(pid: str) -> bool:
     try:
         os.kill(int(pid), 0)
     except (OSError, ValueError):

@@ -1,13 +1,13 @@
-"""A sweep's directory: where things are in it, and the list of its runs.
+"""A sweep's directory: its layout, and the list of its runs.
 
 SWEEP_DIR/
-  sweep.json          the sweep's name, metric, throttle, pack, cluster, as last launched
-  runs.jsonl          every run that was ever planned here: identity and flat config
-  ledger.jsonl        what was submitted
-  configs/ID.yaml     what the trainer is given
-  runs/ID/            the run's directory, the trainer's own
-  jobs/TOKEN/         one submission: its elements, its job script, its jobs' logs
-  code/DIGEST/        the code as it was when it was submitted
+  sweep.json          the sweep's name, metric, throttle, pack and cluster, as last launched
+  runs.jsonl          every run that was ever planned here: id and flat config
+  ledger.jsonl        the submissions
+  configs/ID.yaml     the trainer's config
+  runs/ID/            the run's directory, written by the trainer
+  jobs/TOKEN/         one submission: its tasks, its job script, the jobs' output
+  code/DIGEST/        the code at submission
 """
 
 import json
@@ -19,30 +19,30 @@ from typing import Any
 import yaml
 
 from gantrain.common.errors import UserError
-from gantrain.common.files import replacing, write_json
-from launch.plan import PlannedRun
-from launch.sweepfile import apply, load_sweep
+from gantrain.common.files import replacing, write_json, write_text
+from launch.plan import PlannedRun, rename_old_flat_keys
+from launch.sweepfile import apply_settings, load_sweep
 
 SWEEP = "sweep.json"
 RUNS = "runs.jsonl"
+TASKS = "elements.json"  # in a submission's directory
+STARTED = "started"  # started-INDEX.json there: written by the first rank of a task
 
 
 @dataclass(frozen=True)
-class KnownRun:
-    """A run of the sweep, as the directory remembers it."""
+class StoredRun:
+    """A run of the sweep as stored in its directory, with the present names of all config keys."""
 
     id: str
     flat: dict[str, Any]
 
 
 def find_sweep_dir(target: Path) -> Path:
-    """The directory that a command's argument means: itself, or that of a sweep file.
+    """Return the sweep directory of a command's argument: a sweep directory or a sweep file.
 
     Raises UserError if no sweep was launched there.
     """
-    directory = target
-    if target.is_file():
-        directory = directory_of(target)
+    directory = directory_of(target) if target.is_file() else target
     if not (directory / SWEEP).is_file():
         raise UserError(
             f"{directory}: no sweep was launched here; give a sweep's directory or file, "
@@ -52,62 +52,61 @@ def find_sweep_dir(target: Path) -> Path:
 
 
 def directory_of(sweep_file: Path) -> Path:
-    """Where the runs of this sweep file go."""
+    """Return the sweep directory of a sweep file."""
     sweep = load_sweep(sweep_file)
     return sweep.dir or Path("runs") / sweep.name
 
 
 def run_dir(sweep_dir: Path, run: str) -> Path:
-    """The directory of one run."""
+    """Return the directory of one run."""
     return sweep_dir / "runs" / run
 
 
 def config_file(sweep_dir: Path, run: str) -> Path:
-    """What the trainer is given for one run."""
+    """Return the trainer's config file of one run."""
     return sweep_dir / "configs" / f"{run}.yaml"
 
 
 def job_dir(sweep_dir: Path, token: str) -> Path:
-    """The directory of one submission."""
+    """Return the directory of one submission."""
     return sweep_dir / "jobs" / token
 
 
 def read_settings(sweep_dir: Path) -> dict[str, Any]:
-    """The sweep as it was last launched."""
+    """Return the settings with which the sweep was last launched."""
     settings: dict[str, Any] = json.loads((sweep_dir / SWEEP).read_text(encoding="utf-8"))
     return settings
 
 
 def write_settings(sweep_dir: Path, settings: dict[str, Any]) -> None:
-    """Remember the sweep as it is launched."""
+    """Store the settings with which the sweep is launched."""
     write_json(sweep_dir / SWEEP, settings)
 
 
-def read_runs(sweep_dir: Path) -> list[KnownRun]:
-    """Every run that was planned here, in the order in which they came."""
+def read_runs(sweep_dir: Path) -> list[StoredRun]:
+    """Return every run that was planned here, in the order in which they were added."""
     path = sweep_dir / RUNS
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [KnownRun(line["id"], line["flat"]) for line in map(json.loads, lines)]
+    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return [StoredRun(line["id"], rename_old_flat_keys(line["flat"])) for line in lines]
 
 
-def add_runs(sweep_dir: Path, planned: Iterable[PlannedRun]) -> list[KnownRun]:
-    """Put new runs on the list; gives the whole list."""
-    known = {run.id: run for run in read_runs(sweep_dir)}
+def add_runs(sweep_dir: Path, planned: Iterable[PlannedRun]) -> list[StoredRun]:
+    """Add the runs that are not stored yet, and return all runs."""
+    runs = {run.id: run for run in read_runs(sweep_dir)}
     for run in planned:
-        known.setdefault(run.id, KnownRun(run.id, run.flat))
-    with replacing(sweep_dir / RUNS) as temporary:
-        lines = (json.dumps({"id": run.id, "flat": run.flat}) + "\n" for run in known.values())
-        temporary.write_text("".join(lines), encoding="utf-8")
-    return list(known.values())
+        runs.setdefault(run.id, StoredRun(run.id, run.flat))
+    lines = (json.dumps({"id": run.id, "flat": run.flat}) + "\n" for run in runs.values())
+    write_text(sweep_dir / RUNS, "".join(lines))
+    return list(runs.values())
 
 
-def write_config(sweep_dir: Path, run: PlannedRun, launch: dict[str, Any]) -> None:
-    """Write what the trainer is given; `launch` is what the launcher sets, by dotted key."""
+def write_config(sweep_dir: Path, run: PlannedRun, overrides: dict[str, Any]) -> None:
+    """Write the trainer's config file; `overrides` are the dotted keys that the launcher sets."""
     # libyaml's writer is ten times as fast as Python's, and a sweep may have thousands of runs.
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    tree = apply(run.tree, launch)
-    # Not fsynced, for the same reason: after a power cut, `retry` writes it anew.
+    tree = apply_settings(run.tree, overrides)
+    # Not fsynced, for the same reason: after a power failure `retry` writes it again.
     with replacing(config_file(sweep_dir, run.id), durable=False) as temporary:
         temporary.write_text(yaml.dump(tree, Dumper=dumper, sort_keys=False), encoding="utf-8")

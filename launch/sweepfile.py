@@ -1,4 +1,4 @@
-"""Sweep files: which runs a sweep has, as a base config and the settings that vary."""
+"""Sweep files: the runs of a sweep, as a base config and the settings that vary."""
 
 import itertools
 import math
@@ -7,138 +7,162 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from gantrain.common.errors import UserError
-from gantrain.config import known_keys
-from launch.wording import nearest, problems_of
+from gantrain.common.validation import nearest, problems_of
+from gantrain.config import current_key, known_keys, read_yaml
 
-Point = dict[str, Any]
+
+def split_keys(keys: str) -> list[str]:
+    """Return the dotted keys that one entry of a sweep file sets together."""
+    return [key.strip() for key in keys.split(",")]
+
+
+def _use_current_keys(settings: Any) -> Any:
+    """Replace names that keys had in older versions."""
+    if not isinstance(settings, dict):
+        return settings
+    renamed: dict[Any, Any] = {}
+    for keys, value in settings.items():
+        new = keys
+        if isinstance(keys, str):
+            new = ", ".join(current_key(key) for key in split_keys(keys))
+        if new in renamed:
+            raise ValueError(f"{new} is set twice; remove one")
+        renamed[new] = value
+    return renamed
+
+
+Settings = dict[str, Any]  # dotted keys of the training config to values
 Values = Annotated[list[Any], Field(min_length=1)]
+_CurrentKeys = BeforeValidator(_use_current_keys)
+_Settings = Annotated[Settings, _CurrentKeys]
+_Lists = Annotated[dict[str, Values], _CurrentKeys]
 
 
-class Strict(BaseModel):
-    """Read-only, and no key that it does not know."""
+class StrictModel(BaseModel):
+    """Immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Draw(Strict):
-    """How one setting of a random search is drawn: exactly one of these."""
+class Distribution(StrictModel):
+    """The distribution of one setting of a random search: exactly one of these."""
 
     uniform: tuple[float, float] | None = None
     log_uniform: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
-    integer: tuple[int, int] | None = Field(None, description="both ends belong to it")
+    integer: tuple[int, int] | None = Field(None, description="both ends included")
     choice: Values | None = None
 
     @model_validator(mode="after")
-    def _one_way(self) -> "Draw":
+    def _exactly_one(self) -> "Distribution":
         if len(self.model_fields_set) != 1:
             raise ValueError("expected exactly one of uniform, log_uniform, integer, choice")
         return self
 
-    def value(self, source: random.Random) -> Any:
-        """One draw; real numbers have 4 significant digits, so that names stay readable."""
+    def sample(self, rng: random.Random) -> Any:
+        """Return one sample; floats have 4 significant digits, so that run names stay short."""
         if self.choice is not None:
-            return source.choice(self.choice)
+            return rng.choice(self.choice)
         if self.integer is not None:
-            return source.randint(*self.integer)
+            return rng.randint(*self.integer)
         if self.log_uniform is not None:
             low, high = (math.log(end) for end in self.log_uniform)
-            return float(f"{math.exp(source.uniform(low, high)):.4g}")
+            return float(f"{math.exp(rng.uniform(low, high)):.4g}")
         assert self.uniform is not None
-        return float(f"{source.uniform(*self.uniform):.4g}")
+        return float(f"{rng.uniform(*self.uniform):.4g}")
 
 
-class RandomSearch(Strict):
-    """`count` points, each setting drawn on its own; the same seed gives the same points."""
+class RandomSearch(StrictModel):
+    """`count` points with independently sampled settings; the same seed gives the same points."""
 
     count: int = Field(ge=1)
     seed: int = 0
-    draws: dict[str, Draw] = Field(min_length=1)
+    draws: Annotated[dict[str, Distribution], _CurrentKeys] = Field(min_length=1)
 
 
-class EarlyStop(Strict):
-    """Successive halving (ASHA): at each rung only the best 1/factor so far go on."""
+class EarlyStop(StrictModel):
+    """Successive halving (ASHA): at each rung only the best 1/factor of the runs continue."""
 
     metric: str = Field(description="a key of metrics.jsonl")
     direction: Literal["min", "max"] = "min"
-    min_kimg: Annotated[float, Field(gt=0)] = Field(description="images seen at the first rung")
+    min_kimg: Annotated[float, Field(gt=0)] = Field(description="kimg at the first rung")
     factor: int = Field(3, ge=2, description="each rung is this many times the one before")
 
 
-class SweepFile(Strict):
+class SweepFile(StrictModel):
     """One sweep: `grid`, `zip`, `random` and `seeds` multiply; `include` adds, `exclude` drops."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     base: Path = Field(description="a training config, relative to the sweep file")
-    dir: Path | None = Field(None, description="where the sweep's runs go; empty: runs/NAME")
-    set: Point = Field({}, description="settings of all runs, over the base config")
-    grid: dict[str, Values] = Field({}, description="every combination")
-    zip: list[dict[str, Values]] = Field([], description="lists of one length, side by side")
+    dir: Path | None = Field(None, description="directory of the sweep; empty: runs/NAME")
+    set: _Settings = Field({}, description="settings of all runs, applied to the base config")
+    grid: _Lists = Field({}, description="every combination of these lists")
+    zip: list[_Lists] = Field([], description="lists of equal length, combined element by element")
     random: RandomSearch | None = None
-    seeds: int | list[int] | None = Field(None, description="a count, or the seeds themselves")
-    include: list[Point] = []
-    exclude: list[Point] = Field([], description="a value, or a list of values, for each key")
-    metric: str | None = Field(None, description="what the leader board ranks by")
+    seeds: int | list[int] | None = Field(None, description="a number of seeds, or their list")
+    include: list[_Settings] = []
+    exclude: list[_Settings] = Field([], description="a value, or a list of values, for each key")
+    metric: str | None = Field(None, description="metric that the leaderboard ranks by")
     direction: Literal["min", "max"] = "min"
     cluster: str = Field("local", description="a file, or a name in configs/clusters/")
-    resources: dict[str, Any] = Field({}, description="keys of the cluster file, over it")
+    resources: dict[str, Any] = Field({}, description="keys that override the cluster file's")
     pack: int = Field(1, ge=1, description="runs that share one job's GPU or node")
-    throttle: int = Field(64, ge=1, description="jobs of the sweep that run at a time")
+    throttle: int = Field(64, ge=1, description="jobs of the sweep that run at the same time")
     early_stop: EarlyStop | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def _one_zip(cls, tree: Any) -> Any:
+    def _allow_one_zip(cls, tree: Any) -> Any:
         if isinstance(tree, dict) and isinstance(tree.get("zip"), dict):
             return {**tree, "zip": [tree["zip"]]}
         return tree
 
     @property
     def seed_list(self) -> list[int]:
-        """The seeds, if they are an axis of the sweep."""
+        """The seeds, empty if they are not an axis of the sweep."""
         return list(range(self.seeds)) if isinstance(self.seeds, int) else list(self.seeds or [])
 
 
 def load_sweep(path: Path) -> SweepFile:
-    """Read and validate a sweep file; paths in it are made relative to the working directory.
+    """Read and validate a sweep file; `base` becomes relative to the working directory.
 
     Raises UserError naming the file, the key, what was expected and the nearest known key.
     """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: the sweep file cannot be read ({error.strerror}).") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: expected keys such as `name:`, `base:` and `grid:`.")
+    tree = read_yaml(path, kind="sweep file", expected="keys such as `name:`, `base:` and `grid:`")
     try:
         sweep = SweepFile.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"{path}: {problems_of(error, SweepFile)}") from None
+        problems = problems_of(error, list(SweepFile.model_fields))
+        raise UserError(f"{path}: {'; '.join(problems)}.") from None
     _check_keys(path, sweep)
-    _check_lengths(path, sweep)
+    _check_lengths_and_seeds(path, sweep)
     return sweep.model_copy(update={"base": path.parent / sweep.base})
 
 
-def expand(sweep: SweepFile) -> Iterator[Point]:
-    """The sweep's points in order; each gives values to dotted keys. Some may be equal."""
-    axes: list[list[Point]] = []
+def expand(sweep: SweepFile) -> Iterator[Settings]:
+    """Yield the sweep's points in order; each gives values to dotted keys. Some may be equal."""
+    axes: list[list[Settings]] = []
     for key, values in sweep.grid.items():
         axes.append([{key: value} for value in values])
     for block in sweep.zip:
         rows = zip(*block.values(), strict=True)
         axes.append([dict(zip(block, row, strict=True)) for row in rows])
     if sweep.random is not None:
-        source = random.Random(sweep.random.seed)
+        rng = random.Random(sweep.random.seed)
         draws = sweep.random.draws
         axes.append(
-            [{k: d.value(source) for k, d in draws.items()} for _ in range(sweep.random.count)]
+            [{k: d.sample(rng) for k, d in draws.items()} for _ in range(sweep.random.count)]
         )
-    seeds: list[Point] = [{"seed": seed} for seed in sweep.seed_list] or [{}]
+    seeds: list[Settings] = [{"seed": seed} for seed in sweep.seed_list] or [{}]
     if axes or not sweep.include:
         for combination in itertools.product(*axes, seeds):
             point = {key: value for part in combination for key, value in part.items()}
@@ -148,58 +172,56 @@ def expand(sweep: SweepFile) -> Iterator[Point]:
         yield {**seed, **extra}
 
 
-def apply(tree: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a config tree with the point's values in it; `a.x,b.x: 1` sets both."""
+def apply_settings(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a config tree with these settings applied; `a.x,b.x: 1` sets both keys."""
     changed: dict[str, Any] = _copy(tree)
-    for keys, value in point.items():
+    for keys, value in settings.items():
         for key in split_keys(keys):
             *sections, last = key.split(".")
-            place = changed
+            parent = changed
             for section in sections:
-                place = place.setdefault(section, {})
-            place[last] = _copy(value)
+                parent = parent.setdefault(section, {})
+            parent[last] = _copy(value)
     return changed
 
 
-def split_keys(keys: str) -> list[str]:
-    """The dotted keys that one entry of a sweep file sets together."""
-    return [key.strip() for key in keys.split(",")]
-
-
 def _copy(value: Any) -> Any:
-    if isinstance(value, dict):  # Mapping is slow to ask for, and plans have 10,000 runs
+    if isinstance(value, dict):  # isinstance(value, Mapping) is slow, and plans have 10,000 runs
         return {key: _copy(inner) for key, inner in value.items()}
     return list(value) if isinstance(value, list) else value
 
 
-def _matches(point: Point, rule: Point) -> bool:
-    for key, wanted in rule.items():
+def _matches(point: Settings, rule: Settings) -> bool:
+    for key, excluded in rule.items():
         if key not in point:
             return False
-        if point[key] != wanted and not (isinstance(wanted, list) and point[key] in wanted):
+        if point[key] != excluded and not (isinstance(excluded, list) and point[key] in excluded):
             return False
     return True
 
 
 def _check_keys(path: Path, sweep: SweepFile) -> None:
     known = list(known_keys())
-    places: list[tuple[str, Sequence[str]]] = [("set", list(sweep.set)), ("grid", list(sweep.grid))]
-    places += [("zip", list(block)) for block in sweep.zip]
-    places += [("random.draws", list(sweep.random.draws) if sweep.random else [])]
-    places += [("include", list(p)) for p in sweep.include]
-    places += [("exclude", list(p)) for p in sweep.exclude]
-    for place, entries in places:
+    sources: list[tuple[str, Sequence[str]]] = [
+        ("set", list(sweep.set)),
+        ("grid", list(sweep.grid)),
+    ]
+    sources += [("zip", list(block)) for block in sweep.zip]
+    sources += [("random.draws", list(sweep.random.draws) if sweep.random else [])]
+    sources += [("include", list(point)) for point in sweep.include]
+    sources += [("exclude", list(rule)) for rule in sweep.exclude]
+    for source, entries in sources:
         for key in (key for entry in entries for key in split_keys(entry)):
             if key not in known:
                 raise UserError(
-                    f"{path}: {place}: the training config has no key {key!r}; "
+                    f"{path}: {source}: the training config has no key {key!r}; "
                     f"the nearest is {nearest(key, known)!r}."
                 )
             if key.startswith("output.run_dir"):
-                raise UserError(f"{path}: {place}: {key} is the launcher's to set; use `dir:`.")
+                raise UserError(f"{path}: {source}: {key} is set by the launcher; use `dir:`.")
 
 
-def _check_lengths(path: Path, sweep: SweepFile) -> None:
+def _check_lengths_and_seeds(path: Path, sweep: SweepFile) -> None:
     for block in sweep.zip:
         lengths = {key: len(values) for key, values in block.items()}
         if len(set(lengths.values())) > 1:
@@ -209,6 +231,6 @@ def _check_lengths(path: Path, sweep: SweepFile) -> None:
     if sweep.early_stop and sweep.seeds is not None and len(sweep.seed_list) > 1:
         # Halving would compare a setting with itself, and keep lucky seeds.
         raise UserError(
-            f"{path}: early_stop: with several seeds it would choose lucky seeds, not settings; "
+            f"{path}: early_stop: with several seeds it would select lucky seeds, not settings; "
             "stop early with one seed, then sweep the winners over seeds."
         )

@@ -1,11 +1,12 @@
-"""What runs inside a job: `python -m launch.worker SWEEP_DIR TOKEN`, one process a rank.
+"""The process inside a job: `python -m launch.worker SWEEP_DIR TOKEN`, one per rank.
 
-It starts the trainer as a child for each run of its pack, passes signals on, stops runs that were
-cancelled or that halving ends, writes down how each ended, and queues the job again where a run
-was interrupted before its end. It imports no torch: it must be small, and soon ready for signals.
+It starts the trainer as a child process for each run of its pack, forwards signals, stops runs that
+were cancelled or that halving ends, records how each run ended, and requeues the job if a run was
+interrupted. It imports no torch, so that it is small and soon ready to receive signals.
 """
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -17,61 +18,75 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gantrain.common.errors import UserError
+from gantrain.common.errors import REQUEUE_STATUS, UserError
 from gantrain.common.files import write_json
-from launch import attempts, slurm
-from launch.attempts import Attempt, Outcome
-from launch.curves import read_curve
+from gantrain.common.logs import configure_logging
+from gantrain.runs.paths import list_checkpoints
+from gantrain.runs.records import read_json, read_metrics, read_status
+from launch import slurm
+from launch.attempts import (
+    CANCEL,
+    EARLY_STOP,
+    Attempt,
+    Outcome,
+    read_attempts,
+    write_end,
+    write_marker,
+    write_start,
+)
 from launch.halving import decide
-from launch.outcomes import REQUEUE, outcome_of
-from launch.ranks import Seat, distributed_environment, read_seat
-from launch.sweepdir import config_file, job_dir, run_dir
+from launch.outcomes import outcome_of
+from launch.ranks import RankInfo, distributed_environment, read_rank_info
+from launch.sweepdir import STARTED, TASKS, config_file, job_dir, run_dir
 from launch.sweepfile import EarlyStop
 
-_POLL = 0.25
-_HALVING_POLL = 2.0
-_CANCEL_GRACE = 60.0  # seconds for a checkpoint before a run that must stop is killed
-_OTHER_RANKS_GRACE = 10.0
-_HARMLESS = ("finished", "preempted", "stopped", "cancelled")
-_STUCK_AFTER = 3  # attempts from one and the same checkpoint
+logger = logging.getLogger("launch.worker")  # as a script its __name__ is __main__
 
-received: set[str] = set()
+_POLL = 0.25  # seconds
+_HALVING_POLL = 2.0
+_CANCEL_GRACE = 60.0  # seconds to save a checkpoint before a run that must stop is killed
+_OTHER_RANKS_GRACE = 10.0
+_NOT_FAILURES = ("finished", "preempted", "stopped", "cancelled")
+_MAX_STARTS_WITHOUT_PROGRESS = 3  # from the same checkpoint
+
+received: set[str] = set()  # names of the signals so far
 
 
 @dataclass
-class Member:
-    """One run of the pack, while its trainer lives."""
+class RunProcess:
+    """One run of the pack and its trainer process; times are of time.monotonic()."""
 
     run: str
     folder: Path
-    child: subprocess.Popen[bytes]
-    stopped: float | None = None  # when it was asked to stop
-    stop_kind: Outcome | None = None
-    judged_at: float = 0.0
+    process: subprocess.Popen[bytes]
+    stop_requested_at: float | None = None
+    stop_outcome: Outcome | None = None
+    compared_at: float = 0.0
     outcome: Outcome | None = None
-    reason: str = ""
 
 
 @dataclass
-class Job:
-    """What this process has to do, and where."""
+class WorkerJob:
+    """The work of this process: the packs of one array task."""
 
     sweep_dir: Path
     token: str
-    seat: Seat
+    rank_info: RankInfo
     packs: list[list[str]]
     cwd: str
     early_stop: EarlyStop | None
-    members: list[Member] = field(default_factory=list)
+    running: list[RunProcess] = field(default_factory=list)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train this job's runs; gives the exit status: 0 if nothing failed."""
+    """Train this job's runs; return the exit status, 0 if nothing failed."""
+    configure_logging()
     sweep_dir, token = (arguments or sys.argv[1:])[:2]
     job = _read_job(Path(sweep_dir), token)
-    if job.seat.rank == 0:
-        started = {"job": job.seat.job.rsplit("_", 1)[0], "index": job.seat.index}
-        write_json(job_dir(job.sweep_dir, token) / f"started-{job.seat.index}.json", started)
+    if job.rank_info.rank == 0:
+        index = job.rank_info.index
+        started = {"job": job.rank_info.job.rsplit("_", 1)[0], "index": index}
+        write_json(job_dir(job.sweep_dir, token) / f"{STARTED}-{index}.json", started)
     for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGCONT):
         signal.signal(number, lambda n, _: _on_signal(job, n))
     worst = 0
@@ -82,193 +97,198 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return worst
 
 
-def run_pack(job: Job, pack: Sequence[str]) -> int:
-    """Train the runs of a pack side by side to their ends; gives the worst exit status."""
-    job.members = []
+def run_pack(job: WorkerJob, pack: Sequence[str]) -> int:
+    """Train the runs of a pack side by side until all have ended; return the worst exit status."""
+    job.running = []
     for run in pack:
         folder = run_dir(job.sweep_dir, run)
-        if not _settled(folder, job.seat.job):
-            job.members.append(_start(job, run, folder, len(pack)))
-    while any(member.outcome is None for member in job.members):
-        for member in job.members:
-            if member.outcome is None:
-                _look_after(job, member)
+        if not _is_done(folder, job.rank_info.job):
+            job.running.append(_start(job, run, folder, len(pack)))
+    while any(each.outcome is None for each in job.running):
+        for each in job.running:
+            if each.outcome is None:
+                _check(job, each)
         time.sleep(_POLL)
-    interrupted = [m for m in job.members if m.outcome == "preempted"]
-    failed = [m for m in job.members if m.outcome not in _HARMLESS]
-    if interrupted and job.seat.under_slurm:
-        return _queue_again(job.seat)
+    interrupted = [each for each in job.running if each.outcome == "preempted"]
+    failed = [each for each in job.running if each.outcome not in _NOT_FAILURES]
+    if interrupted and job.rank_info.under_slurm:
+        return _requeue(job.rank_info)
     if interrupted:
-        return REQUEUE
-    if failed and job.seat.rank:
-        # Slurm ends the step with the first rank that fails; rank 0 has yet to write why.
+        return REQUEUE_STATUS
+    if failed and job.rank_info.rank:
+        # Slurm ends the step with the first rank that fails; rank 0 has yet to record why.
         time.sleep(_OTHER_RANKS_GRACE)
-    return max((abs(m.child.returncode) or 1 for m in failed), default=0)
+    return max((abs(each.process.returncode) or 1 for each in failed), default=0)
 
 
-def _read_job(sweep_dir: Path, token: str) -> Job:
-    content = json.loads((job_dir(sweep_dir, token) / "elements.json").read_text(encoding="utf-8"))
+def _read_job(sweep_dir: Path, token: str) -> WorkerJob:
+    content = json.loads((job_dir(sweep_dir, token) / TASKS).read_text(encoding="utf-8"))
     settings: dict[str, Any] = content["worker"]
-    seat = read_seat()
+    rank_info = read_rank_info()
     rule = settings.get("early_stop")
-    return Job(
+    return WorkerJob(
         sweep_dir=sweep_dir,
         token=token,
-        seat=seat,
-        packs=content["elements"][seat.index],
+        rank_info=rank_info,
+        packs=content["elements"][rank_info.index],
         cwd=settings["cwd"],
         early_stop=EarlyStop.model_validate(rule) if rule else None,
     )
 
 
-def _settled(folder: Path, job: str) -> bool:
-    # A job that was queued again must not train anew what it has already brought to an end.
-    if attempts.read_status(folder).get("state") == "finished":
+def _is_done(folder: Path, job: str) -> bool:
+    # A requeued job must not repeat the runs that it has already brought to an end.
+    if read_status(folder).get("state") == "finished":
         return True
-    if any(attempts.read_mark(folder, name) for name in (attempts.CANCEL, attempts.EARLY_STOP)):
+    if any(read_json(folder / marker) for marker in (CANCEL, EARLY_STOP)):
         return True
-    past = attempts.read_attempts(folder)
-    return bool(past) and past[-1].job == job and past[-1].outcome not in (None, "preempted")
+    attempts = read_attempts(folder)
+    if not attempts or attempts[-1].job != job:
+        return False
+    return attempts[-1].outcome not in (None, "preempted")
 
 
-def _start(job: Job, run: str, folder: Path, pack: int) -> Member:
-    seat = job.seat
-    if seat.rank == 0:
-        now = Attempt(
-            job=seat.job,
+def _start(job: WorkerJob, run: str, folder: Path, pack_size: int) -> RunProcess:
+    info = job.rank_info
+    if info.rank == 0:
+        attempt = Attempt(
+            job=info.job,
             token=job.token,
             time=time.time(),
-            images=attempts.newest_checkpoint(folder),
-            restart=seat.restart,
+            images=_newest_checkpoint(folder),
+            restart=info.restart,
             host=os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
         )
-        attempts.write_start(folder, now)
+        write_start(folder, attempt)
     logs = folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, **distributed_environment(seat), "PYTHONUNBUFFERED": "1"}
-    cpus = int(os.environ.get("SLURM_CPUS_PER_TASK", "0") or 0)
-    if cpus:
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, cpus // pack)))
-    if seat.under_slurm and seat.local_world_size > 1:
-        environment.setdefault("NCCL_ASYNC_ERROR_HANDLING", "1")
-    # Appended to: a run that goes on in another job keeps its story in one file a rank.
-    with (logs / f"rank{seat.rank}.log").open("ab") as log:
-        log.write(f"--- job {seat.job}, start {seat.restart + 1}\n".encode())
+    # Appended, so that a run that resumes in another job has one log per rank.
+    with (logs / f"rank{info.rank}.log").open("ab") as log:
+        log.write(f"--- job {info.job}, start {info.restart + 1}\n".encode())
         log.flush()
-        child = subprocess.Popen(
+        process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "gantrain.train"),
                 *("--config", str(config_file(job.sweep_dir, run).absolute())),
             ],
             cwd=job.cwd,
-            env=environment,
+            env=_trainer_environment(info, pack_size),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    return Member(run, folder, child)
+    return RunProcess(run, folder, process)
 
 
-def _look_after(job: Job, member: Member) -> None:
-    status = member.child.poll()
+def _trainer_environment(info: RankInfo, pack_size: int) -> dict[str, str]:
+    environment = {**os.environ, **distributed_environment(info), "PYTHONUNBUFFERED": "1"}
+    cpus = int(os.environ.get("SLURM_CPUS_PER_TASK", "0") or 0)
+    if cpus:
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, cpus // pack_size)))
+    if info.under_slurm and info.local_world_size > 1:
+        environment.setdefault("NCCL_ASYNC_ERROR_HANDLING", "1")
+    return environment
+
+
+def _check(job: WorkerJob, each: RunProcess) -> None:
+    status = each.process.poll()
     if status is None:
-        _stop_if_asked(job, member)
+        _stop_if_requested(job, each)
         return
-    member.outcome = member.stop_kind or outcome_of(status, received)
-    if member.outcome == "preempted" and _stuck(member.folder):
-        member.outcome = "no-progress"
-    if job.seat.rank == 0:
-        attempts.write_end(
-            member.folder,
-            member.outcome,
-            status,
-            signals=sorted(received),
-            slurm_state=_slurm_state(job.seat) if received else "",
-        )
-    elif member.outcome == "failed":
-        line = {"rank": job.seat.rank, "exit": status, "host": socket.gethostname()}
-        write_json(member.folder / "logs" / f"rank{job.seat.rank}-failed.json", line)
+    outcome = each.stop_outcome or outcome_of(status, received)
+    if outcome == "preempted" and _makes_no_progress(each.folder):
+        outcome = "no-progress"
+    each.outcome = outcome
+    info = job.rank_info
+    if info.rank == 0:
+        slurm_state = _slurm_state(info) if received else ""
+        write_end(each.folder, outcome, status, signals=sorted(received), slurm_state=slurm_state)
+    elif outcome == "failed":
+        line = {"rank": info.rank, "exit": status, "host": socket.gethostname()}
+        write_json(each.folder / "logs" / f"rank{info.rank}-failed.json", line)
 
 
-def _stop_if_asked(job: Job, member: Member) -> None:
+def _stop_if_requested(job: WorkerJob, each: RunProcess) -> None:
     now = time.monotonic()
-    if member.stopped is not None:
-        if now - member.stopped > _CANCEL_GRACE:
-            member.child.kill()
+    if each.stop_requested_at is not None:
+        if now - each.stop_requested_at > _CANCEL_GRACE:
+            each.process.kill()
         return
-    kind: Outcome | None = None
-    if attempts.read_mark(member.folder, attempts.CANCEL):
-        kind = "cancelled"
-    elif attempts.read_mark(member.folder, attempts.EARLY_STOP):
-        kind = "stopped"
-    elif job.early_stop and job.seat.rank == 0 and now - member.judged_at > _HALVING_POLL:
-        member.judged_at = now
-        kind = "stopped" if _halve(member, job.early_stop) else None
-    if kind is not None:
-        member.stop_kind, member.stopped = kind, now
-        member.child.send_signal(signal.SIGTERM)
+    outcome: Outcome | None = None
+    if read_json(each.folder / CANCEL):
+        outcome = "cancelled"
+    elif read_json(each.folder / EARLY_STOP):
+        outcome = "stopped"
+    elif job.early_stop and job.rank_info.rank == 0 and now - each.compared_at > _HALVING_POLL:
+        each.compared_at = now
+        outcome = "stopped" if _must_stop_early(each.folder, job.early_stop) else None
+    if outcome is not None:
+        each.stop_outcome, each.stop_requested_at = outcome, now
+        each.process.send_signal(signal.SIGTERM)
 
 
-def _halve(member: Member, rule: EarlyStop) -> bool:
-    curve = read_curve(member.folder)
-    total = attempts.read_status(member.folder).get("total_images", 0)
-    verdict = decide(member.folder, curve, rule, total)
+def _must_stop_early(folder: Path, rule: EarlyStop) -> bool:
+    total = read_status(folder).get("total_images", 0)
+    verdict = decide(folder, read_metrics(folder), rule, total)
     if verdict is None:
         return False
-    reason = verdict.sentence(rule.metric)
-    attempts.write_mark(
-        member.folder, attempts.EARLY_STOP, reason=reason, metric=rule.metric, **verdict.__dict__
-    )
+    reason = verdict.describe(rule.metric)
+    write_marker(folder, EARLY_STOP, reason=reason, metric=rule.metric, **verdict.__dict__)
     return True
 
 
-def _stuck(folder: Path) -> bool:
-    # A run that never gets as far as a checkpoint would eat time for ever, without an error.
-    ended = [a for a in attempts.read_attempts(folder) if a.outcome == "preempted"]
-    starts = [a.images for a in ended[-_STUCK_AFTER + 1 :]]
-    newest = attempts.newest_checkpoint(folder)
-    return len(starts) == _STUCK_AFTER - 1 and all(images == newest for images in starts)
+def _makes_no_progress(folder: Path) -> bool:
+    # A run that never reaches a checkpoint would use up time forever without an error.
+    preempted = [a for a in read_attempts(folder) if a.outcome == "preempted"]
+    earlier = [a.images for a in preempted[-_MAX_STARTS_WITHOUT_PROGRESS + 1 :]]
+    newest = _newest_checkpoint(folder)
+    return len(earlier) == _MAX_STARTS_WITHOUT_PROGRESS - 1 and all(
+        images == newest for images in earlier
+    )
 
 
-def _queue_again(seat: Seat) -> int:
-    if seat.rank:
-        return 0  # a failure would end the step before rank 0 has asked for the requeue
-    state = _slurm_state(seat)
-    # A preempted job is queued again by Slurm itself; a cancelled one must not come back.
-    if state == "RUNNING":
+def _newest_checkpoint(folder: Path) -> int:
+    return next((images for images, _ in list_checkpoints(folder)), 0)
+
+
+def _requeue(info: RankInfo) -> int:
+    if info.rank:
+        return 0  # a failure would end the step before rank 0 has requested the requeue
+    # Slurm requeues a preempted job by itself; a cancelled job must not come back.
+    if _slurm_state(info) == "RUNNING":
         received.clear()
         try:
-            slurm.call(["scontrol", "requeue", seat.job])
+            slurm.run_command(["scontrol", "requeue", info.job])
         except UserError as error:
-            print(f"launch: not queued again: {error}", file=sys.stderr)
-            return REQUEUE
+            logger.error(f"launch: not requeued: {error}")
+            return REQUEUE_STATUS
         _wait_for_the_end()
-    return REQUEUE
+    return REQUEUE_STATUS
 
 
 def _wait_for_the_end() -> None:
-    # To end before Slurm has taken the requeue up would make the job a failed one.
+    # Slurm would count the job as failed if it ended before Slurm acted on the requeue.
     deadline = time.monotonic() + _CANCEL_GRACE
     while "SIGTERM" not in received and time.monotonic() < deadline:
         time.sleep(_POLL)
 
 
-def _slurm_state(seat: Seat) -> str:
-    if not seat.under_slurm:
+def _slurm_state(info: RankInfo) -> str:
+    if not info.under_slurm:
         return ""
     try:
-        return slurm.job_state(seat.job)
+        return slurm.job_state(info.job)
     except UserError:
         return ""
 
 
-def _on_signal(job: Job, number: int) -> None:
+def _on_signal(job: WorkerJob, number: int) -> None:
     received.add(signal.Signals(number).name)
-    # Slurm sends its signals to every process of a step; alone, the child has to be told.
-    if not job.seat.under_slurm and number != signal.SIGCONT:
-        for member in job.members:
-            if member.child.poll() is None:
-                member.child.send_signal(number)
+    # Slurm signals every process of a step; without Slurm the child needs the signal forwarded.
+    if not job.rank_info.under_slurm and number != signal.SIGCONT:
+        for each in job.running:
+            if each.process.poll() is None:
+                each.process.send_signal(number)
 
 
 if __name__ == "__main__":

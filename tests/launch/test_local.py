@@ -1,4 +1,4 @@
-"""The whole way without a cluster: plan, sweep, status, leader board, cancel, retry."""
+"""The launcher without Slurm: plan, sweep, status, leaderboard, cancel, retry."""
 
 import json
 from collections.abc import Callable
@@ -7,13 +7,13 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from launch.__main__ import app
-from launch.sweepfile import apply
+from launch.sweepfile import apply_settings
 from tests.launch.conftest import ROOT, Sweep, base_tree, wait_until
 
 
-def test_from_sweep_file_to_leader_board(make_sweep: Callable[..., Sweep]) -> None:
+def test_from_sweep_file_to_leaderboard(make_sweep: Callable[..., Sweep]) -> None:
     sweep = make_sweep(
-        {"executor": "local", "lanes": 2},
+        {"executor": "local", "workers": 2},
         grid={"generator.learning_rate": [1e-4, 2e-4]},
         seeds=2,
         pack=2,
@@ -22,11 +22,11 @@ def test_from_sweep_file_to_leader_board(make_sweep: Callable[..., Sweep]) -> No
     assert [run["state"] for run in planned["runs"]] == ["planned"] * 4
     assert planned["forecast"]["device_hours"] > 0
     assert "probe" in planned["forecast"]["source"]
-    assert not sweep.directory.exists()  # a plan leaves nothing behind
+    assert not sweep.directory.exists()  # planning writes nothing
 
     assert len(sweep.json("sweep")["submitted"]) == 4
     assert sweep.json("sweep")["submitted"] == []
-    # The code is as it was at the submission, whatever is edited now.
+    # The jobs use a snapshot of the code.
     (code,) = (sweep.directory / "code").iterdir()
     for name in ("gantrain/train.py", "launch/worker.py"):
         assert (code / name).read_bytes() == (ROOT / name).read_bytes()
@@ -64,12 +64,12 @@ def test_cancel_and_retry(make_sweep: Callable[..., Sweep], squares: Path) -> No
     wait_until(lambda: _ended(sweep, first), 90)
 
 
-def test_submit_puts_runs_side_by_side(
+def test_submit_adds_runs_to_one_directory(
     make_sweep: Callable[..., Sweep], tmp_path: Path, squares: Path
 ) -> None:
     sweep = make_sweep()
     config = tmp_path / "one.json"
-    config.write_text(json.dumps(apply(base_tree(squares), {"output.run_dir": "x"})))
+    config.write_text(json.dumps(apply_settings(base_tree(squares), {"output.run_dir": "x"})))
     options = ["--cluster", str(tmp_path / "cluster.yaml"), "--dir", str(sweep.directory)]
     for seed in ("seed=1", "seed=2"):
         sweep.run("submit", str(config), seed, *options)
@@ -79,9 +79,9 @@ def test_submit_puts_runs_side_by_side(
     assert [row["differences"] for row in rows] == [{"seed": 1}, {"seed": 2}]
 
 
-def test_mistakes_are_one_line_and_status_2(make_sweep: Callable[..., Sweep]) -> None:
+def test_user_error_is_one_line_and_status_2(make_sweep: Callable[..., Sweep]) -> None:
     file = str(make_sweep({"executor": "local", "nodes": 2}).file)
-    for arguments, words in (
+    for arguments, message in (
         (["sweep", file], "without Slurm there is one node"),
         (["status", "nowhere"], "no sweep was launched here"),
         (["sweep", file, "-c", "unknown"], "configs/clusters/unknown.yaml"),
@@ -93,7 +93,7 @@ def test_mistakes_are_one_line_and_status_2(make_sweep: Callable[..., Sweep]) ->
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 2
         assert done.stderr.startswith("launch: ")
-        assert words in done.stderr
+        assert message in done.stderr
         assert done.stderr.count("\n") == 1
 
 

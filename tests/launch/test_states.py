@@ -1,4 +1,4 @@
-"""One state for each run, whichever of its witnesses are left."""
+"""The state of a run, and its diagnosis, from whichever sources are available."""
 
 import json
 import time
@@ -7,15 +7,21 @@ from typing import Any
 
 import pytest
 
-from launch import attempts
-from launch.attempts import Attempt, read_attempts, write_end, write_mark, write_start
+from launch.attempts import (
+    EARLY_STOP,
+    Attempt,
+    read_attempts,
+    write_end,
+    write_marker,
+    write_start,
+)
 from launch.doctor import diagnose
-from launch.ledger import Place, Submission
+from launch.ledger import Submission, TaskRef
 from launch.outcomes import outcome_of
-from launch.slurm import JobFact
-from launch.states import RunState, State, judge
+from launch.slurm import TaskInfo
+from launch.states import RunState, State, classify
 
-PLACE = Place(Submission("token", "slurm", ([["run"]],), "submitted", "12"), 0)
+TASK = TaskRef(Submission("token", "slurm", ([["run"]],), "submitted", "12"), 0)
 
 
 def attempt(folder: Path, outcome: Any = None, status: int = 0, **end: Any) -> None:
@@ -24,13 +30,13 @@ def attempt(folder: Path, outcome: Any = None, status: int = 0, **end: Any) -> N
         write_end(folder, outcome, status, **end)
 
 
-def state(folder: Path, fact: str | None = None, **status: Any) -> State:
-    known = JobFact(fact) if fact else None
-    return judge(folder, PLACE, known, "", status, read_attempts(folder))[0]
+def state(folder: Path, slurm_state: str | None = None, **status: Any) -> State:
+    info = TaskInfo(slurm_state) if slurm_state else None
+    return classify(folder, TASK, info, "", status, read_attempts(folder))[0]
 
 
 @pytest.mark.parametrize(
-    ("outcome", "fact", "expected"),
+    ("outcome", "slurm_state", "expected"),
     [
         (None, "PENDING", "requeued"),
         (None, "RUNNING", "running"),
@@ -44,7 +50,7 @@ def state(folder: Path, fact: str | None = None, **status: Any) -> State:
         ("preempted", "CANCELLED", "cancelled"),
         ("preempted", "FAILED", "interrupted"),
         ("preempted", None, "interrupted"),
-        ("failed", "RUNNING", "failed"),  # its neighbours in the pack go on
+        ("failed", "RUNNING", "failed"),  # the other runs of the pack continue
         ("failed", None, "failed"),
         ("diverged", "FAILED", "failed"),
         ("no-progress", "FAILED", "failed"),
@@ -52,34 +58,34 @@ def state(folder: Path, fact: str | None = None, **status: Any) -> State:
         ("cancelled", None, "cancelled"),
     ],
 )
-def test_after_a_start(
-    tmp_path: Path, outcome: str | None, fact: str | None, expected: State
+def test_state_after_a_start(
+    tmp_path: Path, outcome: str | None, slurm_state: str | None, expected: State
 ) -> None:
     attempt(tmp_path, outcome)
-    assert state(tmp_path, fact) == expected
+    assert state(tmp_path, slurm_state) == expected
 
 
-def test_before_a_start_and_after_the_end(tmp_path: Path) -> None:
-    assert judge(tmp_path, None, None, "", {}, [])[0] == "planned"
+def test_state_before_a_start_and_after_the_end(tmp_path: Path) -> None:
+    assert classify(tmp_path, None, None, "", {}, [])[0] == "planned"
     assert state(tmp_path, "PENDING") == "pending"
     assert state(tmp_path) == "vanished"
-    # Slurm's failure is not the run's: it may have ended after its last checkpoint.
+    # A job that fails after its run has finished does not matter.
     assert state(tmp_path, "NODE_FAIL", state="finished") == "finished"
 
 
-def test_what_the_worker_saw_replaces_the_accounts(tmp_path: Path) -> None:
+def test_attempts_replace_missing_accounting(tmp_path: Path) -> None:
     attempt(tmp_path, "preempted", 75, slurm_state="CANCELLED")
     assert state(tmp_path) == "cancelled"
-    write_mark(tmp_path, attempts.EARLY_STOP, reason="is 3. of 3")
+    write_marker(tmp_path, EARLY_STOP, reason="ranks 3 of 3")
     assert state(tmp_path, "RUNNING") == "stopped"
 
 
-def test_a_new_submission_forgets_the_old_failure(tmp_path: Path) -> None:
+def test_a_new_submission_supersedes_the_old_failure(tmp_path: Path) -> None:
     attempt(tmp_path, "failed", 1)
-    newer = Place(Submission("t2", "slurm", ([["run"]],), "submitted", "13"), 0)
-    past = read_attempts(tmp_path)
-    found = judge(tmp_path, newer, JobFact("PENDING", "Priority"), "", {}, past)
-    assert found == ("requeued", "Priority")
+    newer = TaskRef(Submission("t2", "slurm", ([["run"]],), "submitted", "13"), 0)
+    info = TaskInfo("PENDING", "Priority")
+    result = classify(tmp_path, newer, info, "", {}, read_attempts(tmp_path))
+    assert result == ("requeued", "Priority")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +102,7 @@ def test_a_new_submission_forgets_the_old_failure(tmp_path: Path) -> None:
         (-9, ["SIGTERM"], "preempted"),
     ],
 )
-def test_exit_statuses(status: int, received: list[str], expected: str) -> None:
+def test_outcome_of_exit_status(status: int, received: list[str], expected: str) -> None:
     assert outcome_of(status, received) == expected
 
 
@@ -108,21 +114,24 @@ def test_exit_statuses(status: int, received: list[str], expected: str) -> None:
         ("ModuleNotFoundError: No module named 'torch'", "import error"),
         ("gantrain: training.world_size: 4 ranks asked for, but 1 take part.", "world-size"),
         ("OSError: [Errno 28] No space left on device", "disk full"),
-        ("RuntimeError: [../gloo/pair.cc] Connection closed by peer [127.0.0.1]", "ranks lost"),
+        (
+            "RuntimeError: [../gloo/pair.cc] Connection closed by peer [127.0.0.1]",
+            "lost connection",
+        ),
         ("gantrain: data/bricks64: no such folder.", "error"),
         ("KeyError: 'x'", "error"),
     ],
 )
-def test_doctor_reads_logs(tmp_path: Path, log: str, cause: str) -> None:
+def test_diagnosis_from_the_log(tmp_path: Path, log: str, cause: str) -> None:
     folder = tmp_path / "runs" / "run"
     attempt(folder, "failed", 1)
     (folder / "logs").mkdir()
     old = "--- job 11_0, start 1\nModuleNotFoundError: an older attempt\n"
     (folder / "logs" / "rank0.log").write_text(f"{old}--- job 12_0, start 1\n{log}\n")
-    found = diagnose(tmp_path, RunState("run", "failed", job="12_0"))
-    assert found.cause.startswith(cause)
-    assert found.evidence in log
-    assert found.advice
+    diagnosis = diagnose(tmp_path, RunState("run", "failed", job="12_0"))
+    assert diagnosis.cause.startswith(cause)
+    assert diagnosis.evidence in log
+    assert diagnosis.advice
 
 
 @pytest.mark.parametrize(
@@ -140,14 +149,16 @@ def test_doctor_reads_logs(tmp_path: Path, log: str, cause: str) -> None:
         (None, "", "killed from outside"),
     ],
 )
-def test_doctor_reads_notes(tmp_path: Path, outcome: str | None, slurm: str, cause: str) -> None:
+def test_diagnosis_from_attempts_and_slurm(
+    tmp_path: Path, outcome: str | None, slurm: str, cause: str
+) -> None:
     folder = tmp_path / "runs" / "run"
     attempt(folder, outcome, -9)
-    found = diagnose(tmp_path, RunState("run", "failed", job="12_0", slurm=slurm))
-    assert found.cause == cause
+    diagnosis = diagnose(tmp_path, RunState("run", "failed", job="12_0", slurm=slurm))
+    assert diagnosis.cause == cause
 
 
-def test_attempts_survive_a_line_cut_short(tmp_path: Path) -> None:
+def test_truncated_line_of_attempts_is_skipped(tmp_path: Path) -> None:
     attempt(tmp_path, "preempted", 75, signals=["SIGUSR2"])
     with (tmp_path / "attempts.jsonl").open("a") as file:
         file.write(json.dumps({"event": "start"})[:-3])

@@ -1,4 +1,4 @@
-"""Sweep files: what they expand to, and how their mistakes are told."""
+"""Sweep files: the points they expand to, and messages about mistakes in them."""
 
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gantrain.common.errors import UserError
-from launch.plan import differences, differing_keys, plan_runs, run_name, unflatten
+from launch.plan import differences, differing_keys, plan_runs, run_name
 from launch.sweepfile import SweepFile, expand, load_sweep
 from tests.launch.conftest import base_tree
 
 
-def sweep_of(**content: Any) -> SweepFile:
+def make_sweep(**content: Any) -> SweepFile:
     return SweepFile.model_validate({"name": "s", "base": "base.yaml", **content})
 
 
@@ -26,7 +26,7 @@ def write(folder: Path, **content: Any) -> Path:
 
 
 def test_axes_multiply_and_exclude_drops() -> None:
-    sweep = sweep_of(
+    sweep = make_sweep(
         grid={"seed": [0, 1], "data.channels": [1, 3]},
         zip={"generator.width": [8, 16], "discriminator.width": [8, 32]},
         exclude=[{"data.channels": 3, "generator.width": [16]}],
@@ -41,8 +41,8 @@ def test_axes_multiply_and_exclude_drops() -> None:
     }
 
 
-def test_include_alone_is_a_list_of_points() -> None:
-    sweep = sweep_of(include=[{"generator.width": 4}, {"generator.width": 8}], seeds=[3, 5])
+def test_include_alone_lists_points() -> None:
+    sweep = make_sweep(include=[{"generator.width": 4}, {"generator.width": 8}], seeds=[3, 5])
     assert [(p["generator.width"], p["seed"]) for p in expand(sweep)] == [
         (4, 3),
         (4, 5),
@@ -52,14 +52,14 @@ def test_include_alone_is_a_list_of_points() -> None:
 
 
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 30))
-def test_random_draws_repeat_and_stay_inside(seed: int, count: int) -> None:
+def test_random_points_are_reproducible_and_in_range(seed: int, count: int) -> None:
     draws = {
         "generator.learning_rate": {"log_uniform": [1e-5, 1e-3]},
         "discriminator.dropout": {"uniform": [0.0, 0.5]},
         "generator.latent_size": {"integer": [10, 20]},
         "generator.norm": {"choice": ["batch", "none"]},
     }
-    sweep = sweep_of(random={"count": count, "seed": seed, "draws": draws})
+    sweep = make_sweep(random={"count": count, "seed": seed, "draws": draws})
     points = list(expand(sweep))
     assert points == list(expand(sweep))
     assert len(points) == count
@@ -69,7 +69,7 @@ def test_random_draws_repeat_and_stay_inside(seed: int, count: int) -> None:
         assert 10 <= point["generator.latent_size"] <= 20
 
 
-def test_identity_is_what_is_learnt(tmp_path: Path) -> None:
+def test_id_depends_only_on_what_affects_the_weights(tmp_path: Path) -> None:
     path = write(tmp_path, grid={"seed": [0, 1]})
     first = plan_runs(load_sweep(path), path, 1)
     (tmp_path / "base.yaml").write_text(
@@ -77,12 +77,12 @@ def test_identity_is_what_is_learnt(tmp_path: Path) -> None:
             {
                 **base_tree(Path("squares")),
                 "wandb": {"project": "other", "mode": "offline"},
-                # A default that is spelt out is no difference.
+                # A default that is written out makes no difference.
                 "ema": {"half_life_kimg": 10},
             }
         )
     )
-    # Nor are the ranks, the device, or where it is written.
+    # Neither does the number of ranks.
     again = plan_runs(load_sweep(path), path, 2)
     assert [run.id for run in again] == [run.id for run in first]
     changed = write(tmp_path, set={"ema.half_life_kimg": 5}, grid={"seed": [0, 1]})
@@ -98,10 +98,10 @@ def test_equal_points_are_one_run_and_joined_keys_set_both(tmp_path: Path) -> No
     assert keys == ["generator.slope", "discriminator.slope"]
     assert differences(runs[0].flat, keys) == dict.fromkeys(keys, 0.1)
     assert run_name(runs[0].flat, keys) == "generator.slope=0.1 discriminator.slope=0.1"
-    assert unflatten(runs[0].flat)["generator"]["slope"] == 0.1
+    assert runs[0].tree["generator"]["slope"] == 0.1
 
 
-def test_sections_as_values(tmp_path: Path) -> None:
+def test_values_may_be_sections(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         zip={
@@ -134,7 +134,7 @@ def test_sections_as_values(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_mistakes_name_file_and_key(tmp_path: Path, content: dict[str, Any], words: str) -> None:
+def test_error_names_file_and_key(tmp_path: Path, content: dict[str, Any], words: str) -> None:
     path = write(tmp_path, **content)
     with pytest.raises(UserError) as caught:
         load_sweep(path)
@@ -143,7 +143,7 @@ def test_mistakes_name_file_and_key(tmp_path: Path, content: dict[str, Any], wor
     assert "\n" not in str(caught.value)
 
 
-def test_a_point_that_is_no_config_is_named(tmp_path: Path) -> None:
+def test_error_names_the_invalid_point(tmp_path: Path) -> None:
     path = write(tmp_path, grid={"discriminator.dropout": [0.1, 1.5]})
     with pytest.raises(UserError, match=r"discriminator\.dropout=1\.5"):
         plan_runs(load_sweep(path), path, 1)
@@ -156,7 +156,7 @@ def test_a_point_that_is_no_config_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing.yaml", "list.yaml", "broken.yaml"])
-def test_files_that_are_no_sweeps(tmp_path: Path, name: str) -> None:
+def test_error_names_the_unreadable_file(tmp_path: Path, name: str) -> None:
     (tmp_path / "list.yaml").write_text("- 1\n")
     (tmp_path / "broken.yaml").write_text("a: [1\n")
     with pytest.raises(UserError, match=name):

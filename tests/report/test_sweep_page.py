@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from gantrain.common.records import flatten
 from gantrain.config import parse_config
 from launch.__main__ import app
-from launch.attempts import EARLY_STOP, write_mark
+from launch.attempts import EARLY_STOP, write_marker
 from launch.sweepdir import RUNS, write_settings
 from tests.conftest import small_tree
 from tests.report.conftest import Opener, wait_until, write_run
@@ -40,7 +40,7 @@ def write_sweep(folder: Path, runs: int, grids: int = 3) -> Path:
         status = json.loads((run / "status.json").read_text())
         status["state"] = "finished" if i not in (2, 3) else "running"
         (run / "status.json").write_text(json.dumps(status))
-    write_mark(folder / "runs" / f"{2:012x}", EARLY_STOP, reason="fid 80 is 9. of 10")
+    write_marker(folder / "runs" / f"{2:012x}", EARLY_STOP, reason="fid 80 is 9. of 10")
     (folder / RUNS).write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 

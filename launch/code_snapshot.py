@@ -1,4 +1,4 @@
-"""The code as it is when a sweep is submitted: later edits change no run that waits."""
+"""A copy of the code at submission, so that later edits do not affect queued runs."""
 
 import hashlib
 import shutil
@@ -15,7 +15,10 @@ _SUFFIXES = {".py", ".yaml", ".json"}
 
 
 def snapshot_code(sweep_dir: Path) -> Path:
-    """Copy the packages into SWEEP_DIR/code/DIGEST, once for each state of the code."""
+    """Copy gantrain and launch into SWEEP_DIR/code/DIGEST, unless this version is there already.
+
+    DIGEST is a hash of the files. origin.json in it names the git commit. Returns the folder.
+    """
     files = dict(_files())
     digest = hashlib.sha256()
     for name, source in files.items():

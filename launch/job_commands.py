@@ -1,0 +1,130 @@
+"""The commands that start or end jobs: sweep, submit, retry, cancel."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gantrain.common.errors import UserError
+from gantrain.config import load_config
+from launch import slurm
+from launch.attempts import CANCEL, write_marker
+from launch.cluster import load_cluster
+from launch.launcher import LaunchResult, resubmit, submit_missing
+from launch.plan import plan_run, plan_runs
+from launch.settings import (
+    LaunchSettings,
+    parse_resources,
+    settings_from_directory,
+    settings_from_file,
+)
+from launch.states import RunState, State, read_sweep_status, select_runs
+from launch.status_commands import find_status
+from launch.sweepdir import find_sweep_dir, run_dir
+from launch.sweepfile import load_sweep
+from launch.tables import print_json
+
+_CANCELLABLE: tuple[State, ...] = ("pending", "requeued", "running", "interrupted", "vanished")
+_WITHOUT_WORK: tuple[State, ...] = ("finished", "stopped", "cancelled", "failed")
+
+
+def submit_sweep(
+    sweep_file: Path, cluster: str | None, resources: Sequence[str] | None, *, json: bool
+) -> None:
+    """Submit the runs of a sweep file that are new or were interrupted."""
+    sweep = load_sweep(sweep_file)
+    settings = settings_from_file(sweep, sweep_file, cluster, resources)
+    runs = plan_runs(sweep, sweep_file, settings.cluster.world_size)
+    _print_result(settings, submit_missing(settings, runs), "submitted", json)
+
+
+def submit_run(
+    config: Path,
+    overrides: Sequence[str],
+    cluster: str,
+    resources: Sequence[str] | None,
+    directory: Path,
+    *,
+    json: bool,
+) -> None:
+    """Submit one training config as a run of the sweep in `directory`."""
+    tree = load_config(config, overrides).model_dump(mode="json")
+    settings = LaunchSettings(
+        name=directory.name,
+        sweep_dir=directory,
+        cluster=load_cluster(cluster, parse_resources(resources)),
+    )
+    run = plan_run(tree, str(config), settings.cluster.world_size)
+    _print_result(settings, submit_missing(settings, [run]), "submitted", json)
+
+
+def retry_runs(
+    target: Path,
+    runs: Sequence[str] | None,
+    cluster: str | None,
+    resources: Sequence[str] | None,
+    *,
+    json: bool,
+) -> None:
+    """Submit runs again: failed and vanished ones, or the named ones unless they are finished."""
+    sweep_dir = find_sweep_dir(target)
+    settings = settings_from_directory(sweep_dir, cluster, resources)
+    selected = select_runs(read_sweep_status(sweep_dir).runs, runs)
+    _print_result(settings, resubmit(settings, selected, named=bool(runs)), "retried", json)
+
+
+def cancel_runs(target: Path, runs: Sequence[str] | None, *, everything: bool, json: bool) -> None:
+    """Cancel queued and running runs.
+
+    Raises UserError unless either runs or `everything` is given.
+    """
+    if bool(runs) == everything:
+        raise UserError("cancel: name the runs, or give --all.")
+    sweep_dir, status = find_status(target)
+    selected = [run for run in select_runs(status.runs, runs) if run.state in _CANCELLABLE]
+    for run in selected:
+        write_marker(run_dir(sweep_dir, run.run), CANCEL, reason="launch cancel")
+    jobs = _cancel_queued_jobs(status.runs, {run.run for run in selected})
+    if json:
+        print_json({"cancelled": [run.run for run in selected], "jobs": jobs})
+    else:
+        print(f"{len(selected)} runs cancelled, {len(jobs)} queued jobs removed")
+
+
+def _cancel_queued_jobs(runs: Sequence[RunState], cancelled: set[str]) -> list[str]:
+    # A running job's worker sees the marker and ends the run; a queued job has no worker yet.
+    queued: dict[str, list[RunState]] = {}
+    for run in runs:
+        if slurm.TaskInfo(run.slurm).active and run.slurm not in ("RUNNING", "COMPLETING"):
+            queued.setdefault(run.job, []).append(run)
+    jobs = [
+        job
+        for job, members in queued.items()
+        if any(m.run in cancelled for m in members)
+        and all(m.run in cancelled or m.state in _WITHOUT_WORK for m in members)
+    ]
+    if jobs:
+        slurm.run_command(["scancel", *jobs])
+    return jobs
+
+
+def _print_result(settings: LaunchSettings, result: LaunchResult, verb: str, json: bool) -> None:
+    if json:
+        print_json(
+            {
+                "submitted": result.submitted,
+                "left": result.others,
+                "jobs": [{"token": job.token, "job": job.job} for job in result.jobs],
+                "recovered": result.recovered,
+                "directory": settings.sweep_dir,
+            }
+        )
+        return
+    for line in result.recovered:
+        print(line)
+    jobs = ", ".join(job.job for job in result.jobs)
+    others = ", ".join(f"{count} {state}" for state, count in result.others.items())
+    print(
+        f"{len(result.submitted)} runs {verb}"
+        + (f" as {settings.cluster.executor} jobs {jobs}" if jobs else "")
+        + (f"; other runs: {others}" if others else "")
+    )
+    print(f"python -m launch status {settings.sweep_dir}")

@@ -1,0 +1,165 @@
+"""Submit the runs of a sweep that need it: find them, pack them into jobs, record the jobs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gantrain.common.errors import UserError
+from launch import ledger
+from launch.attempts import CANCEL, EARLY_STOP
+from launch.code_snapshot import snapshot_code
+from launch.ledger import ArrayTask, Submission
+from launch.plan import PlannedRun, differing_keys, run_name
+from launch.settings import LaunchSettings
+from launch.states import (
+    ENDED_EARLY,
+    SUBMITTABLE,
+    RunState,
+    State,
+    SweepStatus,
+    active_arrays,
+    read_sweep_status,
+)
+from launch.submission import JobSpec, settle_intent, submit_tasks
+from launch.sweepdir import StoredRun, add_runs, run_dir, write_config, write_settings
+
+_RETRIED: tuple[State, ...] = ("failed", "vanished")
+_RETRIED_BY_NAME: tuple[State, ...] = (*ENDED_EARLY, "stopped", "cancelled")
+
+
+@dataclass(frozen=True)
+class LaunchResult:
+    """The runs that were submitted, in which jobs, and the states of the other runs.
+
+    others: state to number of runs. recovered: what became of unfinished submissions of launchers
+    that died, one line each for display.
+    """
+
+    submitted: list[str]
+    others: dict[str, int]
+    jobs: list[Submission]
+    recovered: list[str] = field(default_factory=list)
+
+
+def submit_missing(settings: LaunchSettings, planned: Sequence[PlannedRun]) -> LaunchResult:
+    """Submit the planned runs that were never submitted, and those that were interrupted.
+
+    Raises UserError if the cluster refuses a job, or if Slurm does not respond.
+    """
+    sweep_dir = settings.sweep_dir
+    with ledger.locked(sweep_dir) as lock:
+        recovered = settle_intents(sweep_dir)
+        every_run = add_runs(sweep_dir, planned)
+        write_settings(sweep_dir, settings.to_json())
+        status = _require_status(sweep_dir)
+        ids = {run.id for run in planned}
+        states = {run.run: run.state for run in status.runs if run.run in ids}
+        missing = [run for run in planned if states[run.id] in SUBMITTABLE]
+        jobs = _submit(settings, missing, every_run, status, lock)
+    return LaunchResult([run.id for run in missing], _count(states, missing), jobs, recovered)
+
+
+def resubmit(settings: LaunchSettings, chosen: Sequence[RunState], *, named: bool) -> LaunchResult:
+    """Submit the chosen runs that failed or vanished again.
+
+    named: the user named the runs, so retry cancelled, stopped and interrupted ones as well.
+
+    Raises UserError if the cluster refuses a job, or if Slurm does not respond.
+    """
+    sweep_dir = settings.sweep_dir
+    with ledger.locked(sweep_dir) as lock:
+        recovered = settle_intents(sweep_dir)
+        status = _require_status(sweep_dir)
+        current = {run.run: run for run in status.runs}
+        runs = [current[run.run] for run in chosen]
+        retried = _RETRIED_BY_NAME if named else _RETRIED
+        again = [PlannedRun(run.run, run.flat) for run in runs if run.state in retried]
+        for run in again:
+            for marker in (CANCEL, EARLY_STOP):
+                (run_dir(sweep_dir, run.id) / marker).unlink(missing_ok=True)
+        every_run = [StoredRun(run.run, run.flat) for run in status.runs]
+        jobs = _submit(settings, again, every_run, status, lock)
+    states = {run.run: run.state for run in runs}
+    return LaunchResult([run.id for run in again], _count(states, again), jobs, recovered)
+
+
+def settle_intents(sweep_dir: Path) -> list[str]:
+    """Settle the submissions of launchers that died; return one line for display for each.
+
+    The caller holds the ledger's lock.
+    """
+    lines = []
+    for submission in ledger.read_ledger(sweep_dir):
+        if submission.status == "intent":
+            settled = settle_intent(sweep_dir, submission)
+            outcome = f"is job {settled.job}" if settled else "never reached the cluster"
+            lines.append(f"submission {submission.token} of a launcher that died {outcome}")
+    return lines
+
+
+def pack_runs(runs: Sequence[str], size: int) -> list[ArrayTask]:
+    """Return array tasks of one pack of at most `size` runs each, in the order of the runs."""
+    return [[list(runs[i : i + size])] for i in range(0, len(runs), size)]
+
+
+def job_spec(settings: LaunchSettings, code: Path) -> JobSpec:
+    """Return the job specification of a launch; `code` is the snapshot that its jobs import."""
+    return JobSpec(
+        sweep_dir=settings.sweep_dir,
+        name=settings.name,
+        cluster=settings.cluster,
+        code=code,
+        throttle=settings.throttle,
+        worker_settings={"early_stop": settings.early_stop},
+    )
+
+
+def trainer_overrides(
+    settings: LaunchSettings, run: PlannedRun, keys: Sequence[str]
+) -> dict[str, Any]:
+    """Return the config keys that the launcher sets; none of them affects the trained weights."""
+    return {
+        "output.run_dir": str(run_dir(settings.sweep_dir, run.id).absolute()),
+        "output.resume": "auto",
+        "training.world_size": settings.cluster.world_size,
+        "wandb.group": run.flat["wandb.group"] or settings.name,
+        "wandb.name": run_name(run.flat, keys) or run.id,
+    }
+
+
+def _submit(
+    settings: LaunchSettings,
+    runs: Sequence[PlannedRun],
+    every_run: Sequence[StoredRun],
+    status: SweepStatus,
+    lock: int,
+) -> list[Submission]:
+    if not runs:
+        return []
+    keys = differing_keys([run.flat for run in every_run])
+    for run in runs:
+        write_config(settings.sweep_dir, run, trainer_overrides(settings, run, keys))
+    code = snapshot_code(settings.sweep_dir).absolute()
+    active = active_arrays(status)
+    tasks = pack_runs([run.id for run in runs], settings.pack)
+    return submit_tasks(job_spec(settings, code), tasks, lock, active[-1] if active else None)
+
+
+def _require_status(sweep_dir: Path) -> SweepStatus:
+    status = read_sweep_status(sweep_dir)
+    if status.slurm_error:
+        raise UserError(
+            f"Slurm does not report which runs it has already ({status.slurm_error}), so nothing "
+            "was submitted. Try again when it responds."
+        )
+    return status
+
+
+def _count(states: Mapping[str, str], excluded: Sequence[PlannedRun]) -> dict[str, int]:
+    ids = {run.id for run in excluded}
+    counts: dict[str, int] = {}
+    for run, state in states.items():
+        if run not in ids:
+            counts[state] = counts.get(state, 0) + 1
+    return counts

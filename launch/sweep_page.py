@@ -1,0 +1,175 @@
+"""The report command: a sweep as one HTML page that opens from disk."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from gantrain.common.files import write_text
+from gantrain.report.page import build_page
+from gantrain.report.thumbnails import encode, spread
+from gantrain.runs.paths import list_grids
+from gantrain.runs.records import read_metrics
+from launch.curves import images_with, value_at
+from launch.leaderboard import (
+    Direction,
+    Leaderboard,
+    build_leaderboard,
+    logged_metrics,
+    require_metric,
+)
+from launch.plan import ABSENT, differing_keys, run_name, short_names
+from launch.states import RunState
+from launch.status_commands import find_status
+from launch.sweepdir import read_settings, run_dir
+
+PAGE = "report.html"
+_MAX_SAMPLE_BYTES = 12_000_000  # of all samples on the page
+_MAX_COLUMNS = 16  # points in time
+_TILES = 4  # rows and columns of a sample grid that are shown
+_SIDE = 160  # largest width and height of a run's samples, in pixels
+
+
+def write_sweep_page(
+    target: Path,
+    metric: str | None,
+    direction: Direction | None,
+    kimg: float | None,
+    out: Path | None,
+) -> None:
+    """Write the page of a sweep to `out`, or to report.html in its directory.
+
+    Raises UserError if the runs have logged metrics, but not this one.
+    """
+    sweep_dir, status = find_status(target, query_slurm=False)
+    settings = read_settings(sweep_dir)
+    logged = logged_metrics(sweep_dir, status.runs)
+    board = None
+    if logged:
+        board = build_leaderboard(
+            sweep_dir,
+            status.runs,
+            require_metric(metric or settings.get("metric") or _default_metric(logged), logged),
+            direction or settings.get("direction") or "min",
+            kimg,
+        )
+    path = out or sweep_dir / PAGE
+    name = str(settings.get("name") or sweep_dir.resolve().name)
+    data = page_data(name, sweep_dir, status.runs, board)
+    page = build_page("sweep", f"{name} · gantrain", data, ("page", "sweep"), styles=("sweep",))
+    write_text(path, page)
+    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+def page_data(
+    name: str, sweep_dir: Path, runs: Sequence[RunState], board: Leaderboard | None
+) -> dict[str, Any]:
+    """Return the page's data as plain values; assets/sweep.js reads these keys."""
+    keys = [key for key in differing_keys([run.flat for run in runs]) if key != "seed"]
+    names = short_names(keys)
+    moments, samples = collect_samples(sweep_dir, runs)
+    return {
+        "name": name,
+        "keys": [[key, names[key]] for key in keys],
+        "board": _board_data(board),
+        "moments": moments,
+        "runs": [
+            {
+                "id": run.run,
+                "name": run_name(run.flat, keys) or run.run,
+                "state": run.state,
+                "reason": run.reason,
+                "images": run.images,
+                "total": run.total,
+                "seed": run.flat.get("seed", 0),
+                "values": [run.flat.get(key, ABSENT) for key in keys],
+                "score": _score(sweep_dir, run, board),
+                "wall": samples[run.run],
+            }
+            for run in runs
+        ],
+    }
+
+
+def collect_samples(
+    sweep_dir: Path, runs: Sequence[RunState]
+) -> tuple[list[int], dict[str, list[str | None]]]:
+    """Return images seen at each column, and each run's samples there as data URLs.
+
+    All samples of a run are from the same latents. A sample is None where the run has not seen
+    that many images. There are fewer columns if the page would become too large.
+    """
+    grids = {run.run: list_grids(run_dir(sweep_dir, run.run)) for run in runs}
+    moments = spread(
+        sorted({images for run_grids in grids.values() for images, _ in run_grids}), _MAX_COLUMNS
+    )
+    samples = {run.run: _samples_of_run(grids[run.run], run.flat, moments) for run in runs}
+    while len(moments) > 2 and _total_length(samples) > _MAX_SAMPLE_BYTES:
+        kept = spread(range(len(moments)), max(2, len(moments) * 3 // 4))
+        moments = [moments[i] for i in kept]
+        samples = {run: [column[i] for i in kept] for run, column in samples.items()}
+    return moments, samples
+
+
+def _samples_of_run(
+    grids: Sequence[tuple[int, Path]], flat: dict[str, Any], moments: Sequence[int]
+) -> list[str | None]:
+    encoded: dict[Path, str | None] = {}
+    samples: list[str | None] = []
+    newest = max((images for images, _ in grids), default=-1)
+    for moment in moments:
+        index = bisect_right([images for images, _ in grids], moment) - 1
+        if index < 0 or moment > newest:
+            samples.append(None)
+            continue
+        path = grids[index][1]
+        if path not in encoded:
+            encoded[path] = _encode_corner(path, flat)
+        samples.append(encoded[path])
+    return samples
+
+
+def _encode_corner(path: Path, flat: dict[str, Any]) -> str | None:
+    """Return the first 4x4 tiles of a grid as a data URL; None if it is unreadable."""
+    step = int(flat.get("data.size", 64)) + 2  # tiles are 2 pixels apart
+    try:
+        with Image.open(path) as opened:
+            side = min(_TILES * step - 2, *opened.size)
+            image = opened.convert("L" if opened.mode == "L" else "RGB").crop((0, 0, side, side))
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+    image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
+    return encode(image, 70)
+
+
+def _total_length(samples: dict[str, list[str | None]]) -> int:
+    return sum(len(sample) for column in samples.values() for sample in column if sample)
+
+
+def _board_data(board: Leaderboard | None) -> dict[str, Any] | None:
+    if board is None:
+        return None
+    return {
+        "metric": board.metric,
+        "direction": board.direction,
+        "images": board.images,
+        "rows": [[row.runs, row.mean, row.spread] for row in board.rows],
+        "effects": [
+            [e.key, e.value, e.runs, e.mean, e.best, e.against_mean] for e in board.effects
+        ],
+        "behind": board.behind,
+    }
+
+
+def _score(sweep_dir: Path, run: RunState, board: Leaderboard | None) -> float | None:
+    if board is None:
+        return None
+    curve = read_metrics(run_dir(sweep_dir, run.run))
+    return value_at(curve, board.metric, min(board.images, images_with(curve, board.metric)))
+
+
+def _default_metric(logged: Sequence[str]) -> str | None:
+    quality = [name for name in logged if name.startswith("quality/fid")]
+    return next(iter([*quality, *(name for name in logged if name.startswith("loss/"))]), None)
