@@ -36,9 +36,20 @@ class Schedule:
         self._state = state
         self._services = services
         self._faults = 0
+        # The line of metrics in the making, the diagnosed problem and a reason to roll back.
+        self._metrics: dict[str, float] = {}
+        self._problem = ""
+        self._roll_back_reason = ""
         output = state.config.output
-        self._work = (
-            (output.log_every_kimg, self._log),  # also evaluates and diagnoses
+        self._line = (
+            self._read_meter,
+            self._evaluate,  # in the first line after each multiple of metrics.every_kimg
+            self._diagnose,  # and adjust, with health.remedy=auto
+            self._log,
+        )
+        self._schedule = (
+            *((output.log_every_kimg, work) for work in self._line),
+            (output.log_every_kimg, self._mark_logged),
             (output.sample_every_kimg, self._sample),
             (output.checkpoint_every_kimg, self._save),
         )
@@ -56,7 +67,7 @@ class Schedule:
         """
         state, services = self._state, self._services
         services.heartbeat.images_seen = state.images_seen
-        for every_kimg, work in self._work:
+        for every_kimg, work in self._schedule:
             if state.passed(every_kimg, since=state.scheduled_at):
                 work()
         state.scheduled_at = state.images_seen
@@ -72,9 +83,8 @@ class Schedule:
         The checkpoint comes first: a longer run that resumes from it must not notice that the last
         log interval was cut short.
         """
-        self._save()
-        self._log_line()
-        self._sample()
+        for work in (self._save, *self._line, self._sample):
+            work()
         self._finish_saving()
 
     def record_data_fault(self, fault: Fault) -> None:
@@ -97,40 +107,58 @@ class Schedule:
             run_dir = state.config.output.run_dir
             append_event(run_dir, "data_fault", state.images_seen, rank=state.rank, **details)
 
-    def _log(self) -> None:
-        self._log_line()
-        self._state.logged_at = self._state.images_seen
-
-    def _log_line(self) -> None:
-        state, tracker, gan = self._state, self._services.tracker, self._gan
+    def _read_meter(self) -> None:
+        """Start a line with the means of the steps since the last one."""
+        state, gan = self._state, self._gan
         with self._services.heartbeat.phase("log"):
-            metrics = self._services.meter.read()
+            means = self._services.meter.read()
             skipped, streak = gan.nan_guard.read()
-        not_finite = [name for name, value in metrics.items() if not math.isfinite(value)]
-        metrics = {name: value for name, value in metrics.items() if name not in not_finite}
+        self._metrics = {name: value for name, value in means.items() if math.isfinite(value)}
+        not_finite = [name for name in means if name not in self._metrics]
         if skipped:
-            metrics["health/skipped_steps"] = skipped
-            tracker.event("skipped_steps", state.images_seen, count=skipped, in_a_row=streak)
-        # By the last scheduled line: a run that resumes writes the lines after it again.
-        if state.passed(state.config.metrics.every_kimg or math.inf, since=state.logged_at):
-            metrics |= self._evaluate()
-        if metrics:
-            curves, problem = diagnose(gan, self._objective, state, tracker, metrics)
-            metrics |= curves
-            state.newest_metrics |= metrics
-            tracker.log(state.images_seen, metrics, state.restart_clock(), problem)
+            self._metrics["health/skipped_steps"] = skipped
+            self._services.tracker.event(
+                "skipped_steps", state.images_seen, count=skipped, in_a_row=streak
+            )
+        self._roll_back_reason = ""
         if streak >= state.config.guard.bad_steps:
-            raise RollBack(f"{streak} steps in a row had gradients that are not finite")
-        if not_finite:
-            raise RollBack(f"{not_finite[0]} was not finite in a whole log interval")
-        if skipped and not statistics_are_finite(gan.generator, gan.ema.generator):
-            raise RollBack("the generator's batch statistics are no longer finite")
+            self._roll_back_reason = f"{streak} steps in a row had gradients that are not finite"
+        elif not_finite:
+            self._roll_back_reason = f"{not_finite[0]} was not finite in a whole log interval"
+        elif skipped and not statistics_are_finite(gan.generator, gan.ema.generator):
+            self._roll_back_reason = "the generator's batch statistics are no longer finite"
 
-    def _evaluate(self) -> dict[str, float]:
+    def _evaluate(self) -> None:
+        """Add the quality metrics of the EMA generator, if they are scheduled."""
+        state = self._state
+        # Counted from the last scheduled line: a run that resumes writes the lines after it again.
+        if not state.passed(state.config.metrics.every_kimg or math.inf, since=state.logged_at):
+            return
         start = time.monotonic()
         with self._services.heartbeat.phase("metrics"):
-            quality = self._services.evaluate(self._gan.ema.generator)
-        return quality | {"speed/seconds_of_metrics": round(time.monotonic() - start, 2)}
+            self._metrics |= self._services.evaluate(self._gan.ema.generator)
+        self._metrics["speed/seconds_of_metrics"] = round(time.monotonic() - start, 2)
+
+    def _diagnose(self) -> None:
+        """Add the diagnosis; with health.remedy=auto, adjust the training."""
+        if self._metrics:
+            curves, self._problem = diagnose(
+                self._gan, self._objective, self._state, self._services.tracker, self._metrics
+            )
+            self._metrics |= curves
+
+    def _log(self) -> None:
+        """Write the line. Raises RollBack if the training cannot continue from here."""
+        state = self._state
+        if self._metrics:
+            speed = state.restart_clock()
+            state.newest_metrics |= self._metrics
+            self._services.tracker.log(state.images_seen, self._metrics, speed, self._problem)
+        if self._roll_back_reason:
+            raise RollBack(self._roll_back_reason)
+
+    def _mark_logged(self) -> None:
+        self._state.logged_at = self._state.images_seen
 
     @torch.no_grad()
     def _sample(self) -> None:

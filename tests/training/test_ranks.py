@@ -40,13 +40,13 @@ def test_a_signal_to_one_rank_stops_both_and_the_run_resumes_exactly(
             "augment": AUGMENT,
         }
     uninterrupted = config_of(tmp_path, shards, "uninterrupted", **sections)
-    stopped = config_of(tmp_path, shards, "stopped", **sections)
+    config = config_of(tmp_path, shards, "stopped", **sections)
     assert launch(uninterrupted, ranks=2).returncode == 0
-    stopped = launch(stopped, ranks=2, fault="SIGTERM@64@1")
+    stopped = launch(config, ranks=2, fault="SIGTERM@64@1")
     assert "Preempted by SIGTERM" in stopped.stderr
     assert status(tmp_path / "stopped")["state"] == "preempted"
     assert 64 < status(tmp_path / "stopped")["images_seen"] < 160
-    done = launch(stopped, ranks=2)
+    done = launch(config, ranks=2)
     assert done.returncode == 0, done.stderr
     assert_same_end(tmp_path / "uninterrupted", tmp_path / "stopped")
 

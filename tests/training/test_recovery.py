@@ -82,15 +82,15 @@ def test_a_preempted_run_saves_a_checkpoint_and_resumes_bit_for_bit(
     at_images: Callable[[int, Callable[[], object]], None],
 ) -> None:
     uninterrupted = config_of(tmp_path, shards, "uninterrupted", sections)
-    stopped = config_of(tmp_path, shards, "stopped", sections)
+    config = config_of(tmp_path, shards, "stopped", sections)
     assert train(uninterrupted).returncode == 0
     at_images(images, signals(number))
-    stopped = train(stopped)
+    stopped = train(config)
     assert stopped.returncode == 75
     assert f"Preempted by {number.name}" in stopped.stderr
     assert status(tmp_path / "stopped")["state"] == "preempted"
     assert 0 < status(tmp_path / "stopped")["images_seen"] < 160
-    assert train(stopped).returncode == 0
+    assert train(config).returncode == 0
     assert status(tmp_path / "stopped")["state"] == "finished"
     assert_same_end(tmp_path / "uninterrupted", tmp_path / "stopped")
 
