@@ -21,8 +21,8 @@ mixed images; its input gradient (forward and dX of all layers); the gradient of
 which needs a forward pass (except of the last layer, whose gradient is constant) and dW for the dX
 of each layer. Normalisation has a slope that depends on its input, which adds a backward pass
 through the forward layers: dW and dX of all but the last layer, without dX of the first. Leaky ReLU
-alone needs none. The penalty is timed in fp32, the precision that ours uses for it under every
-setting, unless --penalty is bf16.
+alone needs none. --penalty is the precision in which the penalty is timed; training computes it in
+the precision of everything else.
 """
 
 import argparse
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, nargs="+", default=[16, 32, 64])
     parser.add_argument("--batch", type=int, nargs="+", default=[32, 128, 512])
     parser.add_argument("--precision", choices=_DTYPES, nargs="+", default=[*_DTYPES])
-    parser.add_argument("--penalty", choices=_DTYPES, default="fp32", help="precision of it")
+    parser.add_argument("--penalty", choices=_DTYPES, default="fp32", help="its precision")
     parser.add_argument("--size", type=int, choices=(32, 64), default=64, help="image size")
     parser.add_argument("--seconds", type=float, default=0.5, help="time for each pass of a layer")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
