@@ -102,7 +102,8 @@ def observe(
 ) -> Diagnosis | None:
     """Add a line of metrics to the state; return the diagnosis if it changed, else None.
 
-    kind: dcgan or wgan-gp.
+    kind: objective.kind of the config; any other than dcgan or wgan-gp gets the checks that do not
+        depend on the loss.
     g_steps: number of generator steps so far.
     metrics: means of the log interval; only loss/…, health/… and quality/… count.
     """
@@ -136,14 +137,14 @@ def discriminator_leads(state: HealthState) -> bool:
 
 def _diagnose(state: HealthState, kind: str, g_steps: int) -> tuple[Name, str]:
     """Return the most urgent problem and its evidence; the current one has milder thresholds."""
-    for name, detect in _DETECTORS[kind].items():
+    for name, detect in _DETECTORS.get(kind, _ANY_OBJECTIVE).items():
         is_current = name == state.diagnosis
         lines = state.recent[-_MIN_LINES:] if is_current else state.recent
         evidence = detect(state, lines, _MILDER if is_current else 1.0)
         if evidence is not None:
             state.clear_since = None
             return name, evidence
-    if state.diagnosis in _DETECTORS[kind]:
+    if state.diagnosis in _DETECTORS.get(kind, _ANY_OBJECTIVE):
         if state.clear_since is None:
             state.clear_since = g_steps
         if g_steps - state.clear_since < WINDOW_STEPS:
@@ -307,4 +308,10 @@ _DETECTORS: dict[str, dict[Name, Detector]] = {
         "stalled": _detect_critic_stall,
         "memorising": _detect_memorisation,
     },
+}
+# For an objective whose losses have no thresholds above.
+_ANY_OBJECTIVE: dict[Name, Detector] = {
+    "diverging": lambda state, lines, slack: _detect_skipped_steps(lines, slack),
+    "mode collapse": _detect_collapse,
+    "memorising": _detect_memorisation,
 }
