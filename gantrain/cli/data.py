@@ -1,4 +1,4 @@
-"""The commands under `gantrain data`: make sets of shards, check them, look at them."""
+"""The `gantrain data` commands: create, verify and inspect sets of shards."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,24 +26,24 @@ from gantrain.data.shards.manifest import Manifest, read_manifest
 from gantrain.data.shards.samples import Sample
 
 data_app = typer.Typer(
-    help="Make, check and look at sets of shards.",
+    help="Create, verify and inspect sets of shards.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 Target = Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.")]
-SetFolder = Annotated[Path, typer.Argument(help="Folder that holds a set of shards.")]
+SetFolder = Annotated[Path, typer.Argument(help="Folder with a set of shards.")]
 Size = Annotated[int, typer.Option(min=1, max=4096, help="Width and height in pixels.")]
 Channels = Annotated[int, typer.Option(min=1, max=3, help="1 for grey, 3 for RGB.")]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Processes; without it, one for each usable core.")
+    int | None, typer.Option(min=1, help="Number of processes. Default: one per available core.")
 ]
-PerShard = Annotated[int, typer.Option(min=1, help="Images in one tar.")]
+PerShard = Annotated[int, typer.Option(min=1, help="Images per tar.")]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace the set of shards at the target.")
+    bool, typer.Option("--overwrite", help="Replace an existing set of shards at the target.")
 ]
 
-_MOST_LINES = 50  # of problems, before the rest is only counted
+_MAX_LINES = 50  # of a list of problems; the rest is only counted
 
 
 @data_app.command()
@@ -53,31 +53,33 @@ def render(
     channels: Channels = 1,
     parts: Annotated[
         list[str] | None,
-        typer.Option(help="Part numbers, apart by commas or repeated; without it, all."),
+        typer.Option(help="Part numbers, comma-separated or repeated. Default: all."),
     ] = None,
     views: Annotated[
-        int, typer.Option(min=1, help="Views of each part, each by two cameras.")
+        int, typer.Option(min=1, help="Views of each part, each from two cameras.")
     ] = 400,
-    seed: Annotated[int, typer.Option(help="Of the order and the first angles.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the order and the first angles.")] = 0,
     tip: Annotated[
-        float, typer.Option(min=0, max=180, help="Degrees that each part tips over; 0: upright.")
+        float,
+        typer.Option(min=0, max=180, help="Degrees by which each part tips over."),
     ] = 120.0,
     workers: Workers = None,
     images_per_shard: PerShard = 1000,
     overwrite: Overwrite = False,
 ) -> None:
-    """Render LEGO bricks into a set of shards."""
+    """Render images of LEGO bricks as a set of shards."""
     from gantrain.common.pools import usable_cores
     from gantrain.data.bricks.render import render_samples, sample_count
     from gantrain.data.shards.writer import write_shards
 
-    chosen = _split_parts(parts)
+    numbers = _split_parts(parts)
     start = time.monotonic()
-    with _progress("Rendering", sample_count(chosen, views)) as tell:
+    total = sample_count(numbers, views)
+    with _progress("Rendering") as advance:
         samples = render_samples(
             size=size,
             channels=channels,
-            parts=chosen,
+            parts=numbers,
             views=views,
             seed=seed,
             tip=tip,
@@ -85,7 +87,7 @@ def render(
         )
         manifest = write_shards(
             target,
-            _told(samples, tell),
+            _count(samples, total, advance),
             size=size,
             channels=channels,
             source=f"rendered bricks (views {views}, seed {seed}, tip {tip:g})",
@@ -98,25 +100,24 @@ def render(
 @data_app.command(name="import")
 def import_(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of images: flat, one folder a class, or Kaggle's.")
+        Path,
+        typer.Argument(help="Folder of images: flat, a subfolder per class, or Kaggle's."),
     ],
     target: Target,
     size: Size = 64,
     channels: Channels = 1,
     background: Annotated[
-        str, typer.Option(help="Colour under transparent pixels and beside padded ones.")
+        str, typer.Option(help="Colour behind transparent pixels and in the padding.")
     ] = "black",
-    fit: Annotated[
-        Fit, typer.Option(help="How an image becomes square: cut, padded or stretched.")
-    ] = "crop",
+    fit: Annotated[Fit, typer.Option(help="How to make an image square.")] = "crop",
     validation_list: Annotated[
         Path | None,
-        typer.Option(help="Names the validation images; without it, validation.txt if there."),
+        typer.Option(help="List of validation images. Default: validation.txt, if any."),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the order in which images are written.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the order of the images.")] = 0,
     workers: Workers = None,
     images_per_shard: PerShard = 1000,
     overwrite: Overwrite = False,
@@ -125,7 +126,7 @@ def import_(
     from gantrain.data.importing.folders import import_folder
 
     start = time.monotonic()
-    with _progress("Importing") as tell:
+    with _progress("Importing") as advance:
         report = import_folder(
             folder,
             target,
@@ -139,25 +140,25 @@ def import_(
             validation_list=validation_list,
             seed=seed,
             overwrite=overwrite,
-            on_progress=tell,
+            on_progress=advance,
         )
     _print_summary(target, report.manifest, time.monotonic() - start)
     console = Console()
     if report.validation_list is not None:
-        chosen = report.manifest.splits["validation"]
-        _print(console, f"{chosen} for validation, named by {report.validation_list}")
+        validation = report.manifest.splits["validation"]
+        _print(console, f"{validation} images for validation, listed in {report.validation_list}")
     if report.ignored:
         kinds = ", ".join(f"{n} {suffix or 'no suffix'}" for suffix, n in report.ignored.items())
         _print(console, f"{sum(report.ignored.values())} other files ignored ({kinds})")
     _print_rows(
         console,
-        f"{len(report.unreadable)} could not be read and were left out",
+        f"{len(report.unreadable)} images could not be read and were skipped",
         ("file", "reason"),
         report.unreadable,
     )
     _print_rows(
         console,
-        f"{len(report.validation_missing)} on the validation list name no image",
+        f"{len(report.validation_missing)} lines of the validation list match no image",
         ("line",),
         [(line,) for line in report.validation_missing],
     )
@@ -165,28 +166,20 @@ def import_(
 
 @data_app.command()
 def verify(folder: SetFolder, workers: Workers = None) -> None:
-    """Read a whole set: lengths, hashes, counts, and every image. Status 1 if it is broken."""
-    from gantrain.data.shards.manifest import load_manifest
+    """Verify a set: lengths, hashes, counts, and every image. Exits with 1 if it is damaged."""
     from gantrain.data.shards.verify import verify_shards
 
-    done = 0
-    with _progress("Verifying", load_manifest(folder).count) as tell:
-
-        def tell_shard(count: int) -> None:
-            nonlocal done
-            done += count
-            tell(done, None)
-
-        report = verify_shards(folder, workers=workers, on_shard=tell_shard)
+    with _progress("Verifying") as advance:
+        report = verify_shards(folder, workers=workers, on_progress=advance)
     console = Console()
     if report.ok:
         _print(console, f"OK: {report.images} images in {len(report.manifest.shards)} shards")
         return
-    for problem in report.problems[:_MOST_LINES]:
+    for problem in report.problems[:_MAX_LINES]:
         _print(console, problem)
-    if len(report.problems) > _MOST_LINES:
-        _print(console, f"... and {len(report.problems) - _MOST_LINES} more")
-    _print(console, f"Broken, problems found: {len(report.problems)}. Write the set again.")
+    if len(report.problems) > _MAX_LINES:
+        _print(console, f"... and {len(report.problems) - _MAX_LINES} more")
+    _print(console, f"{len(report.problems)} problems. Write the set again.")
     raise typer.Exit(1)
 
 
@@ -194,10 +187,10 @@ def verify(folder: SetFolder, workers: Workers = None) -> None:
 def show(
     folder: SetFolder,
     grid: Annotated[
-        Path | None, typer.Option(help="Also tile images of all classes into this file.")
+        Path | None, typer.Option(help="Also save a contact sheet of all classes to this file.")
     ] = None,
 ) -> None:
-    """Print what a set of shards holds."""
+    """Print a summary of a set of shards."""
     manifest = read_manifest(folder)
     console = Console()
     _print(console, f"{folder}:")
@@ -215,9 +208,9 @@ def show(
     _print_rows(
         console,
         f"{len(manifest.classes)} classes",
-        ("part", "name", "images"),
-        [(part, each.name, str(each.count)) for part, each in manifest.classes.items()],
-        most=None,
+        ("class", "name", "images"),
+        [(key, each.name, str(each.count)) for key, each in manifest.classes.items()],
+        limit=None,
     )
     if grid is not None:
         from gantrain.data.shards.contact_sheet import save_contact_sheet
@@ -232,15 +225,15 @@ data_app.command("features")(learn)
 def _split_parts(parts: list[str] | None) -> list[str] | None:
     if parts is None:
         return None
-    chosen = [part.strip() for group in parts for part in group.split(",") if part.strip()]
-    if not chosen:
+    numbers = [part.strip() for group in parts for part in group.split(",") if part.strip()]
+    if not numbers:
         raise UserError(f"parts is {','.join(parts)!r}; expected part numbers such as 3001,3003.")
-    return list(dict.fromkeys(chosen))
+    return list(dict.fromkeys(numbers))
 
 
 @contextmanager
-def _progress(verb: str, total: int | None = None) -> Iterator[Callable[[int, int | None], None]]:
-    """Show a bar on stderr while the block runs; yields a function of (done, total or None)."""
+def _progress(verb: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on stderr; yield a function of (done, total) that advances it."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -249,18 +242,20 @@ def _progress(verb: str, total: int | None = None) -> Iterator[Callable[[int, in
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(verb, total=total)
+        task = progress.add_task(verb, total=None)
 
-        def tell(done: int, new_total: int | None) -> None:
-            progress.update(task, completed=done, total=new_total or total)
+        def advance(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
 
-        yield tell
+        yield advance
 
 
-def _told(samples: Iterable[Sample], tell: Callable[[int, int | None], None]) -> Iterator[Sample]:
+def _count(
+    samples: Iterable[Sample], total: int, advance: Callable[[int, int], None]
+) -> Iterator[Sample]:
     for done, sample in enumerate(samples, start=1):
         yield sample
-        tell(done, None)
+        advance(done, total)
 
 
 def _megabytes(manifest: Manifest) -> str:
@@ -286,17 +281,17 @@ def _print_rows(
     columns: tuple[str, ...],
     rows: Iterable[tuple[str, ...]],
     *,
-    most: int | None = _MOST_LINES,
+    limit: int | None = _MAX_LINES,
 ) -> None:
     rows = list(rows)
     if not rows:
         return
-    _print(console, f"{title}:")  # a table's own title wraps at the table's width
+    _print(console, f"{title}:")  # a title of the table itself would wrap at the table's width
     table = Table()
     for column in columns:
         table.add_column(column, overflow="fold")
-    for row in rows[:most]:
+    for row in rows[:limit]:
         table.add_row(*map(escape, row))
-    if most is not None and len(rows) > most:
-        table.add_row(f"... and {len(rows) - most} more")
+    if limit is not None and len(rows) > limit:
+        table.add_row(f"... and {len(rows) - limit} more")
     console.print(table)

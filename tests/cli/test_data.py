@@ -46,9 +46,9 @@ def shards(images: Path, tmp_path: Path) -> Path:
 def test_import_reports_every_file(images: Path, tmp_path: Path) -> None:
     text = stdout_of(run("import", images, tmp_path / "set", "--size", 8, "--workers", 1))
     assert "6 images of 8x8 in 1 shards" in text
-    assert "1 for validation" in text
+    assert "1 images for validation" in text
     assert "1 other files ignored (1 .me)" in text
-    assert "1 could not be read and were left out" in text
+    assert "1 images could not be read and were skipped" in text
     assert "[red]bad.png" in text
     assert "lost.png" in text
 
@@ -83,7 +83,7 @@ def test_verify_lists_problems_and_exits_with_1(shards: Path) -> None:
     assert result.exit_code == 1
     assert "shard-000000.tar: cut short" in result.stdout
     assert "shard-000001.tar: in the manifest, but not readable" in result.stdout
-    assert "problems found: 2" in result.stdout
+    assert "2 problems" in result.stdout
 
 
 @pytest.mark.parametrize("command", ["verify", "show"])

@@ -474,11 +474,11 @@ def test_a_shard_must_match_its_entry(folder: Path, count: int, actual: str) -> 
 
 
 def test_a_valid_set_verifies_with_several_processes(folder: Path) -> None:
-    done: list[int] = []
-    report = verify_shards(folder, workers=2, on_shard=done.append)
+    progress: list[tuple[int, int]] = []
+    report = verify_shards(folder, workers=2, on_progress=lambda *each: progress.append(each))
     assert report.ok
     assert report.images == 10
-    assert done == [4, 4, 2]
+    assert progress == [(4, 10), (8, 10), (10, 10)]
 
 
 def replace_shard(folder: Path, index: int, samples: list[Sample]) -> None:

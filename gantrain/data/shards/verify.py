@@ -49,12 +49,12 @@ def verify_shards(
     folder: Path,
     *,
     workers: int | None = None,
-    on_shard: Callable[[int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> VerifyReport:
     """Read every byte of a set: check lengths, hashes, counts, keys and labels, decode each image.
 
     workers: number of processes; None uses all available cores.
-    on_shard: called in this process after each shard with its number of images.
+    on_progress: called in this process after each shard with (images done, total images).
 
     Raises UserError if there is no set at `folder` or its manifest is invalid. Problems in the
     shards are in the report.
@@ -63,7 +63,7 @@ def verify_shards(
     file_problems = find_file_problems(folder, manifest)
     problems = list(file_problems.values())
     tally = Tally()
-    images = 0
+    images = done = 0
     # A missing or truncated shard has been reported; reading it would only report it again.
     readable = [entry for entry in manifest.shards if entry.name not in file_problems]
     workers = min(usable_cores() if workers is None else workers, max(1, len(readable)))
@@ -77,8 +77,9 @@ def verify_shards(
                 tally.add(key, label)
             except UserError as error:
                 problems.append(f"{folder / entry.name}: {str(error).rstrip('.')}")
-        if on_shard is not None:
-            on_shard(entry.count)
+        done += entry.count
+        if on_progress is not None:
+            on_progress(done, manifest.count)
     if not problems:  # otherwise wrong totals follow from a problem already reported
         problems.extend(_total_problems(folder, manifest, tally))
     return VerifyReport(folder, manifest, images, tuple(problems))
