@@ -1,6 +1,8 @@
 """Which room may import which. Arrows point down: a room never imports one that is above it."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"common", "config", "models", "health", "runs", "inference"},
     "cli": {
         *("common", "config", "models", "data", "health", "runs"),
-        *("metrics", "inference", "report"),
+        *("metrics", "inference", "report", "__init__.py"),
     },
     # The entry point, the public API and `python -m gantrain`.
     "train.py": {"common", "config", "data", "runs", "training", "metrics", "inference"},
@@ -101,9 +103,6 @@ def test_the_check_sees_an_arrow_that_runs_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", TORCH_FREE)
 def test_no_torch_is_imported_by(module: str) -> None:
-    import subprocess
-    import sys
-
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
