@@ -1,5 +1,7 @@
 """Exceptions that end a run, each with the exit status that launchers act on."""
 
+import os
+
 USER_ERROR_STATUS = 2
 DIVERGED_STATUS = 3
 REQUEUE_STATUS = 75  # sysexits.h's EX_TEMPFAIL: start the run again; it resumes from its checkpoint
@@ -35,3 +37,8 @@ class LostRankError(UserError):
     """Another rank died. A new start resumes from the last checkpoint."""
 
     exit_status = REQUEUE_STATUS
+
+
+def os_reason(error: OSError) -> str:
+    """Return the operating system's message for an error."""
+    return error.strerror or (os.strerror(error.errno) if error.errno else str(error))

@@ -111,10 +111,10 @@ def ridge() -> Solid:
 def hip() -> Solid:
     half = _half(2)
     roof = slanted(_ramp(2), -half, half)
-    whole = prism(_ramp(2), 2 * half, (-half, 0.0, 0.0), axis="x")
-    across = whole.rotate((0.0, 0.0, -90.0))
-    outer = whole ^ across
-    hollow = (whole - roof) ^ (across - roof.rotate((0.0, 0.0, -90.0)))
+    wedge = prism(_ramp(2), 2 * half, (-half, 0.0, 0.0), axis="x")
+    across = wedge.rotate((0.0, 0.0, -90.0))
+    outer = wedge ^ across
+    hollow = (wedge - roof) ^ (across - roof.rotate((0.0, 0.0, -90.0)))
     tube = tubes(grid(2, 2), BRICK) ^ outer
     return (outer - hollow) + tube + studs([(4.0, 4.0)], BRICK)
 

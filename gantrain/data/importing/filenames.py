@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from gantrain.common.errors import UserError
+from gantrain.common.errors import UserError, os_reason
 from gantrain.data.shards.samples import Label
 
 # `3046 roof corner inside tile 2x2 045R.png`: part, name, view, camera
@@ -111,7 +111,7 @@ def read_validation_list(path: Path, relatives: Iterable[str]) -> ValidationName
         text = path.read_bytes().decode("utf-8-sig", "replace")
     except OSError as error:
         raise UserError(
-            f"{path}: the list of validation images cannot be read ({error.strerror or error})."
+            f"{path}: the list of validation images cannot be read ({os_reason(error)})."
         ) from None
     by_name: dict[str, list[str]] = {}
     for relative in relatives:

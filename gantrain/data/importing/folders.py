@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from gantrain.common.errors import UserError
+from gantrain.common.errors import UserError, os_reason
 from gantrain.common.pools import map_in_order
 from gantrain.data.importing.convert import (
     FITS,
@@ -209,7 +209,7 @@ def _list_folder(source: Path) -> _Listing:
 
     def record_error(error: OSError) -> None:
         relative = display_path(Path(error.filename).relative_to(source))
-        listing.unreadable[f"{relative}/"] = f"folder: {error.strerror or error}"
+        listing.unreadable[f"{relative}/"] = f"folder: {os_reason(error)}"
 
     for folder, subfolders, files in os.walk(source, onerror=record_error, followlinks=True):
         subfolders[:] = _new_folders(Path(folder), subfolders, seen)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gantrain.common.errors import UserError
+from gantrain.common.errors import UserError, os_reason
 from gantrain.data.loading.image_table import BROKEN_IMAGE, ImageInfo
-from gantrain.data.shards.faults import Fault, ScratchError, os_reason
+from gantrain.data.shards.faults import Fault, ScratchError
 from gantrain.data.shards.manifest import ShardEntry
 from gantrain.data.shards.samples import decode_image
 from gantrain.data.shards.store import ShardStore

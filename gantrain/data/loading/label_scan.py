@@ -4,11 +4,12 @@ import time
 from functools import partial
 from pathlib import Path
 
+from gantrain.common.errors import os_reason
 from gantrain.common.locks import exclusive_task, size_and_mtime
 from gantrain.common.pools import map_in_order
 from gantrain.data.loading.decode import scan_shard
 from gantrain.data.loading.image_table import TABLE_NAME, ImageInfo, ImageTable
-from gantrain.data.shards.faults import Fault, FaultLog, ScratchError, os_reason
+from gantrain.data.shards.faults import Fault, FaultLog, ScratchError
 from gantrain.data.shards.manifest import Manifest
 from gantrain.data.shards.store import ShardStore
 

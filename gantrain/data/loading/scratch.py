@@ -5,9 +5,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from gantrain.common.errors import UserError
+from gantrain.common.errors import UserError, os_reason
 from gantrain.config import DataConfig
-from gantrain.data.shards.faults import os_reason
 from gantrain.data.shards.store import ShardStore
 
 

@@ -1,6 +1,5 @@
 """Damaged images and shards: an error, or skipped and counted."""
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -69,8 +68,3 @@ class FaultLog:
         self._listeners.append(listener)
         for fault in self._faults:
             listener(fault)
-
-
-def os_reason(error: OSError) -> str:
-    """Return the operating system's message for an error."""
-    return error.strerror or (os.strerror(error.errno) if error.errno else str(error))

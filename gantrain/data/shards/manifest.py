@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gantrain.common.errors import UserError
+from gantrain.common.errors import UserError, os_reason
 from gantrain.common.validation import problems_of
 from gantrain.data.shards.samples import SPLITS, Label, Split, class_of, split_of
 
@@ -166,7 +166,7 @@ def load_manifest(folder: Path) -> Manifest:
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(_missing(folder)) from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from None
+        raise UserError(f"{path}: cannot be read ({os_reason(error)}).") from None
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
@@ -201,9 +201,7 @@ def find_file_problems(folder: Path, manifest: Manifest) -> dict[str, str]:
         try:
             length = path.stat().st_size
         except OSError as error:
-            problems[entry.name] = (
-                f"{path}: in the manifest, but not readable ({error.strerror or error})"
-            )
+            problems[entry.name] = f"{path}: in the manifest, but not readable ({os_reason(error)})"
             continue
         if length != entry.bytes:
             state = "cut short" if length < entry.bytes else "too long"
@@ -212,7 +210,7 @@ def find_file_problems(folder: Path, manifest: Manifest) -> dict[str, str]:
     try:
         names = sorted(path.name for path in folder.iterdir() if path.suffix == ".tar")
     except OSError as error:
-        raise UserError(f"{folder}: cannot be listed ({error.strerror or error}).") from None
+        raise UserError(f"{folder}: cannot be listed ({os_reason(error)}).") from None
     for name in names:
         if name not in known:
             problems[name] = f"{folder / name}: not in the manifest"

@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from gantrain.common.errors import UserError
+from gantrain.common.errors import UserError, os_reason
 from gantrain.data.shards.manifest import Manifest, ShardEntry
 from gantrain.data.shards.samples import Sample, check_label
 
@@ -73,7 +73,7 @@ def iterate_groups(shard: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
             f"{shard}: cut short or broken at {last} ({error}). Write the set again."
         ) from None
     except OSError as error:
-        raise UserError(f"{shard}: cannot be read ({error.strerror or error}).") from None
+        raise UserError(f"{shard}: cannot be read ({os_reason(error)}).") from None
     if group:
         yield key, group
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from gantrain.common.errors import UserError
+from gantrain.common.errors import UserError, os_reason
 from gantrain.common.files import remove_leftovers, replacing_folder
 from gantrain.common.locks import file_lock
 from gantrain.data.shards.manifest import MANIFEST_NAME
@@ -22,7 +22,7 @@ def write_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
+        reason = os_reason(error)
         advice = "Free some space" if error.errno in _DISK_FULL else "Choose another target"
         raise UserError(
             f"{target}: cannot be written ({reason}); nothing was kept. {advice} and try again."

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from gantrain.common.errors import UserError
+from gantrain.common.errors import UserError, os_reason
 from gantrain.common.locks import exclusive_task, size_and_mtime
-from gantrain.data.shards.faults import ScratchError, os_reason
+from gantrain.data.shards.faults import ScratchError
 from gantrain.data.shards.manifest import MANIFEST_NAME, Manifest, ShardEntry, load_manifest
 from gantrain.data.shards.tar_index import ShardReader, open_shard
 from gantrain.data.shards.transfer import RESTARTED, RESUMED, file_url, stream_url

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gantrain.common.errors import UserError
+from gantrain.common.errors import UserError, os_reason
 from gantrain.common.files import replacing
-from gantrain.data.shards.faults import Fault, os_reason
+from gantrain.data.shards.faults import Fault
 from gantrain.data.shards.manifest import ShardEntry
 from gantrain.data.shards.reader import parse_sample
 from gantrain.data.shards.samples import Label

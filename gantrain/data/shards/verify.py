@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gantrain.common.errors import UserError
+from gantrain.common.errors import UserError, os_reason
 from gantrain.common.pools import map_in_order, usable_cores
 from gantrain.data.shards.manifest import (
     Manifest,
@@ -113,7 +113,7 @@ def _verify_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> _Shard
     except UserError as error:
         problems.append(_with_path(path, error))
     except OSError as error:
-        problems.append(f"{path}: cannot be read ({error.strerror or error})")
+        problems.append(f"{path}: cannot be read ({os_reason(error)})")
     return _ShardResult(images, tuple(labels), tuple(problems))
 
 
