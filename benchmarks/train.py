@@ -15,9 +15,9 @@ seen, over all ranks. Memory is the peak of the training processes, without Data
 
 All train the networks of configs/dcgan.yaml or configs/wgan_gp.yaml at the requested width and
 batch, on the same images, each with its usual pipeline and losses. Ours includes all the services
-that a run has by default, except for the quality metrics; --overhead measures what those cost. All compute
-the penalty of WGAN-GP in the precision of everything else. Of the keys given to --set, the other
-implementations follow those for networks, learning rates and n_critic only.
+that a run has by default, except for the quality metrics; --overhead measures what those cost. All
+compute the penalty of WGAN-GP in the precision of everything else. Of the keys given to --set, the
+other implementations follow those for networks, learning rates and n_critic only.
 """
 
 import argparse
