@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from gantrain.common.files import write_text
 from gantrain.report.page import build_page
-from gantrain.report.thumbnails import encode, spread
+from gantrain.report.thumbnails import as_data_url, pick_evenly
 from gantrain.runs.paths import list_grids
 from gantrain.runs.records import read_metrics
 from launch.curves import images_with, value_at
@@ -102,12 +100,12 @@ def collect_samples(
     that many images. There are fewer columns if the page would become too large.
     """
     grids = {run.run: list_grids(run_dir(sweep_dir, run.run)) for run in runs}
-    moments = spread(
+    moments = pick_evenly(
         sorted({images for run_grids in grids.values() for images, _ in run_grids}), _MAX_COLUMNS
     )
     samples = {run.run: _samples_of_run(grids[run.run], run.flat, moments) for run in runs}
     while len(moments) > 2 and _total_length(samples) > _MAX_SAMPLE_BYTES:
-        kept = spread(range(len(moments)), max(2, len(moments) * 3 // 4))
+        kept = pick_evenly(range(len(moments)), max(2, len(moments) * 3 // 4))
         moments = [moments[i] for i in kept]
         samples = {run: [column[i] for i in kept] for run, column in samples.items()}
     return moments, samples
@@ -134,14 +132,7 @@ def _samples_of_run(
 def _encode_corner(path: Path, flat: dict[str, Any]) -> str | None:
     """Return the first 4x4 tiles of a grid as a data URL; None if it is unreadable."""
     step = int(flat.get("data.size", 64)) + 2  # tiles are 2 pixels apart
-    try:
-        with Image.open(path) as opened:
-            side = min(_TILES * step - 2, *opened.size)
-            image = opened.convert("L" if opened.mode == "L" else "RGB").crop((0, 0, side, side))
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return None
-    image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
-    return encode(image, 70)
+    return as_data_url(path, side=_SIDE, crop=_TILES * step - 2, quality=70)
 
 
 def _total_length(samples: dict[str, list[str | None]]) -> int:

@@ -1,1 +1,1 @@
-"""The `gantrain` command: one module a group of commands."""
+"""The `gantrain` command. Modules import torch only inside commands, so that --help is fast."""

@@ -1,19 +1,62 @@
-"""The commands that write pages."""
+"""Commands that show runs: report, watch, workspace."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.live import Live
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="a run directory")],
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
     out: Annotated[
-        Path | None, typer.Option(help="the HTML to write; without it, RUN/report.html")
+        Path | None, typer.Option(help="HTML file to write. Default: RUN/report.html.")
     ] = None,
 ) -> None:
-    """Write one page about a run: samples, curves, events, config. It opens without a network."""
+    """Write a page about a run: samples, curves, events, config. It works offline."""
     from gantrain.report.run_page import write_run_page
 
     path = write_run_page(run, out)
     typer.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+def watch(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run directories, or folders of them such as runs/.")
+    ],
+    seconds: Annotated[float, typer.Option(min=0.2, help="Time between updates.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print the status once and exit.")] = False,
+    curves: Annotated[int, typer.Option(min=0, help="Number of curves per run.")] = 8,
+) -> None:
+    """Watch the status, health and curves of runs in the terminal.
+
+    Ctrl-C stops watching; the runs continue.
+    """
+    from gantrain.report.watch import find_runs, render_runs
+
+    folders = find_runs(runs)
+    if once:
+        Console().print(render_runs(folders, curves))
+        return
+    try:
+        with Live(render_runs(folders, curves), refresh_per_second=4, screen=False) as live:
+            while True:
+                time.sleep(seconds)
+                live.update(render_runs(find_runs(runs), curves))
+    except KeyboardInterrupt:
+        return
+
+
+def workspace(
+    entity: Annotated[str, typer.Argument(help="W&B user or team.")],
+    project: Annotated[str, typer.Argument(help="W&B project, as wandb.project of the runs.")],
+) -> None:
+    """Save a W&B workspace with the charts of a project grouped by topic, over images seen.
+
+    Needs the package wandb-workspaces and a W&B account. Runs need neither.
+    """
+    from gantrain.report.wandb_workspace import save_workspace
+
+    typer.echo(save_workspace(entity, project))

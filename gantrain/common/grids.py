@@ -1,4 +1,4 @@
-"""Many images tiled into one."""
+"""Tiles images into one and saves it."""
 
 import math
 from pathlib import Path
@@ -11,31 +11,31 @@ from torch import Tensor
 from gantrain.common.files import replacing
 
 _GAP = 2  # pixels between the tiles
-_PAPER = 255
+_BACKGROUND = 255
 
 
 def tile(images: Tensor, rows: int, columns: int) -> Image.Image:
-    """Images (N, C, S, S) in [-1, 1] as one 8-bit image, row by row, with white gaps.
+    """Return images (N, C, S, S) in [-1, 1] as one 8-bit image, row by row, with white gaps.
 
-    N may be less than rows x columns: the places left over stay white.
+    Images beyond rows x columns are left out; tiles without an image stay white.
     """
     _, channels, size, _ = images.shape
     step = size + _GAP
-    sheet = np.full((rows * step - _GAP, columns * step - _GAP, channels), _PAPER, np.uint8)
-    for i, tile_ in enumerate(to_bytes(images[: rows * columns])):
+    canvas = np.full((rows * step - _GAP, columns * step - _GAP, channels), _BACKGROUND, np.uint8)
+    for i, pixels in enumerate(to_uint8(images[: rows * columns])):
         top, left = i // columns * step, i % columns * step
-        sheet[top : top + size, left : left + size] = tile_
-    return Image.fromarray(sheet.squeeze(2) if channels == 1 else sheet)
+        canvas[top : top + size, left : left + size] = pixels
+    return Image.fromarray(canvas.squeeze(2) if channels == 1 else canvas)
 
 
 def tile_square(images: Tensor) -> Image.Image:
-    """`tile` with as many columns as rows, or one more."""
+    """Tile images (N, C, S, S) in [-1, 1] with ceil(sqrt(N)) columns and as few rows as possible."""
     columns = math.isqrt(len(images) - 1) + 1
     return tile(images, -(-len(images) // columns), columns)
 
 
-def to_bytes(images: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Images (N, C, S, S) in [-1, 1] as uint8 of shape (N, S, S, C)."""
+def to_uint8(images: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Return images (N, C, S, S) in [-1, 1] as uint8 (N, S, S, C); values outside are clipped."""
     scaled = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = (
         scaled.permute(0, 2, 3, 1).cpu().numpy()
@@ -44,6 +44,6 @@ def to_bytes(images: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 
 def save_png(image: Image.Image, path: Path) -> None:
-    """Write a PNG at `path`, whole or not at all."""
+    """Write a PNG atomically."""
     with replacing(path) as temporary:
         image.save(temporary, format="PNG")

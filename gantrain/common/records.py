@@ -1,4 +1,4 @@
-"""JSON files that may be cut short, foreign or hostile, read with one clear error."""
+"""Reads JSON files that may be truncated, foreign or hostile; converts trees to dotted keys."""
 
 import json
 from collections.abc import Mapping
@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gantrain.common.errors import UserError
+from gantrain.common.validation import problems_of
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises UserError naming the file."""
+    """Return the JSON object in a file. Raises UserError naming the file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -24,17 +25,19 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_record(path: Path, model: type[Model]) -> Model:
-    """The record in a JSON file. Raises UserError naming the file and the key that is wrong."""
+    """Return the validated content of a JSON file.
+
+    Raises UserError naming the file and its invalid keys.
+    """
     try:
         return model.model_validate(read_object(path))
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise UserError(f"{path}: {key or 'content'}: {problem['msg']}.") from None
+        problems = "; ".join(problems_of(error, list(model.model_fields)))
+        raise UserError(f"{path}: {problems}.") from None
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of a tree of sections by their dotted keys."""
+    """Return the values of nested sections by dotted key."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -45,7 +48,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tree of sections that `flatten` turned into dotted keys."""
+    """Return the nested sections of dotted keys: the inverse of `flatten`."""
     tree: dict[str, Any] = {}
     for key, value in flat.items():
         *sections, last = key.split(".")

@@ -1,1 +1,1 @@
-"""Everything done with a trained generator."""
+"""Trained generators: export, sampling and exploration of the latent space."""

@@ -1,43 +1,37 @@
-"""Directions in latent space that change one attribute of the images: part, camera, angle.
+"""Directions in latent space that change one attribute of the images: class, camera, angle.
 
-No label went into the training. So that a latent vector gets one, its image takes the labels of
-the real image that it is most like; a linear fit of the labels on the latents gives a direction,
-and its success on latents that were kept aside says whether there is one. Larsen et al. 2016 and
-the book's chapter on VAEs do so with attributes that were given.
+The generator is trained without labels. Each sample therefore takes the labels of the real image
+most similar to it. A linear fit of the labels to the latents gives a direction, and its score on
+held-out latents tells whether the attribute depends on the latents at all. Larsen et al. 2016 and
+the book's chapter on VAEs find directions in the same way from images with known attributes.
 """
 
-import json
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
 from gantrain.common.errors import UserError
-from gantrain.common.files import replacing
-from gantrain.common.grids import to_bytes
+from gantrain.common.grids import to_uint8
 from gantrain.data.loading.labelled import LabelledDataset
 from gantrain.data.shards.samples import Label
 from gantrain.inference.sampling import generate_images, sample_latents
 from gantrain.models.networks import Generator
 
-DIRECTIONS = "directions.safetensors"
 _NOT_ATTRIBUTES = ("name", "view", "split")
-_ANGLES = ("yaw",)  # in degrees, of which 0 and 360 are one
-_MOST_VALUES = 64  # of a word, to be an attribute
-_FEWEST = 20  # images of a value, to look for its direction
-_THUMBNAIL = 16  # pixels a side
-_TRAINED_SHARE = 0.8
+_ANGLES = ("yaw",)  # periodic attributes, in degrees
+_MAX_VALUES = 64  # of a text attribute; with more it is rather a name
+_MIN_SAMPLES = 20  # with a value, and without it
+_THUMBNAIL_SIDE = 16  # pixels
+_TRAIN_FRACTION = 0.8
 _RIDGE = 10.0
-_TURNING_RADIUS = 2.0  # standard deviations: where a latent is put on the circle that turns
-_WEAK_AUC, _WEAK_R2 = 0.6, 0.05
+_ROTATION_RADIUS = 2.0  # standard deviations
+_MIN_AUC, _MIN_R2 = 0.6, 0.05  # of a direction that is not weak
 
 Kind = Literal["is", "more", "cos", "sin"]
 
@@ -46,13 +40,12 @@ Kind = Literal["is", "more", "cos", "sin"]
 class Direction:
     """A unit vector in latent space.
 
-    name: `part=3001` towards a value, `tilt` towards more of it, `yaw.cos` and `yaw.sin` for the
-        plane in which an angle goes round.
+    name: `part=3001` for a value of a text attribute, `tilt` for a number, `yaw.cos` and `yaw.sin`
+        for the plane in which an angle rotates.
     vector: float32 (latent_size,).
-    kind: is (a value of a word), more (a number), cos or sin (of an angle).
-    score: on latents kept aside: for `is` the chance that one with the value lies further along
-        than one without (AUC, 0.5 is nothing), else the share of variance explained (R2, 0 is
-        nothing).
+    kind: "is" (towards the value), "more" (towards larger numbers), "cos" or "sin" (of an angle).
+    score: on held-out latents. AUC for "is", where 0.5 is chance; else the fraction of variance
+        explained (R2), where 0 is chance.
     """
 
     name: str
@@ -62,181 +55,142 @@ class Direction:
 
     @property
     def weak(self) -> bool:
-        """Whether latents kept aside hardly bear it out."""
-        return self.score < (_WEAK_AUC if self.kind == "is" else _WEAK_R2)
+        """Whether the score on held-out latents is close to chance."""
+        return self.score < (_MIN_AUC if self.kind == "is" else _MIN_R2)
 
 
 def find_directions(
     generator: Generator, labelled: LabelledDataset, *, samples: int = 4096, seed: int = 0
 ) -> list[Direction]:
-    """A direction for each value of each attribute that the generator makes, best first.
+    """Return a direction for each value of each attribute that the generator makes, best first.
 
-    Raises UserError if the labels hold no attribute.
+    Raises UserError if the labels have no attribute that varies over the samples.
     """
     latents = sample_latents(generator, samples, seed)
-    fakes = _thumbnails(torch.from_numpy(_as_images(generate_images(generator, latents))))
+    pixels = to_uint8(generate_images(generator, latents)).transpose(0, 3, 1, 2)
+    fakes = _thumbnails(torch.from_numpy(np.ascontiguousarray(pixels)))
     rows = labelled.rows
     reals = torch.cat(
-        [_thumbnails(labelled.images[part]) for part in torch.split(torch.from_numpy(rows), 2048)]
+        [_thumbnails(labelled.images[batch]) for batch in torch.split(torch.from_numpy(rows), 2048)]
     )
     nearest = np.concatenate(
-        [torch.cdist(f, reals).argmin(1).numpy() for f in torch.split(fakes, 1024)]
+        [torch.cdist(batch, reals).argmin(1).numpy() for batch in torch.split(fakes, 1024)]
     )
-    labels = labelled.labels(rows[nearest])
-    found = fit_directions(latents, labels)
-    if not found:
+    directions = fit_directions(latents, labelled.labels(rows[nearest]))
+    if not directions:
         raise UserError(
-            f"{labelled.store.location}: no attribute of its labels (part, camera, yaw, …) tells "
-            "the generator's images apart; give a set with labels, or train for longer."
+            f"{labelled.store.location}: no attribute in its labels (part, camera, yaw, …) varies "
+            "over the generator's images; use a data set with labels, or train for longer."
         )
-    return found
+    return directions
 
 
-def fit_directions(latents: Tensor, labels: list[Label]) -> list[Direction]:
-    """`find_directions` for latents (N, latent_size) whose labels are known."""
-    found: list[Direction] = []
+def fit_directions(latents: Tensor, labels: Sequence[Label]) -> list[Direction]:
+    """Return the directions of latents (N, latent_size) with known labels, best first."""
+    directions: list[Direction] = []
     for name in dict.fromkeys(key for label in labels for key in label):
         values = [label.get(name) for label in labels]
         if name in _NOT_ATTRIBUTES or any(value is None for value in values):
             continue
         if all(isinstance(value, int | float) for value in values):
-            found += _of_number(name, latents, np.array(values, np.float64))
-        elif len(words := {str(value) for value in values}) <= _MOST_VALUES:
-            named = np.array([str(value) for value in values])
-            for word in sorted(words):
-                found += _fit(f"{name}={word}", "is", latents, (named == word).astype(np.float64))
-    return sorted(found, key=lambda direction: -direction.score)
+            directions += _fit_number(name, latents, np.array(values, np.float64))
+        else:
+            directions += _fit_text(name, latents, np.array([str(value) for value in values]))
+    return sorted(directions, key=lambda direction: -direction.score)
 
 
-def turned(latents: Tensor, degrees: float, cosine: Direction, sine: Direction) -> Tensor:
-    """Latents (N, latent_size) turned by an angle in the plane of an attribute that goes round.
+def rotate(latents: Tensor, degrees: float, cosine: Direction, sine: Direction) -> Tensor:
+    """Rotate latents (N, latent_size) in the plane of a periodic attribute.
 
-    Their part in the plane is first brought to a length of 2, where the angle shows.
+    cosine, sine: the two directions of the attribute. The component in their plane is first scaled
+    to length 2, where the angle is visible in the images.
     """
     first = cosine.vector
     second = functional.normalize(sine.vector - (sine.vector @ first) * first, dim=0)
     a, b = latents @ first, latents @ second
     angle = torch.atan2(b, a) + np.radians(degrees)
     rest = latents - a[:, None] * first - b[:, None] * second
-    radius = _TURNING_RADIUS
+    radius = _ROTATION_RADIUS
     return rest + radius * (torch.cos(angle)[:, None] * first + torch.sin(angle)[:, None] * second)
 
 
-def named(directions: list[Direction], name: str) -> Direction:
-    """The direction of this name. Raises UserError that lists the names there are."""
+def traverse(
+    latents: Tensor, directions: Sequence[Direction], name: str, steps: int, extent: float
+) -> Tensor:
+    """Return each latent (N, latent_size) moved along a direction: (N * steps, latent_size).
+
+    name: of a direction, which is followed by `extent` standard deviations to either side, or of
+    an angle such as `yaw`, which makes a full turn.
+    """
+    if any(direction.name == f"{name}.cos" for direction in directions):
+        cosine, sine = (get_direction(directions, f"{name}.{kind}") for kind in ("cos", "sin"))
+        moved = [rotate(latents, 360 * i / steps, cosine, sine) for i in range(steps)]
+    else:
+        vector = get_direction(directions, name).vector
+        moved = [latents + float(x) * vector for x in torch.linspace(-extent, extent, steps)]
+    return torch.stack(moved, 1).flatten(0, 1)
+
+
+def get_direction(directions: Sequence[Direction], name: str) -> Direction:
+    """Return the direction with a name. Raises UserError listing all names if there is none."""
     for direction in directions:
         if direction.name == name:
             return direction
     names = ", ".join(d.name for d in directions)
-    raise UserError(f"direction {name!r}: none was found; expected one of: {names}.")
+    raise UserError(f"direction {name!r}: unknown; expected one of: {names}.")
 
 
-def evaluate_expression(
-    text: str, latents: dict[int, Tensor], directions: dict[str, Direction]
-) -> Tensor:
-    """The latent vector (latent_size,) of sums such as `3 - 7 + 12` or `3 + 2*part=3003`.
-
-    Numbers are samples, names are directions in standard deviations. What several samples make
-    is brought to the length of the first, as far out as the generator was trained.
-    """
-    terms = parse_expression(text)
-    total = torch.zeros_like(next(iter(latents.values())))
-    lengths = [latents[int(name)].norm() for _, name in terms if name.isdigit()]
-    for factor, name in terms:
-        if name.isdigit():
-            total = total + factor * latents[int(name)]
-    if len(lengths) > 1 and total.norm() > 0:
-        total = total * (lengths[0] / total.norm())
-    for factor, name in terms:
-        if not name.isdigit():
-            total = total + factor * directions[name].vector
-    return total
-
-
-def parse_expression(text: str) -> list[tuple[float, str]]:
-    """Factors and names of a sum. Raises UserError unless it is one with a sample in it."""
-    pattern = re.compile(r"\s*([+-]?)\s*(?:(\d+(?:\.\d+)?)\s*\*\s*)?([A-Za-z][\w=.-]*|\d+)\s*")
-    terms: list[tuple[float, str]] = []
-    at = 0
-    while at < len(text):
-        match = pattern.match(text, at)
-        if match is None or (terms and not match[1]):
-            raise UserError(
-                f"{text!r}: not understood at {text[at:]!r}; expected a sum of samples and "
-                "directions with blanks around the signs, as in '3 - 7 + 12' or "
-                "'3 + 2*part=3003'."
-            )
-        terms.append(((-1.0 if match[1] == "-" else 1.0) * float(match[2] or 1), match[3]))
-        at = match.end()
-    if not any(name.isdigit() for _, name in terms):
-        raise UserError(f"{text!r}: no sample in it; start from one, as in '3 + part=3003'.")
-    return terms
-
-
-def save_directions(directions: list[Direction], path: Path, made_with: str) -> None:
-    """Keep directions in a file. made_with: tells the generator that they belong to."""
-    plain = [{"name": d.name, "kind": d.kind, "score": d.score} for d in directions]
-    header = {"format": "pt", "directions": json.dumps(plain), "made_with": made_with}
-    with replacing(path) as temporary:
-        vectors = torch.stack([d.vector for d in directions])
-        save_file({"vectors": vectors}, temporary, metadata=header)
-
-
-def load_directions(path: Path, made_with: str) -> list[Direction] | None:
-    """What `save_directions` wrote for this generator; None if there is none."""
-    try:
-        with safe_open(path, "pt") as file:
-            header, vectors = file.metadata() or {}, file.get_tensor("vectors")
-        if header.get("made_with") != made_with:
-            return None
-        plain = json.loads(header["directions"])
-        return [
-            Direction(entry["name"], vector, entry["kind"], entry["score"])
-            for entry, vector in zip(plain, vectors, strict=True)
-        ]
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
-        return None
-
-
-def _of_number(name: str, latents: Tensor, values: NDArray[np.float64]) -> list[Direction]:
+def _fit_number(name: str, latents: Tensor, values: NDArray[np.float64]) -> list[Direction]:
     if name in _ANGLES:
-        angle = np.radians(values)
-        cosine = _fit(f"{name}.cos", "cos", latents, np.cos(angle))
-        return cosine + _fit(f"{name}.sin", "sin", latents, np.sin(angle))
+        angles = np.radians(values)
+        cosine = _fit(f"{name}.cos", "cos", latents, np.cos(angles))
+        return cosine + _fit(f"{name}.sin", "sin", latents, np.sin(angles))
     return _fit(name, "more", latents, values)
 
 
-def _fit(name: str, kind: Kind, latents: Tensor, values: NDArray[np.float64]) -> list[Direction]:
-    known = round(len(latents) * _TRAINED_SHARE)
-    if kind == "is" and not _FEWEST <= values.sum() <= len(values) - _FEWEST:
+def _fit_text(name: str, latents: Tensor, values: NDArray[np.str_]) -> list[Direction]:
+    distinct = sorted({str(value) for value in values})
+    if len(distinct) > _MAX_VALUES:
         return []
-    wanted = torch.from_numpy(values - values[:known].mean())
+    directions: list[Direction] = []
+    for value in distinct:
+        matches = values == value
+        if _MIN_SAMPLES <= matches.sum() <= len(matches) - _MIN_SAMPLES:
+            directions += _fit(f"{name}={value}", "is", latents, matches.astype(np.float64))
+    return directions
+
+
+def _fit(name: str, kind: Kind, latents: Tensor, values: NDArray[np.float64]) -> list[Direction]:
+    """Fit values (N,) to latents by ridge regression; no direction if they do not vary."""
+    train = round(len(latents) * _TRAIN_FRACTION)
+    targets = torch.from_numpy(values - values[:train].mean())
     z = latents.double()
-    gram = z[:known].T @ z[:known] + _RIDGE * torch.eye(z.shape[1], dtype=z.dtype)
-    weights = torch.linalg.solve(gram, z[:known].T @ wanted[:known])
+    gram = z[:train].T @ z[:train] + _RIDGE * torch.eye(z.shape[1], dtype=z.dtype)
+    weights = torch.linalg.solve(gram, z[:train].T @ targets[:train])
     if not (weights.isfinite().all() and weights.norm() > 0):
         return []
-    said, truth = (z[known:] @ weights).numpy(), wanted[known:].numpy()
-    score = _auc(said, truth > 0) if kind == "is" else _explained(said, truth)
+    predicted, actual = (z[train:] @ weights).numpy(), targets[train:].numpy()
+    score = _auc(predicted, actual > 0) if kind == "is" else _explained(predicted, actual)
     return [Direction(name, functional.normalize(weights, dim=0).float(), kind, score)]
 
 
-def _auc(said: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
-    with_, without = said[truth], said[~truth]
-    if not len(with_) or not len(without):
+def _auc(predicted: NDArray[np.float64], actual: NDArray[np.bool_]) -> float:
+    """Return the probability that a positive is predicted above a negative; ties count half."""
+    positives, negatives = predicted[actual], predicted[~actual]
+    if not len(positives) or not len(negatives):
         return 0.5
-    return float((with_[:, None] > without).mean() + 0.5 * (with_[:, None] == without).mean())
+    pairs = positives[:, None]
+    return float((pairs > negatives).mean() + 0.5 * (pairs == negatives).mean())
 
 
-def _explained(said: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
-    spread = truth.var()
-    return float(max(0.0, 1 - np.mean((said - truth) ** 2) / spread)) if spread > 0 else 0.0
-
-
-def _as_images(images: Tensor) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(to_bytes(images).transpose(0, 3, 1, 2))
+def _explained(predicted: NDArray[np.float64], actual: NDArray[np.float64]) -> float:
+    variance = actual.var()
+    if not variance > 0:
+        return 0.0
+    return float(max(0.0, 1 - np.mean((predicted - actual) ** 2) / variance))
 
 
 def _thumbnails(images: Tensor) -> Tensor:
-    side = images.shape[-1] // _THUMBNAIL
+    """Return uint8 (N, C, S, S) as float32 (N, C * 256) in [0, 1], averaged to 16x16 pixels."""
+    side = images.shape[-1] // _THUMBNAIL_SIDE
     return functional.avg_pool2d(images.float(), side).flatten(1) / 255

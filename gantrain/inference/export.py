@@ -1,4 +1,4 @@
-"""The generator alone, for use elsewhere: one safetensors file with its config in the header."""
+"""Saves a generator as one safetensors file with its config, and loads it from file or run."""
 
 import json
 from collections.abc import Mapping
@@ -13,13 +13,14 @@ from gantrain.common.files import replacing
 from gantrain.config import Config, parse_config
 from gantrain.models.networks import Generator
 from gantrain.runs.checkpoint import read_newest
-from gantrain.runs.paths import list_checkpoints
-
-GENERATOR = "generator.safetensors"
+from gantrain.runs.paths import GENERATOR, checkpoint_dir
 
 
 def export_generator(generator: Generator, config: Config, images_seen: int) -> Path:
-    """Write the (EMA) generator into the run directory; gives the path."""
+    """Write the (EMA) generator into the run directory and return the path.
+
+    The header of the file contains the run's config, so that the file can be loaded on its own.
+    """
     path = config.output.run_dir / GENERATOR
     tensors = {k: t.detach().cpu().contiguous() for k, t in generator.state_dict().items()}
     header = {
@@ -33,36 +34,37 @@ def export_generator(generator: Generator, config: Config, images_seen: int) -> 
 
 
 def load_generator(source: Path | str) -> Generator:
-    """The EMA generator of a run directory's newest checkpoint, or of an exported file.
+    """Load the EMA generator of a run directory's newest checkpoint, or of an exported file.
 
-    In evaluation mode, on the CPU: latents (N, latent_size) to images (N, C, S, S) in [-1, 1].
-    Raises UserError if there is none, or it cannot be read.
+    It is in evaluation mode, on the CPU, without gradients, and maps latents (N, latent_size) to
+    images (N, C, S, S) in [-1, 1]. Raises UserError if there is no generator or it is unreadable.
     """
     return load_run(source)[0]
 
 
 def load_run(source: Path | str) -> tuple[Generator, Config]:
-    """`load_generator`, and the config that the run had."""
+    """Return the generator as `load_generator` does, and the config of its run."""
     source = Path(source)
     if source.is_dir():
-        return _from_run(source)
+        return _load_from_run(source)
     try:
         with safe_open(source, "pt") as file:
             header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{source}: no generator can be read from it ({error}).") from None
+        raise UserError(f"{source}: not readable as a generator ({error}).") from None
     if "config" not in header:
-        raise UserError(f"{source}: no config in its header; expected a run's {GENERATOR}.")
+        raise UserError(f"{source}: no config in its header; expected the {GENERATOR} of a run.")
     return _build(tensors, json.loads(header["config"]), str(source))
 
 
-def _from_run(run_dir: Path) -> tuple[Generator, Config]:
-    taken, skipped = read_newest(run_dir)
-    if taken is None:
-        found = "none of its checkpoints is whole" if skipped else "it has no checkpoint yet"
-        raise UserError("\n  ".join([f"{run_dir}: {found}; expected a run directory.", *skipped]))
-    return _build(taken.tensors["ema"], taken.state.config, str(list_checkpoints(run_dir)[0][1]))
+def _load_from_run(run_dir: Path) -> tuple[Generator, Config]:
+    snapshot, skipped = read_newest(run_dir)
+    if snapshot is None:
+        problem = "no checkpoint is intact" if skipped else "no checkpoint yet"
+        raise UserError("\n  ".join([f"{run_dir}: {problem}; expected a run directory.", *skipped]))
+    folder = checkpoint_dir(run_dir, snapshot.images_seen)
+    return _build(snapshot.tensors["ema"], snapshot.state.config, str(folder))
 
 
 def _build(tensors: Mapping[str, Tensor], tree: object, source: str) -> tuple[Generator, Config]:
@@ -71,5 +73,5 @@ def _build(tensors: Mapping[str, Tensor], tree: object, source: str) -> tuple[Ge
     try:
         generator.load_state_dict(tensors)
     except RuntimeError as error:
-        raise UserError(f"{source}: does not fit its own config ({error}).") from None
+        raise UserError(f"{source}: the weights do not match the config ({error}).") from None
     return generator.eval().requires_grad_(False), config

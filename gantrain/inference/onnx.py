@@ -1,4 +1,4 @@
-"""The generator as ONNX, held against PyTorch."""
+"""Exports a generator to ONNX and verifies it against PyTorch."""
 
 import importlib
 import warnings
@@ -14,19 +14,20 @@ from gantrain.models.networks import Generator
 
 ONNX = "generator.onnx"
 _OPSET = 17
-_CHECKED = 16  # images
-_MOST_DIFFERENCE = 1e-3  # of images in [-1, 1]: an eighth of a grey level
+_VERIFIED_IMAGES = 16
+_TOLERANCE = 1e-3  # of images in [-1, 1]: an eighth of a grey level
 
 
 def export_onnx(generator: Generator, path: Path) -> Path:
-    """Write `latents` float32 (N, latent_size) to `images` float32 (N, C, S, S) in [-1, 1].
+    """Write the generator as ONNX and return the path.
 
-    Any N. Gives the path.
+    Input `latents`: float32 (N, latent_size) for any N. Output `images`: float32 (N, C, S, S) in
+    [-1, 1].
     """
     generator = generator.eval()
     example = sample_latents(generator, 2, 0)
     with replacing(path) as temporary, warnings.catch_warnings():
-        # The exporter that replaces this one needs two more packages.
+        # The new exporter (dynamo=True) needs two more packages.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             generator,
@@ -41,22 +42,24 @@ def export_onnx(generator: Generator, path: Path) -> Path:
     return path
 
 
-def check_onnx(generator: Generator, path: Path) -> float | None:
-    """The largest difference of 16 images by ONNX Runtime and by PyTorch, in units of [-1, 1].
+def verify_onnx(generator: Generator, path: Path) -> float | None:
+    """Return the largest difference between 16 images by ONNX Runtime and by PyTorch.
 
-    None where ONNX Runtime is not installed. Raises UserError if it is too large.
+    The unit is that of images in [-1, 1]. None if ONNX Runtime is not installed. Raises UserError
+    if the difference exceeds 1e-3.
     """
     try:
-        runtime: Any = importlib.import_module("onnxruntime")  # nobody has types of it
+        runtime: Any = importlib.import_module("onnxruntime")  # has no type hints
     except ImportError:
         return None
-    latents = sample_latents(generator, _CHECKED, 1)
+    latents = sample_latents(generator, _VERIFIED_IMAGES, 1)
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (made,) = session.run(None, {"latents": latents.numpy()})
-    off = float((torch.from_numpy(made) - generate_images(generator, latents)).abs().max())
-    if not off <= _MOST_DIFFERENCE:
+    (images,) = session.run(None, {"latents": latents.numpy()})
+    expected = generate_images(generator, latents)
+    difference = float((torch.from_numpy(images) - expected).abs().max())
+    if not difference <= _TOLERANCE:  # also if it is not a number
         raise UserError(
-            f"{path}: its images differ from PyTorch's by up to {off:.2g}; expected "
-            f"{_MOST_DIFFERENCE:g} at most. Try another version of onnxruntime."
+            f"{path}: its images differ from PyTorch's by up to {difference:.2g}; expected at most "
+            f"{_TOLERANCE:g}. Try another version of onnxruntime."
         )
-    return off
+    return difference

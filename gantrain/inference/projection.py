@@ -1,6 +1,7 @@
-"""The latent vector whose image is most like a given one, found by optimisation."""
+"""Projection: the latents whose images are most similar to given ones, found by optimisation."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +18,19 @@ from gantrain.models.networks import Generator
 
 logger = logging.getLogger(__name__)
 
-_CANDIDATES = 512  # random latents, of which the best are starts
-_PRIOR = 1e-4  # weight of the latents' squared length: what holds them where G was trained
-_RATE = 0.05
+_CANDIDATES = 512  # random latents, the best of which are starting points
+_PRIOR_WEIGHT = 1e-4  # of the latents' squared length, which keeps them where G was trained
+_LEARNING_RATE = 0.05
+_GREY_LEVELS = 127.5  # per unit of images in [-1, 1]
 
 
 @dataclass(frozen=True)
 class Projection:
-    """What `project` found for each image.
+    """The result of `project`, per target.
 
-    latents: float32 (N, latent_size). images: float32 (N, C, S, S) in [-1, 1], what G makes.
-    errors: float64 (N,), mean absolute difference to the given image in grey levels 0 to 255.
-    random_errors: float64 (N,), the same for the best of the random starts.
+    latents: float32 (N, latent_size). images: float32 (N, C, S, S) in [-1, 1], made from them.
+    errors: float64 (N,), mean absolute difference from the target in grey levels from 0 to 255.
+    random_errors: float64 (N,), the same for the best of the random starting points.
     """
 
     latents: Tensor
@@ -45,64 +47,73 @@ def project(
     starts: int = 4,
     seed: int = 0,
 ) -> Projection:
-    """Search latents for images float32 (N, C, S, S) in [-1, 1].
+    """Find latents whose images resemble targets, float32 (N, C, S, S) in [-1, 1].
 
-    starts: of 512 random latents so many of the nearest are each followed for `steps` steps of
-    Adam on the squared difference, over pixels and over 4x4 means, where a shape that is a little
-    aside still shows; the best ends count.
-    Abdal et al. 2019 ("Image2StyleGAN") search so, with a perceptual loss in place of means.
+    starts: number of searches per target. They start from the best of 512 random latents; the best
+    result counts.
+    steps: Adam steps per search, on the squared difference of pixels and of 4x4 means. The means
+    provide a gradient for a shape that is slightly out of position.
+
+    Abdal et al. 2019 ("Image2StyleGAN") use a perceptual loss in place of the means.
     """
     generator = generator.eval()
     device = next(generator.parameters()).device
     candidates = PositionalRNG(seed, 0, _CANDIDATES).normal(Stream.SAMPLES, generator.latent_size)
-    made = generate_images(generator, candidates)
-    gaps = torch.stack([(made - target).abs().mean((1, 2, 3)) for target in targets.cpu()])
-    nearest, chosen = gaps.topk(min(starts, _CANDIDATES), dim=1, largest=False)
-    latents = candidates[chosen.flatten()].to(device).requires_grad_(True)
-    wanted = targets.to(device).repeat_interleave(chosen.shape[1], 0)
-    adam = torch.optim.Adam([latents], lr=_RATE)
+    images = generate_images(generator, candidates)
+    distances = torch.stack([(images - target).abs().mean((1, 2, 3)) for target in targets.cpu()])
+    start_errors, start_rows = distances.topk(min(starts, _CANDIDATES), dim=1, largest=False)
+    repeated = targets.to(device).repeat_interleave(start_rows.shape[1], 0)
+    latents = _optimise(generator, candidates[start_rows.flatten()].to(device), repeated, steps)
+    images = generate_images(generator, latents)
+    errors = (images - repeated.cpu()).abs().mean((1, 2, 3)).view(len(targets), -1)
+    best = errors.argmin(1) + torch.arange(len(targets)) * errors.shape[1]
+    return Projection(
+        latents[best],
+        images[best],
+        errors.min(1).values.double() * _GREY_LEVELS,
+        start_errors[:, 0].double() * _GREY_LEVELS,
+    )
+
+
+def _optimise(generator: Generator, start: Tensor, targets: Tensor, steps: int) -> Tensor:
+    latents = start.requires_grad_(True)
+    adam = torch.optim.Adam([latents], lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(steps, 1))
     for step in range(steps):
-        loss = (_unlikeness(generator(latents), wanted) + _PRIOR * latents.square().sum(1)).sum()
+        prior = _PRIOR_WEIGHT * latents.square().sum(1)
+        loss = (_dissimilarity(generator(latents), targets) + prior).sum()
         adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
         schedule.step()
         if step % 100 == 99:
             logger.info(f"step {step + 1} of {steps}")
-    ends = latents.detach().cpu()
-    images = generate_images(generator, ends)
-    errors = (images - wanted.cpu()).abs().mean((1, 2, 3)).view(len(targets), -1)
-    best = errors.argmin(1) + torch.arange(len(targets)) * errors.shape[1]
-    return Projection(
-        ends[best],
-        images[best],
-        errors.min(1).values.double() * 127.5,
-        nearest[:, 0].double() * 127.5,
-    )
+    return latents.detach().cpu()
 
 
-def _unlikeness(made: Tensor, wanted: Tensor) -> Tensor:
-    gap = made - wanted
-    return gap.square().mean((1, 2, 3)) + functional.avg_pool2d(gap, 4).square().mean((1, 2, 3))
+def _dissimilarity(images: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean squared difference of pixels plus that of 4x4 means, (N,)."""
+    difference = images - targets
+    coarse = functional.avg_pool2d(difference, 4)
+    return difference.square().mean((1, 2, 3)) + coarse.square().mean((1, 2, 3))
 
 
-def read_images(paths: list[Path], size: int, channels: int) -> Tensor:
-    """Image files as float32 (N, C, S, S) in [-1, 1], the middle square scaled to S.
+def read_images(paths: Sequence[Path], size: int, channels: int) -> Tensor:
+    """Return image files as float32 (N, C, size, size) in [-1, 1]: the central square, resized.
 
-    Raises UserError naming the file that cannot be read.
+    channels: 1 for grey, 3 for RGB. Raises UserError naming a file that cannot be read.
     """
-    found = []
+    images = []
     for path in paths:
         try:
             with Image.open(path) as image:
-                square = min(image.size)
-                left, top = (image.width - square) // 2, (image.height - square) // 2
-                cut = image.convert("L" if channels == 1 else "RGB").crop(
-                    (left, top, left + square, top + square)
+                side = min(image.size)
+                left, top = (image.width - side) // 2, (image.height - side) // 2
+                square = image.convert("L" if channels == 1 else "RGB").crop(
+                    (left, top, left + side, top + side)
                 )
-                pixels = np.asarray(cut.resize((size, size), Image.Resampling.BILINEAR))
+                pixels = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
         except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"{path}: no image can be read from it ({error}).") from None
-        found.append(torch.from_numpy(pixels.copy()).reshape(size, size, channels))
-    return torch.stack(found).permute(0, 3, 1, 2).float() / 127.5 - 1
+            raise UserError(f"{path}: not readable as an image ({error}).") from None
+        images.append(torch.from_numpy(pixels.copy()).reshape(size, size, channels))
+    return torch.stack(images).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -1,4 +1,4 @@
-"""Latent vectors and the images that a generator makes of them."""
+"""Latent vectors, and the images that a generator makes from them."""
 
 from collections.abc import Sequence
 
@@ -9,58 +9,64 @@ from gantrain.common.errors import UserError
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.models.networks import Generator
 
-_AT_ONCE = 256  # images in one forward pass, which bounds the memory
+_BATCH_SIZE = 256  # images per forward pass, which bounds the memory
 
 
 def sample_latents(
     generator: Generator, count: int, seed: int, *, first: int = 0, truncation: float = 1.0
 ) -> Tensor:
-    """Standard normal latents, float32 (count, latent_size), on the CPU.
+    """Return standard normal latents, float32 (count, latent_size), on the CPU.
 
-    The i-th depends on the seed and `first + i` alone. truncation: factor on all of them; below 1
-    the images are more usual and less various (BigGAN, Brock et al. 2019, in its simplest form).
+    Row i depends only on the seed and `first + i`.
+
+    truncation: scale of the latents. Below 1, images become more typical and less diverse; the
+    simplest form of the truncation trick (Brock et al. 2019, "BigGAN").
     """
     rng = PositionalRNG(seed, first, count)
     return rng.normal(Stream.SAMPLES, generator.latent_size) * truncation
 
 
-def chosen_latents(
+def select_latents(
     generator: Generator, numbers: Sequence[int], seed: int, *, truncation: float = 1.0
 ) -> Tensor:
-    """Latents (len(numbers), latent_size) of the samples with these numbers, counted from 0.
+    """Return the latents of numbered samples, float32 (len(numbers), latent_size).
 
-    They are those that `sample_images` gives at these places. Raises UserError for a negative
+    Sample i is image i of `sample_images` with the same seed. Raises UserError for a negative
     number.
     """
-    wrong = [number for number in numbers if number < 0]
-    if wrong:
-        raise UserError(f"sample {wrong[0]}: expected numbers from 0 on, as `gantrain sample` has.")
-    found = [
+    negative = [number for number in numbers if number < 0]
+    if negative:
+        raise UserError(f"sample {negative[0]}: expected a number of at least 0.")
+    latents = [
         sample_latents(generator, 1, seed, first=number, truncation=truncation)
         for number in numbers
     ]
-    return torch.cat(found) if found else torch.zeros(0, generator.latent_size)
+    return torch.cat(latents) if latents else torch.zeros(0, generator.latent_size)
 
 
 @torch.no_grad()
 def generate_images(generator: Generator, latents: Tensor) -> Tensor:
-    """Latents (N, latent_size) to images float32 (N, C, S, S) in [-1, 1], on the CPU."""
+    """Return the images of latents (N, latent_size): float32 (N, C, S, S) in [-1, 1], on the CPU.
+
+    Runs on the generator's device, in batches.
+    """
     device = next(generator.parameters()).device
-    parts = torch.split(latents, _AT_ONCE)
-    return torch.cat([generator(part.to(device)).float().cpu() for part in parts])
+    batches = torch.split(latents, _BATCH_SIZE)
+    return torch.cat([generator(batch.to(device)).float().cpu() for batch in batches])
 
 
 def sample_images(
     generator: Generator, count: int, seed: int, *, truncation: float = 1.0
 ) -> Tensor:
-    """Images float32 (count, C, S, S) in [-1, 1], of standard normal latents.
+    """Return images of standard normal latents, float32 (count, C, S, S) in [-1, 1].
 
-    The i-th image depends on the seed and i alone, so that a larger count only adds more.
+    Image i depends only on the seed and i, so that a larger count merely appends images.
+
     truncation: see `sample_latents`.
     """
     images = []
-    for first in range(0, count, _AT_ONCE):
-        wanted = min(_AT_ONCE, count - first)
-        latents = sample_latents(generator, wanted, seed, first=first, truncation=truncation)
+    for first in range(0, count, _BATCH_SIZE):
+        size = min(_BATCH_SIZE, count - first)
+        latents = sample_latents(generator, size, seed, first=first, truncation=truncation)
         images.append(generate_images(generator, latents))
     return torch.cat(images)

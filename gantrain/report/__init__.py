@@ -1,1 +1,1 @@
-"""Pages that show a run or a sweep; each is one file that needs nothing beside it."""
+"""Views of runs and sweeps: self-contained HTML pages, the terminal, a W&B workspace."""

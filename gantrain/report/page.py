@@ -1,4 +1,4 @@
-"""One HTML file from the assets beside this module and the page's data."""
+"""Builds self-contained HTML pages from assets/ and data."""
 
 import html
 import json
@@ -14,39 +14,40 @@ def build_page(
     scripts: tuple[str, ...],
     *,
     styles: tuple[str, ...] = (),
-    allowed: str = "",
+    policy: str = "",
 ) -> str:
-    """The page of the body `assets/NAME.html`, with styles, scripts and data inside it.
+    """Return the page with the body `assets/NAME.html`, and styles, scripts and data inline.
 
-    scripts, styles: files of assets, in order; `page.js` has what all scripts use, and all pages
-    have `uplot.css` and `page.css`. A content security policy forbids the page to ask any host for
-    anything; allowed: what this one may do beside that, as the policy is written.
+    scripts, styles: names of assets, in order. All scripts need `page.js` before them. Every page
+    has `uplot.css` and `page.css`.
+    policy: appended to the content security policy, which otherwise forbids all requests.
     """
     parts = {
         "@body@": _asset(f"{name}.html"),
-        "@allowed@": allowed,
+        "@policy@": policy,
         "@title@": html.escape(title),
         "@styles@": "".join(_asset(f"{style}.css") for style in ("uplot", "page", *styles)),
         "@scripts@": "\n".join(_asset(f"{script}.js") for script in scripts),
-        "@data@": as_script_data(data),
+        "@data@": encode_data(data),
     }
     page = _asset("frame.html")
-    for mark, content in parts.items():
-        page = page.replace(mark, content)
+    for placeholder, content in parts.items():
+        page = page.replace(placeholder, content)
     return page
 
 
-def as_script_data(data: object) -> str:
-    """JSON that cannot end the script element that holds it; NaN and infinity become null."""
-    text = json.dumps(_plain(data), separators=(",", ":"), allow_nan=False)
+def encode_data(data: object) -> str:
+    """Return JSON that is safe inside a script element; NaN and infinity become null."""
+    text = json.dumps(_to_json(data), separators=(",", ":"), allow_nan=False)
+    # "<" could end the element, "@" could look like a placeholder.
     return text.replace("<", "\\u003c").replace("@", "\\u0040")
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [_to_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, str | int | float | bool | None) else str(value)

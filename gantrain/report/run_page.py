@@ -1,64 +1,67 @@
-"""The page of one run."""
+"""The HTML page of one run."""
 
 from pathlib import Path
 from typing import Any
 
 from gantrain.common.files import write_text
 from gantrain.report.page import build_page
-from gantrain.report.rundata import RunData, read_run
-from gantrain.report.thumbnails import as_data_url, spread
+from gantrain.report.run_data import RunData, read_run
+from gantrain.report.thumbnails import as_data_url, pick_evenly
 
 PAGE = "report.html"
-_MOST_GRIDS = 60
-_PICTURE_BYTES = 3_000_000  # of all grids, as they lie in the page
-_SIDE = 800  # pixels of a grid
+_MAX_GRIDS = 60
+_MAX_GRID_BYTES = 3_000_000  # of all grids on the page, encoded
+_GRID_SIDE = 800  # pixels
 
 
-def write_run_page(folder: Path, path: Path | None = None) -> Path:
-    """Write the page of a run directory, `report.html` in it unless `path` says; gives the path.
+def write_run_page(run_dir: Path, path: Path | None = None) -> Path:
+    """Write the page of a run to `path`, or to report.html in the run directory; return the path.
 
-    Raises UserError if the folder is no run directory.
+    Raises UserError if the folder is not a run directory.
     """
-    run = read_run(folder)
-    path = path or folder / PAGE
-    name = folder.resolve().name
-    data = {"name": name, **_data_of(run)}
+    run = read_run(run_dir)
+    path = path or run_dir / PAGE
+    name = run_dir.resolve().name
     scripts = ("uplot", "page", "curves", "run")
-    write_text(path, build_page("run", f"{name} · gantrain", data, scripts))
+    page = build_page("run", f"{name} · gantrain", {"name": name, **_page_data(run)}, scripts)
+    write_text(path, page)
     return path
 
 
-def _data_of(run: RunData) -> dict[str, Any]:
-    grids = _grids_of(run)
+def _page_data(run: RunData) -> dict[str, Any]:
+    """Return the page's data as plain values; assets/run.js reads these keys."""
     return {
         "status": run.status,
         "config": [
-            [key, _short(value), _short(run.changed[key]) if key in run.changed else None]
+            [key, _format(value), _format(run.changed[key]) if key in run.changed else None]
             for key, value in run.config.items()
         ],
         "config_text": run.config_text,
         "images": run.images,
         "curves": run.curves,
         "events": run.events,
-        "grids": [[images, url] for images, url in grids],
-        "grids_total": len(run.grids),
-        "real": as_data_url(run.real, side=_SIDE) if run.real else None,
+        "grids": _encode_grids(run),
+        "real": as_data_url(run.real, side=_GRID_SIDE) if run.real else None,
         "notes": run.notes,
     }
 
 
-def _grids_of(run: RunData) -> list[tuple[int, str]]:
-    chosen = spread(run.grids, _MOST_GRIDS)
-    urls = [(images, as_data_url(path, side=_SIDE)) for images, path in chosen]
-    found = [(images, url) for images, url in urls if url is not None]
-    while len(found) > 2 and sum(len(url) for _, url in found) > _PICTURE_BYTES:
-        found = spread(found, max(2, len(found) * 3 // 4))
-    return found
+def _encode_grids(run: RunData) -> list[tuple[int, str]]:
+    """Return images seen and the data URL of grids, fewer of them if the page would be too large.
+
+    Unreadable grids are left out.
+    """
+    selected = pick_evenly(run.grids, _MAX_GRIDS)
+    urls = [(images, as_data_url(path, side=_GRID_SIDE)) for images, path in selected]
+    grids = [(images, url) for images, url in urls if url is not None]
+    while len(grids) > 2 and sum(len(url) for _, url in grids) > _MAX_GRID_BYTES:
+        grids = pick_evenly(grids, max(2, len(grids) * 3 // 4))
+    return grids
 
 
-def _short(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, list):
-        return "[" + ", ".join(map(_short, value)) + "]"
+        return "[" + ", ".join(map(_format, value)) + "]"
     if value is None:
         return "—"
     return f"{value:g}" if isinstance(value, float) else str(value)

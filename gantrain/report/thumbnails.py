@@ -1,4 +1,4 @@
-"""Sample grids made small enough to lie inside a page."""
+"""Reduces sample grids to fit into a page."""
 
 import base64
 import io
@@ -11,8 +11,8 @@ from PIL import Image
 Item = TypeVar("Item")
 
 
-def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """At most `count` items, evenly over all of them, the first and the last included."""
+def pick_evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """Return at most `count` evenly spaced items, including the first and the last."""
     if len(items) <= count:
         return list(items)
     if count == 1:
@@ -20,19 +20,22 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
-def as_data_url(path: Path, *, side: int, quality: int = 80) -> str | None:
-    """The image as a WebP in a data URL, its sides at most `side` pixels; None if unreadable."""
+def as_data_url(path: Path, *, side: int, crop: int | None = None, quality: int = 80) -> str | None:
+    """Return an image file as WebP in a data URL; None if it is unreadable.
+
+    side: largest width and height, to which the image is reduced.
+    crop: keep only the top left square of this side, in pixels of the file.
+    quality: of the WebP compression, from 0 to 100.
+    """
     try:
-        with Image.open(path) as opened:
-            image = opened.convert("L" if opened.mode == "L" else "RGB")
+        with Image.open(path) as file:
+            image = file.convert("L" if file.mode == "L" else "RGB")
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
+    if crop is not None:
+        crop = min(crop, *image.size)
+        image = image.crop((0, 0, crop, crop))
     image.thumbnail((side, side), Image.Resampling.BOX)
-    return encode(image, quality)
-
-
-def encode(image: Image.Image, quality: int) -> str:
-    """An image as a WebP in a data URL."""
-    file = io.BytesIO()
-    image.save(file, "WEBP", quality=quality, method=4)
-    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=quality, method=4)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,17 +1,17 @@
-"""The generator as ONNX."""
+"""Export and loading of generators."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from gantrain.cli.main import app
+import gantrain
 from gantrain.common.errors import UserError
 from gantrain.config import GeneratorConfig
+from gantrain.inference import export, interpolation
 from gantrain.inference.export import export_generator, load_generator
-from gantrain.inference.onnx import check_onnx, export_onnx
+from gantrain.inference.onnx import export_onnx, verify_onnx
 from gantrain.inference.sampling import generate_images, sample_latents
 from gantrain.models.networks import Generator
 from tests.conftest import small_config
@@ -32,38 +32,50 @@ def _generator(**settings: object) -> Generator:
         {"norm": "none", "upsampling": "nearest", "bias": True},
     ],
 )
-def test_onnx_makes_the_images_that_pytorch_makes(
+def test_onnx_and_pytorch_generate_the_same_images(
     tmp_path: Path, settings: dict[str, object]
 ) -> None:
     runtime = pytest.importorskip("onnxruntime")
     generator = _generator(**settings)
     path = export_onnx(generator, tmp_path / "g.onnx")
     session = runtime.InferenceSession(str(path))
-    for count in (1, 5):  # not the number it was exported with
+    for count in (1, 5):  # neither is the batch size of the export
         latents = sample_latents(generator, count, 3)
-        (made,) = session.run(None, {"latents": latents.numpy()})
-        assert np.abs(made - generate_images(generator, latents).numpy()).max() < 1e-4
+        (images,) = session.run(None, {"latents": latents.numpy()})
+        assert np.abs(images - generate_images(generator, latents).numpy()).max() < 1e-4
 
 
-def test_a_wrong_file_does_not_pass_the_check(tmp_path: Path) -> None:
+def test_verification_rejects_the_file_of_another_generator(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     path = export_onnx(_generator(), tmp_path / "g.onnx")
     other = _generator()
     for parameter in other.parameters():
         parameter.data.mul_(3)
-    with pytest.raises(UserError, match="differ from PyTorch's"):
-        check_onnx(other, path)
+    with pytest.raises(UserError, match=r"differ from PyTorch's"):
+        verify_onnx(other, path)
 
 
-def test_the_command_exports_what_a_run_left(shards: Path, tmp_path: Path) -> None:
+def test_an_exported_generator_loads_as_it_was(shards: Path, tmp_path: Path) -> None:
     config = small_config(shards, tmp_path / "run")
-    generator = Generator(config.generator, 32, 1)
-    kept = export_generator(generator, config, 100)
-    result = CliRunner().invoke(app, ["export", str(kept), "--out", str(tmp_path / "g.onnx")])
-    assert result.exit_code == 0, result.output
-    assert (tmp_path / "g.onnx").stat().st_size > 1000
-    again = load_generator(kept)
-    assert torch.equal(
-        generate_images(again, torch.ones(1, 8)),
-        generate_images(generator.eval(), torch.ones(1, 8)),
-    )
+    generator = Generator(config.generator, 32, 1).eval()
+    loaded = load_generator(export_generator(generator, config, 100))
+    latents = sample_latents(generator, 2, 0)
+    assert torch.equal(generate_images(loaded, latents), generate_images(generator, latents))
+
+
+def test_a_run_without_a_checkpoint_has_no_generator(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no checkpoint yet"):
+        load_generator(tmp_path)
+    (tmp_path / "g.safetensors").write_bytes(b"truncated")
+    with pytest.raises(UserError, match="not readable as a generator"):
+        load_generator(tmp_path / "g.safetensors")
+
+
+def test_the_package_exports_its_functions_lazily() -> None:
+    from gantrain import load_generator, slerp
+
+    assert load_generator is export.load_generator
+    assert slerp is interpolation.slerp
+    assert all(getattr(gantrain, name) for name in gantrain.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = gantrain.nothing

@@ -12,7 +12,7 @@ import torch
 from gantrain.common.errors import UserError
 from gantrain.inference.directions import Direction
 from gantrain.models.networks import Generator
-from gantrain.report.playground import PlayServer, export_playground, find_runtime, play_data
+from gantrain.report.playground import PlayServer, export_playground, find_runtime, page_data
 from tests.report.conftest import Opener, Visit, wait_until
 
 SUM = (
@@ -29,7 +29,7 @@ DIRECTIONS = [
 
 @pytest.fixture
 def server(generator: Generator) -> Iterator[PlayServer]:
-    with PlayServer(generator, play_data("bricks", generator, DIRECTIONS, 0), 0) as served:
+    with PlayServer(generator, page_data("bricks", generator, DIRECTIONS, 0), 0) as served:
         thread = threading.Thread(target=served.serve_forever)
         thread.start()
         yield served
@@ -72,7 +72,7 @@ def test_sliders_move_the_image_in_the_page_alone(
         find_runtime()
     except UserError as missing:
         pytest.skip(str(missing))
-    data = play_data("bricks", generator, DIRECTIONS, 0)
+    data = page_data("bricks", generator, DIRECTIONS, 0)
     seen = visit(export_playground(generator, data, tmp_path).as_uri())
     _play(seen)
     assert seen.strangers() == []

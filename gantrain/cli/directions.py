@@ -1,0 +1,141 @@
+"""Commands that use directions in latent space: arithmetic, grid."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gantrain.cli.options import Method, RunPath, Seed, Shards, require_suffix, select_data
+from gantrain.common.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gantrain.inference.directions import Direction
+    from gantrain.models.networks import Generator
+
+
+def arithmetic(
+    run: RunPath,
+    expression: Annotated[
+        str | None, typer.Argument(help="A sum, such as '3 - 7 + 12' or '3 + 2*part=3003'.")
+    ] = None,
+    shards: Shards = None,
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("arithmetic.png"),
+) -> None:
+    """Add and subtract samples and directions; without a sum, list the directions.
+
+    The PNG shows the samples in the order of the sum, followed by the result.
+    """
+    import torch
+
+    from gantrain.common.grids import save_png, tile
+    from gantrain.inference.arithmetic import evaluate_expression, parse_expression
+    from gantrain.inference.direction_file import open_directions
+    from gantrain.inference.directions import get_direction
+    from gantrain.inference.export import load_run
+    from gantrain.inference.sampling import generate_images, select_latents
+
+    generator, config = load_run(run)
+    if expression is None:
+        _print_directions(open_directions(run, generator, select_data(config, shards)))
+        return
+    require_suffix(out, ".png")
+    names = [name for _, name in parse_expression(expression)]
+    numbers = [int(name) for name in names if name.isdigit()]
+    latents = select_latents(generator, numbers, seed)
+    directions: list[Direction] = []
+    if len(numbers) < len(names):
+        directions = open_directions(run, generator, select_data(config, shards))
+    result = evaluate_expression(
+        expression,
+        dict(zip(numbers, latents, strict=True)),
+        {name: get_direction(directions, name) for name in names if not name.isdigit()},
+    )
+    images = generate_images(generator, torch.cat([latents, result[None]]))
+    save_png(tile(images, 1, len(images)), out)
+    typer.echo(f"{expression}: {out}")
+
+
+def grid(
+    run: RunPath,
+    direction: Annotated[
+        str | None,
+        typer.Option(help="Move samples along this direction; 'yaw' makes a full turn."),
+    ] = None,
+    corners: Annotated[
+        str | None, typer.Option(help="Interpolate between four samples, such as 3,7,12,20.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Rows; with --direction, one per sample.")] = 8,
+    columns: Annotated[int, typer.Option(min=2, help="Columns: steps along the direction.")] = 9,
+    extent: Annotated[
+        float, typer.Option("--reach", min=0, help="Standard deviations to either side.")
+    ] = 3.0,
+    method: Method = "slerp",
+    shards: Shards = None,
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("grid.png"),
+) -> None:
+    """Show the effect of a direction on several samples, or interpolate between four samples."""
+    from gantrain.common.grids import save_png, tile
+    from gantrain.inference.direction_file import open_directions
+    from gantrain.inference.export import load_run
+    from gantrain.inference.interpolation import interpolate_grid
+    from gantrain.inference.sampling import generate_images, select_latents
+
+    require_suffix(out, ".png")
+    if (direction is None) == (corners is None):
+        raise UserError("grid: expected either --direction NAME or --corners 3,7,12,20.")
+    generator, config = load_run(run)
+    if direction is None:
+        numbers = _parse_corners(str(corners))
+        anchors = select_latents(generator, numbers, seed)
+        latents = interpolate_grid(anchors, rows, columns, method)
+    else:
+        directions = open_directions(run, generator, select_data(config, shards))
+        latents = _traverse(generator, directions, direction, rows, columns, extent, seed)
+    save_png(tile(generate_images(generator, latents), rows, columns), out)
+    typer.echo(f"{rows} x {columns} images: {out}")
+
+
+def _traverse(
+    generator: "Generator",
+    directions: "Sequence[Direction]",
+    name: str,
+    rows: int,
+    columns: int,
+    extent: float,
+    seed: int,
+) -> "Tensor":
+    from gantrain.inference.directions import traverse
+    from gantrain.inference.sampling import sample_latents
+
+    for direction in directions:
+        if direction.name in (name, f"{name}.cos", f"{name}.sin") and direction.weak:
+            typer.echo(f"{direction.name}: weak direction (score {direction.score:.2f})")
+    return traverse(sample_latents(generator, rows, seed), directions, name, columns, extent)
+
+
+def _print_directions(directions: "Sequence[Direction]") -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("direction")
+    table.add_column("score", justify="right")
+    table.add_column("")
+    for direction in directions:
+        unit = "AUC; 0.5 is chance" if direction.kind == "is" else "R2; 0 is chance"
+        table.add_row(direction.name, f"{direction.score:.2f}", unit)
+    Console().print(table)
+
+
+def _parse_corners(text: str) -> list[int]:
+    try:
+        numbers = [int(number) for number in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 4:
+        raise UserError(f"--corners is {text!r}; expected four samples, such as 3,7,12,20.")
+    return numbers

@@ -1,0 +1,44 @@
+"""Options that several commands share, and their validation."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from gantrain.common.errors import UserError
+
+if TYPE_CHECKING:
+    from gantrain.config import Config, DataConfig
+
+RunPath = Annotated[
+    Path, typer.Argument(help="Run directory, or exported generator.safetensors file.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the samples.")]
+Truncation = Annotated[
+    float,
+    typer.Option(min=0, help="Scale of the latents. Below 1: more typical, less diverse images."),
+]
+Shards = Annotated[
+    str | None, typer.Option(help="Data set. Default: the one that the run was trained on.")
+]
+Method = Annotated[
+    Literal["slerp", "lerp"],
+    typer.Option("--how", help="Interpolate along great circles (slerp) or straight lines (lerp)."),
+]
+
+
+def require_suffix(out: Path, *suffixes: str) -> None:
+    """Raise UserError unless the name of an output file ends in one of these suffixes."""
+    if out.suffix.lower() not in suffixes:
+        raise UserError(f"--out is {str(out)!r}; expected a name ending in {', '.join(suffixes)}.")
+
+
+def select_data(config: "Config", shards: str | None) -> "DataConfig":
+    """Return the data section of a run's config, with the value of --shards if it is given."""
+    if shards is None:
+        return config.data
+    from gantrain.config import parse_config
+
+    tree = config.model_dump(mode="json")
+    tree["data"]["shards"] = shards
+    return parse_config(tree, "--shards").data

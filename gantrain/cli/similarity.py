@@ -1,0 +1,166 @@
+"""Commands that compare generated with real images: project, nearest."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from gantrain.cli.options import RunPath, Seed, Shards, require_suffix, select_data
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from gantrain.config import DataConfig
+    from gantrain.data.loading.labelled import LabelledDataset
+    from gantrain.inference.nearest import Nearest
+
+
+def project(
+    run: RunPath,
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    steps: Annotated[int, typer.Option(min=1, help="Optimisation steps.")] = 300,
+    starts: Annotated[int, typer.Option(min=1, max=64, help="Starting points for each image.")] = 4,
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("projection.png"),
+    latents: Annotated[
+        Path | None, typer.Option(help="Also save the latents, (N, latent_size), as .npy.")
+    ] = None,
+) -> None:
+    """Find the latents whose images are most similar to given images.
+
+    The PNG shows the given images in the first row and the generated ones in the second.
+    """
+    import torch
+
+    from gantrain.common.grids import save_png, tile
+    from gantrain.inference import projection
+    from gantrain.inference.export import load_run
+
+    require_suffix(out, ".png")
+    generator, config = load_run(run)
+    targets = projection.read_images(images, config.data.size, config.data.channels)
+    result = projection.project(generator, targets, steps=steps, starts=starts, seed=seed)
+    save_png(tile(torch.cat([targets, result.images]), 2, len(targets)), out)
+    if latents is not None:
+        _save_array(result.latents.numpy(), latents)
+    for path, error, start in zip(images, result.errors, result.random_errors, strict=True):
+        typer.echo(
+            f"{path}: differs by {error:.2f} of 255 grey levels on average "
+            f"(best random latent: {start:.2f})"
+        )
+    typer.echo(f"given images above, generated images below: {out}")
+
+
+def nearest(
+    run: RunPath,
+    samples: Annotated[
+        list[int] | None, typer.Argument(help="Samples, by number. Default: the first 8.")
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--k", min=1, max=100, help="Training images for each sample.")
+    ] = 5,
+    by: Annotated[Literal["pixels", "features"], typer.Option(help="What to compare.")] = "pixels",
+    shards: Shards = None,
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("nearest.png"),
+) -> None:
+    """Show the training images nearest to samples, to check whether the generator memorises.
+
+    Each row shows a sample, followed by its nearest training images. Their distances are printed:
+    mean absolute differences in grey levels, or Euclidean distances of features.
+    """
+
+    from gantrain.data.loading.labelled import open_labelled_dataset
+    from gantrain.inference.export import load_run
+    from gantrain.inference.sampling import generate_images, select_latents
+
+    require_suffix(out, ".png")
+    generator, config = load_run(run)
+    data = select_data(config, shards)
+    labelled = open_labelled_dataset(data)
+    numbers = samples or list(range(8))
+    images = generate_images(generator, select_latents(generator, numbers, seed))
+    if by == "pixels":
+        result = _search_by_pixels(images, labelled, count)
+    else:
+        result = _search_by_features(images, labelled, data, config.metrics.features, count)
+    _save_rows(images, labelled, result, out)
+    _print_distances(numbers, labelled, result)
+    typer.echo(f"searched {len(labelled.rows):,} training images: {out}")
+
+
+def _search_by_pixels(images: "Tensor", labelled: "LabelledDataset", count: int) -> "Nearest":
+    from gantrain.inference.nearest import Nearest, PixelSearch
+
+    search = PixelSearch(_training_images(labelled).numpy())
+    result = search.find(_queries(images), count)
+    return Nearest(labelled.rows[result.rows], result.distances)
+
+
+def _search_by_features(
+    images: "Tensor", labelled: "LabelledDataset", data: "DataConfig", kind: str, count: int
+) -> "Nearest":
+    import torch
+
+    from gantrain.inference.nearest import Nearest, nearest_by_features
+    from gantrain.metrics.features import open_features
+
+    features = open_features(kind, data, labelled.cache, torch.device("cpu"))
+    typer.echo(f"compared by {features.description}")
+    result = nearest_by_features(
+        _training_images(labelled),
+        torch.from_numpy(_queries(images)),
+        lambda batch: features.describe(batch)[0],
+        count,
+    )
+    return Nearest(labelled.rows[result.rows], result.distances)
+
+
+def _training_images(labelled: "LabelledDataset") -> "Tensor":
+    import torch
+
+    if len(labelled.rows) == len(labelled.images):
+        return labelled.images  # without a copy of the mapped file
+    return labelled.images[torch.from_numpy(labelled.rows)]
+
+
+def _queries(images: "Tensor") -> "NDArray[np.uint8]":
+    from gantrain.common.grids import to_uint8
+
+    return to_uint8(images).transpose(0, 3, 1, 2).copy()
+
+
+def _save_rows(images: "Tensor", labelled: "LabelledDataset", result: "Nearest", out: Path) -> None:
+    """Save a row for each image: the image itself, then its nearest training images."""
+    import torch
+
+    from gantrain.common.grids import save_png, tile
+
+    count = result.rows.shape[1]
+    real = labelled.images[torch.from_numpy(result.rows.flatten())].float() / 127.5 - 1
+    rows = [
+        torch.cat([image[None], near])
+        for image, near in zip(images, torch.split(real, count), strict=True)
+    ]
+    save_png(tile(torch.cat(rows), len(rows), count + 1), out)
+
+
+def _print_distances(
+    numbers: Sequence[int], labelled: "LabelledDataset", result: "Nearest"
+) -> None:
+    for number, rows, distances in zip(numbers, result.rows, result.distances, strict=True):
+        pairs = zip(rows, distances, strict=True)
+        images = ", ".join(f"{labelled.key(row)} {distance:.2f}" for row, distance in pairs)
+        typer.echo(f"sample {number}: {images}")
+
+
+def _save_array(array: "NDArray[np.float32]", path: Path) -> None:
+    import numpy as np
+
+    from gantrain.common.files import replacing
+
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array)

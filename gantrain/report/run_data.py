@@ -1,0 +1,181 @@
+"""Reads a run directory for display; missing, incomplete or broken files become notes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gantrain.common.errors import UserError
+from gantrain.common.records import flatten
+from gantrain.config import Config
+from gantrain.runs.paths import (
+    CONFIG,
+    EVENTS,
+    METRICS,
+    REAL_SAMPLES,
+    SAMPLES,
+    STATUS,
+    list_grids,
+)
+from gantrain.runs.records import Record, read_json, read_json_lines
+
+_MAX_POINTS = 10_000  # of a curve; neighbouring points of a longer one are averaged
+_MAX_EVENTS = 2_000
+# The names in runs of version 0.1, and today's.
+_RENAMED_KINDS = {"goes_on": "resumes"}
+_RENAMED_DETAILS = {"knob": "setting"}
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The content of a run directory.
+
+    config: values by dotted key. changed: the defaults of those that differ from their defaults.
+    config_text: config.yaml as it is.
+    status: content of status.json.
+    images: images seen at each point of the curves. curves: values by metric; None where a metric
+        was not logged.
+    events: oldest first, under today's names.
+    grids: images seen and file of each sample grid. real: file of the grid of real images.
+    notes: files and lines that could not be read, for display.
+    """
+
+    run_dir: Path
+    config: dict[str, Any]
+    changed: dict[str, Any]
+    config_text: str
+    status: Record
+    images: list[int]
+    curves: dict[str, list[float | None]]
+    events: list[Record]
+    grids: list[tuple[int, Path]]
+    real: Path | None
+    notes: list[str]
+
+
+def read_run(run_dir: Path) -> RunData:
+    """Read a run directory. Raises UserError if the folder is not one."""
+    known = [run_dir / name for name in (CONFIG, METRICS, STATUS, EVENTS)]
+    if not any(path.exists() for path in known):
+        raise UserError(
+            f"{run_dir}: not a run directory; expected a folder with {CONFIG} and {METRICS}, such "
+            "as output.run_dir of a training run."
+        )
+    notes: list[str] = []
+    text = _read_text(run_dir / CONFIG, notes)
+    config, changed = _parse_config(text, notes)
+    images, curves = _build_curves(_read_lines(run_dir / METRICS, notes))
+    events = [_with_new_names(event) for event in _read_lines(run_dir / EVENTS, notes)]
+    if len(events) > _MAX_EVENTS:
+        notes.append(f"only the newest {_MAX_EVENTS:,} of {len(events):,} events are shown")
+    real = run_dir / SAMPLES / REAL_SAMPLES
+    return RunData(
+        run_dir=run_dir,
+        config=config,
+        changed=changed,
+        config_text=text,
+        status=_read_status(run_dir / STATUS, notes),
+        images=images,
+        curves=curves,
+        events=events[-_MAX_EVENTS:],
+        grids=list_grids(run_dir),
+        real=real if real.exists() else None,
+        notes=notes,
+    )
+
+
+def _with_new_names(event: Record) -> Record:
+    renamed = {_RENAMED_DETAILS.get(key, key): value for key, value in event.items()}
+    kind = event.get("event")
+    return {**renamed, "event": _RENAMED_KINDS.get(kind, kind) if isinstance(kind, str) else "?"}
+
+
+def _parse_config(text: str, notes: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the values by dotted key, and the defaults of those that differ from them."""
+    try:
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        notes.append(f"{CONFIG} is not valid YAML")
+        return {}, {}
+    if not isinstance(tree, dict):
+        return {}, {}
+    defaults = _defaults(tree)
+    config = flatten(tree)
+    changed = {k: defaults[k] for k, v in config.items() if k in defaults and defaults[k] != v}
+    return config, changed
+
+
+def _defaults(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return the defaults of a config's objective by dotted key, without required keys."""
+    objective = tree.get("objective")
+    kind = objective.get("kind") if isinstance(objective, dict) else None
+    required: dict[str, Any] = {
+        "data": {"shards": "?"},
+        "training": {"total_kimg": 1},
+        "output": {"run_dir": "?"},
+        "objective": {"kind": "dcgan"},
+    }
+    if kind == "wgan-gp":
+        required["objective"] = {"kind": kind}
+        required["discriminator"] = {"norm": "none"}  # its default norm is not valid here
+    defaults = flatten(Config.model_validate(required).model_dump(mode="json"))
+    defaults["discriminator.norm"] = "batch"
+    for key in ("data.shards", "training.total_kimg", "output.run_dir", "objective.kind"):
+        defaults.pop(key)
+    return defaults
+
+
+def _build_curves(lines: Sequence[Record]) -> tuple[list[int], dict[str, list[float | None]]]:
+    lines = [line for line in lines if isinstance(line.get("images_seen"), int | float)]
+    names = dict.fromkeys(name for line in lines for name in line if name != "images_seen")
+    step = -(-len(lines) // _MAX_POINTS) or 1
+    groups = [lines[i : i + step] for i in range(0, len(lines), step)]
+    images = [int(group[-1]["images_seen"]) for group in groups]
+    return images, {name: [_mean(name, group) for group in groups] for name in names}
+
+
+def _mean(name: str, lines: Sequence[Record]) -> float | None:
+    values = [
+        float(line[name])
+        for line in lines
+        if isinstance(line.get(name), int | float) and math.isfinite(line[name])
+    ]
+    # Five digits are more than a screen shows, and halve the size of the page.
+    return float(f"{math.fsum(values) / len(values):.5g}") if values else None
+
+
+def _read_lines(path: Path, notes: list[str]) -> list[Record]:
+    if not path.exists():
+        notes.append(f"{path.name} does not exist (yet)")
+        return []
+    try:
+        records, skipped = read_json_lines(path)
+    except OSError as error:
+        notes.append(f"{path.name} cannot be read ({error.strerror})")
+        return []
+    if skipped:
+        notes.append(f"{path.name}: {skipped} line(s) skipped (incomplete or invalid)")
+    return records
+
+
+def _read_status(path: Path, notes: list[str]) -> Record:
+    if not path.exists():
+        notes.append(f"{path.name} does not exist (yet)")
+        return {}
+    status = read_json(path)
+    if status is None:
+        notes.append(f"{path.name} cannot be read or is no JSON object")
+    return status or {}
+
+
+def _read_text(path: Path, notes: list[str]) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        notes.append(f"{path.name} does not exist (yet)")
+    except OSError as error:
+        notes.append(f"{path.name} cannot be read ({error.strerror})")
+    return ""

@@ -1,0 +1,70 @@
+"""The `gantrain` command itself."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+import gantrain
+from gantrain.cli import main as cli
+from gantrain.common.errors import UserError
+from gantrain.report import wandb_workspace
+
+
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gantrain", *words], capture_output=True, text=True, check=False
+    )
+
+
+def test_python_dash_m_gantrain_prints_the_version() -> None:
+    result = _run("--version")
+    assert (result.returncode, result.stdout) == (0, f"gantrain {gantrain.__version__}\n")
+
+
+@pytest.mark.parametrize("words", [["-h"], ["--help"], ["grid", "-h"], ["data", "render", "-h"]])
+def test_help_has_a_short_option(words: list[str]) -> None:
+    result = CliRunner().invoke(cli.app, words)
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+def test_a_mistake_is_one_line_on_stderr() -> None:
+    result = _run("sample", "nowhere")
+    assert result.returncode == 2
+    assert result.stderr.startswith("gantrain: nowhere: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_help_does_not_import_torch() -> None:
+    code = (
+        "import sys\n"
+        "sys.argv = ['gantrain', '--help']\n"
+        "from gantrain.cli.main import main\n"
+        "try:\n    main()\n"
+        "except SystemExit:\n    pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert result.returncode == 0
+
+
+def test_the_workspace_command_prints_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(entity: str, project: str) -> object:
+        return SimpleNamespace(save=lambda: None, url=f"https://wandb.test/{entity}/{project}")
+
+    monkeypatch.setattr(wandb_workspace, "build_workspace", build)
+    result = CliRunner().invoke(cli.app, ["workspace", "someone", "bricks"])
+    assert result.output == "https://wandb.test/someone/bricks\n"
+
+
+def test_a_workspace_that_wandb_rejects_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ValueError("no such project")
+
+    rejected = SimpleNamespace(save=fail, url="")
+    monkeypatch.setattr(wandb_workspace, "build_workspace", lambda *_: rejected)
+    with pytest.raises(UserError, match=r"rejects .*no such project.*wandb login"):
+        wandb_workspace.save_workspace("someone", "bricks")
