@@ -1,4 +1,4 @@
-"""`gantrain evaluate`: all metrics of trained generators, side by side."""
+"""`gantrain evaluate` and `gantrain data features`: quality metrics of trained generators."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +10,7 @@ from rich.table import Table
 from gantrain.common.errors import UserError
 
 Runs = Annotated[
-    list[Path], typer.Argument(help="run directories, or exported generator.safetensors files")
+    list[Path], typer.Argument(help="Run directories, or exported generator.safetensors files.")
 ]
 _BETTER = {
     **dict.fromkeys(("precision", "recall", "density", "coverage", "parts_made"), "higher"),
@@ -24,36 +24,45 @@ _BETTER = {
 
 def evaluate(
     runs: Runs,
-    samples: Annotated[int, typer.Option(min=16, max=50_000, help="images of each")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="of the latents")] = 0,
+    samples: Annotated[
+        int, typer.Option(min=16, max=50_000, help="Number of images per generator.")
+    ] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the latents.")] = 0,
     features: Annotated[
         Literal["auto", "brick", "random", "inception"],
-        typer.Option(help="what images are compared by, as metrics.features"),
+        typer.Option(help="Features to compare images by, as metrics.features."),
     ] = "auto",
     shards: Annotated[
-        Path | None, typer.Option(help="the set to compare with; without it, the run's own")
+        Path | None, typer.Option(help="Data set to compare with. Default: that of each run.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line.")
+    ] = False,
 ) -> None:
-    """Measure the EMA generators of runs against their images.
+    """Measure the EMA generators of runs against the images that they were trained on.
 
-    Beside them, as a floor, stand held-out real images in place of generated ones.
+    The metrics of held-out real images are printed next to them, for comparison.
     """
     import json
 
-    from gantrain.metrics.evaluate import evaluate_run
+    from gantrain.inference.export import load_run
+    from gantrain.metrics.evaluate import evaluate_generator
 
     columns: dict[str, dict[str, float]] = {}
     notices: list[str] = []
     for run in runs:
-        found = evaluate_run(run, samples, seed, features, shards)
+        generator, config = load_run(run)
+        data = config.data.model_copy(update={"shards": shards} if shards else {})
+        result = evaluate_generator(
+            generator, data, samples=samples, seed=seed, features_kind=features
+        )
         if as_json:
-            content = {"run": str(run), **found.scores, "held_out": found.floor}
+            content = {"run": str(run), **result.scores, "held_out": result.held_out}
             typer.echo(json.dumps(content))
-        columns[str(run)] = found.scores
-        notices.append(f"{run}: {found.notice}")
-        if found.floor:
-            columns.setdefault(f"held-out, of {found.shards}", found.floor)
+        columns[str(run)] = result.scores
+        notices.append(f"{run}: {result.features}")
+        if result.held_out:
+            columns.setdefault(f"held-out images of {data.shards}", result.held_out)
     if not as_json:
         _print(columns, notices)
 
@@ -75,15 +84,15 @@ def _print(columns: dict[str, dict[str, float]], notices: list[str]) -> None:
 
 
 def learn(
-    folder: Annotated[Path, typer.Argument(help="Folder that holds a set of shards.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a data set.")],
     cache_dir: Annotated[
-        Path | None, typer.Option(help="Scratch, as data.cache_dir; empty: the trainer's default.")
+        Path | None, typer.Option(help="Scratch folder, as data.cache_dir. Default: the trainer's.")
     ] = None,
 ) -> None:
-    """Learn the parts of a set, as features for its metrics; done once for a set."""
+    """Train the classifier whose features the metrics of a data set use, unless it is trained."""
     from gantrain.config import DataConfig
     from gantrain.data.shards.manifest import load_manifest
-    from gantrain.metrics.features import learn_features
+    from gantrain.metrics.features import prepare_classifier
 
     manifest = load_manifest(folder)
     if manifest.size not in (32, 64, 128, 256):
@@ -91,4 +100,4 @@ def learn(
     config = DataConfig(
         shards=folder, size=manifest.size, channels=manifest.channels, cache_dir=cache_dir
     )
-    typer.echo(learn_features(config).description)
+    typer.echo(prepare_classifier(config).description)

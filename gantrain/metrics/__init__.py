@@ -1,1 +1,1 @@
-"""How good, how various and how new a generator's images are."""
+"""Measures of the quality, diversity and novelty of generated images."""

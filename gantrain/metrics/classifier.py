@@ -1,4 +1,4 @@
-"""A small classifier of the set's own parts: features that know bricks, and names for images."""
+"""A small classifier of a data set's own classes: features for metrics, and classes of images."""
 
 import itertools
 import logging
@@ -17,36 +17,37 @@ from gantrain.data.loading.image_table import TRAIN, VALIDATION, ImageTable
 
 logger = logging.getLogger(__name__)
 
-WIDTH = 128  # of the features
-_LARGEST = 64  # pixels a side that the network looks at
-_BATCH = 128
+WIDTH = 128  # number of features
+_MAX_INPUT_SIZE = 64  # pixels a side; larger images are averaged down
+_BATCH_SIZE = 128
 _EPOCHS = 4
-_FEWEST, _MOST = 60_000, 200_000  # images seen in all
-_RATE = 3e-3
-_AT_ONCE = 256  # images in one forward pass without gradients
+_MIN_IMAGES_SEEN, _MAX_IMAGES_SEEN = 60_000, 200_000
+_LEARNING_RATE = 3e-3
+_MAX_SHIFT = 2  # pixels, of the random translations in training
+_INFERENCE_BATCH_SIZE = 256
 
 
 class Classifier(nn.Module):
-    """Images (N, C, S, S) in [-1, 1], S a power of 2 from 8, to features (N, 128) and logits.
+    """A convolutional classifier of images (N, C, S, S) in [-1, 1], S a power of 2 and at least 8.
 
-    Larger images than 64x64 are averaged down to it.
+    Returns logits (N, classes); `features` returns the features before the last layer.
     """
 
-    def __init__(self, size: int, channels: int, parts: int) -> None:
+    def __init__(self, size: int, channels: int, classes: int) -> None:
         super().__init__()
-        steps = int(np.log2(min(size, _LARGEST) // 4))
+        steps = int(np.log2(min(size, _MAX_INPUT_SIZE) // 4))
         widths = [channels, *(max(WIDTH >> (steps - 1 - i), 16) for i in range(steps))]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after)]
             layers += [nn.LeakyReLU(0.2, inplace=True)]
-        self.shrink = max(size // _LARGEST, 1)
+        self.shrink = max(size // _MAX_INPUT_SIZE, 1)
         self.layers = nn.Sequential(*layers)
         self.mix = nn.Sequential(nn.Conv2d(widths[-1], WIDTH, 4), nn.LeakyReLU(0.2))
-        self.head = nn.Linear(WIDTH, parts)
+        self.head = nn.Linear(WIDTH, classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Float32 (N, 128)."""
+        """Return float32 features (N, 128)."""
         x = avg_pool2d(images, self.shrink) if self.shrink > 1 else images
         features: Tensor = self.mix(self.layers(x)).flatten(1)
         return features
@@ -57,61 +58,62 @@ class Classifier(nn.Module):
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A classifier and how good it is.
+class TrainedClassifier:
+    """A classifier and its accuracy.
 
-    accuracy: share of held-out images whose part it names; NaN if none are held out.
-    held_out: how many those are.
+    classes: the class of each logit.
+    accuracy: fraction of the held-out images that are classified correctly; NaN without any.
+    held_out: number of labelled held-out images.
     """
 
     network: Classifier
-    parts: tuple[str, ...]
+    classes: tuple[str, ...]
     accuracy: float
     held_out: int
 
     @property
     def description(self) -> str:
-        """For people."""
-        of = f"a classifier of the set's {len(self.parts)} parts"
+        """The number of classes and the accuracy, for display."""
+        name = f"a classifier of the data set's {len(self.classes)} classes"
         if not self.held_out:
-            return f"{of}; no images are held out to say how good it is"
-        return f"{of}, right on {self.accuracy:.1%} of {self.held_out:,} held-out images"
+            return f"{name}; its accuracy is unknown, since no images are held out"
+        return f"{name}, {self.accuracy:.1%} accurate on {self.held_out:,} held-out images"
 
 
-def train_classifier(images: Tensor, table: ImageTable) -> Trained:
-    """Train on all labelled images of the split "train", always alike.
+def train_classifier(images: Tensor, table: ImageTable) -> TrainedClassifier:
+    """Train a classifier on all labelled images of the split "train"; the same one every time.
 
-    images: uint8 (N, C, S, S). The split "validation" is what the accuracy is measured on.
+    images: uint8 (N, C, S, S), in the order of the table.
+
+    The accuracy is that on the labelled images of the split "validation".
     """
-    parts = tuple(name for name in table.class_names if name)
-    code = np.array([parts.index(name) if name else -1 for name in table.class_names])[
-        table.class_index
-    ]
-    labels = torch.from_numpy(code)
-    mine = np.flatnonzero((table.state == TRAIN) & (code >= 0))
-    held_out = np.flatnonzero((table.state == VALIDATION) & (code >= 0))
-    began = time.monotonic()
+    classes = tuple(name for name in table.class_names if name)
+    label_of_class = [classes.index(name) if name else -1 for name in table.class_names]
+    labels = np.array(label_of_class)[table.class_index]
+    training = np.flatnonzero((table.state == TRAIN) & (labels >= 0))
+    held_out = np.flatnonzero((table.state == VALIDATION) & (labels >= 0))
+    start = time.monotonic()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(0, Stream.CLASSIFIER))
-        network = Classifier(images.shape[-1], images.shape[1], len(parts))
-        _fit(network, images, labels, torch.from_numpy(mine))
+        network = Classifier(images.shape[-1], images.shape[1], len(classes))
+        _fit(network, images, torch.from_numpy(labels), torch.from_numpy(training))
     network.eval().requires_grad_(False)
-    accuracy = _accuracy(network, images, labels, held_out)
-    trained = Trained(network, parts, accuracy, len(held_out))
-    logger.info(f"learnt in {time.monotonic() - began:.0f} s: {trained.description}")
+    accuracy = _accuracy(network, images, torch.from_numpy(labels), held_out)
+    trained = TrainedClassifier(network, classes, accuracy, len(held_out))
+    logger.info(f"trained in {time.monotonic() - start:.0f} s: {trained.description}")
     return trained
 
 
 def _fit(network: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> None:
-    seen = int(np.clip(_EPOCHS * len(rows), _FEWEST, _MOST))
-    optimizer = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=1e-3)
-    steps = seen // _BATCH
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
-    order = torch.cat([torch.randperm(len(rows)) for _ in range(seen // len(rows) + 1)])
+    images_seen = int(np.clip(_EPOCHS * len(rows), _MIN_IMAGES_SEEN, _MAX_IMAGES_SEEN))
+    optimizer = torch.optim.AdamW(network.parameters(), _LEARNING_RATE, weight_decay=1e-3)
+    steps = images_seen // _BATCH_SIZE
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps)
+    order = torch.cat([torch.randperm(len(rows)) for _ in range(images_seen // len(rows) + 1)])
     for step in range(steps):
-        batch = rows[order[step * _BATCH : (step + 1) * _BATCH]]
-        # A pixel or two of shift: what is to be told apart are parts, not places.
-        shift = [int(n) for n in torch.randint(-2, 3, (2,))]
+        batch = rows[order[step * _BATCH_SIZE : (step + 1) * _BATCH_SIZE]]
+        # Translate by a pixel or two: the class must not depend on the location in the image.
+        shift = [int(n) for n in torch.randint(-_MAX_SHIFT, _MAX_SHIFT + 1, (2,))]
         x = torch.roll(scaled(images[batch]), shift, (2, 3))
         loss = cross_entropy(network(x), labels[batch], label_smoothing=0.05)
         optimizer.zero_grad()
@@ -126,7 +128,7 @@ def _accuracy(
 ) -> float:
     if not len(rows):
         return float("nan")
-    right = 0
-    for index in torch.split(torch.from_numpy(rows), _AT_ONCE):
-        right += int((network(scaled(images[index])).argmax(1) == labels[index]).sum())
-    return right / len(rows)
+    correct = 0
+    for index in torch.split(torch.from_numpy(rows), _INFERENCE_BATCH_SIZE):
+        correct += int((network(scaled(images[index])).argmax(1) == labels[index]).sum())
+    return correct / len(rows)

@@ -1,39 +1,49 @@
-"""Which parts a generator makes, as a classifier of the set's own parts sees them."""
+"""Coverage of a data set's classes by generated images, as a classifier of the set sees them."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-_MADE = 0.1  # of its share in the data, from which on a part counts as made
+_MIN_RELATIVE_FREQUENCY = 0.1
 
 
 @dataclass(frozen=True)
-class PartCoverage:
-    """made: parts that occur at least a tenth as often as in the data. total: parts of the data.
-    divergence: KL(generated shares ‖ the data's), in nats; 0 is perfect, log(total) one part alone.
+class ClassCoverage:
+    """How the classes of generated images compare with those of the data.
+
+    covered: number of classes that are generated at least a tenth as often as they occur in the
+        data.
+    total: number of classes in the data.
+    divergence: KL(generated frequencies ‖ data frequencies) in nats; 0 is perfect, and log(total)
+        is one class only, if the data have all equally often.
     """
 
-    made: int
+    covered: int
     total: int
     divergence: float
 
 
-def part_coverage(logits: Tensor, shares: Tensor) -> PartCoverage:
-    """From a classifier's logits (N, P) of generated images and the data's shares (P,).
+def class_coverage(logits: Tensor, frequencies: Tensor) -> ClassCoverage:
+    """Return the coverage of the data's classes by generated images.
 
-    Parts whose share is 0 are left out: the generator was not shown them. An image counts for
-    its likeliest part, which a blur has too; read the coverage beside the precision. As the
-    number of modes and KL of Srivastava et al. 2017 and Lin et al. 2018, with parts for digits.
+    logits: (N, K), of a classifier for the generated images.
+    frequencies: (K,), fraction of the training images in each class. Classes that do not occur are
+        left out, since the generator cannot know them.
+
+    Each image counts for its most probable class, even a blurred one: read the coverage together
+    with the precision. The number of modes and the KL divergence follow Srivastava et al. 2017 and
+    Lin et al. 2018, who use digits.
     """
-    shown = shares > 0
-    data = shares[shown].double() / shares[shown].double().sum()
-    parts = logits[:, shown].argmax(1)
-    counts = torch.bincount(parts, minlength=len(data)).double()
-    wanted = torch.clamp_min(_MADE * data * len(logits), 1.0)
-    made = counts / len(logits)
-    return PartCoverage(
-        made=int((counts >= wanted).sum()),
-        total=len(data),
-        divergence=max(float(torch.xlogy(made, made / data).sum()), 0.0),
+    occurring = frequencies > 0
+    expected = frequencies[occurring].double() / frequencies[occurring].double().sum()
+    predicted = logits[:, occurring].argmax(1)
+    counts = torch.bincount(predicted, minlength=len(expected)).double()
+    required = torch.clamp_min(_MIN_RELATIVE_FREQUENCY * expected * len(logits), 1.0)
+    generated = counts / len(logits)
+    divergence = torch.xlogy(generated, generated / expected).sum()
+    return ClassCoverage(
+        covered=int((counts >= required).sum()),
+        total=len(expected),
+        divergence=max(float(divergence), 0.0),
     )

@@ -1,48 +1,46 @@
-"""The metrics of a trained run, outside its training."""
+"""Evaluation of a trained generator, outside its training."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
+from gantrain.config import DataConfig
 from gantrain.data.loading.opening import open_dataset
-from gantrain.data.loading.scratch import open_store
-from gantrain.inference.export import load_run
-from gantrain.metrics.evaluator import draw_images
-from gantrain.metrics.features import features_folder, open_features
-from gantrain.metrics.measure import floor, measure
+from gantrain.metrics.evaluator import generate_images
+from gantrain.metrics.features import open_features
+from gantrain.metrics.measure import measure, measure_held_out
 from gantrain.metrics.reference import open_reference
+from gantrain.models.networks import Generator
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """scores: `quality/…` of the generator. floor: the same of held-out images, where there are
-    any. notice: whose features. shards: the set."""
+    """The metrics of a generator.
+
+    scores: `quality/…` of the generated images.
+    held_out: the same metrics of held-out real images; empty without any.
+    features: description of the features, for display.
+    """
 
     scores: dict[str, float]
-    floor: dict[str, float]
-    notice: str
-    shards: str
+    held_out: dict[str, float]
+    features: str
 
 
-def evaluate_run(
-    run: Path,
-    samples: int,
-    seed: int,
-    features: str,
-    shards: Path | None,
+def evaluate_generator(
+    generator: Generator, data: DataConfig, *, samples: int, seed: int, features_kind: str
 ) -> Evaluation:
-    """Measure the EMA generator of a run directory or an exported file on `samples` images.
+    """Measure a generator against the images of a data set, on the CPU.
 
-    Raises UserError if the run or its set cannot be read.
+    samples: number of images to generate.
+    seed: seed of their latents.
+    features_kind: a value of `metrics.features`.
+
+    Raises UserError if the data set or the features are not available.
     """
-    generator, config = load_run(run)
-    data = config.data.model_copy(update={"shards": shards} if shards else {})
     dataset = open_dataset(data)
-    seen_by = open_features(features, data, dataset.decoded, torch.device("cpu"))
-    store = open_store(data)
-    folder = features_folder(store, store.manifest())
-    reference = open_reference(dataset, seen_by, data, samples, folder)
-    images = draw_images(generator, seed, samples)
-    scores = measure(images, *seen_by.describe(images), seen_by, reference)
-    return Evaluation(scores, floor(seen_by, reference), seen_by.notice, str(data.shards))
+    features = open_features(features_kind, data, dataset.decoded, torch.device("cpu"))
+    reference = open_reference(dataset, features, data, samples)
+    images = generate_images(generator, seed, samples)
+    scores = measure(images, *features.describe(images), features, reference)
+    return Evaluation(scores, measure_held_out(features, reference), features.description)

@@ -1,4 +1,4 @@
-"""Measures the generator while it trains, each rank its share of the images."""
+"""Evaluation of the generator during training, with the images divided among the ranks."""
 
 import logging
 
@@ -10,83 +10,80 @@ from torch import Tensor
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config
 from gantrain.data.loading.datasets import ImageDataset
-from gantrain.data.loading.scratch import open_store
-from gantrain.metrics.features import Features, features_folder, open_features
+from gantrain.metrics.features import Features, open_features
 from gantrain.metrics.measure import measure
 from gantrain.metrics.reference import Reference, open_reference
 from gantrain.models.networks import Generator
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE = 256
+_BATCH_SIZE = 256
 
 
 class Evaluator:
-    """Opens what it needs at the first measurement. All ranks must call it together."""
+    """Measures generators; opens features and reference at the first measurement."""
 
-    def __init__(
-        self,
-        config: Config,
-        dataset: ImageDataset,
-        accelerator: Accelerator,
-    ) -> None:
+    def __init__(self, config: Config, dataset: ImageDataset, accelerator: Accelerator) -> None:
         self._config = config
         self._dataset = dataset
         self._accelerator = accelerator
         self._opened: tuple[Features, Reference] | None = None
 
     def measure(self, generator: Generator) -> dict[str, float]:
-        """`quality/…` of `metrics.samples` images, equal on all ranks."""
+        """Return the `quality/…` metrics of `metrics.samples` images, equal on all ranks.
+
+        All ranks must call it together.
+        """
         features, reference = self._open()
-        images = draw_images(
-            generator, self._config.seed, self._config.metrics.samples, self._accelerator
+        count = self._config.metrics.samples
+        images = generate_images(
+            generator,
+            self._config.seed,
+            count,
+            self._accelerator.process_index,
+            self._accelerator.num_processes,
         )
         gather = self._accelerator.gather
         described, logits = features.describe(images)
-        count = self._config.metrics.samples
         images, described = (gather(t)[:count] for t in (images.contiguous(), described))
-        if features.parts:
+        if features.classes:
             logits = gather(logits)[:count]
-        found: list[dict[str, float]] = [{}]
+        metrics: list[dict[str, float]] = [{}]
         if self._accelerator.is_main_process:
-            found = [measure(images, described, logits, features, reference)]
-        # Decisions hang on them, and two machines may round differently.
-        broadcast_object_list(found)
-        return found[0]
+            metrics = [measure(images, described, logits, features, reference)]
+        # Broadcast, since remedies depend on the metrics, and two machines may round differently.
+        broadcast_object_list(metrics)
+        return metrics[0]
 
     def _open(self) -> tuple[Features, Reference]:
         if self._opened is None:
-            data, wanted = self._config.data, self._config.metrics
-            # A machine's ranks wait for the one that learns; then each reads what it left.
+            data, metrics = self._config.data, self._config.metrics
+            # One rank of each machine trains the classifier; the others wait and load it.
             features = open_features(
-                wanted.features, data, self._dataset.decoded, self._accelerator.device
+                metrics.features, data, self._dataset.decoded, self._accelerator.device
             )
-            store = open_store(data)
-            folder = features_folder(store, store.manifest())
-            reference = open_reference(self._dataset, features, data, wanted.samples, folder)
-            logger.info(f"metrics: {features.notice}")
+            reference = open_reference(self._dataset, features, data, metrics.samples)
+            logger.info(f"metrics: {features.description}")
             self._opened = features, reference
         return self._opened
 
 
 @torch.no_grad()
-def draw_images(
-    generator: Generator, seed: int, count: int, accelerator: Accelerator | None = None
+def generate_images(
+    generator: Generator, seed: int, count: int, rank: int = 0, world_size: int = 1
 ) -> Tensor:
-    """This rank's share of `count` images, uint8 (share, C, S, S), on the generator's device.
+    """Return this rank's part of `count` generated images, uint8 (n, C, S, S).
 
-    Each depends on the seed and its position alone. All shares are of one length, so that the
-    last one may reach past `count`.
+    They are on the generator's device. Each image depends only on the seed and its index. All ranks
+    generate equally many, so that the last one may go beyond `count`.
     """
-    ranks, rank = 1, 0
-    if accelerator is not None:
-        ranks, rank = accelerator.num_processes, accelerator.process_index
-    share = -(-count // ranks)
+    per_rank = -(-count // world_size)
     device = next(generator.parameters()).device
-    made = []
-    for start in range(0, share, _AT_ONCE):
-        rng = PositionalRNG(seed, rank * share + start, min(_AT_ONCE, share - start))
+    batches = []
+    for start in range(0, per_rank, _BATCH_SIZE):
+        size = min(_BATCH_SIZE, per_rank - start)
+        rng = PositionalRNG(seed, rank * per_rank + start, size)
         latents = rng.normal(Stream.METRICS, generator.latent_size).to(device)
         images = generator(latents)
-        made.append(images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8))
-    return torch.cat(made)
+        batches.append(images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8))
+    return torch.cat(batches)

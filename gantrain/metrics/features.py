@@ -1,4 +1,4 @@
-"""What images are compared by: a classifier of the set's parts, a random network, Inception."""
+"""Features to compare images by: of the data set's classifier, a random network or Inception."""
 
 import importlib
 import json
@@ -26,156 +26,163 @@ from gantrain.data.loading.scratch import open_store
 from gantrain.data.shards.faults import FaultLog
 from gantrain.data.shards.manifest import Manifest
 from gantrain.data.shards.store import ShardStore
-from gantrain.metrics.classifier import Classifier, Trained, train_classifier
+from gantrain.metrics.classifier import Classifier, TrainedClassifier, train_classifier
 
 logger = logging.getLogger(__name__)
 
 _VERSION = 1  # of the classifier and its file
-_AT_ONCE = 256
-_PATIENCE = 1800.0  # seconds in which another process must have learnt the parts
+_FILE_NAME = "brick.safetensors"
+_BATCH_SIZE = 256
+_TRAINING_TIMEOUT = 1800.0  # seconds to wait for another process that trains the classifier
 
 
 @dataclass(frozen=True)
 class Features:
-    """A way to see images.
+    """A function from images to features, in which distances between images are meaningful.
 
     name: brick, random or inception.
-    describe: uint8 (N, C, S, S) to features float32 (N, D), D at most 256, and logits (N, P) of
-    `parts`; (N, 0) where there are none. On the CPU or the images' device.
-    parts: what the logits stand for; empty unless the features are a classifier's.
-    notice: for the user: where the features come from and how good they are.
+    describe: returns features float32 (N, D), D at most 256, and logits (N, K) of uint8 images
+        (N, C, S, S), on the device that the features were opened on. K is 0 without classes.
+    classes: the class of each logit; empty unless the features are those of a classifier.
+    description: origin and accuracy, for display.
     """
 
     name: str
     describe: Callable[[Tensor], tuple[Tensor, Tensor]]
-    parts: tuple[str, ...]
-    notice: str
+    classes: tuple[str, ...]
+    description: str
 
 
 def features_folder(store: ShardStore, manifest: Manifest) -> Path:
-    """Where what was learnt of a set is kept."""
+    """Return the scratch folder of a data set's classifier and of its reference images."""
     return store.scratch / "features" / f"{manifest.identity[:32]}-v{_VERSION}"
 
 
 def open_features(
-    wanted: str, config: DataConfig, cache: Cache | None, device: torch.device
+    kind: str, config: DataConfig, cache: Cache | None, device: torch.device
 ) -> Features:
-    """The features that `metrics.features` names.
+    """Open the features of a data set; train its classifier if that has not been done yet.
 
-    cache: the decoded images of the set; without it a classifier must have been learnt before.
-    Raises UserError if they cannot be had.
+    kind: a value of `metrics.features`.
+    cache: the decoded images of the set. Without it, the classifier must have been trained before.
+
+    Raises UserError if the features are not available.
     """
     store = open_store(config)
     manifest = store.manifest()
-    if wanted == "inception":
-        return _inception(device)
-    if wanted == "random":
-        return _random(manifest, device, "metrics.features asks for them")
+    if kind == "inception":
+        return _inception_features(device)
+    if kind == "random":
+        return _random_features(manifest, device, "as metrics.features requests")
     if len(manifest.classes) < 2:
-        if wanted == "brick":
+        if kind == "brick":
             raise UserError(
-                f"metrics.features: brick found, but {config.shards} names {len(manifest.classes)} "
-                "part(s), and a classifier needs two; use random."
+                f"metrics.features: brick needs a classifier of at least two classes, but "
+                f"{config.shards} has {len(manifest.classes)}; use random."
             )
-        return _random(manifest, device, "the set names fewer than two parts")
-    path = features_folder(store, manifest) / "brick.safetensors"
+        return _random_features(manifest, device, "the data set has fewer than two classes")
+    path = features_folder(store, manifest) / _FILE_NAME
     if cache is None and not path.exists():
-        how = "`gantrain data features` learns the set's parts"
-        if wanted == "brick":
-            raise UserError(f"metrics.features: brick needs {path} where images stream; {how}.")
-        return _random(manifest, device, f"the images stream; {how}")
-    return _brick(trained_classifier(path, manifest, cache), device)
+        hint = "`gantrain data features` trains the data set's classifier"
+        if kind == "brick":
+            raise UserError(f"metrics.features: brick needs {path} if images are streamed; {hint}.")
+        return _random_features(manifest, device, f"the images are streamed; {hint}")
+    return _classifier_features(_load_or_train(path, manifest, cache), device)
 
 
-def learn_features(config: DataConfig) -> Trained:
-    """Train the classifier of a set, or take the one that is there. Decodes the set if needed."""
+def prepare_classifier(config: DataConfig) -> TrainedClassifier:
+    """Load the classifier of a data set, or train it; decode the set if necessary.
+
+    Raises UserError if the set has fewer than two classes.
+    """
     store = open_store(config)
     manifest = store.manifest()
     if len(manifest.classes) < 2:
         raise UserError(
-            f"{config.shards}: labels name {len(manifest.classes)} part(s); a classifier needs at "
-            "least two. Metrics use random features then."
+            f"{config.shards}: its labels have {len(manifest.classes)} class(es); a classifier "
+            "needs at least two. Metrics use random features instead."
         )
     workers = usable_cores() if config.workers is None else config.workers
     cache = open_cache(store, manifest, workers, FaultLog(config.on_error))
-    path = features_folder(store, manifest) / "brick.safetensors"
-    return trained_classifier(path, manifest, cache)
+    return _load_or_train(features_folder(store, manifest) / _FILE_NAME, manifest, cache)
 
 
-def trained_classifier(path: Path, manifest: Manifest, cache: Cache | None) -> Trained:
-    """The classifier in a file; if there is none, one process of this machine trains it."""
-    found = _load(path, manifest)
-    if found is None and cache is not None:
+def _load_or_train(path: Path, manifest: Manifest, cache: Cache | None) -> TrainedClassifier:
+    """Load the classifier; if there is none, one process of this machine trains it."""
+    trained = _load(path, manifest)
+    if trained is None and cache is not None:
         with exclusive_task(
             path.with_suffix(".lock"),
-            "learn the set's parts",
+            "train the data set's classifier",
             progress=lambda: size_and_mtime(path),
-            timeout=_PATIENCE,
+            timeout=_TRAINING_TIMEOUT,
         ):
-            found = _load(path, manifest)
-            if found is None:
+            trained = _load(path, manifest)
+            if trained is None:
                 logger.info(
-                    f"learning the set's {len(manifest.classes)} parts for the metrics, once"
+                    f"training a classifier of the data set's {len(manifest.classes)} classes for "
+                    "the metrics, once"
                 )
-                found = train_classifier(cache.images, cache.table)
-                _save(path, found)
-    if found is None:
-        raise UserError(f"{path}: cannot be read; remove it, and run `gantrain data features`.")
-    return found
+                trained = train_classifier(cache.images, cache.table)
+                _save(path, trained)
+    if trained is None:
+        raise UserError(f"{path}: unreadable; remove it and run `gantrain data features`.")
+    return trained
 
 
-def _save(path: Path, trained: Trained) -> None:
+def _save(path: Path, trained: TrainedClassifier) -> None:
     header = {
-        "parts": json.dumps(trained.parts),
+        "parts": json.dumps(trained.classes),  # the key of version 0.1
         "accuracy": repr(trained.accuracy),
         "held_out": str(trained.held_out),
     }
-    # What cannot be kept is learnt again next time; no training ends for that.
+    # A full disk only means that the next run trains it again.
     with suppress(OSError), replacing(path) as temporary:
         save_file(trained.network.state_dict(), temporary, metadata=header)
 
 
-def _load(path: Path, manifest: Manifest) -> Trained | None:
+def _load(path: Path, manifest: Manifest) -> TrainedClassifier | None:
+    """Return the classifier in a file; None if it is missing or damaged."""
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
-        parts = tuple(json.loads(header["parts"]))
-        network = Classifier(manifest.size, manifest.channels, len(parts))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no dict
+        classes = tuple(json.loads(header["parts"]))
+        network = Classifier(manifest.size, manifest.channels, len(classes))
         network.load_state_dict(tensors)
         accuracy, held_out = float(header["accuracy"]), int(header["held_out"])
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
         return None
-    return Trained(network.eval().requires_grad_(False), parts, accuracy, held_out)
+    return TrainedClassifier(network.eval().requires_grad_(False), classes, accuracy, held_out)
 
 
-def _brick(trained: Trained, device: torch.device) -> Features:
+def _classifier_features(trained: TrainedClassifier, device: torch.device) -> Features:
     network = trained.network.to(device)
 
     def describe(images: Tensor) -> tuple[Tensor, Tensor]:
-        features = _in_parts(images.to(device), network.features)
+        features = _in_batches(images.to(device), network.features)
         return features, network.head(features)
 
-    return Features("brick", describe, trained.parts, f"features of {trained.description}")
+    return Features("brick", describe, trained.classes, f"features of {trained.description}")
 
 
-def _random(manifest: Manifest, device: torch.device, reason: str) -> Features:
+def _random_features(manifest: Manifest, device: torch.device, reason: str) -> Features:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(0, Stream.CLASSIFIER))
         network = Classifier(manifest.size, manifest.channels, 1).eval().requires_grad_(False)
     network.to(device)
 
     def describe(images: Tensor) -> tuple[Tensor, Tensor]:
-        return _in_parts(images.to(device), network.features), images.new_zeros((len(images), 0))
+        return _in_batches(images.to(device), network.features), images.new_zeros((len(images), 0))
 
-    notice = f"features of an untrained network ({reason}); they know nothing of parts"
-    return Features("random", describe, (), notice)
+    description = f"features of an untrained network ({reason}); they do not distinguish classes"
+    return Features("random", describe, (), description)
 
 
-def _inception(device: torch.device) -> Features:
-    # Untested where neither package nor weights can be had.
+def _inception_features(device: torch.device) -> Features:
+    # Untested: neither the package nor its weights are available to the tests.
     try:
-        # An optional package that nobody here has types of.
+        # Imported by name, since this optional package has no types.
         module = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
 
         network: Any = module.FeatureExtractorInceptionV3("inception", ["192"]).to(device)
@@ -186,12 +193,12 @@ def _inception(device: torch.device) -> Features:
 
     def describe(images: Tensor) -> tuple[Tensor, Tensor]:
         colour = images.to(device).expand(-1, 3, -1, -1)
-        parts = [network(x)[0].flatten(1).float() for x in torch.split(colour, _AT_ONCE)]
-        return torch.cat(parts), images.new_zeros((len(images), 0))
+        batches = [network(x)[0].flatten(1).float() for x in torch.split(colour, _BATCH_SIZE)]
+        return torch.cat(batches), images.new_zeros((len(images), 0))
 
     return Features("inception", describe, (), "192 features of Inception")
 
 
 @torch.no_grad()
-def _in_parts(images: Tensor, network: Callable[[Tensor], Tensor]) -> Tensor:
-    return torch.cat([network(scaled(part)) for part in torch.split(images, _AT_ONCE)])
+def _in_batches(images: Tensor, network: Callable[[Tensor], Tensor]) -> Tensor:
+    return torch.cat([network(scaled(batch)) for batch in torch.split(images, _BATCH_SIZE)])

@@ -1,87 +1,95 @@
-"""All metrics of a set of images against the real ones, by name."""
+"""All quality metrics of a set of generated images."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from gantrain.metrics.coverage import part_coverage
+from gantrain.metrics.coverage import class_coverage
 from gantrain.metrics.distances import Moments, frechet_distance, kernel_distance
 from gantrain.metrics.features import Features
 from gantrain.metrics.image_statistics import (
-    checkerboard,
+    checkerboard_score,
     ms_ssim,
     pairwise_difference,
     sliced_wasserstein,
 )
 from gantrain.metrics.neighbours import memorisation, precision_recall_density_coverage
-from gantrain.metrics.reference import Reference, thumbnails
+from gantrain.metrics.reference import Reference, to_thumbnails
 
-_SLICED = 512  # images of each side for the sliced Wasserstein distance
-_KERNEL = 2000  # and for the kernel distance
-_NEIGHBOURS = 5000  # whose distances to one another fit into memory
-_FEWEST_REAL = 10
-_PAIRS = 256  # of images whose structural similarity is taken
-_FEWEST_HELD_OUT = 20
+_MAX_PIXEL_IMAGES = 512  # of each set, for the sliced Wasserstein distance and the spectrum
+_MAX_KERNEL_IMAGES = 2000  # of each set, for the kernel distance
+_MAX_NEIGHBOUR_IMAGES = 5000  # whose distances to one another fit into memory
+_MAX_SSIM_PAIRS = 256
+_MIN_REAL_IMAGES = 10
+_MIN_HELD_OUT_IMAGES = 20
 
 
 def measure(
     images: Tensor, described: Tensor, logits: Tensor, features: Features, reference: Reference
 ) -> dict[str, float]:
-    """The metrics, on the CPU, as `quality/NAME`; those of features end in the features' name.
+    """Return the metrics as `quality/NAME`; those that use features end in the features' name.
 
-    images: uint8 (N, C, S, S), generated. described, logits: what `features` makes of them.
-    Features are scaled to a mean variance of 1 over the real images, so that a FID as large as
-    their number is as far as the data are wide; Inception's are left as the literature has them.
-    Parts and memorisation are left out where there are no labels or no held-out images, and what
-    needs features where there are fewer than 10 real images.
+    images: uint8 (N, C, S, S), generated.
+    described, logits: (N, D) and (N, K), what `features.describe` returns for them.
+
+    Features are divided by the root of their mean variance over the real images, so that a FID
+    equal to their number is as far from the data as the data are spread. Inception features are not
+    scaled, as usual. Computed on the CPU. Class metrics are left out without labels, memorisation
+    with fewer than 20 held-out images, and the metrics of features with fewer than 10 real images.
     """
-    found: dict[str, float] = {}
-    if len(reference.features) >= _FEWEST_REAL:
-        found |= _by_features(described.cpu(), features.name, reference.features)
-    if len(reference.shares):
-        parts = part_coverage(logits.cpu(), reference.shares)
-        found["parts_made"] = parts.made
-        found["parts_covered"] = parts.made / parts.total
-        found["parts_divergence"] = parts.divergence
-    shown, pixels = _unit(reference.images), _unit(images.cpu())
-    found["swd"] = sliced_wasserstein(shown[:_SLICED], pixels[:_SLICED])
-    found["diversity"] = pairwise_difference(pixels) / max(pairwise_difference(shown), 1e-9)
-    found["ms_ssim"] = _similarity_of_pairs(pixels)
-    if len(reference.held_out_thumbnails) >= _FEWEST_HELD_OUT:
-        found["memorisation"] = memorisation(
-            thumbnails(images.cpu()), reference.thumbnails, reference.held_out_thumbnails
+    metrics: dict[str, float] = {}
+    if len(reference.features) >= _MIN_REAL_IMAGES:
+        metrics |= _feature_metrics(described.cpu(), features.name, reference.features)
+    if len(reference.class_frequencies):
+        classes = class_coverage(logits.cpu(), reference.class_frequencies)
+        metrics["parts_made"] = classes.covered
+        metrics["parts_covered"] = classes.covered / classes.total
+        metrics["parts_divergence"] = classes.divergence
+    real, fake = _to_unit_range(reference.images), _to_unit_range(images.cpu())
+    metrics["swd"] = sliced_wasserstein(real[:_MAX_PIXEL_IMAGES], fake[:_MAX_PIXEL_IMAGES])
+    metrics["diversity"] = pairwise_difference(fake) / max(pairwise_difference(real), 1e-9)
+    metrics["ms_ssim"] = _mean_pair_similarity(fake)
+    if len(reference.held_out_thumbnails) >= _MIN_HELD_OUT_IMAGES:
+        metrics["memorisation"] = memorisation(
+            to_thumbnails(images.cpu()), reference.thumbnails, reference.held_out_thumbnails
         )
-    found["checkerboard"] = checkerboard(pixels[:_SLICED])
-    return {f"quality/{k}": float(v) for k, v in found.items() if math.isfinite(v)}
+    metrics["checkerboard"] = checkerboard_score(fake[:_MAX_PIXEL_IMAGES])
+    return {f"quality/{k}": float(v) for k, v in metrics.items() if math.isfinite(v)}
 
 
-def _by_features(described: Tensor, of: str, real: Tensor) -> dict[str, float]:
-    scale = 1.0 if of == "inception" else float(real.double().var(0).mean().sqrt())
-    x, y = (features.double() / max(scale, 1e-12) for features in (real, described))
-    near = precision_recall_density_coverage(x[: len(y)], y[:_NEIGHBOURS])
-    return {
-        f"fid_{of}": frechet_distance(Moments.of(x), Moments.of(y)),
-        f"kid_{of}": kernel_distance(x[:_KERNEL], y[:_KERNEL]),
-        **{f"{name}_{of}": value for name, value in near.items()},
-    }
+def measure_held_out(features: Features, reference: Reference) -> dict[str, float]:
+    """Return the metrics of held-out images in place of generated ones.
 
-
-def floor(features: Features, reference: Reference) -> dict[str, float]:
-    """The metrics of held-out images in place of generated ones: what a perfect generator, which
-    knows views that the training does not show, would reach. Empty without held-out images."""
+    They are what a perfect generator would reach: one that also generates what is not in the
+    training images. Empty with fewer than 20 held-out images.
+    """
     held_out = reference.held_out_images
-    if len(held_out) < _FEWEST_HELD_OUT:
+    if len(held_out) < _MIN_HELD_OUT_IMAGES:
         return {}
     described, logits = features.describe(held_out)
     return measure(held_out, described, logits, features, reference)
 
 
-def _unit(images: Tensor) -> Tensor:
+def _feature_metrics(fake: Tensor, features_name: str, real: Tensor) -> dict[str, float]:
+    is_inception = features_name == "inception"
+    scale = 1.0 if is_inception else float(real.double().var(0).mean().sqrt())
+    x, y = (features.double() / max(scale, 1e-12) for features in (real, fake))
+    neighbours = precision_recall_density_coverage(x[: len(y)], y[:_MAX_NEIGHBOUR_IMAGES])
+    metrics = {
+        "fid": frechet_distance(Moments.of(x), Moments.of(y)),
+        "kid": kernel_distance(x[:_MAX_KERNEL_IMAGES], y[:_MAX_KERNEL_IMAGES]),
+        **neighbours,
+    }
+    return {f"{name}_{features_name}": value for name, value in metrics.items()}
+
+
+def _to_unit_range(images: Tensor) -> Tensor:
+    """Return uint8 images as float32 in [-1, 1]."""
     return images.float() / 127.5 - 1
 
 
-def _similarity_of_pairs(images: Tensor) -> float:
-    pairs = min(len(images) // 2, _PAIRS) * 2
+def _mean_pair_similarity(images: Tensor) -> float:
+    pairs = min(len(images) // 2, _MAX_SSIM_PAIRS) * 2
     with torch.no_grad():
         return float(ms_ssim(images[0:pairs:2], images[1:pairs:2]).mean())

@@ -1,4 +1,4 @@
-"""The real images' side of the metrics, computed once and kept in this machine's scratch."""
+"""The real images that generated ones are compared with, computed once and kept in the scratch."""
 
 import hashlib
 from contextlib import suppress
@@ -15,25 +15,28 @@ from gantrain.common.files import replacing
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import DataConfig
 from gantrain.data.loading.datasets import ImageDataset
+from gantrain.data.loading.scratch import open_store
 from gantrain.data.loading.selection import held_out_rows, training_rows
-from gantrain.metrics.features import Features
-from gantrain.metrics.image_statistics import shrunk
+from gantrain.metrics.features import Features, features_folder
+from gantrain.metrics.image_statistics import downsample
 
-_FEATURES = 5000  # real images whose features are compared with
-_THUMBNAILS = 50_000  # training images among which copies are looked for
-_THUMBNAIL = 16  # pixels a side
+_MAX_FEATURES = 5000  # real images to compute features of
+_MAX_THUMBNAILS = 50_000  # training images to search for copies
+_THUMBNAIL_SIZE = 16  # pixels a side
+_BATCH_SIZE = 1000
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What generated images are held against.
+    """Real images and their features.
 
-    features: float32 (N, D) of training images, in the order that seed 0 gives.
-    images: uint8 (M, C, S, S) of the first of them.
-    held_out, held_out_images: the same of images that no training sees; may be empty.
+    features: float32 (N, D), of training images in the order of seed 0.
+    images: uint8 (M, C, S, S), the first of these images.
+    held_out, held_out_images: features and images that are never trained on; may be empty.
     thumbnails: float32 (T, d), training images at 16x16 in [-1, 1].
     held_out_thumbnails: float32 (H, d).
-    shares: float64 (P,) of the features' parts in the training images; empty without labels.
+    class_frequencies: float64 (K,), fraction of the training images in each class of the features;
+        empty without labels.
     """
 
     features: Tensor
@@ -42,29 +45,40 @@ class Reference:
     held_out_images: Tensor
     thumbnails: Tensor
     held_out_thumbnails: Tensor
-    shares: Tensor
+    class_frequencies: Tensor
 
 
 def open_reference(
-    dataset: ImageDataset, features: Features, config: DataConfig, samples: int, folder: Path
+    dataset: ImageDataset, features: Features, config: DataConfig, samples: int
 ) -> Reference:
-    """From `folder` if it is there for this selection of the set, else from the images.
+    """Load the reference of a data set from the scratch, or compute it and save it there.
 
-    samples: images that are kept as they are.
+    samples: number of training images, and of held-out images, to keep as images.
     """
-    key = f"{dataset.fingerprint} {features.name} {features.notice} {samples} {config.held_out}"
-    path = folder / f"real-{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors"
+    selection = f"{dataset.fingerprint} {features.name} {features.description} {samples}"
+    key = hashlib.sha256(f"{selection} {config.held_out}".encode()).hexdigest()[:16]
+    store = open_store(config)
+    path = features_folder(store, store.manifest()) / f"real-{key}.safetensors"
     try:
         return Reference(**load_file(path))
     except (OSError, SafetensorError, TypeError):
-        made = _compute(dataset, features, config, samples)
-        _keep(made, path)
-        return made
+        reference = _compute(dataset, features, config, samples)
+        _save(reference, path)
+        return reference
 
 
-def _keep(made: Reference, path: Path) -> None:
-    """What cannot be kept is computed again next time; no training ends for that."""
-    tensors = {field.name: getattr(made, field.name).contiguous() for field in fields(made)}
+def to_thumbnails(images: Tensor) -> Tensor:
+    """Return uint8 images (N, C, S, S) as float32 (N, d) in [-1, 1], at most 16x16 pixels each."""
+    batches = [
+        downsample(batch, _THUMBNAIL_SIZE).flatten(1) / 127.5 - 1
+        for batch in torch.split(images, _BATCH_SIZE)
+    ]
+    return torch.cat(batches) if batches else torch.zeros(0, 1)
+
+
+def _save(reference: Reference, path: Path) -> None:
+    tensors = {x.name: getattr(reference, x.name).contiguous() for x in fields(reference)}
+    # A full disk only means that the next run computes it again.
     with (
         suppress(OSError, SafetensorError),
         replacing(path, durable=False, concurrent=True) as temporary,
@@ -72,42 +86,38 @@ def _keep(made: Reference, path: Path) -> None:
         save_file(tensors, temporary)
 
 
-def thumbnails(images: Tensor) -> Tensor:
-    """uint8 (N, C, S, S) to float32 (N, d): at most 16x16, in [-1, 1]."""
-    parts = [shrunk(part, _THUMBNAIL).flatten(1) / 127.5 - 1 for part in torch.split(images, 1000)]
-    return torch.cat(parts) if parts else torch.zeros(0, 1)
-
-
 def _compute(
     dataset: ImageDataset, features: Features, config: DataConfig, samples: int
 ) -> Reference:
-    count = min(dataset.total, _FEATURES)
-    many = min(dataset.total, _THUMBNAILS)
-    images = dataset.images(PositionalRNG(0, 0, count))
+    images = dataset.images(PositionalRNG(0, 0, min(dataset.total, _MAX_FEATURES)))
     cache = dataset.decoded
     if cache is not None:
         table = cache.table
-        held_rows = held_out_rows(table, config)
-        chosen = held_rows[
-            np.linspace(0, len(held_rows) - 1, min(samples, len(held_rows)), dtype=int)
-        ]
-        held_out = cache.images[torch.from_numpy(chosen)]
-        small = [
-            thumbnails(dataset.images(PositionalRNG(0, start, min(1000, many - start))))
-            for start in range(0, many, 1000)
-        ]
+        rows = held_out_rows(table, config)
+        rows = rows[np.linspace(0, len(rows) - 1, min(samples, len(rows)), dtype=int)]
+        held_out = cache.images[torch.from_numpy(rows)]
+        thumbnails = _training_thumbnails(dataset)
         names = np.array(table.class_names)[table.class_index[training_rows(table, config)]]
-        shares = [float(np.mean(names == part)) for part in features.parts]
+        frequencies = [float(np.mean(names == name)) for name in features.classes]
     else:
         held_out = images[:0]
-        small, shares = [thumbnails(images)], []
+        thumbnails, frequencies = to_thumbnails(images), []
     described = features.describe(images)[0].cpu()
     return Reference(
         features=described,
         images=images[:samples],
         held_out=features.describe(held_out)[0].cpu() if len(held_out) else described[:0],
         held_out_images=held_out,
-        thumbnails=torch.cat(small),
-        held_out_thumbnails=thumbnails(held_out),
-        shares=torch.tensor(shares, dtype=torch.float64),
+        thumbnails=thumbnails,
+        held_out_thumbnails=to_thumbnails(held_out),
+        class_frequencies=torch.tensor(frequencies, dtype=torch.float64),
     )
+
+
+def _training_thumbnails(dataset: ImageDataset) -> Tensor:
+    count = min(dataset.total, _MAX_THUMBNAILS)
+    batches = [
+        PositionalRNG(0, start, min(_BATCH_SIZE, count - start))
+        for start in range(0, count, _BATCH_SIZE)
+    ]
+    return torch.cat([to_thumbnails(dataset.images(batch)) for batch in batches])

@@ -1,4 +1,4 @@
-"""`gantrain evaluate` and `gantrain data features`, as people type them."""
+"""`gantrain evaluate` and `gantrain data features` on the command line."""
 
 import json
 from pathlib import Path
@@ -13,41 +13,42 @@ from tests.conftest import small_tree
 from tests.launching import Train, write_config
 
 
-def run(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def test_runs_stand_side_by_side_with_held_out_images_as_the_floor(
+def test_runs_are_compared_with_each_other_and_with_held_out_images(
     shards: Path, tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classifier, "_FEWEST", 1000)
-    monkeypatch.setattr(classifier, "_MOST", 1000)
+    monkeypatch.setattr(classifier, "_MIN_IMAGES_SEEN", 1000)
+    monkeypatch.setattr(classifier, "_MAX_IMAGES_SEEN", 1000)
     runs = [tmp_path / "first", tmp_path / "second"]
     for folder in runs:
         tree = small_tree(shards, folder, data={"held_out": 0.25})
         tree["seed"] = len(folder.name)
         assert train(write_config(tmp_path / "config.yaml", tree)).returncode == 0
-    learnt = run("data", "features", shards, "--cache-dir", tmp_path / "scratch")
-    assert learnt.exit_code == 0, learnt.output
-    assert "a classifier of the set's 5 parts" in learnt.stdout
-    done = run("evaluate", *runs, runs[0] / "generator.safetensors", "--samples", 50, "--json")
-    assert done.exit_code == 0, done.exception
-    first, second, exported = (json.loads(line) for line in done.stdout.splitlines())
+    trained = invoke("data", "features", shards, "--cache-dir", tmp_path / "scratch")
+    assert trained.exit_code == 0, trained.output
+    assert "a classifier of the data set's 5 classes" in trained.stdout
+    sources = [*runs, runs[0] / "generator.safetensors"]
+    evaluated = invoke("evaluate", *sources, "--samples", 50, "--json")
+    assert evaluated.exit_code == 0, evaluated.exception
+    first, second, exported = (json.loads(line) for line in evaluated.stdout.splitlines())
     assert first["run"] == str(runs[0])
     assert first["quality/fid_brick"] != second["quality/fid_brick"]
-    # The file holds the same EMA generator as the last checkpoint.
+    # The exported file contains the EMA generator of the last checkpoint.
     assert {**exported, "run": ""} == {**first, "run": ""}
     assert first["held_out"]["quality/fid_brick"] < first["quality/fid_brick"]
-    table = run("evaluate", runs[0], "--samples", 50, "--features", "random")
+    table = invoke("evaluate", runs[0], "--samples", 50, "--features", "random")
     assert "fid_random" in table.stdout
     assert "held-out" in table.stdout
-    assert "know nothing of parts" in table.stdout
+    assert "do not distinguish classes" in table.stdout
 
 
-def test_what_cannot_be_evaluated_is_named(shards: Path, tmp_path: Path) -> None:
-    nothing = run("evaluate", tmp_path)
-    assert isinstance(nothing.exception, UserError)
-    assert "no checkpoint" in str(nothing.exception)
-    missing = run("data", "features", tmp_path / "nowhere")
-    assert isinstance(missing.exception, UserError)
-    assert "no such folder" in str(missing.exception)
+def test_a_missing_run_and_a_missing_data_set_are_clear_errors(tmp_path: Path) -> None:
+    no_run = invoke("evaluate", tmp_path)
+    assert isinstance(no_run.exception, UserError)
+    assert "no checkpoint" in str(no_run.exception)
+    no_data = invoke("data", "features", tmp_path / "nowhere")
+    assert isinstance(no_data.exception, UserError)
+    assert "no such folder" in str(no_data.exception)

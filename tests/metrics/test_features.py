@@ -1,4 +1,4 @@
-"""Features of a set: learnt once, kept by the manifest's identity, said to be what they are."""
+"""Features of a data set: trained once, cached, and described by origin and accuracy."""
 
 import logging
 from pathlib import Path
@@ -10,13 +10,13 @@ from accelerate import Accelerator
 from gantrain.common.errors import UserError
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import Config
-from gantrain.data.loading.datasets import CachedImageDataset, ImageDataset
+from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.loading.opening import open_dataset
 from gantrain.data.shards.writer import write_shards
 from gantrain.metrics import classifier
 from gantrain.metrics.evaluator import Evaluator
-from gantrain.metrics.features import Features, learn_features, open_features
-from gantrain.metrics.measure import floor, measure
+from gantrain.metrics.features import Features, open_features, prepare_classifier
+from gantrain.metrics.measure import measure, measure_held_out
 from gantrain.metrics.reference import open_reference
 from gantrain.models.networks import Generator
 from tests.conftest import draw_squares, small_config, small_tree
@@ -27,88 +27,89 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def _short_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classifier, "_FEWEST", 1000)
-    monkeypatch.setattr(classifier, "_MOST", 1000)
+def _short_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier, "_MIN_IMAGES_SEEN", 1000)
+    monkeypatch.setattr(classifier, "_MAX_IMAGES_SEEN", 1000)
 
 
-def opened(config: Config) -> tuple[ImageDataset, Features]:
+def open_both(config: Config) -> tuple[ImageDataset, Features]:
     dataset = open_dataset(config.data)
     return dataset, open_features(config.metrics.features, config.data, dataset.decoded, CPU)
 
 
-def test_a_classifier_is_learnt_once_and_says_how_good_it_is(
+def test_a_classifier_is_trained_once_and_reports_its_accuracy(
     shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = small_config(shards, tmp_path / "run")
     caplog.set_level(logging.INFO, "gantrain")
-    first = learn_features(config.data)
-    assert first.parts == ("part0", "part1", "part2", "part3", "part4")
-    assert any("learning the set's 5 parts" in line for line in caplog.messages)
+    first = prepare_classifier(config.data)
+    assert first.classes == ("part0", "part1", "part2", "part3", "part4")
+    assert any(
+        "training a classifier of the data set's 5 classes" in line for line in caplog.messages
+    )
     caplog.clear()
-    again = learn_features(config.data)
+    again = prepare_classifier(config.data)
     assert caplog.messages == []
     for name, tensor in first.network.state_dict().items():
         assert torch.equal(tensor, again.network.state_dict()[name])
-    _, features = opened(config)
+    _, features = open_both(config)
     assert features.name == "brick"
-    assert "a classifier of the set's 5 parts" in features.notice
+    assert "a classifier of the data set's 5 classes" in features.description
 
 
-def test_a_broken_file_is_learnt_anew(
+def test_a_damaged_classifier_is_trained_again(
     shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = small_config(shards, tmp_path / "run")
-    learn_features(config.data)
+    prepare_classifier(config.data)
     (path,) = (tmp_path / "scratch" / "features").rglob("brick.safetensors")
     path.write_bytes(path.read_bytes()[:-100])
     caplog.set_level(logging.INFO, "gantrain")
-    learn_features(config.data)
+    prepare_classifier(config.data)
     assert caplog.messages
 
 
-def test_without_labels_the_features_are_random_and_say_so(tmp_path: Path) -> None:
+def test_a_data_set_without_labels_gets_random_features(tmp_path: Path) -> None:
     samples = (sample.__class__(sample.key, sample.image, {}) for sample in draw_squares(60))
     folder = tmp_path / "plain"
     write_shards(folder, samples, size=32, channels=1, source="squares")
     config = small_config(folder, tmp_path / "run")
-    _, features = opened(config)
-    assert (features.name, features.parts) == ("random", ())
-    assert "know nothing of parts" in features.notice
-    asked = small_config(folder, tmp_path / "run", metrics={"features": "brick"})
-    with pytest.raises(UserError, match=r"metrics\.features: brick found"):
-        opened(asked)
+    _, features = open_both(config)
+    assert (features.name, features.classes) == ("random", ())
+    assert "do not distinguish classes" in features.description
+    brick = small_config(folder, tmp_path / "run", metrics={"features": "brick"})
+    with pytest.raises(UserError, match=r"metrics\.features: brick needs"):
+        open_both(brick)
     with pytest.raises(UserError, match="at least two"):
-        learn_features(config.data)
+        prepare_classifier(config.data)
 
 
-def test_where_images_stream_the_features_are_random_until_learnt(
+def test_streamed_images_get_random_features_until_the_classifier_is_trained(
     shards: Path, tmp_path: Path
 ) -> None:
     config = small_config(shards, tmp_path / "run", data={"mode": "stream", "workers": 0})
-    dataset, features = opened(config)
+    dataset, features = open_both(config)
     assert features.name == "random"
-    assert "gantrain data features" in features.notice
-    reference = open_reference(dataset, features, config.data, 32, tmp_path / "kept")
-    assert len(reference.shares) == 0
-    learn_features(config.data)
-    assert opened(config)[1].name == "brick"
+    assert "gantrain data features" in features.description
+    reference = open_reference(dataset, features, config.data, 32)
+    assert len(reference.class_frequencies) == 0
+    prepare_classifier(config.data)
+    assert open_both(config)[1].name == "brick"
 
 
 def test_inception_without_its_package_is_a_clear_error(shards: Path, tmp_path: Path) -> None:
     config = small_config(shards, tmp_path / "run", metrics={"features": "inception"})
     with pytest.raises(UserError, match="inception needs torch-fidelity"):
-        opened(config)
+        open_both(config)
 
 
-def test_real_images_score_well_and_noise_does_not(shards: Path, tmp_path: Path) -> None:
+def test_real_images_score_better_than_noise(shards: Path, tmp_path: Path) -> None:
     config = small_config(shards, tmp_path / "run", data={"held_out": 0.25})
-    dataset, features = opened(config)
-    assert isinstance(dataset, CachedImageDataset)
-    reference = open_reference(dataset, features, config.data, 100, tmp_path / "kept")
-    again = open_reference(dataset, features, config.data, 100, tmp_path / "kept")
+    dataset, features = open_both(config)
+    reference = open_reference(dataset, features, config.data, 100)
+    again = open_reference(dataset, features, config.data, 100)
     assert torch.equal(reference.thumbnails, again.thumbnails)
-    assert reference.shares.tolist() == pytest.approx([0.2] * 5)
+    assert reference.class_frequencies.tolist() == pytest.approx([0.2] * 5)
     assert len(reference.held_out) == 50
 
     def scores(images: torch.Tensor) -> dict[str, float]:
@@ -116,16 +117,16 @@ def test_real_images_score_well_and_noise_does_not(shards: Path, tmp_path: Path)
 
     copies = scores(dataset.images(PositionalRNG(3, 0, 100)))
     noise = scores(torch.randint(0, 256, (100, 1, 32, 32), dtype=torch.uint8))
-    new = floor(features, reference)
+    held_out = measure_held_out(features, reference)
     assert copies["quality/fid_brick"] < noise["quality/fid_brick"] / 20
     assert copies["quality/swd"] < noise["quality/swd"] / 3
     assert copies["quality/precision_brick"] > 0.9 > noise["quality/precision_brick"]
     assert copies["quality/memorisation"] == 1
-    assert new["quality/memorisation"] < 0.2
+    assert held_out["quality/memorisation"] < 0.2
     assert noise["quality/memorisation"] == 0
 
 
-def test_a_handful_of_real_images_leaves_out_what_needs_more(
+def test_too_few_real_images_leave_out_the_metrics_of_features(
     shards: Path, tmp_path: Path, train: Train
 ) -> None:
     run = tmp_path / "run"
@@ -137,23 +138,23 @@ def test_a_handful_of_real_images_leaves_out_what_needs_more(
     assert "quality/parts_made" in first
 
 
-def test_a_run_measures_at_its_log_lines_and_again_after_a_stop(
+def test_metrics_are_measured_at_log_lines_and_equal_after_a_resume(
     shards: Path, tmp_path: Path, train: Train
 ) -> None:
     metrics = {"every_kimg": 0.048, "samples": 24}
-    for name in ("whole", "parted"):
+    for name in ("uninterrupted", "resumed"):
         tree = small_tree(shards, tmp_path / name, metrics=metrics)
         config = write_config(tmp_path / f"{name}.yaml", tree)
-        if name == "parted":
+        if name == "resumed":
             assert train(config, "training.total_kimg=0.112").returncode == 0
         assert train(config).returncode == 0
-    whole, parted = curve(tmp_path / "whole"), curve(tmp_path / "parted")
-    assert whole == parted
-    measured = [line["images_seen"] for line in whole if "quality/fid_brick" in line]
+    uninterrupted, resumed = curve(tmp_path / "uninterrupted"), curve(tmp_path / "resumed")
+    assert uninterrupted == resumed
+    measured = [line["images_seen"] for line in uninterrupted if "quality/fid_brick" in line]
     assert measured == [64, 96, 160]
 
 
-def test_two_ranks_measure_the_images_that_one_does(
+def test_two_ranks_measure_the_same_images_as_one(
     shards: Path, tmp_path: Path, train: Train
 ) -> None:
     ends = []
@@ -175,7 +176,7 @@ def test_two_ranks_measure_the_images_that_one_does(
     assert quality[0] == pytest.approx(quality[1], rel=2e-2, abs=1e-4)
 
 
-def test_the_gauge_gives_the_same_numbers_each_time(shards: Path, tmp_path: Path) -> None:
+def test_the_evaluator_is_deterministic(shards: Path, tmp_path: Path) -> None:
     config = small_config(shards, tmp_path / "run", metrics={"samples": 24})
     dataset = open_dataset(config.data)
     evaluator = Evaluator(config, dataset, Accelerator(cpu=True))

@@ -1,6 +1,5 @@
-"""Parts, patches, similarity and checkerboards on images whose answers are known."""
+"""Metrics of pixels on images with known results."""
 
-import math
 
 import numpy as np
 import pytest
@@ -8,12 +7,11 @@ import scipy.signal
 import torch
 from torch import Tensor
 
-from gantrain.metrics.coverage import part_coverage
 from gantrain.metrics.image_statistics import (
-    checkerboard,
+    checkerboard_score,
+    downsample,
     ms_ssim,
     pairwise_difference,
-    shrunk,
     sliced_wasserstein,
 )
 
@@ -26,63 +24,33 @@ def clouds(count: int, size: int = 32, channels: int = 1, seed: int = 0) -> Tens
     return (smooth / 2).clamp(-1, 1)
 
 
-def logits_of(parts: list[int], total: int) -> Tensor:
-    return torch.nn.functional.one_hot(torch.tensor(parts), total).float()
-
-
-def test_parts_count_from_a_tenth_of_their_share_on() -> None:
-    shares = torch.full((4,), 0.25)
-    made = [0] * 500 + [1] * 450 + [2] * 26 + [3] * 24
-    found = part_coverage(logits_of(made, 4), shares)
-    assert (found.made, found.total) == (3, 4)
-    expected = sum(n / 1000 * math.log(n / 250) for n in (500, 450, 26, 24))
-    assert found.divergence == pytest.approx(expected)
-
-
-def test_one_part_alone_diverges_by_the_logarithm_of_their_number() -> None:
-    found = part_coverage(logits_of([3] * 100, 10), torch.full((10,), 0.1))
-    assert found.made == 1
-    assert found.divergence == pytest.approx(math.log(10))
-    all_alike = part_coverage(logits_of(list(range(10)) * 10, 10), torch.full((10,), 0.1))
-    assert all_alike.made == 10
-    assert all_alike.divergence == pytest.approx(0, abs=1e-12)
-
-
-def test_parts_that_the_training_does_not_show_are_not_counted() -> None:
-    shares = torch.tensor([0.5, 0.0, 0.5])
-    logits = torch.tensor([[1.0, 9.0, 0.0], [0.0, 9.0, 1.0]])
-    found = part_coverage(logits, shares)
-    assert (found.made, found.total) == (2, 2)
-    assert found.divergence == pytest.approx(0)
-
-
-def test_the_sliced_distance_is_small_for_alike_sets_and_grows_with_blur_and_noise() -> None:
+def test_the_sliced_wasserstein_distance_is_small_for_similar_sets_and_grows_with_damage() -> None:
     x, y = clouds(300), clouds(300, seed=1)
     assert sliced_wasserstein(x, x) == 0
-    alike = sliced_wasserstein(x, y)
+    similar = sliced_wasserstein(x, y)
     blurred = torch.nn.functional.avg_pool2d(y, 3, 1, 1)
     noisy = y + 0.3 * torch.randn(y.shape, generator=torch.Generator().manual_seed(2))
     collapsed = y[:1].expand(300, -1, -1, -1)
     for worse in (blurred, noisy, collapsed):
-        assert sliced_wasserstein(x, worse) > 1.8 * alike
+        assert sliced_wasserstein(x, worse) > 1.8 * similar
     assert sliced_wasserstein(clouds(20, channels=3), clouds(20, channels=3, seed=1)) > 0
 
 
-def test_a_checkerboard_is_seen_and_smooth_images_have_none() -> None:
+def test_a_checkerboard_raises_the_score() -> None:
     smooth = clouds(200)
-    assert checkerboard(smooth) == pytest.approx(1, abs=0.25)
-    every = torch.zeros(32, 32)
-    every[::2, ::2] = 0.1
-    assert checkerboard(smooth + every) > 1.8 * checkerboard(smooth)
+    assert checkerboard_score(smooth) == pytest.approx(1, abs=0.25)
+    grid = torch.zeros(32, 32)
+    grid[::2, ::2] = 0.1
+    assert checkerboard_score(smooth + grid) > 1.8 * checkerboard_score(smooth)
     coarse = torch.zeros(32, 32)
     coarse[::4] = 0.1
-    assert checkerboard(smooth + coarse) > 1.3 * checkerboard(smooth)
+    assert checkerboard_score(smooth + coarse) > 1.3 * checkerboard_score(smooth)
 
 
 def ssim_by_scipy(x: np.ndarray, y: np.ndarray, scales: int) -> float:
     """Wang et al. 2003 on one channel in [0, 1], with scipy's convolution."""
-    bell = np.exp(-(np.arange(-3, 4) ** 2) / (2 * 0.85**2))
-    window = np.outer(bell, bell) / bell.sum() ** 2
+    gaussian = np.exp(-(np.arange(-3, 4) ** 2) / (2 * 0.85**2))
+    window = np.outer(gaussian, gaussian) / gaussian.sum() ** 2
     weights = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])[:scales]
     result = 1.0
     for scale, weight in enumerate(weights / weights.sum()):
@@ -98,7 +66,7 @@ def ssim_by_scipy(x: np.ndarray, y: np.ndarray, scales: int) -> float:
 
 
 @pytest.mark.parametrize(("size", "scales"), [(32, 3), (64, 4)])
-def test_structural_similarity_agrees_with_scipy(size: int, scales: int) -> None:
+def test_ms_ssim_agrees_with_scipy(size: int, scales: int) -> None:
     x, y = clouds(4, size), 0.6 * clouds(4, size) + 0.4 * clouds(4, size, seed=1)
     expected = [
         ssim_by_scipy((a[0].double().numpy() + 1) / 2, (b[0].double().numpy() + 1) / 2, scales)
@@ -107,18 +75,18 @@ def test_structural_similarity_agrees_with_scipy(size: int, scales: int) -> None
     np.testing.assert_allclose(ms_ssim(x, y).numpy(), expected, rtol=1e-9)
 
 
-def test_a_image_is_like_itself_and_unlike_its_negative() -> None:
+def test_an_image_is_similar_to_itself_but_not_to_its_negative() -> None:
     x = clouds(5, 64)
     np.testing.assert_allclose(ms_ssim(x, x).numpy(), 1)
     assert (ms_ssim(x, -x) < 0.05).all()
 
 
-def test_pairs_and_thumbnails_are_plain_means() -> None:
+def test_pairwise_difference_and_downsampling_are_plain_means() -> None:
     x = torch.zeros(3, 1, 32, 32)
     x[1] = 0.5
     x[2] = 9
     assert pairwise_difference(x) == pytest.approx(0.5)
-    assert shrunk(clouds(2), 16).shape == (2, 1, 16, 16)
-    assert shrunk(clouds(2, 64), 16)[0, 0, 0, 0] == pytest.approx(
+    assert downsample(clouds(2), 16).shape == (2, 1, 16, 16)
+    assert downsample(clouds(2, 64), 16)[0, 0, 0, 0] == pytest.approx(
         float(clouds(2, 64)[0, 0, :4, :4].mean())
     )
