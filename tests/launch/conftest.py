@@ -1,4 +1,4 @@
-"""A real Slurm for the session, and small sweeps on it."""
+"""A real Slurm for the test session, and small sweeps."""
 
 import json
 import os
@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.conftest import draw_squares
+from tests.system import require
 
 ROOT = Path(__file__).parents[2]
 LOCAL = ROOT / "slurm" / "local"
@@ -23,8 +24,8 @@ SLURM_CLUSTER = {"executor": "slurm", "partition": "low", "time": 30, "signal_se
 
 
 @dataclass
-class Cluster:
-    """A Slurm that this test run started, with its own directory and ports."""
+class SlurmCluster:
+    """A Slurm that this test session started, with its own directory and ports."""
 
     folder: Path
     ports: int
@@ -32,7 +33,7 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What points Slurm's commands and slurm/local at this cluster."""
+        """Environment variables that select this cluster for Slurm's commands and slurm/local."""
         return {
             "GANTRAIN_SLURM_DIR": str(self.folder),
             "GANTRAIN_SLURM_PORTS": str(self.ports),
@@ -40,16 +41,16 @@ class Cluster:
         }
 
     def up(self, *options: str) -> None:
-        """Start it, or take over other options; jobs live on."""
+        """Start it, or restart it with other options; jobs keep running."""
         self.options = options
         self._script("up", "--max-array", "9", *options)
 
     def down(self) -> None:
-        """Stop it and forget it."""
+        """Stop it and remove its state."""
         self._script("down", "--wipe")
 
     def call(self, *command: str) -> str:
-        """One of Slurm's commands."""
+        """Run one of Slurm's commands and return its output."""
         done = subprocess.run(
             command,
             env={**os.environ, **self.environment},
@@ -74,7 +75,7 @@ class Cluster:
 
 @dataclass
 class Sweep:
-    """A sweep of tiny trainings in a directory of its own."""
+    """A sweep of tiny training runs in its own directory."""
 
     folder: Path
     file: Path
@@ -82,17 +83,17 @@ class Sweep:
 
     @property
     def directory(self) -> Path:
-        """Where its runs go."""
+        """The sweep directory."""
         return self.folder / "sweep"
 
     def command(self, *arguments: str) -> list[str]:
-        """`python -m launch` with these arguments."""
+        """Return the command line of `python -m launch` with these arguments."""
         return [sys.executable, "-m", "launch", *arguments]
 
     def run(
         self, *arguments: str, status: int = 0, **changes: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a launcher's command to its end."""
+        """Run a command of the launcher until it exits; assert its exit status."""
         done = subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
@@ -106,35 +107,33 @@ class Sweep:
         return done
 
     def json(self, name: str, *arguments: str) -> Any:
-        """A launcher's command on this sweep, its JSON read."""
+        """Run a command of the launcher on this sweep and return its JSON output."""
         return json.loads(self.run(name, str(self.file), *arguments, "--json").stdout)
 
     def runs(self) -> list[dict[str, Any]]:
-        """The rows of `status`."""
+        """Return the rows of `status`."""
         rows: list[dict[str, Any]] = self.json("status")["runs"]
         return rows
 
     def states(self) -> list[str]:
-        """The runs' states."""
+        """Return the runs' states."""
         return [row["state"] for row in self.runs()]
 
     def run_dir(self, run: str) -> Path:
-        """The directory of a run."""
+        """Return the directory of a run."""
         return self.directory / "runs" / run
 
-    def wait(self, *wanted: str, seconds: float = 240) -> list[dict[str, Any]]:
-        """Wait until every run is in one of these states; gives the rows of `status`."""
+    def wait(self, *states: str, seconds: float = 240) -> list[dict[str, Any]]:
+        """Wait until every run is in one of these states; return the rows of `status`."""
 
-        def there() -> list[dict[str, Any]] | None:
+        def rows_in_states() -> list[dict[str, Any]] | None:
             rows = self.runs()
-            return rows if all(row["state"] in wanted for row in rows) else None
+            return rows if all(row["state"] in states for row in rows) else None
 
-        found: list[dict[str, Any]] = wait_until(
-            there,
-            seconds,
-            lambda: f"{self.runs()}\n{self.logs()}",
+        rows: list[dict[str, Any]] = wait_until(
+            rows_in_states, seconds, lambda: f"{self.runs()}\n{self.logs()}"
         )
-        return found
+        return rows
 
     def wait_images(self, run: str, images: int, seconds: float = 120) -> None:
         """Wait until a run has seen this many images."""
@@ -146,43 +145,46 @@ class Sweep:
         wait_until(seen, seconds, lambda: f"{self.runs()}\n{self.logs()}", 0.05)
 
     def starts(self, run: str) -> list[dict[str, Any]]:
-        """How often, and where, a run was started."""
+        """Return the start of each attempt of a run."""
         path = self.run_dir(run) / "attempts.jsonl"
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         return [line for line in lines if line["event"] == "start"]
 
     def curve(self, run: str) -> list[dict[str, float]]:
-        """A run's metrics, without the speeds."""
+        """Return a run's metrics, without the speeds."""
         return curve_of(self.run_dir(run))
 
     def logs(self) -> str:
-        """The ends of all logs, for a failure's message."""
+        """Return the ends of all logs, for assertion messages."""
         paths = [*self.directory.glob("runs/*/logs/*"), *self.directory.glob("jobs/*/*_log.*")]
         return "\n".join(f"== {p}\n{p.read_text()[-1500:]}" for p in paths)
 
 
 def curve_of(run_dir: Path) -> list[dict[str, float]]:
-    """The lines of metrics.jsonl, without the speeds."""
+    """Return the lines of metrics.jsonl, without the speeds."""
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if not k.startswith("speed/")} for line in lines]
 
 
 def wait_until(
-    ask: Callable[[], Any],
+    condition: Callable[[], Any],
     seconds: float,
-    tell: Callable[[], str] = lambda: "",
+    describe: Callable[[], str] = lambda: "",
     every: float = 0.5,
 ) -> Any:
-    """Ask until the answer is true; gives the answer."""
-    end = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < end, f"not in {seconds} s: {tell()}"
+    """Call the condition until its result is true, and return the result.
+
+    describe: for the assertion message after `seconds`. every: seconds between calls.
+    """
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {describe()}"
         time.sleep(every)
-    return answer
+    return result
 
 
 def base_tree(shards: Path, kimg: float = 0.16, **training: Any) -> dict[str, Any]:
-    """A config that trains in a second once it has started."""
+    """Return a config that trains within a second once it has started."""
     return {
         "data": {"shards": str(shards), "size": 32},
         "generator": {"width": 4, "latent_size": 8},
@@ -213,7 +215,7 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_sweep(tmp_path: Path, squares: Path) -> Callable[..., Sweep]:
-    """Makes a sweep file with a base config and a cluster file beside it."""
+    """Writes a sweep file, its base config and its cluster file."""
 
     def make(
         cluster: dict[str, Any] | None = None,
@@ -238,22 +240,24 @@ def make_sweep(tmp_path: Path, squares: Path) -> Callable[..., Sweep]:
 
 
 @pytest.fixture(scope="session")
-def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
     """A Slurm with accounting."""
-    yield from _cluster(tmp_path_factory, "slurm", "slurmdbd", "mariadbd")
+    yield from _run_cluster(tmp_path_factory, "slurm", "slurmdbd", "mariadbd")
 
 
 @pytest.fixture(scope="session")
-def bare_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A Slurm without accounting, which forgets a job two seconds after its end."""
-    yield from _cluster(tmp_path_factory, "bare", options=("--no-accounting", "--min-job-age", "2"))
+def bare_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
+    """A Slurm without accounting, which forgets a job two seconds after it ends."""
+    yield from _run_cluster(
+        tmp_path_factory, "bare", options=("--no-accounting", "--min-job-age", "2")
+    )
 
 
 @pytest.fixture
 def on_slurm(
-    slurm_cluster: Cluster, make_sweep: Callable[..., Sweep]
+    slurm_cluster: SlurmCluster, make_sweep: Callable[..., Sweep]
 ) -> Iterator[Callable[..., Sweep]]:
-    """Makes sweeps on the Slurm with accounting, and takes their jobs away at the end."""
+    """Makes sweeps on the Slurm with accounting, and cancels their jobs at the end."""
 
     def make(cluster: dict[str, Any] | None = None, **content: Any) -> Sweep:
         settings = {**SLURM_CLUSTER, **(cluster or {})}
@@ -264,16 +268,13 @@ def on_slurm(
     wait_until(lambda: not slurm_cluster.call("squeue", "-h"), 60)
 
 
-def _cluster(
+def _run_cluster(
     factory: pytest.TempPathFactory, name: str, *programs: str, options: tuple[str, ...] = ()
-) -> Iterator[Cluster]:
+) -> Iterator[SlurmCluster]:
     missing = [p for p in ("slurmctld", "munged", *programs) if shutil.which(p) is None]
-    reason = f"no {', '.join(missing)}; slurm/local/install" if missing else "needs root"
-    if missing or os.geteuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail(f"the tests need a real Slurm: {reason}")
-        pytest.skip(f"no Slurm: {reason}")
-    cluster = Cluster(factory.mktemp(name), _free_ports())
+    problem = f"no {', '.join(missing)}" if missing else "root starts it" if os.geteuid() else None
+    require("a real Slurm", problem)
+    cluster = SlurmCluster(factory.mktemp(name), _free_ports())
     try:
         cluster.up(*options)
         yield cluster
@@ -282,11 +283,11 @@ def _cluster(
 
 
 def _free_ports() -> int:
-    # Below the range from which outgoing connections take theirs.
+    # Below the range of outgoing connections.
     for first in range(20_000 + os.getpid() % 1000 * 10, 32_000, 10):
         if all(_is_free(port) for port in range(first, first + 6)):
             return first
-    raise AssertionError("no six free ports in a row")
+    raise AssertionError("no six consecutive free ports")
 
 
 def _is_free(port: int) -> bool:

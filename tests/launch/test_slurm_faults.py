@@ -1,4 +1,4 @@
-"""What goes wrong on clusters, done to a real one: no run is lost, none is doubled."""
+"""Faults of a cluster, caused on a real Slurm: no run is lost, none is submitted twice."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.launch.conftest import Cluster, Sweep, base_tree, curve_of, wait_until
+from tests.launch.conftest import SlurmCluster, Sweep, base_tree, curve_of, wait_until
 
 pytestmark = pytest.mark.slurm
 KIMG = 16
@@ -23,7 +23,7 @@ KIMG = 16
 def undisturbed(
     squares: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], list[dict[str, float]]]]:
-    """The curve of the long run, trained without a cluster; it trains beside the first test."""
+    """Returns the metrics of the long run, trained without Slurm while the first test runs."""
     folder = tmp_path_factory.mktemp("undisturbed")
     tree = base_tree(squares, KIMG)
     tree["output"]["run_dir"] = str(folder / "run")
@@ -46,26 +46,26 @@ def undisturbed(
 
 @pytest.fixture
 def long_run(on_slurm: Callable[..., Sweep], squares: Path) -> Sweep:
-    """One run of some seconds, with checkpoints on the way."""
+    """A sweep of one run of some seconds, with several checkpoints."""
     return on_slurm(base=base_tree(squares, KIMG))
 
 
 def start(sweep: Sweep, images: int = 600) -> str:
-    """Submit the sweep's one run and wait until it has seen so many images."""
+    """Submit the sweep's one run and wait until it has seen this many images; return its id."""
     sweep.run("sweep", str(sweep.file))
     run: str = sweep.runs()[0]["run"]
     sweep.wait_images(run, images)
     return run
 
 
-def occupy(cluster: Cluster) -> None:
-    """A job of the high partition takes both nodes for a second."""
+def occupy(cluster: SlurmCluster) -> None:
+    """Submit a job to the high partition that takes both nodes for a second."""
     wrapped = ["--exclusive", "-N2", "-o", "/dev/null", "--wrap", "srun sleep 1"]
     cluster.call("sbatch", "-p", "high", *wrapped)
 
 
 def test_preempted_without_a_signal(
-    long_run: Sweep, slurm_cluster: Cluster, undisturbed: Callable[[], list[dict[str, float]]]
+    long_run: Sweep, slurm_cluster: SlurmCluster, undisturbed: Callable[[], list[dict[str, float]]]
 ) -> None:
     run = start(long_run)
     occupy(slurm_cluster)
@@ -77,7 +77,7 @@ def test_preempted_without_a_signal(
 
 
 def test_preempted_with_the_user_signal(
-    long_run: Sweep, slurm_cluster: Cluster, undisturbed: Callable[[], list[dict[str, float]]]
+    long_run: Sweep, slurm_cluster: SlurmCluster, undisturbed: Callable[[], list[dict[str, float]]]
 ) -> None:
     before = slurm_cluster.options
     slurm_cluster.up("--preempt-signal", "--grace", "20")
@@ -90,14 +90,14 @@ def test_preempted_with_the_user_signal(
         slurm_cluster.up(*before)
     starts = long_run.starts(run)
     assert len(starts) == 2
-    assert starts[1]["images"] >= 600  # from the signal's own checkpoint
+    assert starts[1]["images"] >= 600  # from the checkpoint saved on the signal
     assert long_run.curve(run) == undisturbed()
 
 
-def test_longer_than_the_time_limit(
-    on_slurm: Callable[..., Sweep], squares: Path, slurm_cluster: Cluster
+def test_run_longer_than_the_time_limit(
+    on_slurm: Callable[..., Sweep], squares: Path, slurm_cluster: SlurmCluster
 ) -> None:
-    # The signal comes as soon as the job runs: its limit is a minute, 55 s of them for the end.
+    # The time limit is one minute, so the signal arrives as soon as the job runs.
     sweep = on_slurm({"time": 1, "signal_seconds": 52}, base=base_tree(squares, kimg=2000))
     run = start(sweep, 32)
     wait_until(lambda: len(sweep.starts(run)) >= 2, 120, lambda: f"{sweep.runs()}{sweep.logs()}")
@@ -109,7 +109,7 @@ def test_longer_than_the_time_limit(
     assert sweep.json("sweep")["submitted"] == []
 
 
-def test_scancel_is_no_failure_and_no_requeue(long_run: Sweep, slurm_cluster: Cluster) -> None:
+def test_scancel_neither_fails_nor_requeues(long_run: Sweep, slurm_cluster: SlurmCluster) -> None:
     run = start(long_run, 100)
     slurm_cluster.call("scancel", long_run.runs()[0]["job"])
     long_run.wait("cancelled", seconds=120)
@@ -121,7 +121,7 @@ def test_scancel_is_no_failure_and_no_requeue(long_run: Sweep, slurm_cluster: Cl
 
 
 def test_node_set_down(
-    long_run: Sweep, slurm_cluster: Cluster, undisturbed: Callable[[], list[dict[str, float]]]
+    long_run: Sweep, slurm_cluster: SlurmCluster, undisturbed: Callable[[], list[dict[str, float]]]
 ) -> None:
     run = start(long_run)
     node = long_run.runs()[0]["nodes"]
@@ -129,7 +129,7 @@ def test_node_set_down(
     try:
         long_run.wait("finished", seconds=240)
     finally:
-        with suppress(subprocess.CalledProcessError):  # it may have come back by itself
+        with suppress(subprocess.CalledProcessError):  # it may have resumed by itself
             slurm_cluster.call("scontrol", "update", f"nodename={node}", "state=resume")
     starts = long_run.starts(run)
     assert len(starts) == 2
@@ -148,7 +148,7 @@ def test_node_set_down(
 def test_launcher_killed(
     on_slurm: Callable[..., Sweep],
     tmp_path: Path,
-    slurm_cluster: Cluster,
+    slurm_cluster: SlurmCluster,
     moment: str,
     script: str,
 ) -> None:
@@ -160,35 +160,37 @@ def test_launcher_killed(
     trap.chmod(0o755)
     path = f"{trap.parent}:{os.environ['PATH']}"
     sweep.run("sweep", str(sweep.file), status=-signal.SIGKILL, PATH=path)
-    # The next launcher settles it: nothing forgotten, nothing twice.
-    sent = sweep.json("sweep")
-    assert len(sent["recovered"]) == 1
-    assert len(sent["submitted"]) == (2 if moment == "before sbatch" else 0)
+    # The next launcher settles the submission: no run is lost or submitted twice.
+    result = sweep.json("sweep")
+    assert len(result["recovered"]) == 1
+    assert len(result["submitted"]) == (2 if moment == "before sbatch" else 0)
     rows = sweep.wait("finished")
     assert [len(sweep.starts(row["run"])) for row in rows] == [1, 1]
     assert len(slurm_cluster.call("squeue", "-h", "-t", "all", "-o", "%F").split()) >= 2
 
 
 def test_broken_environment(on_slurm: Callable[..., Sweep]) -> None:
-    # As a module that is not loaded: Python does not even find its own library.
+    # Like a module that is not loaded: Python does not find its standard library.
     sweep = on_slurm({"setup": ["export PYTHONHOME=/nowhere"]})
     sweep.run("sweep", str(sweep.file))
     sweep.wait("failed", seconds=120)
-    (dead,) = sweep.json("doctor")["diagnoses"]
-    assert dead["cause"] == "import error"
-    assert "No module named" in dead["evidence"]
+    (diagnosis,) = sweep.json("doctor")["diagnoses"]
+    assert diagnosis["cause"] == "import error"
+    assert "No module named" in diagnosis["evidence"]
     assert sweep.json("sweep")["submitted"] == []
 
 
-def test_killed_worker_vanishes_and_is_retried(long_run: Sweep, slurm_cluster: Cluster) -> None:
+def test_killed_worker_vanishes_and_is_retried(
+    long_run: Sweep, slurm_cluster: SlurmCluster
+) -> None:
     run = start(long_run, 450)
     status = json.loads((long_run.run_dir(run) / "status.json").read_text())
     worker = int(Path(f"/proc/{status['pid']}/stat").read_text().split()[3])
     os.kill(worker, signal.SIGKILL)
     row = long_run.wait("failed", "vanished", seconds=120)[0]
     assert row["run"] == run
-    (dead,) = long_run.json("doctor")["diagnoses"]
-    assert dead["cause"] == "killed from outside"
+    (diagnosis,) = long_run.json("doctor")["diagnoses"]
+    assert diagnosis["cause"] == "killed from outside"
     assert long_run.json("sweep")["submitted"] == []
     assert long_run.json("retry")["submitted"] == [run]
     wait_until(lambda: len(long_run.starts(run)) == 2, 120)

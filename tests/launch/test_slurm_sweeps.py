@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.launch.conftest import ROOT, Cluster, Sweep, base_tree, wait_until
+from tests.launch.conftest import ROOT, SlurmCluster, Sweep, base_tree, wait_until
 
 pytestmark = pytest.mark.slurm
 
 
-def test_grid_larger_than_an_array(on_slurm: Callable[..., Sweep], slurm_cluster: Cluster) -> None:
+def test_grid_larger_than_an_array(
+    on_slurm: Callable[..., Sweep], slurm_cluster: SlurmCluster
+) -> None:
     sweep = on_slurm(
         grid={
             "generator.learning_rate": [1e-4, 2e-4, 4e-4],
@@ -23,22 +25,21 @@ def test_grid_larger_than_an_array(on_slurm: Callable[..., Sweep], slurm_cluster
         seeds=2,
         throttle=3,
     )
-    sent = sweep.json("sweep")
-    assert len(sent["submitted"]) == 12
-    assert len(sent["jobs"]) == 2  # 9 and 3: the cluster's MaxArraySize is 9
-    # A second launcher, while everything waits or runs, finds nothing to do.
-    again = sweep.json("sweep")
-    assert again["submitted"] == []
+    result = sweep.json("sweep")
+    assert len(result["submitted"]) == 12
+    assert len(result["jobs"]) == 2  # 9 and 3 tasks: the cluster's MaxArraySize is 9
+    # A second launcher finds nothing to do while everything is queued or runs.
+    assert sweep.json("sweep")["submitted"] == []
 
     most = 0
 
-    def over() -> bool:
+    def is_queue_empty() -> bool:
         nonlocal most
         running = slurm_cluster.call("squeue", "-h", "-r", "-t", "R,CG", "-o", "%i").split()
         most = max(most, len(running))
         return not slurm_cluster.call("squeue", "-h", "-o", "%i")
 
-    wait_until(over, 300, lambda: f"{sweep.runs()}\n{sweep.logs()}", 0.3)
+    wait_until(is_queue_empty, 300, lambda: f"{sweep.runs()}\n{sweep.logs()}", 0.3)
     rows = sweep.wait("finished")
     assert most <= 3
     assert [len(sweep.starts(row["run"])) for row in rows] == [1] * 12
@@ -65,8 +66,8 @@ def test_four_ranks_on_two_nodes(on_slurm: Callable[..., Sweep], squares: Path) 
     assert "4 rank(s)" in logs[0]
 
 
-def test_packed_runs_stand_alone(on_slurm: Callable[..., Sweep], squares: Path) -> None:
-    # The third run cannot find its images; its neighbours in the job must not care.
+def test_packed_runs_are_independent(on_slurm: Callable[..., Sweep], squares: Path) -> None:
+    # The third run has no images; the other runs of the job must be unaffected.
     sweep = on_slurm(
         pack=3,
         zip={"seed": [0, 1, 2], "data.shards": [str(squares), str(squares), "nowhere"]},
@@ -75,10 +76,10 @@ def test_packed_runs_stand_alone(on_slurm: Callable[..., Sweep], squares: Path) 
     rows = sweep.wait("finished", "failed")
     assert [row["state"] for row in rows] == ["finished", "finished", "failed"]
     assert len({row["job"] for row in rows}) == 1
-    (dead,) = sweep.json("doctor")["diagnoses"]
-    assert dead["run"] == rows[2]["run"]
-    assert "nowhere" in dead["evidence"]
-    # Only the one that failed is tried again.
+    (diagnosis,) = sweep.json("doctor")["diagnoses"]
+    assert diagnosis["run"] == rows[2]["run"]
+    assert "nowhere" in diagnosis["evidence"]
+    # Only the failed run is submitted again.
     assert sweep.json("retry")["submitted"] == [rows[2]["run"]]
     sweep.wait("finished", "failed")
     assert [len(sweep.starts(row["run"])) for row in rows] == [1, 1, 2]
@@ -100,11 +101,11 @@ def test_halving_stops_the_worse_runs(on_slurm: Callable[..., Sweep], squares: P
         assert "loss/discriminator" in row["reason"]
         assert mark["value"] > mark["bar"]
         assert row["images"] < 8_000
-    # What halving stopped, a second launch leaves alone.
+    # A second launch does not submit stopped runs.
     assert sweep.json("sweep")["submitted"] == []
 
 
-def test_cancel_waiting_and_running(on_slurm: Callable[..., Sweep], squares: Path) -> None:
+def test_cancel_queued_and_running(on_slurm: Callable[..., Sweep], squares: Path) -> None:
     sweep = on_slurm(base=base_tree(squares, kimg=500), seeds=3, throttle=1)
     sweep.run("sweep", str(sweep.file))
     first = sweep.runs()[0]["run"]
@@ -118,7 +119,7 @@ def test_cancel_waiting_and_running(on_slurm: Callable[..., Sweep], squares: Pat
 
 
 def test_job_scripts_without_the_launcher(
-    slurm_cluster: Cluster, tmp_path: Path, squares: Path
+    slurm_cluster: SlurmCluster, tmp_path: Path, squares: Path
 ) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(base_tree(squares)))

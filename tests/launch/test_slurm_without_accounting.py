@@ -1,5 +1,6 @@
-"""A cluster without slurmdbd, which forgets a job two seconds after its end."""
+"""A cluster without slurmdbd, which forgets a job two seconds after it ends."""
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -7,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.conftest import SLURM_CLUSTER, Cluster, Sweep, base_tree, wait_until
+from tests.launch.conftest import SLURM_CLUSTER, SlurmCluster, Sweep, base_tree, wait_until
 
 pytestmark = pytest.mark.slurm
 
 
-def test_every_state_from_the_runs_own_files(
-    bare_cluster: Cluster, make_sweep: Callable[..., Sweep], squares: Path
+def test_states_come_from_the_runs_own_files(
+    bare_cluster: SlurmCluster, make_sweep: Callable[..., Sweep], squares: Path
 ) -> None:
     sweep = make_sweep(
         SLURM_CLUSTER,
@@ -29,11 +30,9 @@ def test_every_state_from_the_runs_own_files(
     finished, failed, cancelled, killed = (row["run"] for row in sweep.runs())
     sweep.wait_images(cancelled, 32)
     sweep.wait_images(killed, 32)
-    of_run = {row["run"]: row for row in sweep.runs()}
-    assert of_run[killed]["state"] == "running"
-    bare_cluster.call("scancel", of_run[cancelled]["job"])
-    pid = int(sweep.json("status")["runs"][3]["job"].split("_")[0])
-    assert pid
+    rows = {row["run"]: row for row in sweep.runs()}
+    assert rows[killed]["state"] == "running"
+    bare_cluster.call("scancel", rows[cancelled]["job"])
     _kill_worker(sweep, killed)
 
     wait_until(lambda: not bare_cluster.call("squeue", "-h", "-t", "all"), 60)
@@ -46,7 +45,7 @@ def test_every_state_from_the_runs_own_files(
     }
     causes = {d["run"]: d["cause"] for d in sweep.json("doctor")["diagnoses"]}
     assert causes == {failed: "error", killed: "killed from outside"}
-    # Nothing is submitted twice because Slurm has forgotten it.
+    # A job that Slurm has forgotten is not submitted again.
     assert sweep.json("sweep")["submitted"] == []
     assert sweep.json("retry")["submitted"] == [failed, killed]
     sweep.run("cancel", str(sweep.file), "--all")
@@ -54,8 +53,6 @@ def test_every_state_from_the_runs_own_files(
 
 
 def _kill_worker(sweep: Sweep, run: str) -> None:
-    import json
-
     status = json.loads((sweep.run_dir(run) / "status.json").read_text())
     trainer = int(status["pid"])
     worker = int(Path(f"/proc/{trainer}/stat").read_text().split()[3])
