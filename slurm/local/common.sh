@@ -1,4 +1,4 @@
-# What up, down and status share. The cluster is one directory and six ports in a row.
+# Shared by up, down and status. A cluster is one directory and six consecutive ports.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -13,7 +13,7 @@ die() {
 }
 
 need_root() {
-    [ "$(id -u)" = 0 ] || die "needs root: slurmd starts jobs as their users; try it with sudo, or in a container."
+    [ "$(id -u)" = 0 ] || die "needs root: slurmd starts jobs as other users; use sudo or a container."
 }
 
 need_programs() {
@@ -24,14 +24,15 @@ need_programs() {
     [ ${#missing[@]} = 0 ] || die "missing Debian packages: ${missing[*]}; install them with $HERE/install"
 }
 
-# A server is known by its pid file; the name guards against a pid that came round again.
+# Print the PID in a server's pid file, if that process runs. Its name is checked because the kernel
+# reuses PIDs.
 pid_of() { # pid file, program
     local pid
     pid=$(cat "$DIR/$1" 2>/dev/null) || return 1
     [ -n "$pid" ] && alive "$pid" && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ] && echo "$pid"
 }
 
-alive() { # pid; in a container whose first process reaps nobody, the dead stay as zombies
+alive() { # pid; a zombie is dead: in a container whose init does not reap, zombies remain
     grep -q '^State:[[:space:]]*[^ZX]' "/proc/$1/status" 2>/dev/null
 }
 
@@ -39,7 +40,7 @@ wait_for() { # seconds, what, command...
     local end=$((SECONDS + $1)) what=$2
     shift 2
     until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$end" ] || die "$what did not come up; see $DIR/log"
+        [ "$SECONDS" -lt "$end" ] || die "$what did not start; see $DIR/log"
         sleep 0.1
     done
 }
@@ -55,7 +56,7 @@ stop() { # pid file, program
     done
 }
 
-stop_slurm() { # the controller and the nodes at once: each takes seconds, and waits for no other
+stop_slurm() { # the controller and the nodes in parallel, since each takes seconds
     local pids=() node
     stop slurmctld.pid slurmctld & pids+=($!)
     for node in "${NODES[@]}"; do stop "slurmd-$node.pid" slurmd & pids+=($!); done
