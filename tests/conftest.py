@@ -20,7 +20,7 @@ from gantrain.models.networks import Generator
 from gantrain.train import main
 from tests.launching import Ended, Train
 
-PICTURES = 200
+IMAGES = 200
 # As in the processes that the tests launch: sums over threads round by their number.
 torch.set_num_threads(1)
 # How long an example takes says more of what else the machine does.
@@ -29,7 +29,7 @@ settings.load_profile("gantrain")
 
 
 def draw_squares(count: int, size: int = 32, channels: int = 1) -> Iterator[Sample]:
-    """Dark squares of random place, size and shade on light grey, five "parts" by turns."""
+    """Yield dark squares of random position, size and shade on light grey, in five classes."""
     random = np.random.default_rng(0)
     for i in range(count):
         image = Image.new("L" if channels == 1 else "RGB", (size, size), (230,) * channels)
@@ -46,14 +46,14 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """200 grey images of 32x32 in three shards of unequal length."""
     folder = tmp_path_factory.mktemp("data") / "squares"
     write_shards(
-        folder, draw_squares(PICTURES), size=32, channels=1, source="squares", images_per_shard=80
+        folder, draw_squares(IMAGES), size=32, channels=1, source="squares", images_per_shard=80
     )
     return folder
 
 
 @pytest.fixture(autouse=True)
 def _fresh_accelerate() -> Iterator[None]:
-    """Accelerate keeps its state in singletons; each test may ask for another one."""
+    """Reset Accelerate's singletons, since each test may need another state."""
     yield
     _reset_accelerate()
 
@@ -85,10 +85,10 @@ def _reset_accelerate() -> None:
 def generator() -> Generator:
     """An untrained generator of 32x32 images, latent size 8."""
     torch.manual_seed(0)
-    made = Generator(GeneratorConfig(width=4, latent_size=8, norm="none"), 32, 1)
-    for parameter in made.parameters():
-        parameter.data.mul_(8)  # so that images of an untrained network differ
-    return made.eval().requires_grad_(False)
+    network = Generator(GeneratorConfig(width=4, latent_size=8, norm="none"), 32, 1)
+    for parameter in network.parameters():
+        parameter.data.mul_(8)  # so that the images of the untrained network differ
+    return network.eval().requires_grad_(False)
 
 
 def small_tree(shards: Path, run_dir: Path, **sections: dict[str, Any]) -> dict[str, Any]:

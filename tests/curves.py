@@ -1,35 +1,32 @@
 """Helpers that read a run directory."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gantrain.runs.checkpoint import read_newest
-from gantrain.runs.records import read_metrics
+from gantrain.runs.records import read_events, read_metrics, read_status
 
 
 def curve(run_dir: Path) -> list[dict[str, float]]:
-    """The metrics without what a clock decides."""
+    """Return the lines of metrics without those that depend on the clock."""
     lines = read_metrics(run_dir)
     return [{k: v for k, v in line.items() if not k.startswith("speed/")} for line in lines]
 
 
 def events(run_dir: Path, *kinds: str) -> list[dict[str, Any]]:
-    """The events of these kinds, or all."""
-    lines = [json.loads(line) for line in (run_dir / "events.jsonl").open()]
-    return [line for line in lines if not kinds or line["event"] in kinds]
+    """Return the events of these kinds, or all events."""
+    return read_events(run_dir, kinds)
 
 
 def status(run_dir: Path) -> dict[str, Any]:
-    """How the run says that it stands."""
-    content: dict[str, Any] = json.loads((run_dir / "status.json").read_text())
-    return content
+    """Return the content of status.json."""
+    return read_status(run_dir)
 
 
 def assert_same_end(one: Path, other: Path) -> None:
-    """Both runs have the same curve, networks, EMA and optimizers, bit for bit."""
+    """Assert that two runs have the same curve, networks, EMA and optimizers, bit for bit."""
     assert curve(one) == curve(other)
     (a, _), (b, _) = read_newest(one), read_newest(other)
     assert a is not None

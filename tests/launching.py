@@ -15,7 +15,7 @@ FAULTY_TRAIN = ROOT / "tests" / "faulty_train.py"
 
 
 def write_config(path: Path, tree: dict[str, Any]) -> Path:
-    """Write a config file; gives its path."""
+    """Write a config file and return its path."""
     path.write_text(yaml.safe_dump(tree), encoding="utf-8")
     return path
 
@@ -23,7 +23,7 @@ def write_config(path: Path, tree: dict[str, Any]) -> Path:
 def launch_command(
     config: Path, *overrides: str, ranks: int = 1, script: Path = TRAIN
 ) -> list[str]:
-    """`accelerate launch` with as many CPU ranks; the form that the README gives."""
+    """Return the `accelerate launch` command of the README, for CPU ranks."""
     accelerate = Path(sys.executable).with_name("accelerate")
     several = ["--multi_gpu", "--main_process_port", "0"] if ranks > 1 else []
     return [
@@ -34,7 +34,7 @@ def launch_command(
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """This process's environment without what would make W&B or Slurm answer for the test."""
+    """Return this process's environment without the variables of W&B and Slurm."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "SLURM_"))}
     return {**kept, "OMP_NUM_THREADS": "1", **changes}
 
@@ -42,7 +42,7 @@ def environment(**changes: str) -> dict[str, str]:
 def launch(
     config: Path, *overrides: str, ranks: int = 1, fault: str = "", timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
-    """Train to the end of the process; stdout and stderr are kept as text."""
+    """Train until the process ends; capture stdout and stderr as text."""
     script = FAULTY_TRAIN if fault else TRAIN
     return subprocess.run(
         launch_command(config, *overrides, ranks=ranks, script=script),
@@ -56,7 +56,7 @@ def launch(
 
 @dataclass(frozen=True)
 class Ended:
-    """How a training ended: the exit status and what it printed."""
+    """The exit status and output of a training run."""
 
     returncode: int
     stdout: str
@@ -64,7 +64,7 @@ class Ended:
 
 
 class Train(Protocol):
-    """Trains with one rank in this process, which saves the seconds that imports take."""
+    """Trains with one rank in this process, which saves the time for imports."""
 
     def __call__(self, config: Path, *overrides: str) -> Ended: ...
 
@@ -76,7 +76,7 @@ def train_alone(
     timeout: float = 120,
     changes: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """`python gantrain/train.py`: one rank, and the exit status is the trainer's own."""
+    """Run `python gantrain/train.py`: one rank, with the exit status of the trainer."""
     script = FAULTY_TRAIN if fault else TRAIN
     return subprocess.run(
         [sys.executable, str(script), "--config", str(config), *overrides],

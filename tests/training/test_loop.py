@@ -9,7 +9,7 @@ from torch import Tensor
 
 import gantrain.training.loop
 from gantrain.training.batch import Batch
-from tests.conftest import PICTURES, small_tree
+from tests.conftest import IMAGES, small_tree
 from tests.launching import Train, write_config
 
 
@@ -77,4 +77,4 @@ def test_an_epoch_shows_every_image_once(
 
     # As multisets: the images as bytes, sorted.
     assert sorted(x.numpy().tobytes() for x in first) == sorted(x.numpy().tobytes() for x in second)
-    assert len(first) == PICTURES
+    assert len(first) == IMAGES
