@@ -1,1 +1,1 @@
-"""What docs/experiments.md reports: the runs, and the tables and plots made of them."""
+"""The experiments of docs/experiments.md: their runs, tables and plots."""

@@ -1,11 +1,10 @@
-"""Make the experiments' runs: `python -m experiments --out runs/experiments`; those done stay.
+"""Train the missing runs of the experiments: `python -m experiments --out runs/experiments`.
 
-Several processes share the work: `--part 0 2` and `--part 1 2`. `python -m experiments.report`
-makes the tables and plots of what is there.
+Several processes can share the work, for example two with `--part 0 2` and `--part 1 2`.
+`python -m experiments.report` makes tables and plots of the runs that have ended.
 """
 
 import argparse
-import fcntl
 import subprocess
 import sys
 import traceback
@@ -14,61 +13,67 @@ from pathlib import Path
 import torch
 from accelerate.state import AcceleratorState, GradientState
 
-from experiments.plan import OTHER_PARTS, SHOWN_PARTS, Planned, all_runs, common, merged
+from experiments.plan import OTHER_PARTS, TUNING_PARTS, PlannedRun, all_runs, base_config, merge
+from experiments.results import ENDED, has_ended
 from gantrain.common.errors import StoppedError, UserError
+from gantrain.common.locks import file_lock
 from gantrain.config import parse_config
 from gantrain.train import run_training
 
 
 def main() -> None:
-    """Make the runs that are missing, one after the other."""
+    """Train the missing runs one after the other."""
     torch.set_num_threads(1)
-    parser = argparse.ArgumentParser(prog="python -m experiments")
-    parser.add_argument("--out", type=Path, default=Path("runs/experiments"))
-    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("I", "N"))
-    parser.add_argument("--group", help="strong, collapse, kinds or diagnoses alone")
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments", description="Train the missing runs of the experiments."
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/experiments"), help="folder of the run directories"
+    )
+    parser.add_argument(
+        "--part",
+        type=int,
+        nargs=2,
+        default=(0, 1),
+        metavar=("I", "N"),
+        help="train every Nth run, from run I (0 to N - 1) on",
+    )
+    parser.add_argument("--group", help="train only this group: strong, collapse, kinds, diagnoses")
     options = parser.parse_args()
-    part, parts = options.part
+    index, count = options.part
     runs = [run for run in all_runs() if options.group in (None, run.group)]
-    for parts_of_set in (SHOWN_PARTS, OTHER_PARTS):
-        images(options.out, parts_of_set)
-    for run in runs[part::parts]:
-        if not finished(options.out / run.name):
-            make(run, options.out)
+    for parts in (TUNING_PARTS, OTHER_PARTS):
+        render_shards(options.out, parts)
+    for run in runs[index::count]:
+        if not has_ended(options.out / run.name):
+            train(run, options.out)
 
 
-def finished(run_dir: Path) -> bool:
-    """Whether a run came to its end, a good one or a bad one."""
-    return (run_dir / "ended").exists()
-
-
-def make(run: Planned, out: Path) -> None:
+def train(run: PlannedRun, out: Path) -> None:
     """Train one run in this process."""
-    parts = OTHER_PARTS if run.group == "diagnoses" else SHOWN_PARTS
+    parts = OTHER_PARTS if run.group == "diagnoses" else TUNING_PARTS
     run_dir = out / run.name
-    own = {"output": {"run_dir": str(run_dir)}}
-    tree = {**merged(common(out, images(out, parts)), run.changes, own), "seed": run.seed}
+    output = {"output": {"run_dir": str(run_dir)}}
+    tree = merge(base_config(out, render_shards(out, parts)), run.changes, output)
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     try:
-        run_training(parse_config(tree, run.name))
+        run_training(parse_config({**tree, "seed": run.seed}, run.name))
     except StoppedError:
         raise
-    except (UserError, RuntimeError):  # a run that is meant to go wrong may end so
+    except (UserError, RuntimeError):  # expected of runs that are configured to fail
         traceback.print_exc()
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "ended").touch()
+    (run_dir / ENDED).touch()
 
 
-def images(out: Path, parts: str) -> Path:
-    """The set of these parts, rendered if it is not there: 4,000 images of upright bricks."""
+def render_shards(out: Path, parts: str) -> Path:
+    """Return the folder with 4,000 images of these upright parts; render them if missing."""
     folder = out / f"bricks-{parts[:4]}"
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the other processes wait for the one that renders
+    with file_lock(out / "lock", wait=True):  # one process renders, the others wait
         if not (folder / "manifest.json").exists():
             options = ["--size", "32", "--parts", parts, "--views", "200", "--tip", "0"]
-            gantrain = [sys.executable, "-m", "gantrain.cli.main"]
+            gantrain = [sys.executable, "-m", "gantrain"]
             subprocess.run([*gantrain, "data", "render", str(folder), *options], check=True)
     return folder
 

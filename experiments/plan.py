@@ -1,4 +1,4 @@
-"""Which runs the experiments are: a common small config, and what each differs in."""
+"""The runs of the experiments: a small base config, and the changes that each run makes to it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,16 +6,19 @@ from typing import Any
 
 Tree = dict[str, dict[str, Any]]
 
-SHOWN_PARTS = "3001,3003,3004,3005,3020,3022,3039,3040,3062,3068"
+TUNING_PARTS = "3001,3003,3004,3005,3020,3022,3039,3040,3062,3068"
 OTHER_PARTS = "3024,3710,3794,3069,3298,3660,54200,4589,3659,3701"
-SEEDS = 5
+SEEDS = 5  # of each arm
 
 
 @dataclass(frozen=True)
-class Planned:
-    """One run. group: the experiment; arm: what differs; changes: to the common config.
+class PlannedRun:
+    """A run of an experiment.
 
-    truth: the diagnosis that is right for it, where the experiment is on diagnoses.
+    group: name of the experiment.
+    arm: name of the changes.
+    changes: to the base config.
+    truth: the correct diagnosis; "" outside the experiment on diagnoses.
     """
 
     group: str
@@ -26,12 +29,12 @@ class Planned:
 
     @property
     def name(self) -> str:
-        """Of its directory."""
+        """The name of its directory."""
         return f"{self.group}-{self.arm}-{self.seed}"
 
 
-def merged(*trees: Tree) -> Tree:
-    """Later trees win, key by key."""
+def merge(*trees: Tree) -> Tree:
+    """Merge config trees key by key; later trees win."""
     result: Tree = {}
     for tree in trees:
         for section, values in tree.items():
@@ -39,13 +42,16 @@ def merged(*trees: Tree) -> Tree:
     return result
 
 
-def common(out: Path, shards: Path) -> Tree:
-    """32x32 images of ten parts, networks of width 12, 36,000 images: half a minute on a core."""
+def base_config(out: Path, shards: Path) -> Tree:
+    """Return the config that all runs start from.
+
+    32x32 images of ten parts, networks of width 12, 36 kimg: half a minute on one core.
+    """
     network = {"width": 12, "learning_rate": 1e-3}
     return {
         "data": {"shards": str(shards), "size": 32, "cache_dir": str(out / "scratch")},
         "generator": {**network, "latent_size": 32},
-        # Without BatchNorm in D, which cannot see how bright a whole batch is.
+        # BatchNorm in D would hide the mean brightness of a batch.
         "discriminator": {**network, "norm": "none", "bias": True},
         "training": {"total_kimg": 36, "batch_size": 32, "device": "cpu"},
         "ema": {"half_life_kimg": 1},
@@ -59,9 +65,9 @@ def common(out: Path, shards: Path) -> Tree:
     }
 
 
-def rates(of_g: float, of_d: float) -> Tree:
-    """Learning rates."""
-    return {"generator": {"learning_rate": of_g}, "discriminator": {"learning_rate": of_d}}
+def learning_rates(g: float, d: float) -> Tree:
+    """Set the learning rates of G and D."""
+    return {"generator": {"learning_rate": g}, "discriminator": {"learning_rate": d}}
 
 
 WGAN: Tree = {
@@ -69,15 +75,15 @@ WGAN: Tree = {
     "generator": {"betas": [0.0, 0.9]},
     "discriminator": {"betas": [0.0, 0.9]},
 }
-STRONG: Tree = {"generator": {"learning_rate": 5e-5}}
-COLLAPSE: Tree = rates(2e-3, 5e-5)
-FINE: Tree = {"metrics": {"every_kimg": 2}}
+STRONG_D: Tree = {"generator": {"learning_rate": 5e-5}}
+COLLAPSE: Tree = learning_rates(2e-3, 5e-5)
+FREQUENT_METRICS: Tree = {"metrics": {"every_kimg": 2}}
 WIDE: Tree = {"training": {"batch_size": 64, "total_kimg": 48}, "generator": {"width": 16}}
 LONG: Tree = {"training": {"total_kimg": 60}}
 
 
 def strong_arms() -> dict[str, Tree]:
-    """A discriminator that learns twenty times as fast, and what the book says to do."""
+    """Remedies from the book for a D whose learning rate is 20 times that of G."""
     return {
         "none": {},
         "dropout": {"discriminator": {"dropout": 0.3}},
@@ -90,7 +96,7 @@ def strong_arms() -> dict[str, Tree]:
 
 
 def collapse_arms() -> dict[str, Tree]:
-    """A generator that learns forty times as fast, and what the literature says to do."""
+    """Remedies from the literature for a G whose learning rate is 40 times that of D."""
     return {
         "none": {},
         "more-d-steps": {"objective": {"n_critic": 5}},
@@ -102,78 +108,85 @@ def collapse_arms() -> dict[str, Tree]:
 
 
 def faults() -> dict[str, tuple[str, Tree]]:
-    """What is wrong with each of the faulty runs, and its right name."""
+    """Return the correct diagnosis and the faulty settings of each faulty run."""
     return {
-        "strong-a": ("discriminator too strong", rates(7e-5, 1e-3)),
-        "strong-b": ("discriminator too strong", merged(WIDE, rates(4e-5, 1.5e-3))),
+        "strong-a": ("discriminator too strong", learning_rates(7e-5, 1e-3)),
+        "strong-b": ("discriminator too strong", merge(WIDE, learning_rates(4e-5, 1.5e-3))),
         "strong-c": (
             "discriminator too strong",
-            merged(LONG, rates(6e-5, 1e-3), {"objective": {"n_critic": 2}}),
+            merge(LONG, learning_rates(6e-5, 1e-3), {"objective": {"n_critic": 2}}),
         ),
-        "collapse-a": ("mode collapse", rates(3e-3, 3e-5)),
-        "collapse-b": ("mode collapse", merged(WIDE, rates(2e-3, 4e-5))),
+        "collapse-a": ("mode collapse", learning_rates(3e-3, 3e-5)),
+        "collapse-b": ("mode collapse", merge(WIDE, learning_rates(2e-3, 4e-5))),
         "collapse-c": (
             "mode collapse",
-            merged(rates(1.5e-3, 4e-5), {"discriminator": {"width": 8}}),
+            merge(learning_rates(1.5e-3, 4e-5), {"discriminator": {"width": 8}}),
         ),
         "diverging-a": (
             "diverging",
-            merged(LONG, WGAN, {"objective": {"penalty_weight": 1e-6}}),
+            merge(LONG, WGAN, {"objective": {"penalty_weight": 1e-6}}),
         ),
-        "diverging-b": ("diverging", rates(0.06, 0.06)),
-        "diverging-c": ("diverging", merged(LONG, WGAN, rates(1e-3, 0.04))),
-        "stalled-a": ("stalled", rates(1e-6, 1e-6)),
-        "stalled-b": ("stalled", merged(LONG, WGAN, rates(1e-7, 1e-7))),
-        "memorising-a": ("memorising", merged(LONG, {"data": {"limit": 8}})),
+        "diverging-b": ("diverging", learning_rates(0.06, 0.06)),
+        "diverging-c": ("diverging", merge(LONG, WGAN, learning_rates(1e-3, 0.04))),
+        "stalled-a": ("stalled", learning_rates(1e-6, 1e-6)),
+        "stalled-b": ("stalled", merge(LONG, WGAN, learning_rates(1e-7, 1e-7))),
+        "memorising-a": ("memorising", merge(LONG, {"data": {"limit": 8}})),
         "memorising-b": (
             "memorising",
-            merged(LONG, {"data": {"limit": 10}, "generator": {"width": 16}}),
+            merge(LONG, {"data": {"limit": 10}, "generator": {"width": 16}}),
         ),
     }
 
 
-def healthy() -> dict[str, Tree]:
-    """Settings that train well, of which none may raise an alarm."""
+def healthy_settings() -> dict[str, Tree]:
+    """Return settings that train well and must not raise an alarm."""
     return {
         "healthy-a": {},
         "healthy-b": WIDE,
         "healthy-c": {"discriminator": {"dropout": 0.2}},
         "healthy-d": {"discriminator": {"init": "glorot"}, "generator": {"learning_rate": 7e-4}},
-        "healthy-e": merged(LONG, WGAN),
-        "healthy-f": merged(LONG, WGAN, {"discriminator": {"width": 16}}),
+        "healthy-e": merge(LONG, WGAN),
+        "healthy-f": merge(LONG, WGAN, {"discriminator": {"width": 16}}),
     }
 
 
-def validation() -> list[Planned]:
-    """Runs of other parts, seeds and strengths of fault than the thresholds were chosen on.
+def diagnosis_runs() -> list[PlannedRun]:
+    """Return runs with other parts, seeds and faults than those the thresholds were tuned on.
 
-    Diagnoses hang on the generator's steps: those that take several batches a step see more images.
+    Diagnoses depend on the generator's steps, so runs that take several D steps for each of these
+    see more images.
     """
-    ill = [
-        Planned("diagnoses", arm, 300 + i, changes, truth)
+    faulty = [
+        PlannedRun("diagnoses", arm, 300 + i, changes, truth)
         for i, (arm, (truth, changes)) in enumerate(faults().items())
     ]
-    well = [
-        Planned("diagnoses", arm, 400 + i, changes, "healthy")
-        for i, (arm, changes) in enumerate(healthy().items())
+    healthy = [
+        PlannedRun("diagnoses", arm, 400 + i, changes, "healthy")
+        for i, (arm, changes) in enumerate(healthy_settings().items())
     ]
-    return [*ill, *well]
+    return [*faulty, *healthy]
 
 
-def all_runs() -> list[Planned]:
-    """Every run, the most telling first."""
+def all_runs() -> list[PlannedRun]:
+    """Return all runs, the most informative first."""
     arms: list[tuple[str, str, Tree]] = [
-        *(("strong", arm, merged(STRONG, changes)) for arm, changes in strong_arms().items()),
-        *(("collapse", arm, merged(COLLAPSE, changes)) for arm, changes in collapse_arms().items()),
-        ("kinds", "dcgan", FINE),
-        ("kinds", "wgan-gp", merged(WGAN, FINE)),
-        ("kinds", "dcgan-nearest", merged(FINE, {"generator": {"upsampling": "nearest"}})),
-        ("kinds", "dcgan-kernel-5", merged(FINE, {"generator": {"kernel": 5}})),
+        *(("strong", arm, merge(STRONG_D, changes)) for arm, changes in strong_arms().items()),
+        *(("collapse", arm, merge(COLLAPSE, changes)) for arm, changes in collapse_arms().items()),
+        ("kinds", "dcgan", FREQUENT_METRICS),
+        ("kinds", "wgan-gp", merge(WGAN, FREQUENT_METRICS)),
+        (
+            "kinds",
+            "dcgan-nearest",
+            merge(FREQUENT_METRICS, {"generator": {"upsampling": "nearest"}}),
+        ),
+        ("kinds", "dcgan-kernel-5", merge(FREQUENT_METRICS, {"generator": {"kernel": 5}})),
     ]
     seeded = [
-        Planned(group, arm, seed, changes) for seed in range(SEEDS) for group, arm, changes in arms
+        PlannedRun(group, arm, seed, changes)
+        for seed in range(SEEDS)
+        for group, arm, changes in arms
     ]
     first = [run for run in seeded if run.arm in ("none", "auto")]
     kinds = [run for run in seeded if run.group == "kinds"]
     rest = [run for run in seeded if run not in first and run not in kinds]
-    return [*validation(), *first, *kinds, *rest]
+    return [*diagnosis_runs(), *first, *kinds, *rest]

@@ -1,6 +1,5 @@
-"""What the runs left behind, read back: curves, diagnoses, ends, and statistics of them."""
+"""Results of the experiments' runs: curves, diagnoses, final values, and statistics of them."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,70 +7,78 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.plan import Planned
+from experiments.plan import PlannedRun
 from gantrain.health.diagnosis import CODES
-from gantrain.runs.tracking import read_metrics
+from gantrain.runs.paths import EVENTS
+from gantrain.runs.records import read_metrics
 
+FID = "quality/fid_brick"
+PARTS = "quality/parts_made"
+ENDED = "ended"  # name of the file that marks a run as ended
 _NAMES = {code: name for name, code in CODES.items() if code}
 
 
 @dataclass(frozen=True)
 class Result:
-    """A run that was made. lines: of its metrics.jsonl. turns: of its overrides."""
+    """A run that has ended.
 
-    run: Planned
+    lines: the lines of its metrics.jsonl.
+    """
+
+    run: PlannedRun
     folder: Path
     lines: list[dict[str, float]]
-    turns: int
 
     def curve(self, name: str) -> tuple[list[float], list[float]]:
-        """kimg and values where the metric was taken."""
+        """Return kimg and value of each measurement of a metric."""
         points = [(x["images_seen"] / 1000, x[name]) for x in self.lines if name in x]
         return [x for x, _ in points], [y for _, y in points]
 
-    def end(self, name: str) -> float:
-        """The median of the last two measurements, NaN if there are none."""
+    def final(self, name: str) -> float:
+        """Return the median of the last two measurements of a metric; NaN without any."""
         values = self.curve(name)[1][-2:]
         return float(np.median(values)) if values else math.nan
 
     @property
     def alarms(self) -> dict[str, int]:
-        """Log lines under each illness."""
+        """The number of log lines under each problem."""
         codes = [int(line.get("health/diagnosis", 0)) for line in self.lines]
         return {_NAMES[code]: codes.count(code) for code in sorted(set(codes)) if code}
 
     @property
-    def verdict(self) -> str:
-        """The first illness that was named, which is what a user acts on; healthy without one."""
+    def first_diagnosis(self) -> str:
+        """The first problem, which is the one that a user would react to; else healthy."""
         codes = [int(line.get("health/diagnosis", 0)) for line in self.lines]
         return next((str(_NAMES[code]) for code in codes if code), "healthy")
 
     @property
-    def first_alarm(self) -> float:
-        """kimg of the first line under an alarm; NaN without one."""
-        at = [x["images_seen"] / 1000 for x in self.lines if x.get("health/diagnosis")]
-        return at[0] if at else math.nan
+    def first_alarm_kimg(self) -> float:
+        """Position of the first log line with a problem; NaN without any."""
+        kimg = [x["images_seen"] / 1000 for x in self.lines if x.get("health/diagnosis")]
+        return kimg[0] if kimg else math.nan
 
 
-def read_results(runs: Sequence[Planned], out: Path) -> list[Result]:
-    """Of the runs that came to an end."""
-    found = []
-    for run in runs:
-        folder = out / run.name
-        if (folder / "ended").exists() and (folder / "events.jsonl").exists():
-            events = [json.loads(line) for line in (folder / "events.jsonl").open()]
-            turns = sum(event["event"] == "remedy" for event in events)
-            found.append(Result(run, folder, read_metrics(folder), turns))
-    return found
+def has_ended(run_dir: Path) -> bool:
+    """Return whether a run has ended, successfully or not."""
+    return (run_dir / ENDED).exists()
 
 
-def of_arm(results: Sequence[Result], group: str, arm: str) -> list[Result]:
-    """All seeds of an arm."""
+def read_results(runs: Sequence[PlannedRun], out: Path) -> list[Result]:
+    """Return the results of the runs that have ended; `out` contains their directories."""
+    return [
+        Result(run, out / run.name, read_metrics(out / run.name))
+        for run in runs
+        if has_ended(out / run.name) and (out / run.name / EVENTS).exists()
+    ]
+
+
+def select_arm(results: Sequence[Result], group: str, arm: str) -> list[Result]:
+    """Return the results of all seeds of an arm."""
     return [x for x in results if (x.run.group, x.run.arm) == (group, arm)]
 
 
-def middle_and_range(values: Sequence[float], digits: int = 3) -> str:
-    """`median (lowest to highest)`."""
+def format_median_and_range(values: Sequence[float], digits: int = 3) -> str:
+    """Return `median (lowest to highest)` of the finite values; "-" without any."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return "-"
@@ -80,7 +87,10 @@ def middle_and_range(values: Sequence[float], digits: int = 3) -> str:
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's, with mean ranks for ties; NaN for fewer than 3 points or a constant."""
+    """Return Spearman's correlation, with mean ranks for ties.
+
+    NaN for fewer than 3 points or a constant sequence.
+    """
     if len(x) < 3:
         return math.nan
     a, b = (_ranks(np.asarray(values, float)) for values in (x, y))

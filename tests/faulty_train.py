@@ -1,7 +1,8 @@
-"""The trainer with a fault put into it: `python tests/faulty_train.py --config … key=value …`.
+"""The trainer with an injected fault: `python tests/faulty_train.py --config … key=value …`.
 
-GANTRAIN_FAULT names it: `WHAT@IMAGES` or `WHAT@IMAGES@RANK`, where WHAT is a signal's name, which
-the process sends itself, or `hang`, and it happens in the D step at IMAGES images seen.
+GANTRAIN_FAULT is `FAULT@IMAGES` or `FAULT@IMAGES@RANK`. FAULT is the name of a signal that the
+process sends to itself, or `hang`. It occurs in the D step at IMAGES images seen, on all ranks or
+on one.
 """
 
 import os
@@ -14,16 +15,17 @@ import gantrain.training.loop
 from gantrain.train import main
 from gantrain.training.batch import Batch
 
-what, images, *rank = os.environ["GANTRAIN_FAULT"].split("@")
+fault, images, *rank = os.environ["GANTRAIN_FAULT"].split("@")
 original = gantrain.training.loop.d_step
 
 
 def faulty_d_step(gan: Any, objective: Any, batch: Batch) -> Any:
-    # The rank's part of the global batch that starts at IMAGES.
-    if batch.rng.start // 16 == int(images) // 16 and rank in ([], [os.environ.get("RANK", "0")]):
-        if what == "hang":
+    # Batches have 16 images; a rank's positions start within the global batch.
+    is_faulty_batch = batch.rng.start // 16 == int(images) // 16
+    if is_faulty_batch and rank in ([], [os.environ.get("RANK", "0")]):
+        if fault == "hang":
             time.sleep(3600)
-        os.kill(os.getpid(), signal.Signals[what])
+        os.kill(os.getpid(), signal.Signals[fault])
     return original(gan, objective, batch)
 
 

@@ -1,4 +1,4 @@
-"""The experiments' plan is sound, and what is made of their runs is right."""
+"""The planned runs of the experiments, and the statistics and tables of their results."""
 
 import json
 import math
@@ -8,29 +8,29 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.plan import Planned, all_runs, common, merged
-from experiments.report import correlation_with_fid, table_of_diagnoses
-from experiments.results import middle_and_range, rank_correlation, read_results
+from experiments.plan import PlannedRun, all_runs, base_config, merge
+from experiments.report import correlation_with_fid, diagnoses_table
+from experiments.results import format_median_and_range, rank_correlation, read_results
 from gantrain.config import parse_config
 from gantrain.health.diagnosis import ADVICE
 
 
-def test_every_run_has_a_name_of_its_own_and_a_config_that_is_valid(tmp_path: Path) -> None:
+def test_every_run_has_a_unique_name_and_a_valid_config(tmp_path: Path) -> None:
     runs = all_runs()
     assert len({run.name for run in runs}) == len(runs)
     for run in runs:
-        tree = merged(common(tmp_path, tmp_path), run.changes, {"output": {"run_dir": "run"}})
+        tree = merge(base_config(tmp_path, tmp_path), run.changes, {"output": {"run_dir": "run"}})
         parse_config({**tree, "seed": run.seed}, run.name)
 
 
-def test_the_diagnoses_are_of_at_least_twelve_faults_and_six_healthy_runs() -> None:
+def test_the_diagnosis_runs_cover_every_problem_and_healthy_runs() -> None:
     truths = [run.truth for run in all_runs() if run.group == "diagnoses"]
     assert truths.count("healthy") >= 6
     assert len(truths) - truths.count("healthy") >= 12
     assert set(truths) == {*ADVICE, "healthy"}
 
 
-def test_the_rank_correlation_is_scipys() -> None:
+def test_the_rank_correlation_agrees_with_scipy() -> None:
     random = np.random.default_rng(0)
     for count in (3, 10, 50):
         x, y = random.normal(size=count), np.arange(count) // 2 * random.choice([-1, 1])
@@ -39,16 +39,16 @@ def test_the_rank_correlation_is_scipys() -> None:
     assert math.isnan(rank_correlation([1, 2], [1, 2]))
 
 
-def test_medians_and_ranges_leave_out_what_was_not_measured() -> None:
-    assert middle_and_range([3, 1, math.nan, 2]) == "2 (1 to 3)"
-    assert middle_and_range([math.nan]) == "-"
+def test_medians_and_ranges_ignore_missing_values() -> None:
+    assert format_median_and_range([3, 1, math.nan, 2]) == "2 (1 to 3)"
+    assert format_median_and_range([math.nan]) == "-"
 
 
-def test_a_run_is_judged_by_its_first_alarm(tmp_path: Path) -> None:
+def test_the_first_alarm_decides_whether_a_diagnosis_is_right(tmp_path: Path) -> None:
     runs = [
-        Planned("diagnoses", "a", 0, truth="stalled"),
-        Planned("diagnoses", "b", 0, truth="healthy"),
-        Planned("diagnoses", "unfinished", 0, truth="healthy"),
+        PlannedRun("diagnoses", "a", 0, truth="stalled"),
+        PlannedRun("diagnoses", "b", 0, truth="healthy"),
+        PlannedRun("diagnoses", "unfinished", 0, truth="healthy"),
     ]
     for run, codes in zip(runs, ([0, 4, 2, 2, 2], [0, 0, 1], [0]), strict=True):
         folder = tmp_path / run.name
@@ -63,10 +63,10 @@ def test_a_run_is_judged_by_its_first_alarm(tmp_path: Path) -> None:
         if run.arm != "unfinished":
             (folder / "ended").touch()
     results = read_results(runs, tmp_path)
-    assert [x.verdict for x in results] == ["stalled", "discriminator too strong"]
+    assert [x.first_diagnosis for x in results] == ["stalled", "discriminator too strong"]
     assert results[0].alarms == {"mode collapse": 3, "stalled": 1}
-    assert results[0].first_alarm == 1
+    assert results[0].first_alarm_kimg == 1
     assert correlation_with_fid(results[0], "loss/generator") == pytest.approx(-1)
-    text = table_of_diagnoses(results)
+    text = diagnoses_table(results)
     assert "1 of 1 faulty" in text
     assert "alarms on 1 of 1 healthy" in text
