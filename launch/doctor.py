@@ -68,7 +68,7 @@ _LOG_PATTERNS = (
     ),
     LogPattern(
         "node without a working GPU",
-        re.compile(r".*(no CUDA-capable device|CUDA error: .*|torch (sees|found) no GPU).*"),
+        re.compile(r".*(no CUDA-capable device|CUDA error: .*|torch (sees|finds) no GPU).*"),
         "exclude the node (`exclude` in the cluster file), report it to the admins, retry",
     ),
 )
