@@ -7,43 +7,21 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from gantrain.common.errors import UserError
-from gantrain.data.importing.convert import Conversion, Fit, convert_image
 from gantrain.data.importing.filenames import label_from_path, read_validation_list, unique_keys
 from gantrain.data.importing.folders import ImportReport, import_folder
 from gantrain.data.shards.manifest import read_manifest
 from gantrain.data.shards.reader import iterate_shard
-from gantrain.data.shards.samples import Sample, decode_image
+from gantrain.data.shards.samples import decode_image
 from gantrain.data.shards.verify import verify_shards
-
-BLACK = (0, 0, 0)
-
-
-def save(path: Path, image: Image.Image | None = None, **options: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    (image or Image.new("RGB", (8, 8), (200, 100, 50))).save(path, **options)
-    return path
-
-
-def read(folder: Path) -> list[Sample]:
-    manifest = read_manifest(folder)
-    return [
-        sample for entry in manifest.shards for sample in iterate_shard(folder, manifest, entry)
-    ]
+from tests.shard_sets import read_all, save_image
 
 
 def run_import(source: Path, target: Path, **options: Any) -> ImportReport:
     return import_folder(source, target, **{"size": 8, "workers": 1, **options})
-
-
-def converted(path: Path, *, channels: int = 1, fit: Fit = "crop", size: int = 8) -> np.ndarray:
-    image = convert_image(path, Conversion(size, channels, BLACK, fit))
-    pixels = decode_image(image, size, channels, where="x")
-    return pixels[0] if channels == 1 else pixels.transpose(1, 2, 0)
 
 
 @pytest.fixture
@@ -53,7 +31,7 @@ def kaggle(tmp_path: Path) -> Path:
     for part in ("3001 brick 2x4", "3046 roof corner inside tile 2x2", "32123 half bush"):
         for view in range(4):
             for camera in "LR":
-                save(source / "dataset" / f"{part} {view:03d}{camera}.png")
+                save_image(source / "dataset" / f"{part} {view:03d}{camera}.png")
     (source / "Validation.txt").write_bytes(
         b"\xef\xbb\xbf3001 brick 2x4 000L.png\r\n\r\ndataset\\32123 half bush 003R.PNG\r\ngone.png"
     )
@@ -74,7 +52,7 @@ def test_kaggles_folder_imports_unchanged(kaggle: Path, tmp_path: Path, inner: s
         "32123": ("half bush", 8),
     }
     assert manifest.splits == {"train": 22, "validation": 2}
-    validation = [each for each in read(target) if each.label["split"] == "validation"]
+    validation = [each for each in read_all(target) if each.label["split"] == "validation"]
     assert {each.key for each in validation} == {"3001_brick_2x4_000L", "32123_half_bush_003R"}
     assert {(each.label["view"], each.label["camera"]) for each in validation} == {
         (0, "L"),
@@ -125,7 +103,9 @@ def test_an_explicit_list_takes_precedence(kaggle: Path, tmp_path: Path) -> None
     mine = tmp_path / "mine.txt"
     mine.write_text("3001 brick 2x4 001L.png\n")
     run_import(kaggle, tmp_path / "set", validation_list=mine)
-    names = {s.label["file"] for s in read(tmp_path / "set") if s.label["split"] == "validation"}
+    names = {
+        s.label["file"] for s in read_all(tmp_path / "set") if s.label["split"] == "validation"
+    }
     assert names == {"dataset/3001 brick 2x4 001L.png"}
     with pytest.raises(UserError, match=r"none\.txt: the list of validation images"):
         run_import(kaggle, tmp_path / "other", validation_list=tmp_path / "none.txt")
@@ -148,17 +128,22 @@ def test_a_list_may_distinguish_equal_names_by_folder(tmp_path: Path) -> None:
 def test_folders_are_classes_and_top_level_images_have_none(tmp_path: Path) -> None:
     source = tmp_path / "pets"
     for name in ("cat/1.png", "cat/2.jpg", "dog/1.webp", "top.bmp"):
-        save(source / name)
+        save_image(source / name)
     (source / "notes.md").write_text("")
     (source / "LICENSE").write_text("")
-    save(source / ".thumbnails" / "1.png")
+    save_image(source / ".thumbnails" / "1.png")
     (source / "._1.png").write_text("")
     report = run_import(source, tmp_path / "set")
     classes = {part: each.count for part, each in report.manifest.classes.items()}
     assert classes == {"cat": 2, "dog": 1}
     assert report.manifest.count == 4
     assert report.ignored == {"": 1, ".md": 1, ".png": 1}
-    assert {sample.key for sample in read(tmp_path / "set")} == {"cat_1", "cat_2", "dog_1", "top"}
+    assert {sample.key for sample in read_all(tmp_path / "set")} == {
+        "cat_1",
+        "cat_2",
+        "dog_1",
+        "top",
+    }
 
 
 def test_keys_are_unique() -> None:
@@ -173,7 +158,7 @@ def test_keys_are_unique() -> None:
 
 def test_files_with_colliding_names_are_all_written(tmp_path: Path) -> None:
     for name in ("a b.png", "a_b.png", "a.b.jpg"):
-        save(tmp_path / "in" / name)
+        save_image(tmp_path / "in" / name)
     raw_name = os.fsencode(tmp_path / "in") + b"/\xff.png"
     Path(os.fsdecode(raw_name)).write_bytes((tmp_path / "in/a b.png").read_bytes())
     Path(os.fsdecode(raw_name.replace(b"\xff", b"\xfe"))).write_bytes(b"")
@@ -184,15 +169,18 @@ def test_files_with_colliding_names_are_all_written(tmp_path: Path) -> None:
 
 def test_symlink_loops_end_and_linked_images_are_imported(tmp_path: Path) -> None:
     source = tmp_path / "in"
-    real = save(tmp_path / "elsewhere" / "1.png")
-    save(source / "2.png")
+    real = save_image(tmp_path / "elsewhere" / "1.png")
+    save_image(source / "2.png")
     (source / "linked").symlink_to(real.parent)
     (source / "again").symlink_to(source)
     (real.parent / "up").symlink_to(source)
     (source / "broken.png").symlink_to("nowhere.png")
     os.mkfifo(source / "pipe.png")
     report = run_import(source, tmp_path / "set")
-    assert {sample.label["file"] for sample in read(tmp_path / "set")} == {"2.png", "linked/1.png"}
+    assert {sample.label["file"] for sample in read_all(tmp_path / "set")} == {
+        "2.png",
+        "linked/1.png",
+    }
     assert report.unreadable == (("broken.png", "No such file or directory"),)
 
 
@@ -202,13 +190,13 @@ def test_symlink_loops_end_and_linked_images_are_imported(tmp_path: Path) -> Non
 @pytest.fixture
 def damaged(tmp_path: Path) -> Path:
     source = tmp_path / "damaged"
-    good = save(source / "good.png", Image.effect_noise((64, 64), 50)).read_bytes()
+    good = save_image(source / "good.png", Image.effect_noise((64, 64), 50)).read_bytes()
     (source / "cut.png").write_bytes(good[: len(good) // 2])
     (source / "text.png").write_text("not an image")
     (source / "empty.jpg").touch()
     (source / "script.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-    save(source / "bomb.png", Image.new("1", (20_000, 10_000)))
-    save(source / "float.tif", Image.new("F", (8, 8)))
+    save_image(source / "bomb.png", Image.new("1", (20_000, 10_000)))
+    save_image(source / "float.tif", Image.new("F", (8, 8)))
     return source
 
 
@@ -239,9 +227,9 @@ def test_strict_fails_at_an_unreadable_image_and_leaves_nothing(
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
 def test_files_and_folders_without_permission_are_reported(tmp_path: Path) -> None:
     source = tmp_path / "in"
-    save(source / "good.png")
-    save(source / "secret.png").chmod(0)
-    save(source / "locked" / "1.png").parent.chmod(0)
+    save_image(source / "good.png")
+    save_image(source / "secret.png").chmod(0)
+    save_image(source / "locked" / "1.png").parent.chmod(0)
     try:
         report = run_import(source, tmp_path / "set")
     finally:
@@ -291,86 +279,25 @@ def test_transparent_pixels_get_the_background(tmp_path: Path) -> None:
     layer.paste((255, 255, 255, 255), (0, 0, 4, 8))
     palette = Image.new("P", (8, 8), 1)
     palette.putpalette([0, 0, 0, 255, 0, 0])
-    save(tmp_path / "in" / "rgba.png", layer)
-    save(tmp_path / "in" / "palette.png", palette, transparency=1)
-    save(tmp_path / "in" / "grey.png", Image.new("LA", (8, 8), (9, 0)))
+    save_image(tmp_path / "in" / "rgba.png", layer)
+    save_image(tmp_path / "in" / "palette.png", palette, transparency=1)
+    save_image(tmp_path / "in" / "grey.png", Image.new("LA", (8, 8), (9, 0)))
     run_import(tmp_path / "in", tmp_path / "set", channels=3, background="#0000ff")
     pixels = {
-        sample.key: decode_image(sample.image, 8, 3, where="x") for sample in read(tmp_path / "set")
+        sample.key: decode_image(sample.image, 8, 3, where="x")
+        for sample in read_all(tmp_path / "set")
     }
     assert pixels["rgba"][:, 0, 0].tolist() == [255, 255, 255]
     for key in ("rgba", "palette", "grey"):
         assert pixels[key][:, 7, 7].tolist() == [0, 0, 255]
 
 
-@pytest.mark.parametrize(
-    ("mode", "colour", "suffix", "expected"),
-    [
-        ("L", 77, ".png", (77, 77, 77)),
-        ("1", 1, ".png", (255, 255, 255)),
-        ("RGB", (200, 100, 50), ".bmp", (200, 100, 50)),
-        ("P", 3, ".gif", (10, 200, 30)),
-        ("CMYK", (0, 255, 255, 0), ".tif", (255, 0, 0)),
-        ("I;16", 0x8080, ".png", (128, 128, 128)),
-        ("I;16", 0x00FF, ".tif", (1, 1, 1)),
-    ],
-)
-def test_every_mode_keeps_its_colour(
-    tmp_path: Path, mode: str, colour: Any, suffix: str, expected: tuple[int, int, int]
-) -> None:
-    image = Image.new(mode, (8, 8), colour)
-    if mode == "P":
-        image.putpalette([0, 0, 0] * 3 + [10, 200, 30])
-    path = save(tmp_path / f"a{suffix}", image)
-    assert converted(path, channels=3)[4, 4].tolist() == list(expected)
-    red, green, blue = expected
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    assert abs(int(converted(path)[4, 4]) - luma) <= 1
-
-
-def test_the_first_frame_of_an_animation_is_used(tmp_path: Path) -> None:
-    frames = [Image.new("L", (8, 8), value) for value in (10, 200)]
-    path = save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
-    assert converted(path).mean() == 10
-
-
-def test_exif_orientation_is_applied(tmp_path: Path) -> None:
-    image = Image.new("L", (16, 16), 0)
-    image.paste(255, (0, 0, 16, 8))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # rotate by 90 degrees clockwise: the top becomes the right
-    turned = converted(save(tmp_path / "a.jpg", image, exif=exif, quality=95))
-    assert turned[:, 7].min() > 200
-    assert turned[:, 0].max() < 50
-
-
-def test_crop_pad_and_stretch(tmp_path: Path) -> None:
-    image = Image.new("L", (32, 16), 100)
-    image.paste(250, (0, 0, 8, 16))  # the left quarter, which a crop cuts off
-    path = save(tmp_path / "wide.png", image)
-    assert np.ptp(converted(path, fit="crop")) == 0
-    padded = converted(path, fit="pad")
-    assert padded[:2].max() == padded[6:].max() == 0
-    assert padded[3, 0] > 200
-    stretched = converted(path, fit="stretch")
-    assert stretched[:, 0].min() > 200
-    assert stretched[:, 7].max() == 100
-    assert converted(save(tmp_path / "line.png", Image.new("L", (900, 1), 9)), fit="pad").max() == 9
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_downscaling_averages_pixels(tmp_path: Path, suffix: str) -> None:
-    board = np.indices((256, 256)).sum(axis=0) % 2 * 255
-    path = save(tmp_path / f"board{suffix}", Image.fromarray(board.astype(np.uint8)))
-    assert abs(converted(path).astype(int) - 127).max() <= 3
-
-
 def test_images_are_valid_pngs_of_the_requested_size(tmp_path: Path) -> None:
     for size in (8, 33):
-        save(tmp_path / "in" / f"{size}.png", Image.new("RGB", (size, 20)))
+        save_image(tmp_path / "in" / f"{size}.png", Image.new("RGB", (size, 20)))
     run_import(tmp_path / "in", tmp_path / "set", size=16, channels=3)
     formats: Counter[tuple[str | None, str, tuple[int, int]]] = Counter()
-    for sample in read(tmp_path / "set"):
+    for sample in read_all(tmp_path / "set"):
         with Image.open(io.BytesIO(sample.image)) as image:
             formats[(image.format, image.mode, image.size)] += 1
     assert formats == {("PNG", "RGB", (16, 16)): 2}
