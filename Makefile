@@ -1,50 +1,77 @@
-# Two commands for a new user: `make quickstart` and `make test`.
+# `make help` lists the targets.
 PYTHON ?= python3
 VENV ?= .venv
+SYSTEM ?= yes
+ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+INSTALLED_DOCS := $(VENV)/.installed-docs
+PIP_INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --editable
 QUICKSTART_PARTS := 3001,3003,3004,3005,3039,3062,4589
+SLURM_PROGRAMS := slurmctld slurmdbd munged mariadbd
+RUNTIME := onnxruntime-web@1.30.0
 
-.PHONY: install system quickstart test lint speed clean
+.PHONY: help install quickstart system test lint docs speed clean
 
-install: $(INSTALLED)
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+install: $(INSTALLED) ## create the virtual environment with everything that development needs
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP_INSTALL) '.[dev]'
 	touch $@
 
-quickstart: $(INSTALLED) data/quickstart/manifest.json
+$(INSTALLED_DOCS): $(INSTALLED)
+	$(PIP_INSTALL) '.[docs]'
+	touch $@
+
+quickstart: $(INSTALLED) data/quickstart/manifest.json ## render bricks and train a small DCGAN
 	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no \
 		--dynamo_backend no gantrain/train.py --config configs/quickstart.yaml
 
 data/quickstart/manifest.json: | $(INSTALLED)
 	$(BIN)/gantrain data render data/quickstart --parts $(QUICKSTART_PARTS) --tip 0
 
-# What the tests need beside Python: a real Slurm and a real browser. Where they are missing and
-# this is root on Debian they are installed; elsewhere those tests are skipped (fail with CI=true).
-system:
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		for tool in slurmctld slurmdbd munged mariadbd; do \
-			command -v $$tool >/dev/null || { slurm/local/install; break; }; \
+# Debian packages need root; elsewhere the tests of what is missing are skipped (CI=true: fail).
+system: ## install the programs that tests need: a Slurm and a browser (Debian, root), a runtime (npm)
+	@slurm=; chromium=; runtime=; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		for program in $(SLURM_PROGRAMS); do \
+			command -v $$program >/dev/null || slurm='Slurm and MariaDB from Debian; '; \
 		done; \
-		command -v chromium >/dev/null || { apt-get update -qq && \
-			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; }; \
-	fi
-	@test -d node_modules/onnxruntime-web || ! command -v npm >/dev/null \
-		|| npm install --silent --no-save --no-package-lock onnxruntime-web@1.30.0
+		command -v chromium >/dev/null || chromium='Chromium from Debian; '; \
+	fi; \
+	if command -v npm >/dev/null && ! [ -d node_modules/onnxruntime-web ]; then \
+		runtime='onnxruntime-web from npm, into node_modules; '; \
+	fi; \
+	[ -n "$$slurm$$chromium$$runtime" ] || exit 0; \
+	echo "make: installing $$slurm$$chromium$$runtime'make test SYSTEM=no' installs none of this."; \
+	[ -z "$$slurm" ] || slurm/local/install || exit; \
+	[ -z "$$chromium" ] || { apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } || exit; \
+	[ -z "$$runtime" ] || npm install --silent --no-save --no-package-lock $(RUNTIME)
 
+ifeq ($(SYSTEM),no)
+test: export GANTRAIN_SYSTEM = no
+test: $(INSTALLED)
+else
 test: $(INSTALLED) system
-	$(BIN)/python -m pytest
+endif
+test: ## run the tests; SYSTEM=no: without Slurm and browser; ARGS='tests/models -k ema': some
+	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(INSTALLED)
+lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Fails where the training is clearly slower than a plain PyTorch loop.
-speed: $(INSTALLED)
+docs: $(INSTALLED_DOCS) ## build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+speed: $(INSTALLED) ## fail if training is clearly slower than a plain PyTorch loop
 	$(BIN)/python -m benchmarks.guard
 
-clean:
-	rm -rf $(VENV) data/quickstart runs/quickstart
+clean: ## remove the virtual environment, the documentation and the quickstart's files
+	rm -rf $(VENV) site data/quickstart runs/quickstart
