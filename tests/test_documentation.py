@@ -18,7 +18,10 @@ def test_every_fault_of_the_reliability_page_has_its_test() -> None:
         assert f"def test_{name}(" in module.read_text(encoding="utf-8"), f"{file}: {name}"
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+
+
+@pytest.mark.parametrize("page", [str(path.relative_to(ROOT)) for path in PAGES])
 def test_every_module_and_path_that_a_page_names_exists(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for module in re.findall(r"python -m ([a-z_.]+)", text):
