@@ -29,7 +29,7 @@ def tile(images: Tensor, rows: int, columns: int) -> Image.Image:
 
 
 def tile_square(images: Tensor) -> Image.Image:
-    """Tile images (N, C, S, S) in [-1, 1] with ceil(sqrt(N)) columns and as few rows as possible."""
+    """Tile images (N, C, S, S) in [-1, 1] with ceil(sqrt(N)) columns and no empty rows."""
     columns = math.isqrt(len(images) - 1) + 1
     return tile(images, -(-len(images) // columns), columns)
 

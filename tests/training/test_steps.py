@@ -321,9 +321,11 @@ class Relativistic:
 def plain_relativistic_step(g: nn.Module, d: nn.Module) -> None:
     g_adam = torch.optim.Adam(g.parameters(), 2e-4, (0.5, 0.999))
     d_adam = torch.optim.Adam(d.parameters(), 2e-4, (0.5, 0.999))
-    softplus(d(g(latents(Stream.D_LATENTS)).detach()) - d(REAL)).mean().backward()
+    d_loss = softplus(d(g(latents(Stream.D_LATENTS)).detach()) - d(REAL)).mean()
+    d_loss.backward()  # type: ignore[no-untyped-call]
     d_adam.step()
-    softplus(d(REAL).detach() - d(g(latents(Stream.G_LATENTS)))).mean().backward()
+    g_loss = softplus(d(REAL).detach() - d(g(latents(Stream.G_LATENTS)))).mean()
+    g_loss.backward()  # type: ignore[no-untyped-call]
     g_adam.step()
 
 
