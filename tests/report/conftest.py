@@ -1,4 +1,4 @@
-"""A real browser, and run directories that no training had to make."""
+"""A real browser, and artificial run directories."""
 
 import json
 import math
@@ -16,70 +16,63 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.system import require
+
 _ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 
 
-def _missing(what: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} is missing; see `make system`.")
-    pytest.skip(f"{what} is missing")
-
-
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium, without a window."""
+    """Headless Chromium."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        _missing("chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        _missing("playwright")
+    require("a real browser", None if path else "no chromium")
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
-        yield opened
-        opened.close()
+        launched = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        yield launched
+        launched.close()
 
 
 @dataclass
 class Visit:
-    """An open page, with what it said on its console and whom it asked for something."""
+    """An open page, with the errors on its console and the URLs that it requested."""
 
     page: Any
-    complaints: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
-    def strangers(self) -> list[str]:
-        """Requests beyond the page itself."""
+    def external_requests(self) -> list[str]:
+        """URLs of requests beyond the page itself."""
         own = ("data:", "blob:", self.page.url.split("#")[0])
         return [url for url in self.requests if not url.startswith(own)]
 
-    def axe(self) -> list[str]:
-        """Serious accessibility findings."""
+    def accessibility_problems(self) -> list[str]:
+        """Serious and critical findings of axe."""
         module = pytest.importorskip("axe_playwright_python")
         script = Path(module.__file__).parent / "axe.min.js"
         self.page.evaluate(script.read_text(encoding="utf-8"))
-        found = self.page.evaluate("async () => (await axe.run()).violations")
+        violations = self.page.evaluate("async () => (await axe.run()).violations")
         return [
             f"{v['id']}: {v['help']}: {v['nodes'][0]['html'][:200]}"
-            for v in found
+            for v in violations
             if v["impact"] in ("serious", "critical")
         ]
 
 
 def wait_until(page: Any, expression: str) -> None:
-    """Wait until an expression is true; the page's policy forbids Playwright's own way."""
+    """Wait until an expression is true. The page's policy blocks Playwright's wait_for_function."""
     deadline = time.monotonic() + 15
     while not page.evaluate(expression):
-        assert time.monotonic() < deadline, f"never came true: {expression}"
+        assert time.monotonic() < deadline, f"still false: {expression}"
         page.wait_for_timeout(20)
 
 
 class Opener:
-    """Opens pages in tabs of their own."""
+    """Opens each page in its own browser context."""
 
     def __init__(self, browser: Any) -> None:
         self._browser = browser
@@ -91,21 +84,21 @@ class Opener:
         )
         self._contexts.append(context)
         page = context.new_page()
-        visit = Visit(page)
-        page.on("console", lambda m: visit.complaints.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: visit.complaints.append(str(error)))
-        page.on("request", lambda request: visit.requests.append(request.url))
+        visited = Visit(page)
+        page.on("console", lambda m: visited.errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: visited.errors.append(str(error)))
+        page.on("request", lambda request: visited.requests.append(request.url))
         page.goto(url)
         page.wait_for_selector("body[data-ready]", timeout=30_000)
-        return visit
+        return visited
 
     def close(self, name: str) -> None:
-        """Close all tabs; with GANTRAIN_SCREENSHOTS=FOLDER, keep an image of each first."""
-        kept = os.environ.get("GANTRAIN_SCREENSHOTS")
+        """Close all pages; with GANTRAIN_SCREENSHOTS=FOLDER, save a screenshot of each first."""
+        folder = os.environ.get("GANTRAIN_SCREENSHOTS")
         for i, context in enumerate(self._contexts):
-            if kept:
+            if folder:
                 safe = re.sub(r"\W+", "-", name)
-                context.pages[0].screenshot(path=Path(kept) / f"{safe}-{i}.png", full_page=True)
+                context.pages[0].screenshot(path=Path(folder) / f"{safe}-{i}.png", full_page=True)
             context.close()
 
 
@@ -120,7 +113,7 @@ def visit(browser: Any, request: pytest.FixtureRequest) -> Iterator[Opener]:
 def write_run(
     folder: Path, points: int = 300, grids: int = 6, tile: int = 32, **config: Any
 ) -> Path:
-    """A run directory with curves, events and grids of noise that clears."""
+    """Write a run directory with curves, events and sample grids that improve."""
     (folder / "samples").mkdir(parents=True)
     tree = {
         "seed": 0,
@@ -170,7 +163,7 @@ def write_run(
 
 
 def draw_grid(folder: Path, images: int | None, sharpness: float, tile: int) -> None:
-    """A 4x4 grid of discs that come out of noise, as `fake-IMAGES.png` or `real.png`."""
+    """Write a 4x4 grid of noisy discs as `fake-IMAGES.png`, or as `real.png` without `images`."""
     random = np.random.default_rng(images or 0)
     y, x = np.mgrid[-1 : 1 : tile * 1j, -1 : 1 : tile * 1j]
     shape = 230 - 150 * (np.hypot(x, y) < 0.6)

@@ -1,4 +1,4 @@
-"""The latent playground in a browser, with images from the server and from the page itself."""
+"""The latent playground in a browser, with images from the server or from the page itself."""
 
 import threading
 import urllib.error
@@ -29,19 +29,19 @@ DIRECTIONS = [
 
 @pytest.fixture
 def server(generator: Generator) -> Iterator[PlayServer]:
-    with PlayServer(generator, page_data("bricks", generator, DIRECTIONS, 0), 0) as served:
-        thread = threading.Thread(target=served.serve_forever)
+    with PlayServer(generator, page_data("bricks", generator, DIRECTIONS, 0), 0) as running:
+        thread = threading.Thread(target=running.serve_forever)
         thread.start()
-        yield served
-        served.shutdown()
+        yield running
+        running.shutdown()
         thread.join()
 
 
-def _play(seen: Visit) -> None:
+def _use_controls(seen: Visit) -> None:
     page = seen.page
     assert page.get_attribute("body", "data-ready") != "failed", page.inner_text("#how")
     assert page.locator("#gallery canvas").count() == 24
-    # The direction that is hardly borne out has no slider.
+    # The weak direction has no slider.
     assert page.locator("#directions input").count() == 1
     for control in ("#d0", "#mix", "#truncation"):
         before = page.evaluate(SUM)
@@ -55,17 +55,19 @@ def _play(seen: Visit) -> None:
     before = page.evaluate(SUM)
     page.click("[aria-label='sample 5']")
     wait_until(page, f"{SUM} !== {before}")
-    assert seen.complaints == []
+    assert seen.errors == []
 
 
-def test_sliders_move_the_image_by_the_server(visit: Opener, server: PlayServer) -> None:
+def test_sliders_change_the_image_through_the_server(visit: Opener, server: PlayServer) -> None:
     seen = visit(server.url)
-    _play(seen)
-    assert all(url.startswith(server.url) for url in seen.strangers() if "favicon" not in url)
-    assert seen.axe() == []
+    _use_controls(seen)
+    assert all(
+        url.startswith(server.url) for url in seen.external_requests() if "favicon" not in url
+    )
+    assert seen.accessibility_problems() == []
 
 
-def test_sliders_move_the_image_in_the_page_alone(
+def test_sliders_change_the_image_without_a_server(
     visit: Opener, generator: Generator, tmp_path: Path
 ) -> None:
     try:
@@ -74,11 +76,11 @@ def test_sliders_move_the_image_in_the_page_alone(
         pytest.skip(str(missing))
     data = page_data("bricks", generator, DIRECTIONS, 0)
     seen = visit(export_playground(generator, data, tmp_path).as_uri())
-    _play(seen)
-    assert seen.strangers() == []
+    _use_controls(seen)
+    assert seen.external_requests() == []
 
 
-def test_a_page_without_the_runtime_says_how_to_get_it(
+def test_a_missing_runtime_is_reported_with_the_command_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator: Generator
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -95,11 +97,11 @@ def test_a_page_without_the_runtime_says_how_to_get_it(
         (bytes(32), "http://x.y", 403),
     ],
 )
-def test_the_server_refuses_what_is_not_its_page(
+def test_the_server_rejects_invalid_and_foreign_requests(
     server: PlayServer, body: bytes, origin: str, status: int
 ) -> None:
     headers = {"Origin": origin} if origin else {}
     request = urllib.request.Request(server.url + "images", data=body, headers=headers)
-    with pytest.raises(urllib.error.HTTPError) as refused:
+    with pytest.raises(urllib.error.HTTPError) as rejected:
         urllib.request.urlopen(request)
-    assert refused.value.code == status
+    assert rejected.value.code == status

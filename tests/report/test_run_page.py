@@ -1,4 +1,4 @@
-"""The page of a run, as its reader uses it."""
+"""The page of a run in a browser."""
 
 import json
 import shutil
@@ -25,17 +25,17 @@ def page(run: Path) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_opens_from_disk_alone(visit: Opener, page: str, scheme: str) -> None:
+def test_it_opens_from_disk_without_requests(visit: Opener, page: str, scheme: str) -> None:
     seen = visit(page, scheme=scheme)
-    assert seen.strangers() == []
-    assert seen.complaints == []
+    assert seen.external_requests() == []
+    assert seen.errors == []
     assert seen.page.inner_text("#name") == "bricks"
     assert "30 kimg of 30 kimg" in seen.page.inner_text("#facts")
     assert seen.page.locator(".chart canvas").count() >= 7
-    assert seen.axe() == []
+    assert seen.accessibility_problems() == []
 
 
-def test_the_slider_goes_through_the_samples(visit: Opener, page: str) -> None:
+def test_the_slider_selects_the_samples(visit: Opener, page: str) -> None:
     seen = visit(page).page
     assert seen.inner_text("#seen") == "30 kimg"
     before = seen.get_attribute("#fake", "src")
@@ -79,21 +79,21 @@ def _range(page: Any) -> tuple[int, int]:
     return int(low), int(high)
 
 
-def test_smoothing_changes_the_curves_and_back(visit: Opener, page: str) -> None:
+def test_smoothing_can_be_undone(visit: Opener, page: str) -> None:
     seen = visit(page).page
-    rough = (
+    roughness = (
         "curves.charts[0].chart.data[1]"
         ".reduce((sum, v, i, all) => sum + (i ? Math.abs(v - all[i - 1]) : 0), 0)"
     )
-    before = seen.evaluate(rough)
+    before = seen.evaluate(roughness)
     seen.focus("#smooth")
     seen.keyboard.press("End")
-    wait_until(seen, f"{rough} < {before / 5}")
+    wait_until(seen, f"{roughness} < {before / 5}")
     seen.keyboard.press("Home")
-    wait_until(seen, f"Math.abs({rough} - {before}) < 1e-9")
+    wait_until(seen, f"Math.abs({roughness} - {before}) < 1e-9")
 
 
-def test_the_config_shows_what_differs_and_filters(visit: Opener, page: str) -> None:
+def test_the_config_shows_changed_keys_and_filters(visit: Opener, page: str) -> None:
     seen = visit(page).page
     rows = seen.locator("#config-table tbody tr")
     assert sorted(rows.locator("td:first-child").all_inner_texts()) == [
@@ -105,11 +105,11 @@ def test_the_config_shows_what_differs_and_filters(visit: Opener, page: str) -> 
     assert rows.locator("td:first-child").all_inner_texts() == ["generator.learning_rate"]
 
 
-def test_events_are_told_and_filtered(visit: Opener, page: str) -> None:
+def test_events_are_listed_and_filtered(visit: Opener, page: str) -> None:
     seen = visit(page)
     rows = seen.page.locator("#event-table tbody tr")
     assert rows.count() == 3
-    # A reason is text, whatever is in it.
+    # Details are never parsed as HTML.
     assert "</script><img src=x" in rows.nth(1).inner_text()
     assert seen.page.locator("img[src=x]").count() == 0
     seen.page.select_option("#kind", "rolled_back")
@@ -118,17 +118,17 @@ def test_events_are_told_and_filtered(visit: Opener, page: str) -> None:
     assert seen.page.evaluate("curves.marks.length") == 2
 
 
-def test_every_control_is_reached_by_keyboard(visit: Opener, page: str) -> None:
+def test_every_control_is_accessible_by_keyboard(visit: Opener, page: str) -> None:
     seen = visit(page).page
-    reached = set()
+    focused = set()
     for _ in range(60):
         seen.keyboard.press("Tab")
-        reached.add(seen.evaluate("document.activeElement.id"))
+        focused.add(seen.evaluate("document.activeElement.id"))
     controls = {"play", "when", "smooth", "marks", "whole", "kind", "find", "all", "copy"}
-    assert controls <= reached
+    assert controls <= focused
 
 
-def test_ten_thousand_points_are_small_and_ready_soon(visit: Opener, tmp_path: Path) -> None:
+def test_a_page_with_ten_thousand_points_is_small_and_fast(visit: Opener, tmp_path: Path) -> None:
     path = write_run_page(write_run(tmp_path / "long", points=10_000, grids=30, tile=128))
     assert path.stat().st_size < 5_000_000
     seen = visit(path.as_uri())
@@ -136,16 +136,16 @@ def test_ten_thousand_points_are_small_and_ready_soon(visit: Opener, tmp_path: P
     assert int(seen.page.evaluate("document.body.dataset.ready")) < 2000
 
 
-def test_longer_runs_are_shown_in_means(tmp_path: Path) -> None:
+def test_points_of_longer_runs_are_averaged(tmp_path: Path) -> None:
     run = write_run(tmp_path / "huge", points=25_000, grids=0)
     assert write_run_page(run).stat().st_size < 5_000_000
 
 
 @pytest.mark.parametrize("missing", ["config.yaml", "metrics.jsonl", "status.json", "samples"])
-def test_a_half_written_run_has_a_page(
+def test_an_incomplete_run_has_a_page(
     visit: Opener, tmp_path: Path, run: Path, missing: str
 ) -> None:
-    folder = shutil.copytree(run, tmp_path / "half")
+    folder = shutil.copytree(run, tmp_path / "incomplete")
     path = folder / missing
     if path.is_dir():
         shutil.rmtree(path)
@@ -154,31 +154,52 @@ def test_a_half_written_run_has_a_page(
     with (folder / "events.jsonl").open("a") as file:
         file.write('{"cut": ')
     seen = visit(write_run_page(folder).as_uri())
-    assert seen.complaints == []
+    assert seen.errors == []
     assert "events.jsonl: 1 line" in seen.page.inner_text("#notes")
     if path.suffix:
         assert missing in seen.page.inner_text("#notes")
 
 
-def test_broken_files_are_told_and_not_fatal(visit: Opener, tmp_path: Path) -> None:
+def test_broken_files_are_noted(visit: Opener, tmp_path: Path) -> None:
     folder = write_run(tmp_path / "broken", grids=2)
     (folder / "config.yaml").write_text("{: [")
     (folder / "status.json").write_text("[]")
-    (folder / "samples" / "fake-000000000.png").write_bytes(b"no image")
+    (folder / "samples" / "fake-000000000.png").write_bytes(b"not an image")
     (folder / "metrics.jsonl").write_text('{"images_seen": 1, "loss/generator": NaN}\n7\n')
     seen = visit(write_run_page(folder).as_uri())
-    assert seen.complaints == []
-    for said in ("config.yaml is not valid YAML", "status.json is broken", "metrics.jsonl: 1 line"):
-        assert said in seen.page.inner_text("#notes")
+    assert seen.errors == []
+    notes = seen.page.inner_text("#notes")
+    assert "config.yaml is not valid YAML" in notes
+    assert "status.json cannot be read" in notes
+    assert "metrics.jsonl: 1 line" in notes
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_events_of_version_0_1_are_shown_under_their_new_names(
+    visit: Opener, tmp_path: Path
+) -> None:
+    folder = write_run(tmp_path / "old", grids=0)
+    events = [
+        {"images_seen": 1000, "event": "goes_on", "notices": []},
+        {"images_seen": 2000, "event": "resumes", "notices": []},
+        {"images_seen": 3000, "event": "remedy", "knob": "g_rate", "after": 2.0},
+        {"images_seen": 4000, "event": "remedy", "setting": "d_rate", "after": 0.5},
+    ]
+    (folder / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+    seen = visit(write_run_page(folder).as_uri()).page
+    rows = seen.locator("#event-table tbody tr").all_inner_texts()
+    assert ["resumes" in row for row in rows] == [True, True, False, False]
+    assert "setting: g_rate" in rows[2]
+    assert "setting: d_rate" in rows[3]
+    assert seen.evaluate("curves.marks.map((mark) => mark.tone).join()") == "link,link,good,good"
+
+
+def test_a_folder_that_is_not_a_run_is_rejected(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(UserError, match=r"no run directory; expected .*config\.yaml"):
+        with pytest.raises(UserError, match=r"not a run directory; expected .*config\.yaml"):
             write_run_page(folder)
 
 
-def test_the_command_says_where_the_page_is(run: Path, tmp_path: Path) -> None:
+def test_the_command_prints_the_path_of_the_page(run: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["report", str(run), "--out", str(tmp_path / "p.html")])
     assert result.exit_code == 0
     assert str(tmp_path / "p.html") in result.output

@@ -1,4 +1,4 @@
-"""The page of a sweep, as its reader uses it."""
+"""The page of a sweep in a browser."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.report.conftest import Opener, wait_until, write_run
 
 
 def write_sweep(folder: Path, runs: int, grids: int = 3) -> Path:
-    """A sweep over learning rate, width and seed; its third run was stopped, its fourth failed."""
+    """Write a sweep over learning rate, width and seed; run 2 is stopped, run 3 never ended."""
     folder.mkdir(parents=True)
     write_settings(folder, {"name": "rates", "metric": "quality/fid_brick", "direction": "min"})
     lines = []
@@ -57,15 +57,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_opens_from_disk_alone(visit: Opener, page: str, scheme: str) -> None:
+def test_it_opens_from_disk_without_requests(visit: Opener, page: str, scheme: str) -> None:
     seen = visit(page, scheme=scheme)
-    assert seen.strangers() == []
-    assert seen.complaints == []
+    assert seen.external_requests() == []
+    assert seen.errors == []
     assert seen.page.locator("#lines path").count() == 20
-    assert seen.axe() == []
+    assert seen.accessibility_problems() == []
 
 
-def test_the_best_setting_leads_and_what_matters_most_comes_first(visit: Opener, page: str) -> None:
+def test_the_best_run_and_the_main_effects_are_shown(visit: Opener, page: str) -> None:
     seen = visit(page).page
     first = seen.locator("#board-table tbody tr").first.locator("td").all_inner_texts()
     assert first[0] == "1"
@@ -76,7 +76,7 @@ def test_the_best_setting_leads_and_what_matters_most_comes_first(visit: Opener,
     assert seen.locator("#effect-list .better").count() > 0
 
 
-def test_filters_apply_to_all_parts(visit: Opener, page: str) -> None:
+def test_filters_apply_to_all_sections(visit: Opener, page: str) -> None:
     seen = visit(page).page
     seen.select_option("[data-key=width]", "32")
     assert seen.inner_text("#shown") == "10 of 20 runs"
@@ -89,7 +89,7 @@ def test_filters_apply_to_all_parts(visit: Opener, page: str) -> None:
     assert seen.inner_text("#shown") == "20 of 20 runs"
 
 
-def test_an_axis_filters_by_dragging(visit: Opener, page: str) -> None:
+def test_dragging_along_an_axis_filters(visit: Opener, page: str) -> None:
     seen = visit(page).page
     axis = seen.locator("[data-axis='quality/fid_brick']")
     axis.evaluate("it => it.scrollIntoView({block: 'center'})")
@@ -106,7 +106,7 @@ def test_an_axis_filters_by_dragging(visit: Opener, page: str) -> None:
     assert shown.get_attribute("data-run") == f"{7:012x}"
 
 
-def test_the_wall_shows_all_runs_at_the_same_moment(visit: Opener, page: str) -> None:
+def test_samples_of_all_runs_are_shown_at_the_same_images_seen(visit: Opener, page: str) -> None:
     seen = visit(page).page
     seen.locator("#wall").scroll_into_view_if_needed()
     card = seen.locator(f"[data-run='{7:012x}']")
@@ -117,29 +117,29 @@ def test_the_wall_shows_all_runs_at_the_same_moment(visit: Opener, page: str) ->
     assert card.locator("img").get_attribute("src") != last
     seen.keyboard.press("End")
     wait_until(seen, "document.getElementById('seen').textContent === '6 kimg'")
-    # The stopped run has not come so far.
+    # The stopped run has not seen that many images.
     assert "stopped" in seen.locator(f"[data-run='{2:012x}'] .gone").inner_text()
 
 
-def test_runs_that_were_stopped_say_why(visit: Opener, page: str) -> None:
+def test_stopped_runs_are_listed_with_their_reason(visit: Opener, page: str) -> None:
     seen = visit(page).page
     rows = seen.locator("#ended-table tbody tr").all_inner_texts()
     assert any("stopped" in row and "9. of 10" in row for row in rows)
 
 
-def test_two_hundred_runs_scroll_at_the_frame_rate(visit: Opener, tmp_path: Path) -> None:
+def test_two_hundred_runs_scroll_at_the_idle_frame_rate(visit: Opener, tmp_path: Path) -> None:
     seen = visit(write_page(write_sweep(tmp_path / "many", runs=200, grids=2))).page
     assert seen.locator(".card").count() == 200
     rounds = []
-    for _ in range(4):  # other processes may take the cores for a while
+    for _ in range(4):  # other processes may occupy the cores for a while
         frames = seen.evaluate(_SCROLL)
-        rounds.append((_middle(frames["idle"]), _middle(frames["scrolling"])))
+        rounds.append((_median(frames["idle"]), _median(frames["scrolling"])))
         if rounds[-1][1] < 1.5 * rounds[-1][0]:
             return
-    pytest.fail(f"milliseconds a frame, idle and scrolling: {rounds}")
+    pytest.fail(f"milliseconds per frame, idle and scrolling: {rounds}")
 
 
-def _middle(times: list[float]) -> float:
+def _median(times: list[float]) -> float:
     return sorted(times)[len(times) // 2]
 
 
@@ -168,11 +168,11 @@ def test_a_sweep_without_metrics_or_samples_has_a_page(visit: Opener, tmp_path: 
     for path in folder.glob("runs/*/metrics.jsonl"):
         path.unlink()
     seen = visit(write_page(folder))
-    assert seen.complaints == []
+    assert seen.errors == []
     assert seen.page.inner_text("#seen") == "no samples yet"
 
 
-def test_what_is_no_sweep_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_sweep_is_rejected(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert result.exit_code == 2
     assert "no sweep was launched here" in result.output

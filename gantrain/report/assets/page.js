@@ -1,14 +1,21 @@
-// What all pages use: their data, elements, and how numbers are written.
+// Shared by all pages: the page's data, elements, and the format of numbers.
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
-const el = (name, content, attributes = {}) => {
-  const made = document.createElement(name);
-  if (content !== undefined && content !== null) made.textContent = content;
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
-};
-const number = (value) => value === null || value === undefined ? "—"
-  : Math.abs(value) >= 1e5 || (value !== 0 && Math.abs(value) < 1e-3) ? value.toExponential(2)
-  : String(Number(value.toPrecision(4)));
+
+// Creates an element with text and attributes.
+function el(name, text, attributes = {}) {
+  const element = document.createElement(name);
+  if (text !== undefined && text !== null) element.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
+}
+
+function number(value) {
+  if (value === null || value === undefined) return "—";
+  const size = Math.abs(value);
+  if (size >= 1e5 || (value !== 0 && size < 1e-3)) return value.toExponential(2);
+  return String(Number(value.toPrecision(4)));
+}
+
 const kimg = (images) => `${(images / 1000).toLocaleString("en", { maximumFractionDigits: 2 })} kimg`;
