@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from gantrain.cli.evaluate import learn
+from gantrain.cli.evaluate import train_features
 from gantrain.common.errors import UserError
 from gantrain.data.importing.convert import Fit
 from gantrain.data.shards.manifest import Manifest, read_manifest
@@ -219,7 +219,7 @@ def show(
         _print(console, f"{count} images in {grid}")
 
 
-data_app.command("features")(learn)
+data_app.command("features")(train_features)
 
 
 def _split_parts(parts: list[str] | None) -> list[str] | None:

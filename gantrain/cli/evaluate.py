@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from gantrain.cli.options import Shards, select_data
 from gantrain.common.errors import UserError
 
 Runs = Annotated[
@@ -32,9 +33,7 @@ def evaluate(
         Literal["auto", "brick", "random", "inception"],
         typer.Option(help="Features to compare images by, as metrics.features."),
     ] = "auto",
-    shards: Annotated[
-        Path | None, typer.Option(help="Data set to compare with. Default: that of each run.")
-    ] = None,
+    shards: Shards = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per line.")
     ] = False,
@@ -52,7 +51,7 @@ def evaluate(
     notices: list[str] = []
     for run in runs:
         generator, config = load_run(run)
-        data = config.data.model_copy(update={"shards": shards} if shards else {})
+        data = select_data(config, shards)
         result = evaluate_generator(
             generator, data, samples=samples, seed=seed, features_kind=features
         )
@@ -83,7 +82,7 @@ def _print(columns: dict[str, dict[str, float]], notices: list[str]) -> None:
         console.print(notice, markup=False, highlight=False, soft_wrap=True)
 
 
-def learn(
+def train_features(
     folder: Annotated[Path, typer.Argument(help="Folder of a data set.")],
     cache_dir: Annotated[
         Path | None, typer.Option(help="Scratch folder, as data.cache_dir. Default: the trainer's.")

@@ -2,7 +2,7 @@
 
 The generator is trained without labels. Each sample therefore takes the labels of the real image
 most similar to it. A linear fit of the labels to the latents gives a direction, and its score on
-held-out latents tells whether the attribute depends on the latents at all. Larsen et al. 2016 and
+held-out latents shows whether the attribute depends on the latents at all. Larsen et al. 2016 and
 the book's chapter on VAEs find directions in the same way from images with known attributes.
 """
 
