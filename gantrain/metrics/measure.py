@@ -61,7 +61,7 @@ def measure(
 def measure_held_out(features: Features, reference: Reference) -> dict[str, float]:
     """Return the metrics of held-out images in place of generated ones.
 
-    They are what a perfect generator would reach: one that also generates what is not in the
+    They are the values of a perfect generator: one that also generates what is not in the
     training images. Empty with fewer than 20 held-out images.
     """
     held_out = reference.held_out_images

@@ -1,6 +1,5 @@
 """Metrics of pixels on images with known results."""
 
-
 import numpy as np
 import pytest
 import scipy.signal
