@@ -19,6 +19,7 @@ from gantrain.common.errors import (
     LostRankError,
     StoppedError,
     UserError,
+    os_reason,
 )
 from gantrain.common.grids import tile
 from gantrain.common.logs import configure_logging
@@ -187,7 +188,7 @@ def cannot_write(error: OSError, config: Config) -> UserError:
     """Describe a full disk, a missing permission and similar errors in one sentence."""
     path = error.filename or config.output.run_dir
     return UserError(
-        f"{path}: {error.strerror or error}; free some space, fix the permissions, or choose "
+        f"{path}: {os_reason(error)}; free some space, fix the permissions, or choose "
         "another output.run_dir, and start again."
     )
 

@@ -18,14 +18,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gantrain.common.errors import UserError
-from gantrain.common.files import sync, write_text
+from gantrain.common.files import replacing_folder, write_text
 from gantrain.common.records import read_object, read_record
 from gantrain.runs.paths import CHECKPOINTS, checkpoint_dir, list_checkpoints
 
 LATEST = "latest"
 _MANIFEST = "manifest.json"
 _STATE = "state.json"
-_PARTIAL = ".{}.partial"
 
 
 class MeterGroup(BaseModel):
@@ -80,20 +79,14 @@ def write_checkpoint(snapshot: Snapshot, run_dir: Path) -> Path:
     """
     folder = run_dir / CHECKPOINTS
     final = checkpoint_dir(run_dir, snapshot.images_seen)
-    staging = folder / _PARTIAL.format(final.name)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for stale in folder.glob(_PARTIAL.format("*")):
-            shutil.rmtree(stale, ignore_errors=True)
+        for leftover in folder.glob(".images-*"):  # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
         if not _is_intact(final):
-            staging.mkdir()
-            _write_files(snapshot, staging)
-            remove_checkpoint(final)
-            staging.rename(final)
-            sync(folder)
+            with replacing_folder(final) as staging:
+                _write_files(snapshot, staging)
         write_text(folder / LATEST, final.name + "\n")
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(staging, ignore_errors=True)
         raise UserError(
             f"{final}: the checkpoint cannot be written ({error}); free some space or fix the "
             "permissions, and start again: the run resumes from the previous checkpoint."
@@ -107,14 +100,12 @@ def _write_files(snapshot: Snapshot, staging: Path) -> None:
     (staging / _STATE).write_text(snapshot.state.model_dump_json(indent=1), encoding="utf-8")
     hashes = {path.name: _hash(path) for path in sorted(staging.iterdir())}
     (staging / _MANIFEST).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
-    for path in [*staging.iterdir(), staging]:
-        sync(path)
 
 
 def remove_checkpoint(folder: Path) -> None:
     """Remove a checkpoint, such that what is left of it at any moment cannot be taken for one."""
     if folder.exists():
-        aside = folder.with_name(_PARTIAL.format(folder.name + "-old"))
+        aside = folder.with_name(f".{folder.name}.removed")
         folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
 

@@ -15,6 +15,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import gantrain.common.files
 import gantrain.runs.checkpoint
 from gantrain.common.errors import UserError
 from gantrain.config import OutputConfig
@@ -59,7 +60,7 @@ def test_a_checkpoint_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 def die_at_write(point: int, folder: Path, work: Callable[[], object]) -> int:
     """Do the work in a child that SIGKILLs itself before its point-th change of the folder.
 
-    Gives the signal that ended it, 0 if it had fewer points than that.
+    Return the signal that ended it, 0 if it made fewer changes than that.
     """
     child = os.fork()
     if child == 0:
@@ -77,7 +78,7 @@ def die_at_write(point: int, folder: Path, work: Callable[[], object]) -> int:
             save(tensors, path)
             half = path.read_bytes()[:700]
             left[0] -= 1
-            if left[0] == 0:  # the library's own write, cut short
+            if left[0] == 0:  # the library's own write, truncated
                 os.truncate(path, len(half))
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -87,9 +88,9 @@ def die_at_write(point: int, folder: Path, work: Callable[[], object]) -> int:
                 os.kill(os.getpid(), signal.SIGKILL)
             sync(path)
 
-        here = vars(gantrain.runs.checkpoint)
-        save, sync = here["save_file"], here["sync"]
-        here |= {"save_file": save_half, "sync": sync_or_die}
+        checkpoint, files = vars(gantrain.runs.checkpoint), vars(gantrain.common.files)
+        save, sync = checkpoint["save_file"], files["sync"]
+        checkpoint["save_file"], files["sync"] = save_half, sync_or_die
         sys.addaudithook(count)
         try:
             work()
