@@ -69,7 +69,8 @@ def start_services(
     heartbeat = Heartbeat(run_dir, state.rank, config.guard.hang_seconds, record_hang)
     stack.enter_context(heartbeat)
     stack.enter_context(progress)
-    stack.enter_context(redirected_lines(progress.print))
+    if main_rank:
+        stack.enter_context(redirected_lines(progress.print))
     stack.callback(tracker.close)
     tracker.connect()
     return Services(heartbeat, meter, tracker, Saver(config.output), stop, evaluate)
