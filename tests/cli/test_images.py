@@ -83,6 +83,7 @@ def test_project_prints_its_error_and_saves_latents(run: Path, tmp_path: Path) -
     assert np.load(latents).shape == (1, load_generator(run).latent_size)
 
 
+@pytest.mark.usefixtures("short_classifier_training")
 @pytest.mark.parametrize("by", ["pixels", "features"])
 def test_nearest_shows_a_row_per_sample(run: Path, tmp_path: Path, by: str) -> None:
     options = ("--k", 3, "--by", by, "--out", tmp_path / "n.png")

@@ -8,7 +8,6 @@ from typer.testing import CliRunner, Result
 
 from gantrain.cli.main import app
 from gantrain.common.errors import UserError
-from gantrain.metrics import classifier
 from tests.conftest import small_tree
 from tests.launching import Train, write_config
 
@@ -17,11 +16,10 @@ def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+@pytest.mark.usefixtures("short_classifier_training")
 def test_runs_are_compared_with_each_other_and_with_held_out_images(
-    shards: Path, tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+    shards: Path, tmp_path: Path, train: Train
 ) -> None:
-    monkeypatch.setattr(classifier, "_MIN_IMAGES_SEEN", 1000)
-    monkeypatch.setattr(classifier, "_MAX_IMAGES_SEEN", 1000)
     runs = [tmp_path / "first", tmp_path / "second"]
     for folder in runs:
         tree = small_tree(shards, folder, data={"held_out": 0.25})

@@ -13,7 +13,6 @@ from gantrain.config import Config
 from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.loading.opening import open_dataset
 from gantrain.data.shards.writer import write_shards
-from gantrain.metrics import classifier
 from gantrain.metrics.evaluator import Evaluator
 from gantrain.metrics.features import Features, open_features, prepare_classifier
 from gantrain.metrics.measure import measure, measure_held_out
@@ -26,10 +25,7 @@ from tests.launching import Train, launch, write_config
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def _short_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classifier, "_MIN_IMAGES_SEEN", 1000)
-    monkeypatch.setattr(classifier, "_MAX_IMAGES_SEEN", 1000)
+pytestmark = pytest.mark.usefixtures("short_classifier_training")
 
 
 def open_both(config: Config) -> tuple[ImageDataset, Features]:
