@@ -7,7 +7,7 @@ from torch import Tensor
 from gantrain.common.rng import Stream
 from gantrain.training.batch import Batch
 from gantrain.training.gan import Gan
-from gantrain.training.loop import d_losses, d_step, next_batch
+from gantrain.training.loop import d_losses, next_batch, train_d
 from gantrain.training.meter import mean_metrics
 from gantrain.training.objectives import Metrics, Objective
 from gantrain.training.services import Services
@@ -23,10 +23,7 @@ def joint(
 ) -> None:
     """Train D for n_critic - 1 steps, then D and G together for one."""
     for _ in range(objective.n_critic - 1):
-        batch = next_batch(real, state, services)
-        with services.heartbeat.phase("D"):
-            services.meter.add(d_step(gan, objective, batch))
-        state.images_seen += state.batch_size
+        train_d(gan, objective, real, state, services)
     batch = next_batch(real, state, services)
     with services.heartbeat.phase("D and G"):
         for metrics in joint_step(gan, objective, batch):

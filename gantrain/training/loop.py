@@ -52,12 +52,24 @@ def alternating(
 ) -> None:
     """Train D for n_critic steps, each on a new batch, then G for one."""
     for _ in range(objective.n_critic):
-        batch = next_batch(real, state, services)
-        with services.heartbeat.phase("D"):
-            services.meter.add(d_step(gan, objective, batch))
-        state.images_seen += state.batch_size
+        batch = train_d(gan, objective, real, state, services)
     with services.heartbeat.phase("G"):
         services.meter.add(g_step(gan, objective, Batch(batch.images, state.g_rng)))
+
+
+def train_d(
+    gan: Gan,
+    objective: Objective,
+    real: Iterator[Tensor],
+    state: TrainingState,
+    services: Services,
+) -> Batch:
+    """Train D for one step on a new batch and return the batch."""
+    batch = next_batch(real, state, services)
+    with services.heartbeat.phase("D"):
+        services.meter.add(d_step(gan, objective, batch))
+    state.images_seen += state.batch_size
+    return batch
 
 
 def d_step(gan: Gan, objective: Objective, batch: Batch) -> Metrics:
