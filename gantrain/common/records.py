@@ -29,11 +29,16 @@ def read_record(path: Path, model: type[Model]) -> Model:
 
     Raises UserError naming the file and its invalid keys.
     """
+    return parse_record(read_object(path), model, str(path))
+
+
+def parse_record(content: Mapping[str, Any], model: type[Model], source: str) -> Model:
+    """Return validated content; `source` names it in the UserError, with its invalid keys."""
     try:
-        return model.model_validate(read_object(path))
+        return model.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(problems_of(error, list(model.model_fields)))
-        raise UserError(f"{path}: {problems}.") from None
+        raise UserError(f"{source}: {problems}.") from None
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,14 +1,13 @@
 """Between the live training and a snapshot in host memory."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from gantrain.common.errors import UserError
-from gantrain.common.records import flatten
+from gantrain.common.records import flatten, parse_record
 from gantrain.config import Config, rename_old_keys
 from gantrain.health.diagnosis import HealthState
 from gantrain.health.remedies import RemedyState
@@ -22,8 +21,6 @@ from gantrain.training.state import TrainingState
 # Settings of a network that may change between a checkpoint and the config that resumes from it.
 _TUNABLE = ("learning_rate", "betas", "adam_epsilon", "dropout")
 _FIXED = ("seed", "data.size", "data.channels", "objective.kind")
-
-Record = TypeVar("Record", bound=BaseModel)
 
 
 def take_snapshot(
@@ -84,10 +81,11 @@ def load_snapshot(
     state.g_steps = progress.g_steps
     state.logged_at = progress.logged_at
     state.newest_metrics = progress.newest_metrics
-    state.health = _parse(progress.health, HealthState, config)
+    source = f"The checkpoint in {config.output.run_dir}"
+    state.health = parse_record(progress.health, HealthState, source)
     state.remedies = RemedyState()
     if config.health.remedy == "auto":
-        state.remedies = _parse(progress.remedies, RemedyState, config)
+        state.remedies = parse_record(progress.remedies, RemedyState, source)
     apply_overrides(state.remedies.overrides, gan, objective)
     meter.restore([group.model_dump() for group in progress.meter])
     return notices
@@ -128,18 +126,6 @@ def _load_networks(snapshot: Snapshot, gan: Gan, config: Config) -> None:
         ) from None
     if gan.accelerator.scaler is not None and snapshot.state.scaler:
         gan.accelerator.scaler.load_state_dict(snapshot.state.scaler)
-
-
-def _parse(content: dict[str, Any], model: type[Record], config: Config) -> Record:
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise UserError(
-            f"The checkpoint in {config.output.run_dir} is not readable: {model.__name__}.{key}: "
-            f"{problem['msg']}."
-        ) from None
 
 
 def _on_host(tensor: Tensor) -> Tensor:
