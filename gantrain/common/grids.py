@@ -34,9 +34,14 @@ def tile_square(images: Tensor) -> Image.Image:
     return tile(images, -(-len(images) // columns), columns)
 
 
+def quantize(images: Tensor) -> Tensor:
+    """Convert images of any shape in [-1, 1] to uint8, on their device."""
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
 def to_uint8(images: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """Return images (N, C, S, S) in [-1, 1] as uint8 (N, S, S, C); values outside are clipped."""
-    scaled = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    scaled = quantize(images)
     array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = (
         scaled.permute(0, 2, 3, 1).cpu().numpy()
     )

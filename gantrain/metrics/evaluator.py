@@ -7,6 +7,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
+from gantrain.common.grids import quantize
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config
 from gantrain.data.loading.datasets import ImageDataset
@@ -85,5 +86,5 @@ def generate_images(
         rng = PositionalRNG(seed, rank * per_rank + start, size)
         latents = rng.normal(Stream.METRICS, generator.latent_size).to(device)
         images = generator(latents)
-        batches.append(images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8))
+        batches.append(quantize(images))
     return torch.cat(batches)
