@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from gantrain.cli.main import app
 from gantrain.data.shards.verify import verify_shards
 from gantrain.runs.checkpoint import read_newest
-from gantrain.runs.records import read_events, read_metrics
+from gantrain.runs.records import read_metrics
+from tests.curves import events
 from tests.launching import Train
 
 OLD = Path(__file__).parent / "data" / "v0.1"
@@ -86,4 +87,4 @@ def test_the_old_files_are_what_they_are_said_to_be() -> None:
     assert skipped == []
     assert snapshot.images_seen == 4800
     assert snapshot.state.config["training"]["accumulate"] == 2
-    assert [e["event"] for e in read_events(OLD / "run", ["remedy"])] == ["remedy"]
+    assert [e["event"] for e in events(OLD / "run", "remedy")] == ["remedy"]

@@ -6,7 +6,6 @@ Readers skip incomplete records without an error.
 
 import json
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +63,6 @@ def drop_metrics_after(run_dir: Path, images_seen: int) -> None:
     """Remove the metrics after `images_seen`; a run that resumes there writes them again."""
     kept = [line for line in read_metrics(run_dir) if line["images_seen"] <= images_seen]
     write_text(run_dir / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
-
-
-def read_events(run_dir: Path, kinds: Iterable[str] = ()) -> list[Record]:
-    """Return the lines of events.jsonl, oldest first; only of these kinds, if any are given."""
-    selected = set(kinds)
-    try:
-        lines, _ = read_json_lines(run_dir / EVENTS)
-    except OSError:
-        return []
-    return [line for line in lines if not selected or line.get("event") in selected]
 
 
 def append_event(run_dir: Path, kind: str, images_seen: int, **details: object) -> None:
