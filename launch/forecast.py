@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from gantrain.common.errors import UserError
+from gantrain.common.yaml_core import dump_yaml
 from gantrain.runs.records import read_metrics
 from launch.curves import median_speed
 from launch.plan import PlannedRun
@@ -74,7 +73,7 @@ def probe_speed(run: PlannedRun) -> tuple[float, str]:
             "output.sample_every_kimg": kimg * 2,
         }
         config = Path(folder) / "probe.yaml"
-        config.write_text(yaml.safe_dump(apply_settings(run.tree, changes)), encoding="utf-8")
+        config.write_text(dump_yaml(apply_settings(run.tree, changes)), encoding="utf-8")
         done = subprocess.run(
             [sys.executable, "-m", "gantrain.train", "--config", str(config)],
             capture_output=True,

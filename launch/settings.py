@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gantrain.common.errors import UserError
+from gantrain.common.yaml_core import load_yaml
 from launch.cluster import Cluster, load_cluster, parse_cluster
 from launch.sweepdir import directory_of, read_settings
 from launch.sweepfile import SweepFile
@@ -86,7 +85,9 @@ def parse_resources(options: Sequence[str] | None) -> dict[str, Any]:
         if not sign:
             raise UserError(f"--resource {option!r}: expected KEY=VALUE, as in time=30.")
         try:
-            resources[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UserError(f"--resource {option!r}: the value is not valid YAML.") from None
+            resources[key] = load_yaml(text)
+        except ValueError as error:
+            raise UserError(
+                f"--resource {option!r}: the value is not valid YAML: {error}."
+            ) from None
     return resources

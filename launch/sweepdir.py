@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gantrain.common.errors import UserError
 from gantrain.common.files import replacing, write_json, write_text
+from gantrain.common.yaml_core import dump_yaml
 from launch.plan import PlannedRun, rename_old_flat_keys
 from launch.sweepfile import apply_settings, load_sweep
 
@@ -104,9 +103,7 @@ def add_runs(sweep_dir: Path, planned: Iterable[PlannedRun]) -> list[StoredRun]:
 
 def write_config(sweep_dir: Path, run: PlannedRun, overrides: dict[str, Any]) -> None:
     """Write the trainer's config file; `overrides` are the dotted keys that the launcher sets."""
-    # libyaml's writer is ten times as fast as Python's, and a sweep may have thousands of runs.
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     tree = apply_settings(run.tree, overrides)
-    # Not fsynced, for the same reason: after a power failure `retry` writes it again.
+    # Not fsynced, since a sweep may have thousands of runs; `retry` writes a lost one again.
     with replacing(config_file(sweep_dir, run.id), durable=False) as temporary:
-        temporary.write_text(yaml.dump(tree, Dumper=dumper, sort_keys=False), encoding="utf-8")
+        temporary.write_text(dump_yaml(tree), encoding="utf-8")

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from gantrain.common.errors import UserError
 from gantrain.common.validation import problems_of
+from gantrain.common.yaml_core import dump_yaml, load_yaml
 from gantrain.config.objectives import objective_kinds
 from gantrain.config.schema import Config, current_key, rename_old_keys
 
@@ -45,12 +45,12 @@ def read_yaml(
     Raises UserError if the file cannot be read, is not YAML or is not a mapping.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise UserError(f"{path}: the {kind} cannot be read ({reason}).") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}).") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid YAML: {error}.") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: expected {expected}, found none.")
     return tree
@@ -67,7 +67,7 @@ def parse_config(tree: object, source: str) -> Config:
 
 def dump_config(config: Config) -> str:
     """Return the whole tree as YAML, defaults included; load_config reads it back unchanged."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def known_keys() -> Iterator[str]:
@@ -80,9 +80,9 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     if not sign or not key:
         raise UserError(f"Override {override!r}: expected dotted.key=value, as in seed=1.")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"Override {override!r}: the value is not valid YAML.") from None
+        value = load_yaml(text)
+    except ValueError as error:
+        raise UserError(f"Override {override!r}: the value is not valid YAML: {error}.") from None
     *sections, last = current_key(key).split(".")
     for section in sections:
         inner = tree.setdefault(section, {})

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gantrain.common.errors import UserError
 from gantrain.common.records import flatten
+from gantrain.common.yaml_core import load_yaml
 from gantrain.config import Config
 from gantrain.runs.paths import (
     CONFIG,
@@ -96,8 +95,8 @@ def _with_new_names(event: Record) -> Record:
 def _parse_config(text: str, notes: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the values by dotted key, and the defaults of those that differ from them."""
     try:
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError):
+        tree = load_yaml(text)
+    except ValueError:
         notes.append(f"{CONFIG} is not valid YAML")
         return {}, {}
     if not isinstance(tree, dict):
