@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from gantrain.common.errors import UserError
 from gantrain.common.rng import PositionalRNG
 from gantrain.data.shards.faults import Fault
-from gantrain.data.shards.manifest import read_manifest
+from gantrain.data.shards.manifest import ShardEntry, read_manifest
 from gantrain.data.shards.samples import Sample
-from gantrain.data.shards.tar_index import has_valid_checksums, open_shard
+from gantrain.data.shards.tar_index import has_valid_checksums, index_shard, open_shard
 from gantrain.data.shards.writer import write_shards
 from tests.conftest import small_tree
 from tests.launching import Train, launch, write_config
@@ -145,6 +145,18 @@ def test_a_shard_that_is_not_in_the_manifest_is_reported(mode: str, tmp_path: Pa
     dataset = open_numbered(shards, tmp_path / "scratch", mode=mode, on_error="skip")
     assert [fault.images for fault in dataset.log.faults] == [0]
     assert dataset.total == 23
+
+
+@pytest.mark.parametrize("listed", [1, 19, 21, 200])
+def test_a_shard_with_another_number_of_samples_is_reported_with_the_number_it_has(
+    listed: int, tmp_path: Path
+) -> None:
+    (entry,) = read_manifest(numbered_set(tmp_path / "set", shards=1, count=20)).shards
+    content = {**entry.model_dump(), "count": listed}
+    index = index_shard(tmp_path / "set" / entry.name, ShardEntry.model_validate(content))
+    (fault,) = index.faults
+    assert fault.reason == f"contains 20 samples; the manifest lists {listed}"
+    assert fault.images == max(listed - 20, 0)
 
 
 def test_a_missing_remote_shard_is_skipped(tmp_path: Path) -> None:

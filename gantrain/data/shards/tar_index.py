@@ -161,7 +161,8 @@ def index_shard(path: Path, entry: ShardEntry) -> ShardIndex:
     offsets[broken] = 0
     missing = int(broken.sum())
     if not reasons and (missing or samples != entry.count):
-        reasons.append(f"contains {samples - missing} samples; the manifest lists {entry.count}")
+        complete = entry.count - missing + max(samples - entry.count, 0)
+        reasons.append(f"contains {complete} samples; the manifest lists {entry.count}")
     faults = (Fault(str(path), "; ".join(reasons), missing),) if reasons else ()
     return ShardIndex(offsets, faults)
 
