@@ -8,6 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_SYSTEM_FILES = (".ds_store", "thumbs.db", "desktop.ini", ".localized", ".directory")
+
+
+def is_system_file(name: str) -> bool:
+    """Return whether a file name is one that desktop systems add to folders by themselves."""
+    return name.startswith("._") or name.casefold() in _SYSTEM_FILES
+
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True, concurrent: bool = False) -> Iterator[Path]:

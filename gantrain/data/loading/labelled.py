@@ -57,7 +57,7 @@ class LabelledDataset:
         shards, indices = self._locate(np.array([row]))
         reader = self.store.open(self.manifest.shards[shards[0]])
         try:
-            return reader.where(int(indices[0])).rsplit(" ", 1)[-1].removesuffix(".png")
+            return reader.key(int(indices[0]))
         finally:
             reader.close()
 

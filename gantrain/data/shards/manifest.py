@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -177,10 +178,15 @@ def read_manifest(folder: Path) -> Manifest:
     """Read a set's manifest and compare it with the folder's files, by name and length only.
 
     Raises UserError if the folder or the manifest is missing, the manifest is invalid, a shard is
-    missing or has another length, or a tar is not listed.
+    missing or has another length, or a tar that is not empty is not listed.
     """
     manifest = load_manifest(folder)
     problems = find_file_problems(folder, manifest)
+    known = {entry.name for entry in manifest.shards}
+    for name in problems.keys() - known:
+        with suppress(OSError):
+            if not (folder / name).stat().st_size:  # of a download that failed
+                del problems[name]
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise UserError(
@@ -193,7 +199,10 @@ def read_manifest(folder: Path) -> Manifest:
 def find_file_problems(folder: Path, manifest: Manifest) -> dict[str, str]:
     """Compare shard names and lengths with the manifest; return problems by shard name.
 
-    A problem is one sentence without a full stop. Raises UserError if the folder cannot be listed.
+    A problem is one sentence without a full stop. Hidden files, such as those that macOS adds, and
+    files with other endings, such as those of unfinished downloads, are none.
+
+    Raises UserError if the folder cannot be listed.
     """
     problems = {}
     for entry in manifest.shards:
@@ -208,7 +217,11 @@ def find_file_problems(folder: Path, manifest: Manifest) -> dict[str, str]:
             problems[entry.name] = f"{path}: {state}: {length} bytes, {entry.bytes} in the manifest"
     known = {entry.name for entry in manifest.shards}
     try:
-        names = sorted(path.name for path in folder.iterdir() if path.suffix == ".tar")
+        names = sorted(
+            path.name
+            for path in folder.iterdir()
+            if path.suffix == ".tar" and not path.name.startswith(".") and path.is_file()
+        )
     except OSError as error:
         raise UserError(f"{folder}: cannot be listed ({os_reason(error)}).") from None
     for name in names:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gantrain.common.errors import UserError, os_reason
+from gantrain.common.text import printable
 from gantrain.data.shards.manifest import Manifest, ShardEntry
 from gantrain.data.shards.samples import Sample, check_label
-
-_BLOCK = 512  # bytes; a tar consists of such blocks
+from gantrain.data.shards.tar_headers import BLOCK, split_member_name
 
 
 def iterate_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> Iterator[Sample]:
@@ -45,23 +45,25 @@ def iterate_samples(shard: Path) -> Iterator[Sample]:
 def iterate_groups(shard: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Yield (key, {extension: content}) for each run of members with the same key, in order.
 
-    Keeps one group in memory at a time and writes nothing to disk.
+    Keeps one group in memory at a time and writes nothing to disk. Keys are printable; members
+    that belong to no sample (see `split_member_name`) are skipped.
 
     Raises UserError naming the shard if it cannot be read, is not a tar, or is truncated.
     """
     key, group, last = "", dict[str, bytes](), "its first member"
     end = 0
     try:
-        with tarfile.open(shard, "r|") as tar:
+        with tarfile.open(shard, "r|", encoding="utf-8", errors="backslashreplace") as tar:
             for member in tar:
-                last = member.name
-                end = member.offset_data + -(-member.size // _BLOCK) * _BLOCK
+                last = printable(member.name)
+                end = tar.offset  # of the next header
                 if member.issparse():  # its holes can claim any length, and would fill memory
                     raise tarfile.ReadError("a sparse file")
-                content = tar.extractfile(member)
-                if content is None:  # a folder or a link, which has no content of its own
+                parts = split_member_name(last)
+                content = tar.extractfile(member) if parts and member.isreg() else None
+                if parts is None or content is None:  # not of a sample, a folder, or a link
                     continue
-                stem, _, extension = member.name.partition(".")
+                stem, extension = parts
                 if group and (stem != key or extension in group):
                     yield key, group
                     group = {}
@@ -87,7 +89,7 @@ def _check_trailer(shard: Path, end: int) -> None:
             if chunk.count(0) != len(chunk):
                 raise tarfile.ReadError("broken header of the next member")
             trailer += len(chunk)
-    if trailer < 2 * _BLOCK:
+    if trailer < 2 * BLOCK:
         raise tarfile.ReadError("no end-of-archive mark")
 
 

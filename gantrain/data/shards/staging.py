@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from gantrain.common.errors import UserError, os_reason
-from gantrain.common.files import remove_leftovers, replacing_folder
+from gantrain.common.files import is_system_file, remove_leftovers, replacing_folder
 from gantrain.common.locks import file_lock
 from gantrain.data.shards.manifest import MANIFEST_NAME
 
@@ -82,7 +82,7 @@ def _check_free(target: Path, overwrite: bool) -> None:
         return
     if not target.is_dir():
         raise UserError(f"{target}: a file; expected a new or empty folder.")
-    names = sorted(path.name for path in target.iterdir())
+    names = sorted(path.name for path in target.iterdir() if not is_system_file(path.name))
     if not names:
         return
     if not overwrite:

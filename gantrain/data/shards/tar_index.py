@@ -6,13 +6,13 @@ rest.
 """
 
 import hashlib
-import mmap
 import os
 import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from gantrain.common.errors import UserError, os_reason
 from gantrain.common.files import replacing
+from gantrain.common.text import printable
 from gantrain.data.shards.faults import Fault
 from gantrain.data.shards.manifest import ShardEntry
 from gantrain.data.shards.reader import parse_sample
 from gantrain.data.shards.samples import Label
+from gantrain.data.shards.tar_headers import Member, read_members, split_member_name
 
-_BLOCK = 512  # bytes; a tar consists of such blocks
 _PNG_SIGNATURE_BYTES = 8
-_Members = Iterator[tuple[str, int, int]]  # name, offset and length of the content
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,28 @@ class ShardReader:
         offset, length = (int(n) for n in self.index.offsets[row, 2:])
         if not length:
             raise UserError(f"{self.path}: the label of image {row} is missing")
-        key = self._name(offset).partition(".")[0]
-        return parse_sample(self.path, key, {"png": b"", "json": self._read(offset, length)}).label
+        group = {"png": b"", "json": self._read(offset, length)}
+        try:
+            return parse_sample(self.path, "", group).label
+        except UserError:  # finding the key costs time; errors alone need it
+            return parse_sample(self.path, self.key(row), group).label
+
+    def key(self, row: int) -> str:
+        """Return the key of the row-th image, such as `3001-L-0007`; printable."""
+        name = self._name(row)
+        return (split_member_name(name) or (name, ""))[0]
 
     def where(self, row: int) -> str:
         """Return the shard and the member, for error messages."""
-        return f"{self.path}: {self._name(int(self.index.offsets[row, 0]))}"
+        return f"{self.path}: {self._name(row)}"
 
-    def _name(self, offset: int) -> str:
-        return _member_name(self._file, offset)
+    def _name(self, row: int) -> str:
+        offset = int(self.index.offsets[row, 0])
+        return self._names.get(offset, f"the member at byte {offset}")
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        return _member_names(self.path)
 
     def _read(self, offset: int, length: int) -> bytes:
         try:
@@ -153,10 +166,10 @@ def index_shard(path: Path, entry: ShardEntry) -> ShardIndex:
         try:
             if reasons:
                 raise ValueError
-            offsets, samples = _collect_offsets(_scan_headers(path), entry.count)
+            offsets, samples = _collect_offsets(read_members(path), entry.count)
         except ValueError:
             offsets, samples = _collect_offsets(_scan_defensively(path), entry.count)
-            reasons += _changed_images(file.fileno(), offsets)
+            reasons += _changed_images(path, file.fileno(), offsets)
     broken = (offsets[:, [1, 3]] == 0).any(axis=1)
     offsets[broken] = 0
     missing = int(broken.sum())
@@ -167,27 +180,37 @@ def index_shard(path: Path, entry: ShardEntry) -> ShardIndex:
     return ShardIndex(offsets, faults)
 
 
-def _changed_images(file: int, offsets: NDArray[np.int64]) -> list[str]:
+def _changed_images(path: Path, file: int, offsets: NDArray[np.int64]) -> list[str]:
     """Return a reason that names the images with wrong checksums, if there are any."""
     wrong = [
-        _member_name(file, offset)
+        offset
         for offset, length in offsets[:, :2].tolist()
         if length and not has_valid_checksums(os.pread(file, length, offset))
     ]
-    return [f"the checksum of {', '.join(wrong[:3])} is wrong"] if wrong else []
+    if not wrong:
+        return []
+    names = _member_names(path)
+    some = ", ".join(names.get(offset, f"byte {offset}") for offset in wrong[:3])
+    return [f"the checksum of {some} is wrong"]
 
 
-def _member_name(file: int, offset: int) -> str:
-    header = os.pread(file, 100, offset - _BLOCK)
-    return header.rstrip(b"\0").decode("utf-8", "replace")
+def _member_names(path: Path) -> dict[int, str]:
+    """Return the names of a shard's members by the offset of their content."""
+    try:
+        return {member.offset: member.name for member in read_members(path)}
+    except ValueError:
+        return {member.offset: member.name for member in _scan_defensively(path)}
 
 
-def _collect_offsets(members: _Members, count: int) -> tuple[NDArray[np.int64], int]:
+def _collect_offsets(members: Iterator[Member], count: int) -> tuple[NDArray[np.int64], int]:
     """Return the offsets of the first `count` samples, and the total number of samples."""
     offsets = np.zeros((count, 4), np.int64)
     row, key, seen = -1, None, set[str]()
     for name, offset, length in members:
-        stem, _, extension = name.partition(".")
+        parts = split_member_name(name)
+        if parts is None:
+            continue
+        stem, extension = parts
         if stem != key or extension in seen:
             row, key, seen = row + 1, stem, set()
         seen.add(extension)
@@ -197,34 +220,19 @@ def _collect_offsets(members: _Members, count: int) -> tuple[NDArray[np.int64], 
     return offsets, row + 1
 
 
-def _scan_headers(path: Path) -> _Members:
-    """Yield the members of a plain tar. Raises ValueError at anything that is not a plain file."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        position, end = 0, len(data)
-        while position + _BLOCK <= end:
-            header = data[position : position + _BLOCK]
-            if not header[0]:
-                return
-            if header[156:157] not in (b"0", b"\0") or header[345]:  # links, long names, folders
-                raise ValueError
-            length = int(header[124:136].rstrip(b" \0"), 8)
-            start = position + _BLOCK
-            position = start + -(-length // _BLOCK) * _BLOCK
-            if length < 0 or position > end:
-                raise ValueError
-            yield header[:100].rstrip(b"\0").decode(), start, length
-
-
-def _scan_defensively(path: Path) -> _Members:
+def _scan_defensively(path: Path) -> Iterator[Member]:
     """Yield the members of a tar up to the first broken header."""
     end = path.stat().st_size
     # ValueError and OverflowError come from invalid numbers in extended headers.
-    with suppress(tarfile.TarError, ValueError, OverflowError), tarfile.open(path, "r:") as tar:
+    with (
+        suppress(tarfile.TarError, ValueError, OverflowError),
+        tarfile.open(path, "r:", encoding="utf-8", errors="backslashreplace") as tar,
+    ):
         for member in tar:
             # The holes of a sparse file can claim any length.
             plain = member.isreg() and not member.issparse() and member.size > 0
             if plain and member.offset_data + member.size <= end:
-                yield member.name, member.offset_data, member.size
+                yield Member(printable(member.name), member.offset_data, member.size)
 
 
 def has_valid_checksums(png: bytes) -> bool:

@@ -16,7 +16,7 @@ from gantrain.data.shards.manifest import (
     load_manifest,
 )
 from gantrain.data.shards.reader import iterate_groups, parse_sample
-from gantrain.data.shards.samples import SPLITS, Label, check_key, decode_image
+from gantrain.data.shards.samples import SPLITS, Label, decode_image
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,6 @@ def _verify_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> _Shard
         for key, group in iterate_groups(path):
             count += 1
             try:
-                check_key(key)
                 sample = parse_sample(path, key, group)
                 labels.append((key, sample.label))
                 decode_image(
