@@ -29,7 +29,7 @@ from gantrain.data.loading.datasets import ImageDataset, scaled
 from gantrain.data.loading.opening import open_dataset
 from gantrain.inference.export import export_generator
 from gantrain.metrics.evaluator import Evaluator
-from gantrain.runs.paths import REAL_SAMPLES, SAMPLES, list_grids
+from gantrain.runs.paths import REAL_SAMPLES, SAMPLES, check_writable, list_grids
 from gantrain.runs.run_lock import run_lock
 from gantrain.training.batch import real_batches
 from gantrain.training.distributed import check_same_data, check_world_size, make_accelerator
@@ -87,12 +87,15 @@ def run_training(config: Config) -> None:
     with ExitStack() as stack:
         if accelerator.is_main_process:
             stack.enter_context(run_lock(config.output.run_dir))
+            check_writable(config.output.run_dir)
         snapshot, notices = find_checkpoint(config)
         tracker_step = 0
         if snapshot is not None:
             notices += load_snapshot(snapshot, gan, objective, state, meter)
             tracker_step = snapshot.state.progress.tracker_step
         gan.scale_learning_rates(read_recovery(config.output.run_dir)[1])
+        if config.metrics.every_kimg and not state.finished:
+            evaluator.prepare(gan.ema.generator)
         services = start_services(state, meter, tracker_step, evaluator.measure, accelerator, stack)
         schedule = Schedule(gan, objective, state, services)
         dataset.log.listen(schedule.record_data_fault)
@@ -196,9 +199,9 @@ def cannot_write(error: OSError, config: Config) -> UserError:
 def print_results(config: Config) -> None:
     """Print where the results of a run are."""
     run_dir = config.output.run_dir
-    _, last = list_grids(run_dir)[-1]
     print(f"run directory: {run_dir}")
-    print(f"last samples:  {last}  (real: {run_dir / SAMPLES / REAL_SAMPLES})")
+    for _, last in list_grids(run_dir)[-1:]:
+        print(f"last samples:  {last}  (real: {run_dir / SAMPLES / REAL_SAMPLES})")
 
 
 if __name__ == "__main__":

@@ -119,6 +119,7 @@ def small_tree(shards: Path, run_dir: Path, **sections: dict[str, Any]) -> dict[
             "checkpoint_every_kimg": 1,
             "grid": [2, 2],
         },
+        "metrics": {"every_kimg": 0},
     }
     for name, section in sections.items():
         tree[name] = {**tree.get(name, {}), **section}

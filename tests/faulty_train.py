@@ -2,7 +2,7 @@
 
 GANTRAIN_FAULT is `FAULT@IMAGES` or `FAULT@IMAGES@RANK`. FAULT is the name of a signal that the
 process sends to itself, or `hang`. It occurs in the D step at IMAGES images seen, on all ranks or
-on one.
+on one. With `metrics`, each measurement fails from then on.
 """
 
 import os
@@ -11,6 +11,7 @@ import sys
 import time
 from typing import Any
 
+import gantrain.metrics.evaluator
 import gantrain.training.loop
 from gantrain.train import main
 from gantrain.training.batch import Batch
@@ -25,8 +26,15 @@ def faulty_d_step(gan: Any, objective: Any, batch: Batch) -> Any:
     if is_faulty_batch and rank in ([], [os.environ.get("RANK", "0")]):
         if fault == "hang":
             time.sleep(3600)
-        os.kill(os.getpid(), signal.Signals[fault])
+        elif fault == "metrics":
+            vars(gantrain.metrics.evaluator)["generate_images"] = fail
+        else:
+            os.kill(os.getpid(), signal.Signals[fault])
     return original(gan, objective, batch)
+
+
+def fail(*_: Any) -> Any:
+    raise MemoryError("no memory for the images")
 
 
 vars(gantrain.training.loop)["d_step"] = faulty_d_step

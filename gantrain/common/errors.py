@@ -42,3 +42,13 @@ class LostRankError(UserError):
 def os_reason(error: OSError) -> str:
     """Return the operating system's message for an error."""
     return error.strerror or (os.strerror(error.errno) if error.errno else str(error))
+
+
+def describe(error: Exception) -> str:
+    """Return what an error says, in one line if it is not a UserError."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {os_reason(error)}" if error.filename else os_reason(error)
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -122,8 +122,23 @@ def write_json(path: Path, content: object, *, durable: bool = True) -> None:
 
 def append_json(path: Path, content: object) -> None:
     """Append one line of JSON to a file, in one write."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(content, allow_nan=False) + "\n")
+    append_text(path, json.dumps(content, allow_nan=False) + "\n")
+
+
+def append_text(path: Path, lines: str) -> None:
+    """Append whole lines to a file, in one write.
+
+    If a process that was killed, or a full disk, left half a line at the end, they begin a new one.
+    """
+    with path.open("ab+", buffering=0) as file:
+        content = lines.encode()
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                content = b"\n" + content
+        written = file.write(content)
+        while written < len(content):  # the disk is full: the next write says so
+            written += file.write(content[written:])
 
 
 def sync(path: Path) -> None:

@@ -1,28 +1,34 @@
 """Evaluation of the generator during training, with the images divided among the ranks."""
 
 import logging
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
+from gantrain.common.errors import UserError, describe
 from gantrain.common.grids import quantize
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config
 from gantrain.data.loading.datasets import ImageDataset
 from gantrain.metrics.features import Features, open_features
-from gantrain.metrics.measure import measure
+from gantrain.metrics.measure import MIN_REAL_IMAGES, measure
 from gantrain.metrics.reference import Reference, open_reference
 from gantrain.models.networks import Generator
 
 logger = logging.getLogger(__name__)
 
 _BATCH_SIZE = 256
+_TRIAL_SAMPLES = 16
+
+Result = TypeVar("Result")
 
 
 class Evaluator:
-    """Measures generators; opens features and reference at the first measurement."""
+    """Measures generators. All ranks call it together, and what fails on one is raised on all."""
 
     def __init__(self, config: Config, dataset: ImageDataset, accelerator: Accelerator) -> None:
         self._config = config
@@ -30,28 +36,43 @@ class Evaluator:
         self._accelerator = accelerator
         self._opened: tuple[Features, Reference] | None = None
 
+    def prepare(self, generator: Generator) -> None:
+        """Open the features and the reference, and measure a few images to try everything.
+
+        Raises UserError if the metrics cannot be measured.
+        """
+        try:
+            self._measure(generator, _TRIAL_SAMPLES)
+        except UserError as error:
+            raise UserError(f"{error}\n  To train without metrics: metrics.every_kimg=0.") from None
+
     def measure(self, generator: Generator) -> dict[str, float]:
         """Return the `quality/…` metrics of `metrics.samples` images, equal on all ranks.
 
-        All ranks must call it together.
+        Raises UserError, on all ranks, if they cannot be measured.
         """
-        features, reference = self._open()
-        count = self._config.metrics.samples
-        images = generate_images(
-            generator,
-            self._config.seed,
-            count,
-            self._accelerator.process_index,
-            self._accelerator.num_processes,
-        )
+        return self._measure(generator, self._config.metrics.samples)
+
+    def _measure(self, generator: Generator, count: int) -> dict[str, float]:
+        features, reference = self._together(self._open)
+
+        def describe_images() -> tuple[Tensor, Tensor, Tensor]:
+            rank, ranks = self._accelerator.process_index, self._accelerator.num_processes
+            images = generate_images(generator, self._config.seed, count, rank, ranks)
+            return images.contiguous(), *features.describe(images)
+
+        images, described, logits = self._together(describe_images)
         gather = self._accelerator.gather
-        described, logits = features.describe(images)
-        images, described = (gather(t)[:count] for t in (images.contiguous(), described))
+        images, described = (gather(t)[:count] for t in (images, described))
         if features.classes:
             logits = gather(logits)[:count]
-        metrics: list[dict[str, float]] = [{}]
-        if self._accelerator.is_main_process:
-            metrics = [measure(images, described, logits, features, reference)]
+
+        def measure_images() -> dict[str, float]:
+            if not self._accelerator.is_main_process:
+                return {}
+            return measure(images, described, logits, features, reference)
+
+        metrics = [self._together(measure_images)]
         # Broadcast, since remedies depend on the metrics, and two machines may round differently.
         broadcast_object_list(metrics)
         return metrics[0]
@@ -65,8 +86,31 @@ class Evaluator:
             )
             reference = open_reference(self._dataset, features, data, metrics.samples)
             logger.info(f"metrics: {features.description}")
+            if len(reference.features) < MIN_REAL_IMAGES:
+                logger.warning(
+                    f"metrics: only {len(reference.features)} training image(s), so those that use "
+                    f"features, such as FID, are not measured; they need {MIN_REAL_IMAGES}."
+                )
             self._opened = features, reference
         return self._opened
+
+    def _together(self, work: Callable[[], Result]) -> Result:
+        """Return what this rank's work returns; if that of any rank fails, raise the same on all.
+
+        Otherwise the other ranks would wait for ever in the next collective call.
+        """
+        failure: Exception | None = None
+        try:
+            result = work()
+        except Exception as error:
+            failure = error
+        reasons: list[str] = gather_object([describe(failure) if failure else ""])
+        failed = [(rank, reason) for rank, reason in enumerate(reasons) if reason]
+        if failed:
+            rank, reason = failed[0]
+            where = f"rank {rank}: " if len(reasons) > 1 and len(failed) < len(reasons) else ""
+            raise UserError(where + reason) from failure
+        return result
 
 
 @torch.no_grad()

@@ -17,11 +17,12 @@ from gantrain.metrics.image_statistics import (
 from gantrain.metrics.neighbours import memorisation, precision_recall_density_coverage
 from gantrain.metrics.reference import Reference, to_thumbnails
 
+MIN_REAL_IMAGES = 10  # for the metrics that use features
+
 _MAX_PIXEL_IMAGES = 512  # of each set, for the sliced Wasserstein distance and the spectrum
 _MAX_KERNEL_IMAGES = 2000  # of each set, for the kernel distance
 _MAX_NEIGHBOUR_IMAGES = 5000  # whose distances to one another fit into memory
 _MAX_SSIM_PAIRS = 256
-_MIN_REAL_IMAGES = 10
 _MIN_HELD_OUT_IMAGES = 20
 
 
@@ -39,7 +40,7 @@ def measure(
     with fewer than 20 held-out images, and the metrics of features with fewer than 10 real images.
     """
     metrics: dict[str, float] = {}
-    if len(reference.features) >= _MIN_REAL_IMAGES:
+    if len(reference.features) >= MIN_REAL_IMAGES:
         metrics |= _feature_metrics(described.cpu(), features.name, reference.features)
     if len(reference.class_frequencies):
         classes = class_coverage(logits.cpu(), reference.class_frequencies)

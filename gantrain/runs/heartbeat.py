@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from gantrain.common.errors import HUNG_STATUS
 from gantrain.common.files import write_json
+from gantrain.runs.failures import Failures
 from gantrain.runs.paths import heartbeat_file
 from gantrain.runs.records import read_heartbeats
 
@@ -18,6 +19,7 @@ Phase = Literal[
     "start", "data", "D", "G", "D and G", "log", "metrics", "samples", "checkpoint", "end"
 ]
 _BEAT_SECONDS = 5.0
+_SUSPENDED_SECONDS = 10.0  # longer than this between two beats, the process was suspended
 
 
 class Heartbeat:
@@ -25,15 +27,22 @@ class Heartbeat:
 
     hang_seconds: a phase longer than this ends the process with HUNG_STATUS; 0: never.
     on_hang: called with the reason before that, to record it.
+    failures: records that the file cannot be written.
     """
 
     def __init__(
-        self, run_dir: Path, rank: int, hang_seconds: float, on_hang: Callable[[str], None]
+        self,
+        run_dir: Path,
+        rank: int,
+        hang_seconds: float,
+        on_hang: Callable[[str], None],
+        failures: Failures,
     ) -> None:
         self._run_dir = run_dir
         self._rank = rank
         self._hang_seconds = hang_seconds
         self._on_hang = on_hang
+        self._failures = failures
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._phase: Phase = "start"
@@ -49,7 +58,7 @@ class Heartbeat:
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._thread.join()
-        with suppress(OSError):
+        with self._failures.contain("heartbeat"):
             self._write()
 
     @contextmanager
@@ -66,8 +75,14 @@ class Heartbeat:
         interval = _BEAT_SECONDS
         if self._hang_seconds:
             interval = min(interval, self._hang_seconds / 4)
+        last = time.monotonic()
         while not self._stop.wait(interval):
-            with suppress(OSError):  # a full disk must not end the watchdog
+            # A process that was suspended (Ctrl-Z, Slurm's SIGSTOP) has not hung meanwhile.
+            now = time.monotonic()
+            if now - last > interval + _SUSPENDED_SECONDS:
+                self._since += now - last
+            last = now
+            with self._failures.contain("heartbeat"):
                 self._write()
             if self._hang_seconds and time.monotonic() - self._since > self._hang_seconds:
                 self._end_process()
@@ -79,7 +94,7 @@ class Heartbeat:
         return {
             "rank": self._rank,
             "phase": self._phase,
-            "seconds_in_phase": round(time.monotonic() - self._since, 1),
+            "seconds_in_phase": round(max(time.monotonic() - self._since, 0.0), 1),
             "phases_begun": self._phases_begun,
             "images_seen": self.images_seen,
             "time": time.time(),

@@ -1,6 +1,8 @@
 """The names of everything in a run directory. Needs no torch, so that launchers can read it."""
 
+import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
@@ -18,6 +20,17 @@ HEARTBEATS = "ranks"
 _CHECKPOINT = "images-"
 _HEARTBEAT = "rank-"
 _GRID_DIGITS = 9
+
+
+def check_writable(run_dir: Path) -> None:
+    """Raise OSError if something in a run directory stands in the way of a run's files."""
+    for name in (CHECKPOINTS, SAMPLES, HEARTBEATS):
+        if os.path.lexists(run_dir / name):
+            with TemporaryFile(dir=run_dir / name):
+                pass
+    for name in (METRICS, EVENTS, STATUS, CONFIG):
+        if os.path.lexists(run_dir / name):
+            (run_dir / name).open("ab").close()
 
 
 def checkpoint_dir(run_dir: Path, images_seen: int) -> Path:

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gantrain.common.files import append_json, write_text
-from gantrain.runs.paths import EVENTS, METRICS, STATUS, list_heartbeats
+from gantrain.common.files import append_text, write_text
+from gantrain.runs.paths import METRICS, STATUS, list_heartbeats
 
 Record = dict[str, Any]
 
@@ -65,10 +65,26 @@ def drop_metrics_after(run_dir: Path, images_seen: int) -> None:
     write_text(run_dir / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
 
 
-def append_event(run_dir: Path, kind: str, images_seen: int, **details: object) -> None:
-    """Append a line to events.jsonl; any rank may do so."""
-    line = {"time": time.time(), "images_seen": images_seen, "event": kind, **details}
-    append_json(run_dir / EVENTS, line)
+class LineFile:
+    """Appends records to a file, one per line; other processes may append to it as well.
+
+    Records that cannot be written, as on a full disk, are kept and written with the next one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting: list[str] = []
+
+    def append(self, record: Record) -> None:
+        """Append a record. Raises OSError if the file cannot be written, ValueError on NaN."""
+        self._waiting.append(json.dumps(record, allow_nan=False) + "\n")
+        append_text(self._path, "".join(self._waiting))
+        self._waiting.clear()
+
+
+def event_record(kind: str, images_seen: int, **details: object) -> Record:
+    """Return a record for events.jsonl."""
+    return {"time": time.time(), "images_seen": images_seen, "event": kind, **details}
 
 
 def read_status(run_dir: Path) -> Record:

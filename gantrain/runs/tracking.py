@@ -4,33 +4,44 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from PIL import Image
 
-from gantrain.common.files import append_json, write_json
+from gantrain.common.files import write_json
 from gantrain.common.grids import save_png
 from gantrain.config import Config
+from gantrain.runs.failures import Failures
 from gantrain.runs.paths import METRICS, REAL_SAMPLES, SAMPLES, STATUS, grid_file
 from gantrain.runs.progress import ProgressLine
-from gantrain.runs.records import append_event, drop_metrics_after
+from gantrain.runs.records import LineFile, drop_metrics_after, event_record
 from gantrain.runs.wandb_run import WandbRun, start_wandb
 
 
 class Tracker:
     """Writes to the run directory and, if configured, to W&B. Only a rank with `write` does.
 
+    What cannot be written is recorded in `failures`; the training continues.
+
     logged_at: images seen at the last line of metrics to keep.
     step: the last step that W&B was sent, 0 in a new run.
     """
 
     def __init__(
-        self, config: Config, logged_at: int, step: int, progress: ProgressLine, *, write: bool
+        self,
+        config: Config,
+        logged_at: int,
+        step: int,
+        progress: ProgressLine,
+        failures: Failures,
+        *,
+        write: bool,
     ) -> None:
         self._config = config
         self._write = write
         self._run_dir = config.output.run_dir
         self._progress = progress
+        self._failures = failures
+        self._metrics = LineFile(self._run_dir / METRICS)
         self._wandb = WandbRun(None, step)
         if write:
             (self._run_dir / SAMPLES).mkdir(parents=True, exist_ok=True)
@@ -57,37 +68,48 @@ class Tracker:
         """Write one line of metrics. speed: images/s; problem: as in ProgressLine.update."""
         if not self._write:
             return
+        contain = self._failures.contain
         line = {"images_seen": images_seen, **metrics, "speed/images_per_second": round(speed, 1)}
-        append_json(self._run_dir / METRICS, line)
-        self._progress.update(images_seen, speed, metrics, problem)
-        self._wandb.log(images_seen, line)
+        with contain(METRICS):
+            self._metrics.append(line)
+        with contain("the progress line"):
+            self._progress.update(images_seen, speed, metrics, problem)
+        with contain("W&B"):
+            self._wandb.log(images_seen, line)
         self.status("running", images_seen)
 
-    def grid(self, name: str, images_seen: int, image: Image.Image) -> Path:
-        """Save a grid as `samples/NAME-IMAGES.png` and return its path."""
-        path = grid_file(self._run_dir, name, images_seen)
-        save_png(image, path)
-        self._wandb.log_image(images_seen, f"samples/{name}", image)
-        return path
+    def grid(self, name: str, images_seen: int, image: Image.Image) -> None:
+        """Save a grid as `samples/NAME-IMAGES.png`."""
+        with self._failures.contain("samples"):
+            save_png(image, grid_file(self._run_dir, name, images_seen))
+        with self._failures.contain("W&B"):
+            self._wandb.log_image(images_seen, f"samples/{name}", image)
 
     def real_grid(self, image: Image.Image) -> None:
         """Save a grid of real images next to the samples, once in a run."""
         path = self._run_dir / SAMPLES / REAL_SAMPLES
         if self._write and not path.exists():
-            save_png(image, path)
-            self._wandb.log_image(0, "samples/real", image)
+            with self._failures.contain("samples"):
+                save_png(image, path)
+            with self._failures.contain("W&B"):
+                self._wandb.log_image(0, "samples/real", image)
 
     def event(self, kind: str, images_seen: int, *, alert: bool = False, **details: object) -> None:
         """Record something that happened once. alert: also alert the users of the W&B project."""
-        if self._write:
-            append_event(self._run_dir, kind, images_seen, **details)
+        if not self._write:
+            return
+        with self._failures.contain("events.jsonl"):
+            self._failures.events.append(event_record(kind, images_seen, **details))
+        with self._failures.contain("W&B"):
             self._wandb.log(images_seen, {f"events/{kind}": 1})
             if alert:
                 self._wandb.alert(kind, str(details.get("reason", "")))
 
     def status(self, state: str, images_seen: int, reason: str = "") -> None:
         """Write status.json, from which other processes read the state of the run."""
-        if self._write:
+        if not self._write:
+            return
+        with self._failures.contain(STATUS):
             write_json(
                 self._run_dir / STATUS,
                 {
@@ -104,4 +126,5 @@ class Tracker:
 
     def close(self, *, failed: bool = False) -> None:
         """End the W&B run; the files need no closing."""
-        self._wandb.finish(failed=failed)
+        with self._failures.contain("W&B"):
+            self._wandb.finish(failed=failed)

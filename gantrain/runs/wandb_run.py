@@ -27,16 +27,16 @@ class WandbRun:
         self.step = step
 
     def log(self, images_seen: int, values: Mapping[str, object]) -> None:
-        """Send values on the images-seen axis; stop sending after an error."""
+        """Send values on the images-seen axis. Raises what W&B raises, and then sends no more."""
         if self._run is None:
             return
         try:
             if images_seen != self._images_seen:
                 self.step, self._images_seen = self.step + 1, images_seen
             self._run.log({**values, "images_seen": images_seen}, step=self.step)
-        except Exception as error:  # whatever W&B raises
-            logger.warning(f"W&B rejected metrics ({error}); metrics.jsonl continues without it.")
+        except Exception:
             self._run = None
+            raise
 
     def log_image(self, images_seen: int, name: str, image: Image.Image) -> None:
         """Send an image."""
@@ -52,14 +52,10 @@ class WandbRun:
                 self._run.alert(title=title, text=text)
 
     def finish(self, *, failed: bool) -> None:
-        """End the W&B run; a second call does nothing."""
-        if self._run is None:
-            return
-        try:
-            self._run.finish(exit_code=int(failed))
-        except Exception as error:
-            logger.warning(f"W&B did not end cleanly ({error}); the run directory is complete.")
-        self._run = None
+        """End the W&B run; a second call does nothing. Raises what W&B raises."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.finish(exit_code=int(failed))
 
 
 def start_wandb(config: Config, step: int) -> WandbRun:

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
+from gantrain.common.errors import UserError
 from gantrain.common.grids import tile
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.data.shards.faults import Fault
-from gantrain.runs.records import append_event
+from gantrain.runs.records import event_record
 from gantrain.runs.signals import stopped_by
 from gantrain.training.diagnose import diagnose
 from gantrain.training.gan import Gan
@@ -104,8 +105,10 @@ class Schedule:
                 logger.warning(f"left out: {fault}")
             self._services.tracker.event("data_fault", state.images_seen, **details)
         elif fault.seen_by == "one rank":
-            run_dir = state.config.output.run_dir
-            append_event(run_dir, "data_fault", state.images_seen, rank=state.rank, **details)
+            failures = self._services.failures
+            with failures.contain("events.jsonl"):
+                details["rank"] = state.rank
+                failures.events.append(event_record("data_fault", state.images_seen, **details))
 
     def _read_meter(self) -> None:
         """Start a line with the means of the steps since the last one."""
@@ -135,7 +138,8 @@ class Schedule:
         if not state.passed(state.config.metrics.every_kimg or math.inf, since=state.logged_at):
             return
         start = time.monotonic()
-        with self._services.heartbeat.phase("metrics"):
+        failures, heartbeat = self._services.failures, self._services.heartbeat
+        with heartbeat.phase("metrics"), failures.contain("metrics", UserError):
             self._metrics |= self._services.evaluate(self._gan.ema.generator)
         self._metrics["speed/seconds_of_metrics"] = round(time.monotonic() - start, 2)
 
@@ -165,7 +169,8 @@ class Schedule:
         state, gan = self._state, self._gan
         if state.rank != 0:
             return
-        with self._services.heartbeat.phase("samples"):
+        failures, heartbeat = self._services.failures, self._services.heartbeat
+        with heartbeat.phase("samples"), failures.contain("samples"):
             rows, columns = state.config.output.grid
             rng = PositionalRNG(state.config.seed, 0, rows * columns)
             images = gan.ema.generator(gan.latents(rng, Stream.GRID_LATENTS))

@@ -11,6 +11,7 @@ from gantrain.common.files import write_text
 from gantrain.common.logs import redirected_lines
 from gantrain.config import dump_config
 from gantrain.models.networks import Generator
+from gantrain.runs.failures import Failures
 from gantrain.runs.heartbeat import Heartbeat
 from gantrain.runs.paths import CONFIG
 from gantrain.runs.progress import ProgressLine
@@ -27,10 +28,12 @@ logger = logging.getLogger(__name__)
 class Services:
     """The services of one rank.
 
+    failures: contains what fails beside the training.
     evaluate: measures the EMA generator and returns `quality/…` metrics, equal on all ranks; a
-    collective call.
+    collective call. Raises UserError on all ranks if that fails on any.
     """
 
+    failures: Failures
     heartbeat: Heartbeat
     meter: Meter
     tracker: Tracker
@@ -59,18 +62,19 @@ def start_services(
         write_text(run_dir / CONFIG, dump_config(config))
     accelerator.wait_for_everyone()
     progress = ProgressLine(config.total_images, state.images_seen, shown=main_rank)
-    tracker = Tracker(config, state.logged_at, tracker_step, progress, write=main_rank)
+    failures = Failures(run_dir, state.rank, lambda: state.images_seen)
+    tracker = Tracker(config, state.logged_at, tracker_step, progress, failures, write=main_rank)
 
     def record_hang(reason: str) -> None:
         logger.warning(f"{reason} The job ends, so that it can be requeued.")
         tracker.event("hung", state.images_seen, reason=reason)
         tracker.status("hung", state.images_seen, reason)
 
-    heartbeat = Heartbeat(run_dir, state.rank, config.guard.hang_seconds, record_hang)
+    heartbeat = Heartbeat(run_dir, state.rank, config.guard.hang_seconds, record_hang, failures)
     stack.enter_context(heartbeat)
     stack.enter_context(progress)
     if main_rank:
         stack.enter_context(redirected_lines(progress.print))
     stack.callback(tracker.close)
     tracker.connect()
-    return Services(heartbeat, meter, tracker, Saver(config.output), stop, evaluate)
+    return Services(failures, heartbeat, meter, tracker, Saver(config.output), stop, evaluate)
