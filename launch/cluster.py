@@ -1,6 +1,5 @@
 """Cluster files: the resources of a job, and how its environment is set up."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -9,13 +8,27 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from gantrain.common.errors import UserError
 from gantrain.common.validation import problems_of
+from gantrain.common.yaml_core import load_yaml_text
 from gantrain.config import read_yaml
-from launch.sweepfile import StrictModel
+from launch.spelling import keep_spelling
+from launch.sweepfile import RESOURCE_NAMES, StrictModel
+from launch.units import MAX_MINUTES, TIME_FORMS, format_time, parse_gpus, parse_memory, parse_time
 
 CLUSTERS = Path("configs/clusters")
 # Keys of version 0.1 that have another name now; read, never written.
 _RENAMED_KEYS = {"lanes": "workers"}
-_TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d\d)(?::(\d\d))?")
+# Options of sbatch that the launcher sets from these keys, or by itself.
+_RESERVED_OPTIONS = {
+    "time": "time",
+    "signal": "signal_seconds",
+    "nodes": "nodes",
+    "ntasks": "ranks_per_node",
+    "ntasks-per-node": "ranks_per_node",
+    "cpus-per-task": "cpus_per_rank",
+    **dict.fromkeys(
+        ("array", "job-name", "output", "error", "open-mode", "dependency", "requeue", "wrap")
+    ),
+}
 
 
 class Cluster(StrictModel):
@@ -30,18 +43,23 @@ class Cluster(StrictModel):
     constraint: str | None = None
     exclude: str | None = None
     time: int = Field(
-        60, ge=1, description="minutes, or D-HH:MM:SS; a longer run continues in a new job"
+        60,
+        ge=0,
+        le=MAX_MINUTES,
+        description=f"{TIME_FORMS}; 0 is UNLIMITED; a longer run continues in a new job",
     )
     nodes: int = Field(1, ge=1)
     ranks_per_node: int = Field(
         1, ge=1, description="processes of one run on each node; one per GPU"
     )
-    gpus_per_node: int = Field(0, ge=0)
+    gpus_per_node: int = Field(0, ge=0, description="a number, or a type and a number: a100:4")
+    gpu_type: str | None = Field(None, description="type of these GPUs; empty: any")
     cpus_per_rank: int = Field(1, ge=1)
-    mem: str | None = Field(None, description="memory per node, as in 16G")
+    mem: str | None = Field(None, description="memory per node, as in 16G; a number is MB")
     signal_seconds: int = Field(
         120,
         ge=10,
+        le=65_535,
         description="seconds before the time limit at which the run saves and is requeued",
     )
     modules: list[str] = Field([], description="modules to load before the start")
@@ -56,14 +74,52 @@ class Cluster(StrictModel):
     def _read_old_keys(cls, tree: Any) -> Any:
         return _rename_old_keys(tree) if isinstance(tree, Mapping) else tree
 
+    @model_validator(mode="before")
+    @classmethod
+    def _split_gpu_type(cls, tree: Any) -> Any:
+        if not isinstance(tree, Mapping) or not isinstance(tree.get("gpus_per_node"), str):
+            return tree
+        kind, count = parse_gpus(tree["gpus_per_node"])
+        return {**tree, "gpus_per_node": count} | ({"gpu_type": kind} if kind else {})
+
     @field_validator("time", mode="before")
     @classmethod
-    def _minutes(cls, value: Any) -> Any:
-        match = _TIME.fullmatch(value) if isinstance(value, str) else None
-        if match is None:
-            return value
-        days, hours, minutes, seconds = (int(group or 0) for group in match.groups())
-        return (days * 24 + hours) * 60 + minutes + (seconds > 0)
+    def _minutes(cls, value: Any) -> int:
+        return parse_time(value)
+
+    @field_validator("mem", mode="before")
+    @classmethod
+    def _memory(cls, value: Any) -> str | None:
+        return None if value is None else parse_memory(value)
+
+    @field_validator("partition", "exclude", mode="before")
+    @classmethod
+    def _join_names(cls, value: Any) -> Any:
+        names = [str(each) for each in value] if isinstance(value, list) else [value]
+        return ",".join(names) if isinstance(names[0], str) else value
+
+    @field_validator("nodes", mode="before")
+    @classmethod
+    def _fixed_number(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.strip().isdecimal():
+            raise ValueError(f"nodes: {value!r} found; a run has a fixed number of nodes, as in 2")
+        return value
+
+    @field_validator("sbatch")
+    @classmethod
+    def _check_options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        checked = {}
+        for name, value in options.items():
+            option = name.lstrip("-").replace("_", "-")
+            if option in _RESERVED_OPTIONS:
+                key = _RESERVED_OPTIONS[option]
+                use = f"use the key {key!r}" if key else "remove it; the launcher sets this option"
+                raise ValueError(f"sbatch.{name}: {use}")
+            if isinstance(value, Mapping | list):
+                raise ValueError(f"sbatch.{name}: {value!r} found; expected text; put it in quotes")
+            if value is not None and value is not False:  # such options are not given
+                checked[option] = value
+        return checked
 
     @property
     def world_size(self) -> int:
@@ -94,6 +150,7 @@ def load_cluster(name: str, changes: Mapping[str, Any], pack: int = 1) -> Cluste
     tree = read_yaml(
         path, kind="cluster file", expected="keys such as `executor:` and `partition:`"
     )
+    tree = keep_spelling(tree, load_yaml_text(path.read_text(encoding="utf-8")), RESOURCE_NAMES)
     return parse_cluster(tree, changes, str(path), pack)
 
 
@@ -118,10 +175,10 @@ def parse_cluster(
         )
     if cluster.executor != "slurm" and cluster.nodes > 1:
         raise UserError(f"{source}: nodes: {cluster.nodes}; without Slurm there is one node.")
-    if cluster.time * 60 <= cluster.signal_seconds:
+    if 0 < cluster.time * 60 <= cluster.signal_seconds:
         raise UserError(
-            f"{source}: time: {cluster.time} min is not longer than signal_seconds: "
-            f"{cluster.signal_seconds}; no time would be left to train."
+            f"{source}: time: {format_time(cluster.time)} (hours:minutes:seconds) is not longer "
+            f"than signal_seconds: {cluster.signal_seconds}; no time would be left to train."
         )
     return cluster
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from gantrain.common.errors import UserError
-from gantrain.common.yaml_core import load_yaml
+from gantrain.common.yaml_core import load_yaml, load_yaml_text
 from launch.cluster import Cluster, load_cluster, parse_cluster
+from launch.spelling import keep_spelling
 from launch.sweepdir import directory_of, read_settings
-from launch.sweepfile import SweepFile
+from launch.sweepfile import RESOURCE_NAMES, SweepFile
 
 
 @dataclass(frozen=True)
@@ -77,17 +78,22 @@ def settings_from_directory(
 def parse_resources(options: Sequence[str] | None) -> dict[str, Any]:
     """Return KEY=VALUE options as keys and values; the values are read as YAML.
 
+    A name that looks like a number or a list stays as it is written.
+
     Raises UserError if one is not of this form.
     """
-    resources = {}
+    resources: dict[str, Any] = {}
     for option in options or []:
         key, sign, text = option.partition("=")
         if not sign:
             raise UserError(f"--resource {option!r}: expected KEY=VALUE, as in time=30.")
         try:
-            resources[key] = load_yaml(text)
+            value = {key: load_yaml(text)}
+            resources |= keep_spelling(value, {key: load_yaml_text(text)}, RESOURCE_NAMES)
         except ValueError as error:
             raise UserError(
                 f"--resource {option!r}: the value is not valid YAML: {error}."
             ) from None
+        if key == "constraint" and isinstance(resources[key], list):
+            resources[key] = text  # [a|b] is an alternative of Slurm's
     return resources

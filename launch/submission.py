@@ -21,6 +21,7 @@ from launch import ledger, slurm, submitit_adapter
 from launch.cluster import Cluster
 from launch.ledger import ArrayTask, Submission
 from launch.sweepdir import STARTED, TASKS, job_dir
+from launch.units import MAX_MINUTES
 
 _LOCAL_START_TIMEOUT = 5.0  # seconds
 
@@ -127,7 +128,8 @@ def _slurm_parameters(spec: JobSpec, token: str, after: str | None) -> dict[str,
         if getattr(cluster, name) is not None
     }
     if cluster.gpus_per_node:
-        optional["gpus_per_node"] = cluster.gpus_per_node
+        kind = f"{cluster.gpu_type}:" if cluster.gpu_type else ""
+        optional["gpus_per_node"] = f"{kind}{cluster.gpus_per_node}"
     if after is not None:
         optional["dependency"] = f"afterany:{after}"
     return {
@@ -161,7 +163,7 @@ def _submit_local(spec: JobSpec, tasks: Sequence[ArrayTask]) -> Submission:
         worker.main([str(spec.sweep_dir.absolute()), token])
         return submission
     parameters = {
-        "timeout_min": spec.cluster.time * len(packs),
+        "timeout_min": (spec.cluster.time or MAX_MINUTES) * len(packs),
         "tasks_per_node": spec.cluster.ranks_per_node,
         "gpus_per_node": spec.cluster.gpus_per_node,
         "signal_delay_s": spec.cluster.signal_seconds,

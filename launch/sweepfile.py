@@ -18,7 +18,9 @@ from pydantic import (
 
 from gantrain.common.errors import UserError
 from gantrain.common.validation import nearest, problems_of
+from gantrain.common.yaml_core import load_yaml_text
 from gantrain.config import current_key, known_keys, read_yaml
+from launch.spelling import keep_spelling
 
 
 def split_keys(keys: str) -> list[str]:
@@ -41,6 +43,10 @@ def _use_current_keys(settings: Any) -> Any:
     return renamed
 
 
+# Keys of cluster files whose values are names, which may look like numbers.
+RESOURCE_NAMES = (
+    *("partition", "account", "qos", "constraint", "exclude", "modules", "setup", "sbatch"),
+)
 Settings = dict[str, Any]  # dotted keys of the training config to values
 Values = Annotated[list[Any], Field(min_length=1)]
 _CurrentKeys = BeforeValidator(_use_current_keys)
@@ -138,6 +144,10 @@ def load_sweep(path: Path) -> SweepFile:
     Raises UserError naming the file, the key, what was expected and the nearest known key.
     """
     tree = read_yaml(path, kind="sweep file", expected="keys such as `name:`, `base:` and `grid:`")
+    written = load_yaml_text(path.read_text(encoding="utf-8"))
+    tree = keep_spelling(tree, written, ("name", "base", "dir", "cluster"))
+    if isinstance(tree.get("resources"), dict):
+        tree["resources"] = keep_spelling(tree["resources"], written["resources"], RESOURCE_NAMES)
     try:
         sweep = SweepFile.model_validate(tree)
     except ValidationError as error:

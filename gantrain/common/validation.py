@@ -40,6 +40,8 @@ def _sentence(problem: Any, known_keys: Collection[str], tags: Collection[str]) 
     if kind == "json_invalid":
         return f"not JSON ({problem['ctx']['error']})"
     expected = problem["msg"].removeprefix("Input should be ")
+    if kind == "string_type" and isinstance(problem["input"], int | float | list):
+        expected = "text; put it in quotes"
     return f"{key or 'content'}: {_shortened(problem['input'])} found; expected {expected}"
 
 

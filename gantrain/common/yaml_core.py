@@ -27,6 +27,10 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
 
+class _TextLoader(_Loader):
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
     """Quotes each string that YAML 1.1 or 1.2 would read as something else."""
 
@@ -37,7 +41,18 @@ def load_yaml(text: str) -> Any:
     Raises ValueError with one sentence, which names the lines, if it is not YAML or if a mapping
     has a key twice.
     """
-    loader = _Loader(text)
+    return _load(_Loader(text))
+
+
+def load_yaml_text(text: str) -> Any:
+    """Return what load_yaml returns, with every number, boolean and null as the text it stands as.
+
+    For names such as an account 0123, which as a number would lose its zero.
+    """
+    return _load(_TextLoader(text))
+
+
+def _load(loader: Any) -> Any:
     try:
         root = loader.get_single_node()
         if root is None:
@@ -108,5 +123,6 @@ for _name, (_pattern, _first) in _RULES.items():
     _characters = [c.replace("\0", "") for c in _first]
     _Loader.add_implicit_resolver(_tag, _whole, _characters)
     _Dumper.add_implicit_resolver(_tag, _whole, _characters)
+_TextLoader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile("<<\\Z"), ["<"])
 _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 _Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gantrain.common.yaml_core import dump_yaml, load_yaml
+from gantrain.common.yaml_core import dump_yaml, load_yaml, load_yaml_text
 
 # Examples of https://yaml.org/spec/1.2.2/#1032-tag-resolution, and what YAML 1.1 reads otherwise.
 CORE = {
@@ -110,3 +110,13 @@ def test_what_is_dumped_reads_back_here_and_with_plain_pyyaml(tree: object) -> N
     text = dump_yaml(tree)
     assert load_yaml(text) == tree
     assert yaml.safe_load(text) == tree
+
+
+def test_text_of_numbers_is_as_written() -> None:
+    text = "a: 0123\nb: [1e5, 12.10, ~, true, 'x']\n<<: {c: 0x1F}\n1: 0"
+    assert load_yaml_text(text) == {
+        "a": "0123",
+        "b": ["1e5", "12.10", "~", "true", "x"],
+        "c": "0x1F",
+        "1": "0",
+    }
