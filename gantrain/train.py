@@ -53,11 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="gantrain/train.py", description="Train a GAN.")
     parser.add_argument("--config", type=Path, required=True, help="a YAML file, see configs/")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example seed=1")
-    options = parser.parse_args(arguments)
+    options, others = parser.parse_known_args(arguments)
     rank = os.environ.get("RANK", "0")
     configure_logging(int(rank))
     try:
-        config = load_config(options.config, options.overrides)
+        config = load_config(options.config, options.overrides + others)
         try:
             run_training(config)
         except OSError as error:

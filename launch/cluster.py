@@ -164,7 +164,7 @@ def parse_cluster(
     try:
         cluster = Cluster.model_validate({**_rename_old_keys(tree), **_rename_old_keys(changes)})
     except ValidationError as error:
-        problems = problems_of(error, list(Cluster.model_fields))
+        problems = problems_of(error, Cluster)
         raise UserError(f"{source}: {'; '.join(problems)}.") from None
     except ValueError as error:
         raise UserError(f"{source}: {error}.") from None

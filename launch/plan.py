@@ -9,7 +9,7 @@ from typing import Any
 
 from gantrain.common.errors import UserError
 from gantrain.common.records import flatten, unflatten
-from gantrain.config import current_key, parse_config, read_yaml, rename_old_keys
+from gantrain.config import current_key, parse_config, read_config
 from gantrain.config.schema import RENAMED_KEYS
 from launch.sweepfile import Settings, SweepFile, apply_settings, expand
 
@@ -44,7 +44,7 @@ def plan_runs(sweep: SweepFile, source: Path, world_size: int) -> list[PlannedRu
 
     Raises UserError naming the first point whose config is invalid.
     """
-    base = rename_old_keys(read_yaml(sweep.base, kind="base config"))
+    base = read_config(sweep.base, kind="base config")
     base = _with_placeholders(apply_settings(base, sweep.set), world_size)
     runs: dict[str, PlannedRun] = {}
     for point in expand(sweep):

@@ -151,7 +151,7 @@ def load_sweep(path: Path) -> SweepFile:
     try:
         sweep = SweepFile.model_validate(tree)
     except ValidationError as error:
-        problems = problems_of(error, list(SweepFile.model_fields))
+        problems = problems_of(error, SweepFile)
         raise UserError(f"{path}: {'; '.join(problems)}.") from None
     _check_keys(path, sweep)
     _check_lengths_and_seeds(path, sweep)

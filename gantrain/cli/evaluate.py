@@ -96,7 +96,6 @@ def train_features(
     manifest = load_manifest(folder)
     if manifest.size not in (32, 64, 128, 256):
         raise UserError(f"{folder}: size {manifest.size}; expected 32, 64, 128 or 256.")
-    config = DataConfig(
-        shards=folder, size=manifest.size, channels=manifest.channels, cache_dir=cache_dir
-    )
+    section = {"shards": folder, "size": manifest.size, "channels": manifest.channels}
+    config = DataConfig.model_validate({**section, "cache_dir": cache_dir})
     typer.echo(prepare_classifier(config).description)

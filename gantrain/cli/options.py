@@ -37,8 +37,8 @@ def select_data(config: "Config", shards: str | None) -> "DataConfig":
     """Return the data section of a run's config, with the value of --shards if it is given."""
     if shards is None:
         return config.data
-    from gantrain.config import parse_config
+    from gantrain.config import expand_path, parse_config
 
     tree = config.model_dump(mode="json")
-    tree["data"]["shards"] = shards
+    tree["data"]["shards"] = expand_path(shards, "--shards")
     return parse_config(tree, "--shards").data

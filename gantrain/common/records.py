@@ -37,7 +37,7 @@ def parse_record(content: Mapping[str, Any], model: type[Model], source: str) ->
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(problems_of(error, list(model.model_fields)))
+        problems = "; ".join(problems_of(error, model))
         raise UserError(f"{source}: {problems}.") from None
 
 

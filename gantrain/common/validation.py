@@ -1,12 +1,22 @@
 """Turns pydantic's errors into sentences for users: key, value found, what was expected."""
 
 import difflib
-from collections.abc import Collection, Iterable
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-_MAX_VALUE_LENGTH = 200  # characters of an invalid value that a message quotes
+from gantrain.common.expectations import (
+    Place,
+    describe,
+    hint,
+    known_keys,
+    locate,
+    one_of,
+    quoted,
+    schema_of,
+)
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
@@ -15,36 +25,75 @@ def nearest(key: str, known: Iterable[str]) -> str:
 
 
 def problems_of(
-    error: ValidationError, known_keys: Collection[str], tags: Collection[str] = ()
+    error: ValidationError,
+    model: type[BaseModel],
+    explain_unknown: Callable[[str], str] | None = None,
 ) -> list[str]:
-    """A sentence for each problem, without repeats.
+    """A sentence without a full stop for each problem, in the words of users, without repeats.
 
-    known_keys: dotted keys, for a suggestion where a key is unknown.
-    tags: parts of a location that pydantic adds, such as the tag of a union; users write no such
-    key.
+    model: the one that raised the error.
+    explain_unknown: the sentence for an unknown dotted key; by default one with the nearest key.
     """
-    found = (_sentence(p, known_keys, tags) for p in error.errors(include_url=False))
-    return list(dict.fromkeys(found))
+    explain = explain_unknown or (lambda key: _suggest_nearest(key, model))
+    sentences: dict[str, None] = {}
+    values: dict[str, list[tuple[Any, Place]]] = {}
+    for problem in error.errors(include_url=False):
+        sentence = _other_problem(problem, model, explain)
+        if sentence is not None:
+            sentences[sentence] = None
+        else:
+            place = locate(model, problem["loc"])
+            values.setdefault(place.field, []).append((problem["input"], place))
+    for found in values.values():
+        # A value that fits no member of a union is a problem for each member.
+        whole = [each for each in found if each[1].key == each[1].field]
+        for value, place in whole[:1] or found:
+            sentences[_invalid_value(value, place, model)] = None
+    return list(sentences)
 
 
-def _sentence(problem: Any, known_keys: Collection[str], tags: Collection[str]) -> str:
-    path = [str(part) for part in problem["loc"] if part not in tags and "[" not in str(part)]
-    key, kind = ".".join(path), problem["type"]
-    if kind == "extra_forbidden":
-        return f"unknown key {key!r}; the nearest known one is {nearest(key, known_keys)!r}"
+def _invalid_value(value: object, place: Place, model: type[BaseModel]) -> str:
+    expected = describe(place.node, schema_of(model))
+    if isinstance(value, float) and not math.isfinite(value):
+        expected = expected.replace("a number", "a finite number")
+    advice = hint(place.node, schema_of(model), value)
+    return _found(place.key, value, expected, advice)
+
+
+def _found(key: str, value: object, expected: str, advice: str) -> str:
+    advice = f"; {advice}" if advice else ""
+    return f"{key or 'content'}: {quoted(value)} found; expected {expected}{advice}"
+
+
+def _other_problem(
+    problem: Any, model: type[BaseModel], explain_unknown: Callable[[str], str]
+) -> str | None:
+    """The sentence for anything but a value that its key may not have."""
+    kind, location = problem["type"], problem["loc"]
+    if kind in ("extra_forbidden", "invalid_key"):
+        *sections, last = location
+        section = locate(model, sections).key
+        return explain_unknown(f"{section}.{last}" if section else str(last))
+    place = locate(model, location)
+    if kind == "missing" and isinstance(location[-1], int):  # of a list that is too short
+        return _invalid_value(problem["input"], locate(model, location[:-1]), model)
     if kind == "missing":
-        return f"{key}: missing; this key has no default"
+        expected = describe(place.node, schema_of(model))
+        return f"{place.key}: missing; this key has no default; expected {expected}"
     if kind == "value_error":
         message = str(problem["ctx"]["error"])
-        return message if not key or message.startswith(key.split(".")[0]) else f"{key}: {message}"
+        stated = not place.key or message.startswith(place.key.split(".")[0])
+        return message if stated else f"{place.key}: {message}"
+    if kind == "union_tag_invalid":
+        name = str(problem["ctx"]["discriminator"]).strip("'")
+        tags = list(place.node["discriminator"]["mapping"])
+        near = difflib.get_close_matches(str(problem["input"][name]).lower(), tags, n=1)
+        advice = f"did you mean {near[0]}?" if near else ""
+        return _found(f"{place.key}.{name}", problem["input"][name], one_of(tags), advice)
     if kind == "json_invalid":
         return f"not JSON ({problem['ctx']['error']})"
-    expected = problem["msg"].removeprefix("Input should be ")
-    if kind == "string_type" and isinstance(problem["input"], int | float | list):
-        expected = "text; put it in quotes"
-    return f"{key or 'content'}: {_shortened(problem['input'])} found; expected {expected}"
+    return None
 
 
-def _shortened(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _MAX_VALUE_LENGTH else text[: _MAX_VALUE_LENGTH - 3] + "..."
+def _suggest_nearest(key: str, model: type[BaseModel]) -> str:
+    return f"unknown key {key!r}; the nearest known one is {nearest(key, known_keys(model))!r}"

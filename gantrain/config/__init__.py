@@ -1,7 +1,15 @@
 """The configuration of a run: one typed, validated tree, read from YAML with dotted overrides."""
 
-from gantrain.config.loading import dump_config, known_keys, load_config, parse_config, read_yaml
+from gantrain.config.loading import (
+    dump_config,
+    known_keys,
+    load_config,
+    parse_config,
+    read_config,
+    read_yaml,
+)
 from gantrain.config.objectives import DcganConfig, WganGpConfig
+from gantrain.config.paths import expand_path, expand_paths
 from gantrain.config.schema import Config, current_key, rename_old_keys
 from gantrain.config.sections import (
     AugmentConfig,
@@ -36,9 +44,12 @@ __all__ = [
     "WganGpConfig",
     "current_key",
     "dump_config",
+    "expand_path",
+    "expand_paths",
     "known_keys",
     "load_config",
     "parse_config",
+    "read_config",
     "read_yaml",
     "rename_old_keys",
 ]

@@ -1,20 +1,19 @@
 """Read a configuration from YAML with dotted overrides, validate it, write it back."""
 
-import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from gantrain.common.errors import UserError
+from gantrain.common import expectations
+from gantrain.common.errors import UserError, os_reason
 from gantrain.common.validation import problems_of
 from gantrain.common.yaml_core import dump_yaml, load_yaml
-from gantrain.config.objectives import objective_kinds
-from gantrain.config.schema import Config, current_key, rename_old_keys
-
-# pydantic adds the member of a union ("dcgan", "float") to a problem's location.
-_UNION_TAGS = frozenset({"constrained-float", "float", *objective_kinds()})
+from gantrain.config.overrides import apply_overrides, overridden_keys
+from gantrain.config.paths import escape_paths, expand_paths
+from gantrain.config.schema import Config, nest_dotted_keys, rename_old_keys
+from gantrain.config.suggestions import explain_unknown
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -23,13 +22,21 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises UserError naming the file or override, the key, what was expected and, for an unknown
     key, the nearest known one.
     """
+    tree = expand_paths(apply_overrides(read_config(path), overrides), str(path))
+    return _validate(tree, str(path), overridden_keys(overrides))
+
+
+def read_config(path: Path, *, kind: str = "config") -> dict[str, Any]:
+    """Return the tree in a config file under today's keys, without validation.
+
+    kind: what the file is, for messages.
+
+    Raises UserError if the file cannot be read, or has a key twice.
+    """
     try:
-        tree = rename_old_keys(read_yaml(path))
+        return rename_old_keys(nest_dotted_keys(read_yaml(path, kind=kind)))
     except ValueError as error:
         raise UserError(f"{path}: {error}.") from None
-    for override in overrides:
-        _apply_override(tree, override)
-    return parse_config(tree, str(path))
 
 
 def read_yaml(
@@ -45,63 +52,64 @@ def read_yaml(
     Raises UserError if the file cannot be read, is not YAML or is not a mapping.
     """
     try:
-        tree = load_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise UserError(f"{path}: the {kind} cannot be read ({reason}).") from None
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: the {kind} cannot be read ({os_reason(error)}).") from None
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UserError(
+            f"{path}: the {kind} cannot be read: byte {content[error.start]:#04x} in line {line} "
+            "is not UTF-8; save the file as UTF-8."
+        ) from None
+    try:
+        tree = load_yaml(text)
     except ValueError as error:
-        raise UserError(f"{path}: not valid YAML: {error}.") from None
+        advice = "; indent with spaces, not with tabs" if "\t" in text else ""
+        raise UserError(f"{path}: not valid YAML: {error}{advice}.") from None
     if not isinstance(tree, dict):
-        raise UserError(f"{path}: expected {expected}, found none.")
+        found = "the file is empty" if tree is None else f"{expectations.quoted(tree)} found"
+        raise UserError(f"{path}: {found}; expected {expected}.")
     return tree
 
 
 def parse_config(tree: object, source: str) -> Config:
-    """Validate a tree of plain values; `source` names it in the UserError."""
+    """Validate a tree of plain values; `source` names it in the UserError.
+
+    Paths are taken as they are: `~` and variables are expanded where a user writes them, in files
+    and overrides, and once.
+    """
+    return _validate(tree, source, {})
+
+
+def _validate(tree: object, source: str, overrides: Mapping[str, str]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        problems = problems_of(error, list(known_keys()), _UNION_TAGS)
+        objective = tree.get("objective") if isinstance(tree, Mapping) else None
+        kind = objective.get("kind", "dcgan") if isinstance(objective, Mapping) else "dcgan"
+        problems = [
+            problem + _origin(problem, overrides)
+            for problem in problems_of(error, Config, lambda key: explain_unknown(key, kind))
+        ]
         raise UserError(f"{source}: " + "\n  ".join(problems)) from None
 
 
+def _origin(problem: str, overrides: Mapping[str, str]) -> str:
+    for key, word in overrides.items():
+        if problem.startswith((f"{key}:", f"{key}.")):
+            return f" (from the override {word!r})"
+    return ""
+
+
 def dump_config(config: Config) -> str:
-    """Return the whole tree as YAML, defaults included; load_config reads it back unchanged."""
-    return dump_yaml(config.model_dump(mode="json"))
+    """Return the whole tree as YAML, defaults included; load_config reads it back unchanged.
+
+    Paths are those that the run uses: what `~` and the variables of the user's file stood for.
+    """
+    return dump_yaml(escape_paths(config.model_dump(mode="json")))
 
 
 def known_keys() -> Iterator[str]:
     """Yield every dotted key that a config may have, sections included."""
-    yield from _keys_of(Config, "")
-
-
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    key, sign, text = override.partition("=")
-    if not sign or not key:
-        raise UserError(f"Override {override!r}: expected dotted.key=value, as in seed=1.")
-    try:
-        value = load_yaml(text)
-    except ValueError as error:
-        raise UserError(f"Override {override!r}: the value is not valid YAML: {error}.") from None
-    *sections, last = current_key(key).split(".")
-    for section in sections:
-        inner = tree.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise UserError(f"Override {override!r}: {section!r} is a value, not a section.")
-        tree = inner
-    tree[last] = value
-
-
-def _keys_of(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        yield prefix + name
-        for section in _sections_in(field.annotation):
-            yield from _keys_of(section, f"{prefix}{name}.")
-
-
-def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    elif get_origin(annotation) in (Union, types.UnionType, Annotated):
-        for inner in get_args(annotation):
-            yield from _sections_in(inner)
+    yield from expectations.known_keys(Config)

@@ -52,7 +52,11 @@ class WganGpConfig(Section):
 ObjectiveConfig = Annotated[DcganConfig | WganGpConfig, Field(discriminator="kind")]
 
 
-def objective_kinds() -> tuple[str, ...]:
-    """Return the values that objective.kind may have."""
+def kinds_with(name: str) -> list[str]:
+    """Return the values of objective.kind that have a key of this name."""
     members = get_args(get_args(ObjectiveConfig)[0])
-    return tuple(get_args(member.model_fields["kind"].annotation)[0] for member in members)
+    return [
+        get_args(member.model_fields["kind"].annotation)[0]
+        for member in members
+        if name in member.model_fields
+    ]

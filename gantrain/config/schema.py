@@ -51,11 +51,40 @@ def rename_old_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
     return renamed
 
 
+def nest_dotted_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config tree with keys such as `training.batch_size` moved into their sections.
+
+    Raises ValueError if a key is in its section as well, or the section is a value.
+    """
+    nested = {k: v for k, v in tree.items() if not _is_dotted(k)}
+    for key, value in tree.items():
+        if not _is_dotted(key):
+            continue
+        section, _, name = key.partition(".")
+        values = nested.get(section)
+        if values is not None and not isinstance(values, Mapping):
+            raise ValueError(f"{key}: {section!r} is a value, not a section; remove one")
+        if name in (values or {}):
+            raise ValueError(
+                f"{key} is there twice, as {key!r} and as {name!r} in the section {section!r}; "
+                "keep one of them"
+            )
+        nested[section] = {**(values or {}), name: value}
+    return nested
+
+
+def _is_dotted(key: object) -> bool:
+    return isinstance(key, str) and "." in key and key.partition(".")[0] in Config.model_fields
+
+
 class Config(Section):
     """The configuration of one run."""
 
     seed: int = Field(
-        0, ge=0, lt=2**63, description="seed of weights, image order, latents, labels and dropout"
+        0,
+        ge=0,
+        le=2**63 - 1,
+        description="seed of weights, image order, latents, labels and dropout",
     )
     data: DataConfig
     generator: GeneratorConfig = GeneratorConfig()
@@ -75,9 +104,12 @@ class Config(Section):
     def _read_old_keys_and_default_kind(cls, tree: Any) -> Any:
         if not isinstance(tree, dict):
             return tree
-        tree = rename_old_keys(tree)
-        if isinstance(objective := tree.get("objective"), dict):
-            return {**tree, "objective": {"kind": "dcgan", **objective}}
+        tree = rename_old_keys(nest_dotted_keys(tree))
+        for name in cls.model_fields:  # a section without keys, or a missing one, has its defaults
+            if name != "seed" and tree.get(name) is None:
+                tree[name] = {}
+        if isinstance(objective := tree["objective"], dict):
+            tree["objective"] = {"kind": "dcgan", **objective}
         return tree
 
     @model_validator(mode="after")

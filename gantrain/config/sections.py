@@ -1,45 +1,33 @@
 """The sections of a run's configuration: every key with its range, default and meaning."""
 
-import re
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Beta = Annotated[float, Field(ge=0, lt=1)]
-Slope = Annotated[float, Field(ge=0, lt=1)]
-Norm = Literal["batch", "instance", "layer", "none"]
-Init = Literal["normal", "glorot"]
-Size = Literal[32, 64, 128, 256]
-
-
-# YAML 1.1 reads a bare `no` or `off` as false, and `on` as true.
-_YamlNo = BeforeValidator(lambda value: "no" if value is False else value)
-_YamlSwitch = BeforeValidator(
-    lambda value: "off" if value is False else "on" if value is True else value
+from gantrain.config.values import (
+    MAX_COUNT,
+    Beta,
+    ClassId,
+    Folder,
+    Fraction,
+    Init,
+    Norm,
+    OnlyWhole,
+    Positive,
+    Seconds,
+    ShardsLocation,
+    Size,
+    Slope,
+    YamlNo,
+    YamlOff,
+    YamlSwitch,
 )
-_YamlOff = BeforeValidator(lambda value: "off" if value is False else value)
-
-
-def _as_location(value: object) -> object:
-    if not isinstance(value, str | Path):
-        raise ValueError(f"data.shards: {value!r} found; expected a folder or a URL")
-    # Path would take one of the two slashes of a URL.
-    remote = re.match(r"pipe:|[A-Za-z][A-Za-z0-9+.-]*://", str(value))
-    return value if remote else Path(value)
-
-
-ShardsLocation = Annotated[Path | str, BeforeValidator(_as_location)]
-# YAML reads 3001 as a number.
-ClassId = Annotated[str, BeforeValidator(lambda v: str(v) if type(v) is int else v)]
 
 
 class Section(BaseModel):
-    """A section of the tree: immutable, and unknown keys are errors."""
+    """A section of the tree: immutable, unknown keys are errors, and no value is converted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
 class DataConfig(Section):
@@ -47,20 +35,24 @@ class DataConfig(Section):
 
     shards: ShardsLocation = Field(
         description="folder with the tars and their manifest.json, or the URL to fetch them from: "
-        "http(s)://…, s3://… and whatever else fsspec supports, or pipe:COMMAND with {name} in it"
+        "http(s)://…, s3://… and whatever else fsspec supports, or pipe:COMMAND with {name} in it",
+        json_schema_extra={"expected": "a folder or a URL"},
     )
     size: Size = Field(64, description="width and height of the square images, in pixels")
-    channels: Literal[1, 3] = Field(1, description="1 grey, 3 RGB")
+    channels: Annotated[Literal[1, 3], OnlyWhole] = Field(1, description="1 grey, 3 RGB")
     mode: Literal["auto", "cache", "stream"] = Field(
         "auto",
         description="cache: decode once into a file that the ranks of a node share; stream: decode "
         "each batch when it is needed; auto: cache if it fits",
     )
     classes: tuple[ClassId, ...] = Field(
-        (), description="train on these classes only; empty: all classes"
+        (), strict=False, description="train on these classes only; empty: all classes"
     )
     limit: int | None = Field(
-        None, ge=1, description="train on this many images, a uniform random subset"
+        None,
+        ge=1,
+        le=MAX_COUNT,
+        description="train on this many images, a uniform random subset",
     )
     held_out: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,
@@ -76,18 +68,18 @@ class DataConfig(Section):
         description="decoding processes of each rank; empty: the cores divided by the ranks",
     )
     shuffle_buffer: int = Field(
-        8192, ge=1, description="stream: number of images that are shuffled together"
+        8192, ge=1, le=MAX_COUNT, description="stream: number of images that are shuffled together"
     )
-    cache_dir: Path | None = Field(
+    cache_dir: Folder | None = Field(
         None, description="local scratch; empty: $SLURM_TMPDIR, else the system's temporary folder"
     )
     device_share: Fraction = Field(
         0.5, description="cache: fraction of a GPU's free memory that the images may use"
     )
-    shard_cache_gb: Positive = Field(
+    shard_cache_gb: Annotated[float, Field(gt=0, le=1e9)] = Field(
         20.0, description="size limit of the remote shards kept in cache_dir, in GB"
     )
-    timeout_s: Positive = Field(60.0, description="longest wait without progress, in seconds")
+    timeout_s: Seconds = Field(60.0, description="longest wait without progress, in seconds")
     retries: int = Field(5, ge=0, le=100, description="retries of a failed fetch of a remote shard")
 
 
@@ -103,13 +95,13 @@ class NetworkConfig(Section):
     norm_momentum: Annotated[float, Field(gt=0, le=1)] = Field(
         0.1, description="weight of the newest batch in the running statistics"
     )
-    slope: Slope | tuple[Slope, ...] = Field(
+    slope: Slope | Annotated[tuple[Slope, ...], Field(strict=False)] = Field(
         0.2, description="negative slope of LeakyReLU; 0 is ReLU; a list sets one slope per layer"
     )
     bias: bool = Field(False, description="biases in the convolutions")
     init: Init = Field("normal", description="normal: N(0, 0.02); glorot: Keras's default")
     learning_rate: Positive = Field(2e-4, description="of Adam")
-    betas: tuple[Beta, Beta] = Field((0.5, 0.999), description="of Adam")
+    betas: tuple[Beta, Beta] = Field((0.5, 0.999), strict=False, description="of Adam")
     adam_epsilon: Positive = Field(1e-8, description="of Adam; Keras has 1e-7")
 
 
@@ -136,11 +128,11 @@ class DiscriminatorConfig(NetworkConfig):
 class TrainingConfig(Section):
     """Length, batch, devices and precision of the training."""
 
-    total_kimg: Positive = Field(
+    total_kimg: Annotated[float, Field(gt=0, le=1e9)] = Field(
         description="length: thousands of real images that D sees, counting repeats"
     )
     batch_size: int = Field(
-        128, ge=2, description="global batch of one D or G step, over all ranks"
+        128, ge=2, le=1_000_000, description="global batch of one D or G step, over all ranks"
     )
     updates: Literal["alternating", "joint"] = Field(
         "alternating",
@@ -149,11 +141,15 @@ class TrainingConfig(Section):
         "which is cheaper; with n_critic > 1, the pass of the last D step",
     )
     grad_accum_steps: int = Field(
-        1, ge=1, description="micro-batches that each rank splits its part of the batch into"
+        1,
+        ge=1,
+        le=1_000_000,
+        description="micro-batches that each rank splits its part of the batch into",
     )
     world_size: int | None = Field(
         None,
         ge=1,
+        le=1_000_000,
         description="number of ranks to require; empty: accept what the launcher started",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -162,15 +158,16 @@ class TrainingConfig(Section):
     cpu_threads: int | None = Field(
         None,
         ge=1,
+        le=4096,
         description="threads of each rank on a CPU; empty: the cores divided by the ranks",
     )
-    mixed_precision: Annotated[Literal["no", "bf16", "fp16"], _YamlNo] = Field(
+    mixed_precision: Annotated[Literal["no", "bf16", "fp16"], YamlNo] = Field(
         "no",
         description="precision of the forward passes; losses stay in fp32, and under fp16 so does "
         "the whole gradient penalty",
     )
     channels_last: bool = Field(True, description="memory format of images and weights")
-    compile: Annotated[Literal["off", "on", "graphs"], _YamlSwitch] = Field(
+    compile: Annotated[Literal["off", "on", "graphs"], YamlSwitch] = Field(
         "off",
         description="torch.compile both networks; graphs: with CUDA graphs. Slower on the CPUs it "
         "was measured on; untested on GPUs",
@@ -190,6 +187,7 @@ class AugmentConfig(Section):
     shift: int = Field(0, ge=0, le=32, description="largest random shift of real images, in pixels")
     diffaugment: tuple[Literal["translation", "cutout", "brightness"], ...] = Field(
         (),
+        strict=False,
         description="applied to real and fake images alike (Zhao et al. 2020); for small data sets",
     )
 
@@ -208,7 +206,7 @@ class EmaConfig(Section):
 class OutputConfig(Section):
     """What a run writes to its directory, and how often."""
 
-    run_dir: Path = Field(
+    run_dir: Folder = Field(
         description="directory of the run, which gets everything that the run writes"
     )
     resume: Literal["auto", "never", "must"] = Field(
@@ -221,7 +219,9 @@ class OutputConfig(Section):
     checkpoint_every_kimg: Positive = Field(
         50.0, description="save a checkpoint; the end of the run saves one too"
     )
-    keep_checkpoints: int = Field(2, ge=1, description="number of newest checkpoints to keep")
+    keep_checkpoints: int = Field(
+        2, ge=1, le=MAX_COUNT, description="number of newest checkpoints to keep"
+    )
     keep_every_kimg: Positive | None = Field(
         None, description="also keep the first checkpoint after each multiple of this"
     )
@@ -233,21 +233,23 @@ class OutputConfig(Section):
         "lowest", description="which value of keep_best is the best"
     )
     grid: tuple[Annotated[int, Field(ge=1, le=32)], Annotated[int, Field(ge=1, le=32)]] = Field(
-        (8, 8), description="rows and columns of the sample grids"
+        (8, 8), strict=False, description="rows and columns of the sample grids"
     )
 
 
 class GuardConfig(Section):
     """Non-finite gradients and hangs. A step with non-finite gradients is always skipped."""
 
-    bad_steps: int = Field(20, ge=1, description="skipped steps in a row before a roll-back")
+    bad_steps: int = Field(
+        20, ge=1, le=MAX_COUNT, description="skipped steps in a row before a roll-back"
+    )
     rollbacks: int = Field(
-        3, ge=0, description="roll-backs to the last checkpoint before the run fails"
+        3, ge=0, le=MAX_COUNT, description="roll-backs to the last checkpoint before the run fails"
     )
     learning_rate_factor: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5, description="factor on both learning rates at each roll-back"
     )
-    hang_seconds: Annotated[float, Field(ge=0)] = Field(
+    hang_seconds: Annotated[float, Field(ge=0, le=1e7)] = Field(
         900, description="seconds without progress before the job is ended; 0: never"
     )
 
@@ -272,7 +274,7 @@ class MetricsConfig(Section):
 class HealthConfig(Section):
     """Diagnosis of training problems and automatic remedies; see docs/health.md."""
 
-    remedy: Annotated[Literal["off", "advise", "auto"], _YamlOff] = Field(
+    remedy: Annotated[Literal["off", "advise", "auto"], YamlOff] = Field(
         "advise",
         description="off: diagnose only; advise: also suggest changes; auto: adjust learning "
         "rates, label noise and dropout within bounds",
@@ -287,7 +289,7 @@ class WandbConfig(Section):
     entity: str | None = None
     group: str | None = None
     name: str | None = Field(None, description="empty: the name of the run directory")
-    tags: tuple[str, ...] = ()
-    connect_seconds: Positive = Field(
+    tags: tuple[str, ...] = Field((), strict=False)
+    connect_seconds: Seconds = Field(
         30, description="seconds to wait for W&B before the run continues offline"
     )

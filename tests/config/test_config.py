@@ -51,12 +51,12 @@ def test_overrides_change_single_keys_and_keep_their_types(tmp_path: Path) -> No
         ("generator.lerning_rate=1", ["generator.lerning_rate", "'generator.learning_rate'"]),
         ("objective.n_critics=2", ["objective.n_critics", "'objective.n_critic'"]),
         ("objective.penalty_weight=2", ["objective.penalty_weight", "unknown key"]),
-        ("training.batch_size=0", ["training.batch_size", "0", "greater than or equal to 2"]),
-        ("training.batch_size=many", ["training.batch_size", "'many'", "integer"]),
+        ("training.batch_size=0", ["training.batch_size", "0", "from 2 to"]),
+        ("training.batch_size=many", ["training.batch_size", "'many'", "whole number"]),
         ("data.size=48", ["data.size", "48", "32, 64, 128 or 256"]),
         ("discriminator.dropout=1", ["discriminator.dropout", "less than 1"]),
         ("training.total_kimg=.nan", ["training.total_kimg", "finite"]),
-        ("objective.kind=gan", ["objective", "'dcgan', 'wgan-gp'"]),
+        ("objective.kind=gan", ["objective.kind: 'gan'", "dcgan or wgan-gp"]),
         ("training.world_size=3", ["training.batch_size", "16", "multiple of 3"]),
         ("generator.slope=[0.1,0.2]", ["generator.slope", "2 slopes", "4 for 32x32"]),
         ("seed", ["'seed'", "dotted.key=value"]),
@@ -75,7 +75,7 @@ def test_an_invalid_override_is_one_error_that_names_the_key_and_what_was_expect
 
 def test_a_missing_key_is_named() -> None:
     tree = {key: value for key, value in TREE.items() if key != "training"}
-    with pytest.raises(UserError, match="training: missing"):
+    with pytest.raises(UserError, match=r"training\.total_kimg: missing.*a number greater than 0"):
         parse_config(tree, "x.yaml")
 
 
@@ -100,8 +100,17 @@ def test_a_bare_yes_or_no_is_read_as_it_was_written(tmp_path: Path) -> None:
     ("content", "fragment"),
     [
         (b"a: [", "not valid YAML"),
-        (b"- 1", "expected sections"),
-        (b"\xff\xfe\xff", "cannot be read"),
+        (b"- 1", r"\[1\] found; expected sections"),
+        (b"\xff\xfe\xff", "byte 0xff in line 1 is not UTF-8; save the file as UTF-8"),
+        ("a: 1\nb: h\xe9".encode("latin-1"), "byte 0xe9 in line 2 is not UTF-8"),
+        (b"", "the file is empty; expected sections such as"),
+        (b"# nothing\n", "the file is empty"),
+        (b"data:\n\tshards: x", "indent with spaces, not with tabs"),
+        (b"data: x\n", r"data: 'x' found; expected a section with the keys shards"),
+        (b"data: {shards: s}\ndata.shards: t\n", r"data\.shards is there twice"),
+        (b"data: 5\ndata.shards: t\n", r"data\.shards: 'data' is a value, not a section"),
+        (b"a: \x00", "not valid YAML"),
+        (b"a: &x [*x]", "missing"),
     ],
 )
 def test_an_invalid_file_is_named(tmp_path: Path, content: bytes, fragment: str) -> None:
@@ -115,6 +124,35 @@ def test_an_invalid_file_is_named(tmp_path: Path, content: bytes, fragment: str)
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.yaml.*No such file"):
         load_config(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("place", ["", "/dev/null", "/proc/self/mem"])
+def test_what_is_no_file_with_a_config_is_named(tmp_path: Path, place: str) -> None:
+    with pytest.raises(UserError, match=f"^{place or tmp_path}: "):
+        load_config(Path(place or tmp_path))
+
+
+def test_files_of_other_editors_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    text = yaml.safe_dump(TREE)
+    expected = parse_config(TREE, "x")
+    for content in (
+        b"\xef\xbb\xbf" + text.encode(),
+        text.replace("\n", "\r\n").encode(),
+        json.dumps(TREE).encode(),
+        json.dumps(TREE, indent="\t").encode(),
+    ):
+        path.write_bytes(content)
+        assert load_config(path) == expected
+
+
+def test_dotted_keys_in_a_file_are_those_of_the_section(tmp_path: Path) -> None:
+    dotted = {k: v for k, v in TREE.items() if k not in ("training", "data")}
+    dotted |= {f"training.{key}": value for key, value in TREE["training"].items()}
+    dotted |= {f"data.{key}": value for key, value in TREE["data"].items()}
+    dotted["training.accumulate"] = 2  # an old name
+    config = load_config(write(tmp_path, dotted))
+    assert config == load_config(write(tmp_path, TREE), ["training.grad_accum_steps=2"])
 
 
 def test_configs_cannot_run_code(tmp_path: Path) -> None:

@@ -50,8 +50,8 @@ def test_the_error_for_a_missing_set_names_the_commands_that_make_one(tmp_path: 
     ("path", "value", "message"),
     [
         (["version"], 2, r"version: 2 found; expected 1"),
-        (["version"], None, r"version: None found; expected 1"),
-        (["count"], "ten", r"count: 'ten' found; expected a valid integer"),
+        (["version"], None, r"version: null found; expected 1"),
+        (["count"], "ten", r"count: 'ten' found; expected a whole number"),
         (["count"], 0, r"count: 0 found; expected .*greater than or equal to 1"),
         (["count"], 11, r"counts of shards do not add up to count"),
         (["shards"], [], r"shards: \[\] found"),

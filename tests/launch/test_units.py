@@ -135,7 +135,7 @@ def test_gpus(tmp_path: Path, text: str, expected: tuple[str | None, int]) -> No
         ("gpus_per_node: '-1'", "gpus_per_node: '-1' found"),
         ("nodes: 1-2", "nodes: '1-2' found; a run has a fixed number of nodes"),
         ("constraint: [a100|h100]", "constraint: .* put it in quotes"),
-        ("account: true", "account: True found; expected text; put it in quotes"),
+        ("account: true", "account: true found; expected text.*; put it in quotes"),
         ("sbatch: {time: 1:00:00}", "sbatch.time: use the key 'time'"),
         ("sbatch: {--ntasks_per_node: 2}", "use the key 'ranks_per_node'"),
         ("sbatch: {array: 0-3}", "remove it; the launcher sets this option"),

@@ -239,6 +239,6 @@ def _missing(folder: Path) -> str:
 
 
 def _describe(error: ValidationError) -> str:
-    problems = problems_of(error, Manifest.model_fields)
+    problems = problems_of(error, Manifest)
     # A newer version may have other keys: report the version, not those.
     return next((problem for problem in problems if problem.startswith("version")), problems[0])
