@@ -1,21 +1,19 @@
 """The rank of this process, and the environment variables that torch.distributed needs."""
 
-import hashlib
 import os
 from dataclasses import dataclass
 
+from gantrain.common.errors import UserError
 from launch import submitit_adapter
-
-# Below the range from which Linux takes the ports of outgoing connections.
-_PORTS = range(10_000, 32_000)
 
 
 @dataclass(frozen=True)
 class RankInfo:
     """This process's position among the ranks that train one run.
 
-    job: the array task's id. index: the task's index in its array.
-    main_host: the host of rank 0. restart: how often Slurm has requeued the job.
+    job: the job's id, or the array task's. index: the task's index in its submission.
+    main_host, main_port: where rank 0 listens; the port is 0 for a single rank.
+    restart: how often Slurm has requeued the job.
     """
 
     job: str
@@ -25,29 +23,37 @@ class RankInfo:
     world_size: int
     local_world_size: int
     main_host: str
+    main_port: int
     restart: int
     under_slurm: bool
 
 
-def read_rank_info() -> RankInfo:
+def read_rank_info(executor: str, index: int, port: int) -> RankInfo:
     """Return the rank that Slurm or submitit's local executor gave this process.
 
-    A process that neither started is the only rank of its job.
+    executor: slurm, local, or debug, in which this process is the only rank of its job.
+    index: the task's index in its submission. port: where rank 0 listens, 0 for a single rank.
+
+    Raises UserError if the process was not started as a rank of such a job.
     """
-    executor = submitit_adapter.executor_name()
     if executor == "debug":
-        return RankInfo(f"debug{os.getpid()}_0", 0, 0, 0, 1, 1, "localhost", 0, False)
-    process = submitit_adapter.read_job_process()
+        return RankInfo(f"debug{os.getpid()}_0", index, 0, 0, 1, 1, "localhost", 0, 0, False)
+    process = submitit_adapter.read_job_process(executor)
     under_slurm = executor == "slurm"
+    if process.world_size > 1 and not port:
+        raise UserError(
+            f"the {process.world_size} ranks of job {process.job} have no port to meet."
+        )
     return RankInfo(
         job=process.job if under_slurm else f"{process.job}_0",
-        index=process.array_index,
+        index=index,
         rank=process.rank,
         local_rank=process.local_rank,
         world_size=process.world_size,
         local_world_size=process.world_size // process.nodes,
         main_host=process.hostnames[0] if under_slurm else "localhost",
-        restart=int(os.environ.get("SLURM_RESTART_COUNT", "0") or 0),
+        main_port=port,
+        restart=int(os.environ.get("SLURM_RESTART_COUNT", "0") or 0) if under_slurm else 0,
         under_slurm=under_slurm,
     )
 
@@ -62,11 +68,5 @@ def distributed_environment(info: RankInfo) -> dict[str, str]:
         "WORLD_SIZE": str(info.world_size),
         "LOCAL_WORLD_SIZE": str(info.local_world_size),
         "MASTER_ADDR": info.main_host,
-        "MASTER_PORT": str(_port(f"{info.job}/{info.restart}")),
+        "MASTER_PORT": str(info.main_port),
     }
-
-
-def _port(key: str) -> int:
-    # A hash, so that all ranks agree without communication; each requeue has another port.
-    number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
-    return _PORTS[number % len(_PORTS)]

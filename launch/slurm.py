@@ -1,13 +1,13 @@
 """Slurm's commands. Each query covers all jobs at once, so their number does not grow."""
 
-import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gantrain.common.errors import UserError
+from launch.environment import slurm_client_environment
 
 _TIMEOUT = 60  # seconds
 # States of a job that runs or will run.
@@ -63,7 +63,7 @@ def run_command(command: Sequence[str]) -> str:
             text=True,
             timeout=_TIMEOUT,
             check=False,
-            env=_parsable_environment(),
+            env={**slurm_client_environment(), "SLURM_TIME_FORMAT": "%s"},
         )
     except FileNotFoundError:
         raise UserError(
@@ -87,7 +87,12 @@ def submit_script(script: Path, lock: int) -> str:
     """
     try:
         done = subprocess.run(
-            ["sbatch", str(script)], capture_output=True, text=True, check=False, pass_fds=(lock,)
+            ["sbatch", str(script)],
+            capture_output=True,
+            text=True,
+            check=False,
+            pass_fds=(lock,),
+            env=slurm_client_environment(),
         )
     except FileNotFoundError:
         raise UserError("sbatch: not found, so this machine has no Slurm.") from None
@@ -153,12 +158,6 @@ def job_state(job: str) -> str:
     if limit is not None and elapsed is not None and elapsed >= limit:
         return "TIMEOUT"
     return "CANCELLED"
-
-
-def _parsable_environment() -> Mapping[str, str]:
-    # The user's own output formats would break the parsing.
-    kept = {k: v for k, v in os.environ.items() if not re.match("(SQUEUE|SACCT|SINFO)_", k)}
-    return {**kept, "SLURM_TIME_FORMAT": "%s"}
 
 
 def _field(text: str, name: str) -> str:

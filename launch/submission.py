@@ -1,13 +1,14 @@
 """Submit jobs and record them in the ledger: arrays on Slurm, processes on this machine.
 
-A job's command contains only the sweep's directory and the submission's token, so it works from the
-moment at which sbatch accepts it, whatever happens to the launcher afterwards.
+A job's command contains the sweep's directory, the submission's token and the task's index, so it
+works from the moment at which sbatch accepts it, whatever happens to the launcher afterwards, and
+with whatever environment the job starts.
 """
 
 import getpass
 import os
 import shlex
-import sys
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +18,11 @@ from typing import Any
 from gantrain.common.errors import UserError
 from gantrain.common.files import write_json
 from gantrain.runs.records import read_json
-from launch import ledger, slurm, submitit_adapter
+from launch import bootstrap, ledger, slurm, submitit_adapter
 from launch.cluster import Cluster
+from launch.environment import sbatch_defaults
 from launch.ledger import ArrayTask, Submission
+from launch.ports import free_port
 from launch.sweepdir import STARTED, TASKS, job_dir
 from launch.units import MAX_MINUTES
 
@@ -89,9 +92,10 @@ def settle_intent(sweep_dir: Path, submission: Submission) -> Submission | None:
 
 def job_script(spec: JobSpec, token: str, count: int, after: str | None = None) -> str:
     """Return the sbatch script of an array of `count` tasks that waits for the job `after`."""
+    # The batch script's own environment always has the task's id; that of srun's tasks may not.
     return submitit_adapter.slurm_script(
-        folder=job_dir(spec.sweep_dir, token),
-        command=_worker_command(spec, token),
+        folder=job_dir(spec.sweep_dir, token).absolute(),
+        command=f'{_worker_command(spec, token)} "${{SLURM_ARRAY_TASK_ID-}}" "$port"',
         token=token,
         count=count,
         parameters=_slurm_parameters(spec, token, after),
@@ -119,14 +123,12 @@ def _submit_array(
 
 def _slurm_parameters(spec: JobSpec, token: str, after: str | None) -> dict[str, Any]:
     cluster = spec.cluster
-    modules = [f"module load {shlex.quote(module)}" for module in cluster.modules]
-    # The snapshot precedes any installed version, for the worker and for the trainer.
-    code = f"export PYTHONPATH={shlex.quote(str(spec.code))}${{PYTHONPATH:+:$PYTHONPATH}}"
-    optional = {
+    optional: dict[str, Any] = {
         name: getattr(cluster, name)
         for name in ("partition", "account", "qos", "constraint", "exclude", "mem")
         if getattr(cluster, name) is not None
     }
+    defaults = {k: v for k, v in sbatch_defaults().items() if k not in optional}
     if cluster.gpus_per_node:
         kind = f"{cluster.gpu_type}:" if cluster.gpu_type else ""
         optional["gpus_per_node"] = f"{kind}{cluster.gpus_per_node}"
@@ -141,12 +143,32 @@ def _slurm_parameters(spec: JobSpec, token: str, after: str | None) -> dict[str,
         "cpus_per_task": cluster.cpus_per_rank,
         "signal_delay_s": cluster.signal_seconds,
         "array_parallelism": spec.throttle,
-        "setup": [*modules, *cluster.setup, code],
-        # A rank that dies must not leave the others waiting for it until the time limit.
-        "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={cluster.cpus_per_rank}"],
-        "additional_parameters": {"requeue": True, **cluster.sbatch},
+        "setup": _setup_lines(spec),
+        "srun_args": [
+            # A rank that dies must not leave the others waiting for it until the time limit.
+            "--kill-on-bad-exit=1",
+            # Against SLURM_EXPORT_ENV=NONE, which sites and `sbatch --export=NONE` set.
+            "--export=ALL",
+            f"--cpus-per-task={cluster.cpus_per_rank}",
+        ],
+        "additional_parameters": {"requeue": True, "export": "ALL", **defaults, **cluster.sbatch},
         **optional,
     }
+
+
+def _setup_lines(spec: JobSpec) -> list[str]:
+    cluster = spec.cluster
+    lines = [f"module load {shlex.quote(module)}" for module in cluster.modules]
+    lines += cluster.setup
+    if (sbatch := shutil.which("sbatch")) is not None:
+        # The worker calls scontrol; a job may start with an empty environment.
+        lines.append(f'export PATH="${{PATH-}}${{PATH:+:}}"{shlex.quote(str(Path(sbatch).parent))}')
+    port = 'port=""'
+    if cluster.world_size > 1:
+        # This script runs on the machine of rank 0.
+        find = shlex.join(bootstrap.command(spec.code, "launch.ports"))
+        port = f'port=$({find} "$SLURM_JOB_ID/${{SLURM_RESTART_COUNT-0}}")'
+    return [*lines, port]
 
 
 def _submit_local(spec: JobSpec, tasks: Sequence[ArrayTask]) -> Submission:
@@ -160,7 +182,7 @@ def _submit_local(spec: JobSpec, tasks: Sequence[ArrayTask]) -> Submission:
         from launch import worker
 
         submission = _record_submitted(spec.sweep_dir, intent, f"debug{os.getpid()}")
-        worker.main([str(spec.sweep_dir.absolute()), token])
+        worker.main([str(spec.sweep_dir.absolute()), token, "0"])
         return submission
     parameters = {
         "timeout_min": (spec.cluster.time or MAX_MINUTES) * len(packs),
@@ -169,8 +191,9 @@ def _submit_local(spec: JobSpec, tasks: Sequence[ArrayTask]) -> Submission:
         "signal_delay_s": spec.cluster.signal_seconds,
         "setup": spec.cluster.setup,
     }
-    command = _worker_command(spec, token)
-    job = submitit_adapter.start_local(folder, command, spec.code, parameters)
+    port = free_port(token) if spec.cluster.world_size > 1 else 0
+    command = f"{_worker_command(spec, token)} 0 {port}"
+    job = submitit_adapter.start_local(folder, command, parameters)
     return _record_submitted(spec.sweep_dir, intent, job)
 
 
@@ -180,8 +203,9 @@ def _record_submitted(sweep_dir: Path, intent: Submission, job: str) -> Submissi
 
 
 def _worker_command(spec: JobSpec, token: str) -> str:
-    parts = [sys.executable, "-u", "-m", "launch.worker", str(spec.sweep_dir.absolute()), token]
-    return shlex.join(parts)
+    return shlex.join(
+        bootstrap.command(spec.code, "launch.worker", str(spec.sweep_dir.absolute()), token)
+    )
 
 
 def _create_job_dir(spec: JobSpec, token: str, tasks: Sequence[ArrayTask]) -> Path:

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from gantrain.common.errors import UserError
+from launch.environment import without_other_ranks
 
 # Class and method to the parameters with which it is called here.
 PRIVATE_METHODS = {
@@ -31,7 +32,6 @@ class JobProcess:
     """This process's position in its job, as submitit reads it from the environment."""
 
     job: str
-    array_index: int
     rank: int
     local_rank: int
     world_size: int
@@ -40,11 +40,12 @@ class JobProcess:
 
 
 def slurm_script(
-    folder: Path, command: str, token: str, count: int, parameters: Mapping[str, Any]
+    folder: Path, command: str, token: str, count: int | None, parameters: Mapping[str, Any]
 ) -> str:
     """Return the sbatch script of an array of `count` tasks that each run `command` under srun.
 
-    folder: where the tasks' output goes. parameters: see submitit's SlurmExecutor.
+    count: None for a single job that is no array. folder: where the tasks' output goes.
+    parameters: see submitit's SlurmExecutor.
 
     Raises UserError if this machine has no srun.
     """
@@ -53,23 +54,21 @@ def slurm_script(
     except RuntimeError:
         raise UserError("srun: not found, so this machine has no Slurm.") from None
     executor.update_parameters(**parameters)
-    executor.parameters["map_count"] = count
+    if count is not None:
+        executor.parameters["map_count"] = count
     return str(executor._make_submission_file_text(command, token))
 
 
-def start_local(
-    folder: Path, command: str, python_path: Path, parameters: Mapping[str, Any]
-) -> str:
+def start_local(folder: Path, command: str, parameters: Mapping[str, Any]) -> str:
     """Start processes on this machine that run `command`, and return their controller's PID.
 
     They keep running when the launcher and its terminal end.
 
-    folder: where their output goes. python_path: put in front of their PYTHONPATH.
-    parameters: see submitit's LocalExecutor.
+    folder: where their output goes. parameters: see submitit's LocalExecutor.
     """
     executor = _submitit().LocalExecutor(folder=folder)
     executor.update_parameters(**parameters)
-    with _in_front_of_python_path(python_path), _detached(folder / "controller.log"):
+    with _without_other_ranks(), _detached(folder / "controller.log"):
         return str(executor._submit_command(command).job_id)
 
 
@@ -78,18 +77,23 @@ def is_local_controller(command_line: bytes) -> bool:
     return b"submitit" in command_line
 
 
-def executor_name() -> str:
-    """Return which executor started this process: slurm, local, or debug if neither did."""
-    name = os.environ.get("SUBMITIT_EXECUTOR", "debug")
-    return name if name in ("slurm", "local") else "debug"
+def read_job_process(executor: str) -> JobProcess:
+    """Return this process's position in its job.
 
+    executor: slurm or local, whichever started it.
 
-def read_job_process() -> JobProcess:
-    """Return this process's position in its job. Call it in processes of slurm or local only."""
+    Raises UserError if the environment lacks what that executor tells its processes.
+    """
+    needed = {"slurm": "SLURM_PROCID", "local": "SUBMITIT_LOCAL_GLOBALID"}[executor]
+    if needed not in os.environ:
+        raise UserError(
+            f"{needed} is not set, so this process is not part of a {executor} job; the launcher "
+            "starts it, and it trains nothing by itself."
+        )
+    os.environ["SUBMITIT_EXECUTOR"] = executor  # by which submitit chooses the class
     environment = _submitit().JobEnvironment()
     return JobProcess(
         job=environment.job_id,
-        array_index=int(environment.array_task_id or 0),
         rank=environment.global_rank,
         local_rank=environment.local_rank,
         world_size=environment.num_tasks,
@@ -124,16 +128,15 @@ def _submitit() -> ModuleType:
 
 
 @contextmanager
-def _in_front_of_python_path(folder: Path) -> Iterator[None]:
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = f"{folder}{':' + before if before else ''}"
+def _without_other_ranks() -> Iterator[None]:
+    # submitit passes on the environment of this process.
+    before = dict(os.environ)
+    for name in before.keys() - without_other_ranks(before).keys():
+        del os.environ[name]
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+        os.environ.update(before)
 
 
 @contextmanager

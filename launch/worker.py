@@ -1,11 +1,12 @@
-"""The process inside a job: `python -m launch.worker SWEEP_DIR TOKEN`, one per rank.
+"""The process inside a job, one per rank: `… launch.worker SWEEP_DIR TOKEN INDEX [PORT]`.
+
+INDEX is the array task's; PORT is where rank 0 listens for the others.
 
 It starts the trainer as a child process for each run of its pack, forwards signals, stops runs that
 were cancelled or that halving ends, records how each run ended, and requeues the job if a run was
 interrupted. It imports no torch, so that it is small and soon ready to receive signals.
 """
 
-import json
 import logging
 import os
 import signal
@@ -23,7 +24,7 @@ from gantrain.common.files import write_json
 from gantrain.common.logs import configure_logging
 from gantrain.runs.paths import list_checkpoints
 from gantrain.runs.records import read_json, read_metrics, read_status
-from launch import slurm
+from launch import bootstrap, slurm
 from launch.attempts import (
     CANCEL,
     EARLY_STOP,
@@ -34,6 +35,7 @@ from launch.attempts import (
     write_marker,
     write_start,
 )
+from launch.environment import without_other_ranks
 from launch.halving import decide
 from launch.outcomes import outcome_of
 from launch.ranks import RankInfo, distributed_environment, read_rank_info
@@ -81,12 +83,15 @@ class WorkerJob:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train this job's runs; return the exit status, 0 if nothing failed."""
     configure_logging()
-    sweep_dir, token = (arguments or sys.argv[1:])[:2]
-    job = _read_job(Path(sweep_dir), token)
+    try:
+        job = _read_job(sys.argv[1:] if arguments is None else arguments)
+    except UserError as error:
+        print(f"launch.worker: {error}", file=sys.stderr)
+        return error.exit_status
     if job.rank_info.rank == 0:
         index = job.rank_info.index
         started = {"job": job.rank_info.job.rsplit("_", 1)[0], "index": index}
-        write_json(job_dir(job.sweep_dir, token) / f"{STARTED}-{index}.json", started)
+        write_json(job_dir(job.sweep_dir, job.token) / f"{STARTED}-{index}.json", started)
     for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGCONT):
         signal.signal(number, lambda n, _: _on_signal(job, n))
     worst = 0
@@ -121,16 +126,25 @@ def run_pack(job: WorkerJob, pack: Sequence[str]) -> int:
     return max((abs(each.process.returncode) or 1 for each in failed), default=0)
 
 
-def _read_job(sweep_dir: Path, token: str) -> WorkerJob:
-    content = json.loads((job_dir(sweep_dir, token) / TASKS).read_text(encoding="utf-8"))
+def _read_job(arguments: Sequence[str]) -> WorkerJob:
+    sweep_dir, token, index, port = (*arguments, "", "", "", "")[:4]
+    path = job_dir(Path(sweep_dir), token) / TASKS
+    content = read_json(path)
+    if content is None:
+        raise UserError(f"{path}: cannot be read, so this job has no runs; nothing was trained.")
+    packs: list[list[list[str]]] = content["elements"]
+    if not index.isdecimal() or int(index) >= len(packs):
+        raise UserError(
+            f"index {index!r} in submission {token}: expected a number below {len(packs)}, Slurm's "
+            "SLURM_ARRAY_TASK_ID, to know which runs are this job's; nothing was trained."
+        )
     settings: dict[str, Any] = content["worker"]
-    rank_info = read_rank_info()
     rule = settings.get("early_stop")
     return WorkerJob(
-        sweep_dir=sweep_dir,
+        sweep_dir=Path(sweep_dir),
         token=token,
-        rank_info=rank_info,
-        packs=content["elements"][rank_info.index],
+        rank_info=read_rank_info(settings["executor"], int(index), int(port or 0)),
+        packs=packs[int(index)],
         cwd=settings["cwd"],
         early_stop=EarlyStop.model_validate(rule) if rule else None,
     )
@@ -167,10 +181,11 @@ def _start(job: WorkerJob, run: str, folder: Path, pack_size: int) -> RunProcess
         log.write(f"--- job {info.job}, start {info.restart + 1}\n".encode())
         log.flush()
         process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "gantrain.train"),
+            bootstrap.command(
+                Path(__file__).parents[1],
+                "gantrain.train",
                 *("--config", str(config_file(job.sweep_dir, run).absolute())),
-            ],
+            ),
             cwd=job.cwd,
             env=_trainer_environment(info, pack_size),
             stdin=subprocess.DEVNULL,
@@ -181,7 +196,8 @@ def _start(job: WorkerJob, run: str, folder: Path, pack_size: int) -> RunProcess
 
 
 def _trainer_environment(info: RankInfo, pack_size: int) -> dict[str, str]:
-    environment = {**os.environ, **distributed_environment(info), "PYTHONUNBUFFERED": "1"}
+    environment = without_other_ranks(os.environ) | distributed_environment(info)
+    environment["PYTHONUNBUFFERED"] = "1"
     cpus = int(os.environ.get("SLURM_CPUS_PER_TASK", "0") or 0)
     if cpus:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, cpus // pack_size)))

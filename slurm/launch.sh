@@ -1,10 +1,15 @@
 # Sourced by train.sbatch and sweep.sbatch: one `accelerate launch` per node, and signal handling.
-# Slurm runs a copy of the job script, so they find this file through the submit directory.
+# Slurm runs a copy of the job script, so they find this file through the submit directory. What they
+# run is the code in that directory at the moment at which the job starts, or is requeued: edits in
+# between take effect. `python -m launch` submits a copy of the code instead.
 
+# Ranks of another training in the environment from which the job was submitted.
+unset RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE
 MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-# Below the range of outgoing connections. Depends on the job only, so all nodes agree.
-MASTER_PORT=$((10000 + (SLURM_JOB_ID * 7 + ${SLURM_RESTART_COUNT:-0}) % 20000))
 RANKS=$((SLURM_NNODES * RANKS_PER_NODE))
+if [ "$RANKS" -gt 1 ]; then # a free port of this machine, which is that of rank 0
+    MASTER_PORT=$(python -m launch.ports "$SLURM_JOB_ID/${SLURM_RESTART_COUNT:-0}") || exit
+fi
 export MASTER_ADDR MASTER_PORT RANKS
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((${SLURM_CPUS_PER_TASK:-1} / RANKS_PER_NODE > 0 ? ${SLURM_CPUS_PER_TASK:-1} / RANKS_PER_NODE : 1))}
 
@@ -15,7 +20,8 @@ train() {
     trap 'requeue=1; scancel --signal=USR2 "$SLURM_JOB_ID"' USR2
     # Single quotes, because SLURM_NODEID differs between tasks. `accelerate launch` must ignore the
     # signals meant for the trainers; it would die of them and orphan the trainers.
-    srun --kill-on-bad-exit=1 --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
+    # --export: sites that set SLURM_EXPORT_ENV=NONE would keep the variables above from the tasks.
+    srun --kill-on-bad-exit=1 --export=ALL --ntasks-per-node=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \
         bash -c '
         trap "" USR1 USR2
         several=()

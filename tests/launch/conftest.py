@@ -80,11 +80,12 @@ class Sweep:
     folder: Path
     file: Path
     environment: dict[str, str] = field(default_factory=dict)
+    name: str = "sweep"
 
     @property
     def directory(self) -> Path:
         """The sweep directory."""
-        return self.folder / "sweep"
+        return self.folder / self.name
 
     def command(self, *arguments: str) -> list[str]:
         """Return the command line of `python -m launch` with these arguments."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from launch.ports import free_port
 from tests.launch.conftest import ROOT, SlurmCluster, Sweep, base_tree, wait_until
 
 pytestmark = pytest.mark.slurm
@@ -55,10 +57,20 @@ def test_grid_larger_than_an_array(
     assert sweep.json("doctor")["diagnoses"] == []
 
 
-def test_four_ranks_on_two_nodes(on_slurm: Callable[..., Sweep], squares: Path) -> None:
-    sweep = on_slurm({"nodes": 2, "ranks_per_node": 2}, base=base_tree(squares))
+def test_four_ranks_on_two_nodes(
+    on_slurm: Callable[..., Sweep], slurm_cluster: SlurmCluster, squares: Path
+) -> None:
+    sweep = on_slurm(
+        {"nodes": 2, "ranks_per_node": 2, "sbatch": {"hold": True}}, base=base_tree(squares)
+    )
     sweep.run("sweep", str(sweep.file))
-    row = sweep.wait("finished", "failed")[0]
+    job = slurm_cluster.call("squeue", "-h", "-o", "%A")
+    with socket.socket() as busy:
+        # The port that the ranks would meet at is in use by another program.
+        busy.bind(("", free_port(f"{job}/0")))
+        busy.listen()
+        slurm_cluster.call("scontrol", "release", job)
+        row = sweep.wait("finished", "failed")[0]
     assert row["state"] == "finished", sweep.logs()
     folder = sweep.run_dir(row["run"])
     logs = [path.read_text() for path in sorted(folder.glob("logs/rank?.log"))]

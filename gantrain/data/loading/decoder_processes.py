@@ -1,5 +1,6 @@
 """The processes that decode for a stream, and the signals blocked in them."""
 
+import os
 import signal
 from collections.abc import Iterable
 from multiprocessing import forkserver, resource_tracker
@@ -21,7 +22,10 @@ def decoder_context() -> ForkServerContext:
     or when this process ends.
     """
     context: ForkServerContext = torch.multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gantrain.data.loading.stream"])
+    # The fork server finds modules by PYTHONPATH, which cannot name a folder with a colon, and not
+    # by this process's sys.path; it could preload another version, and its children would keep it.
+    preloaded = [] if os.pathsep in __file__ else ["gantrain.data.loading.stream"]
+    context.set_forkserver_preload(preloaded)
     # Otherwise the fork server starts it, and unblocks the signals while doing so.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _TRAINER_SIGNALS)
