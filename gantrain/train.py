@@ -32,6 +32,7 @@ from gantrain.metrics.evaluator import Evaluator
 from gantrain.runs.paths import REAL_SAMPLES, SAMPLES, check_writable, list_grids
 from gantrain.runs.run_lock import run_lock
 from gantrain.training.batch import real_batches
+from gantrain.training.data_identity import describe_set
 from gantrain.training.distributed import check_same_data, check_world_size, make_accelerator
 from gantrain.training.gan import Gan
 from gantrain.training.joint import joint
@@ -83,6 +84,7 @@ def run_training(config: Config) -> None:
     check_same_data(dataset, accelerator)
     gan, objective = Gan(config, accelerator), make_objective(config.objective)
     state = TrainingState(config, accelerator.process_index, accelerator.num_processes)
+    state.data = describe_set(dataset.manifest)
     meter, evaluator = Meter(accelerator), Evaluator(config, dataset, accelerator)
     with ExitStack() as stack:
         if accelerator.is_main_process:

@@ -19,7 +19,7 @@ NOT_IN_ID = (
     *("output.", "wandb.", "metrics."),
     *("training.world_size", "training.device", "guard.hang_seconds"),
     *("data.workers", "data.cache_dir", "data.device_share", "data.shard_cache_gb"),
-    *("data.timeout_s", "data.retries"),
+    *("data.timeout_s", "data.retries", "data.on_change"),
 )
 ABSENT = "—"  # shown for a key that the run's objective does not have
 # Ids are hashes of the names that keys had in version 0.1, so that renaming a key keeps them.

@@ -34,8 +34,17 @@ def require_suffix(out: Path, *suffixes: str) -> None:
 
 
 def select_data(config: "Config", shards: str | None) -> "DataConfig":
-    """Return the data section of a run's config, with the value of --shards if it is given."""
+    """Return the data section of a run's config, with the value of --shards if it is given.
+
+    Raises UserError if neither is a folder that exists or a URL.
+    """
     if shards is None:
+        place = config.data.shards
+        if isinstance(place, Path) and not place.exists():
+            raise UserError(
+                f"{place}: no such folder; the run was trained on the set that was there. If it "
+                "has moved, give its place with --shards FOLDER."
+            )
         return config.data
     from gantrain.config import expand_path, parse_config
 

@@ -61,6 +61,11 @@ class DataConfig(Section):
     on_error: Literal["fail", "skip"] = Field(
         "fail", description="a broken image or shard stops the run (fail) or is left out (skip)"
     )
+    on_change: Literal["fail", "accept"] = Field(
+        "fail",
+        description="a run that resumes on a set with other classes than its checkpoint's stops "
+        "(fail) or trains on with them (accept)",
+    )
     workers: int | None = Field(
         None,
         ge=0,

@@ -48,6 +48,14 @@ class Progress(BaseModel):
     remedies: dict[str, Any] = Field(default_factory=dict)
 
 
+class DataSet(BaseModel):
+    """The set that a run is trained on; `content` is the SHA-256 of its shards' hashes."""
+
+    content: str
+    count: int
+    classes: list[str]
+
+
 class State(BaseModel):
     """The content of `state.json`."""
 
@@ -57,6 +65,7 @@ class State(BaseModel):
     scaler: dict[str, float | int]
     kept: bool
     config: dict[str, Any]
+    data: DataSet | None = None  # not in checkpoints of version 0.1
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from gantrain.config import Config, rename_old_keys
 from gantrain.health.diagnosis import HealthState
 from gantrain.health.remedies import RemedyState
 from gantrain.runs.checkpoint import Progress, Snapshot, State
+from gantrain.training.data_identity import check_same_set
 from gantrain.training.diagnose import apply_overrides
 from gantrain.training.gan import Gan
 from gantrain.training.meter import Meter
@@ -61,6 +62,7 @@ def take_snapshot(
         scaler=scaler.state_dict() if scaler is not None else {},
         kept=kept,
         config=state.config.model_dump(mode="json"),
+        data=state.data,
     )
     return Snapshot(tensors, plain)
 
@@ -74,7 +76,7 @@ def load_snapshot(
     not.
     """
     config = state.config
-    notices = _check_config(snapshot, config)
+    notices = _check_config(snapshot, config) + check_same_set(snapshot.state.data, state)
     _load_networks(snapshot, gan, config)
     progress = snapshot.state.progress
     state.images_seen = state.scheduled_at = state.saved_at = progress.images_seen

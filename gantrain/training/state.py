@@ -7,6 +7,7 @@ from gantrain.common.rng import PositionalRNG
 from gantrain.config import Config
 from gantrain.health.diagnosis import HealthState
 from gantrain.health.remedies import RemedyState
+from gantrain.runs.checkpoint import DataSet
 from gantrain.training.batch import local_rng, steps_per_real_batch
 
 
@@ -19,6 +20,7 @@ class TrainingState:
     logged_at: images seen at the last scheduled line of metrics.
     scheduled_at: images seen when scheduled work was last considered.
     saved_at: images seen at the last checkpoint; -1 before the first.
+    data: the set that the run is trained on.
     clock: images seen at the last line of metrics, and time.monotonic() then, for the speed.
     """
 
@@ -33,6 +35,7 @@ class TrainingState:
     remedies: RemedyState = field(default_factory=RemedyState)
     scheduled_at: int = 0
     saved_at: int = -1
+    data: DataSet | None = None
     clock: tuple[int, float] = field(default_factory=lambda: (0, time.monotonic()))
 
     @property

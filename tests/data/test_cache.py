@@ -205,11 +205,21 @@ def test_a_scratch_folder_inside_the_set_is_rejected(numbered: Path) -> None:
     assert not (numbered / "scratch").exists()
 
 
-def test_a_scratch_folder_that_cannot_be_created_is_one_error(
-    numbered: Path, tmp_path: Path
+def test_a_scratch_folder_that_cannot_be_created_is_replaced_with_a_warning(
+    numbered: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"data\.cache_dir: cannot create .*/scratch"):
+    (tmp_path / "local").mkdir()
+    monkeypatch.setenv("SLURM_TMPDIR", str(tmp_path / "local"))
+    dataset = open_numbered(numbered, tmp_path / "file" / "scratch", mode="cache")
+    assert dataset.total > 0
+    assert (tmp_path / "local" / f"gantrain-{os.getuid()}" / "decoded").is_dir()
+    assert f"data.cache_dir: {tmp_path}/file/scratch cannot be used on this machine" in caplog.text
+    monkeypatch.setenv("SLURM_TMPDIR", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"cannot be created .*set data\.cache_dir to a folder"):
         open_numbered(numbered, tmp_path / "file" / "scratch", mode="cache")
 
 

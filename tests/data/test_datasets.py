@@ -153,7 +153,9 @@ def test_worker_processes_produce_the_same_sequence(
 ) -> None:
     without_workers = datasets["stream", shards]
     assert isinstance(without_workers, StreamedImageDataset)
-    with_workers = StreamedImageDataset(without_workers.stream, workers, without_workers.log, "")
+    with_workers = StreamedImageDataset(
+        without_workers.stream, workers, without_workers.log, "", without_workers.manifest
+    )
     numbers = read_numbers(with_workers, steps=9, ranks=2, local_batch_size=4, start=11)
     assert numbers == read_numbers(without_workers, steps=9, ranks=2, local_batch_size=4, start=11)
 

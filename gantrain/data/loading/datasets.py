@@ -16,6 +16,7 @@ from gantrain.data.loading.cache import Cache
 from gantrain.data.loading.order import FullShuffle, Indices, local_rngs
 from gantrain.data.loading.stream import BatchDecoder, ShardStream, decoded_batches, valid_batches
 from gantrain.data.shards.faults import FaultLog
+from gantrain.data.shards.manifest import Manifest
 
 _BATCHES_AHEAD = 2
 
@@ -27,6 +28,7 @@ class ImageDataset(Protocol):
     log: the faults of the set.
     description: number of images and loading mode, for display.
     fingerprint: equal on two ranks exactly if they see the same images in the same order.
+    manifest: the set's.
     """
 
     @property
@@ -40,6 +42,9 @@ class ImageDataset(Protocol):
 
     @property
     def fingerprint(self) -> int: ...
+
+    @property
+    def manifest(self) -> Manifest: ...
 
     @property
     def decoded(self) -> Cache | None:
@@ -95,6 +100,7 @@ class CachedImageDataset:
     log: FaultLog
     device_share: float
     description: str
+    manifest: Manifest
 
     @property
     def total(self) -> int:
@@ -154,6 +160,7 @@ class StreamedImageDataset:
     workers: int
     log: FaultLog
     description: str
+    manifest: Manifest
 
     @property
     def total(self) -> int:

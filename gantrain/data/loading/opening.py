@@ -32,6 +32,12 @@ def open_dataset(config: DataConfig) -> ImageDataset:
     Raises UserError if the set is missing, broken or empty, has images of another shape than the
     config, or the scratch cannot be used.
     """
+    if isinstance(config.shards, Path) and not config.shards.exists():
+        raise UserError(
+            f"{config.shards}: no such folder. If the set has moved, give its place with "
+            "data.shards=FOLDER; otherwise make one with `gantrain data render` or `gantrain data "
+            "import`."
+        )
     store = open_store(config)
     manifest = store.manifest()
     check_image_shape(config, manifest)
@@ -61,7 +67,7 @@ def _open_cached(
     cache = open_cache(store, manifest, workers, log)
     rows = training_rows(cache.table, config)
     description = f"{len(rows):,} images, decoded in {store.scratch} ({reason})"
-    return CachedImageDataset(cache, rows, log, config.device_share, description)
+    return CachedImageDataset(cache, rows, log, config.device_share, description, manifest)
 
 
 def _open_streamed(
@@ -86,7 +92,7 @@ def _open_streamed(
     order = WindowShuffle(counts, config.shuffle_buffer)
     stream = ShardStream(store, manifest.shards, manifest.size, manifest.channels, selected, order)
     description = f"{order.total:,} images, streamed by {workers} worker(s) per rank ({reason})"
-    return StreamedImageDataset(stream, workers, log, description)
+    return StreamedImageDataset(stream, workers, log, description, manifest)
 
 
 def _rows_per_shard(rows: Indices, counts: Indices) -> tuple[Indices, ...]:

@@ -1,5 +1,7 @@
 """The machine's scratch folder: decoded images, downloaded shards, indexes and labels."""
 
+import errno
+import logging
 import os
 import shutil
 import tempfile
@@ -9,39 +11,64 @@ from gantrain.common.errors import UserError, os_reason
 from gantrain.config import DataConfig
 from gantrain.data.shards.store import ShardStore
 
+logger = logging.getLogger(__name__)
+
 
 def scratch_folder(config: DataConfig) -> Path:
     """Return the scratch folder; create it if it is missing.
 
     It is `data.cache_dir`, or by default a folder of this user in $SLURM_TMPDIR or else in the
-    system's temporary folder.
+    system's temporary folder. The default is also used, with a warning, where `data.cache_dir`
+    cannot be: a run that moves to another machine takes the setting with it.
 
-    Raises UserError if it cannot be created, belongs to another user, or is inside the set.
+    Raises UserError if it is inside the set, or if the default cannot be created or belongs to
+    another user.
     """
-    folder = config.cache_dir or _default_folder()
-    if isinstance(config.shards, Path) and folder.resolve().is_relative_to(config.shards.resolve()):
-        raise UserError(
-            f"data.cache_dir: {folder} is inside the set {config.shards}, which must contain only "
-            "shards; choose another folder."
-        )
+    chosen = config.cache_dir
+    if chosen is None:
+        return _default_folder(config)
+    _check_outside_set(chosen, config)
+    try:
+        chosen.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        reason = os_reason(error)
+    else:
+        if os.access(chosen, os.W_OK | os.X_OK):
+            return chosen
+        reason = os.strerror(errno.EACCES)
+    default = _default_folder(config)
+    logger.warning(
+        f"data.cache_dir: {chosen} cannot be used on this machine ({reason}); {default} is used "
+        "instead"
+    )
+    return default
+
+
+def _default_folder(config: DataConfig) -> Path:
+    parent = os.environ.get("SLURM_TMPDIR") or tempfile.gettempdir()
+    folder = Path(parent) / f"gantrain-{os.getuid()}"
+    _check_outside_set(folder, config)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         owner = folder.stat().st_uid
     except OSError as error:
         raise UserError(
-            f"data.cache_dir: cannot create {folder} ({os_reason(error)}); choose another folder."
+            f"{folder}: cannot be created ({os_reason(error)}), and images are decoded there; set "
+            "data.cache_dir to a folder on a local disk."
         ) from None
-    if config.cache_dir is None and owner != os.getuid():
-        # That user could replace the images.
+    if owner != os.getuid():  # that user could replace the images
         raise UserError(
-            f"data.cache_dir: {folder} belongs to another user; choose a folder of your own."
+            f"{folder}: belongs to another user; set data.cache_dir to a folder of your own."
         )
     return folder
 
 
-def _default_folder() -> Path:
-    job_folder = os.environ.get("SLURM_TMPDIR")
-    return Path(job_folder or tempfile.gettempdir()) / f"gantrain-{os.getuid()}"
+def _check_outside_set(folder: Path, config: DataConfig) -> None:
+    if isinstance(config.shards, Path) and folder.resolve().is_relative_to(config.shards.resolve()):
+        raise UserError(
+            f"data.cache_dir: {folder} is inside the set {config.shards}, which must contain only "
+            "shards; choose another folder."
+        )
 
 
 def open_store(config: DataConfig) -> ShardStore:

@@ -101,6 +101,14 @@ class Manifest(_Entry):
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
 
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of the shards' hashes, 64 hex digits: equal for sets with equal samples.
+
+        Unlike `identity` it does not depend on the names of shards, nor on `source`.
+        """
+        return hashlib.sha256("".join(entry.sha256 for entry in self.shards).encode()).hexdigest()
+
     def to_json(self) -> str:
         """Return the text of the manifest's file; equal manifests give equal text."""
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
