@@ -11,9 +11,9 @@ from gantrain.common.errors import UserError
 from gantrain.common.yaml_core import dump_yaml
 from gantrain.runs.records import read_metrics
 from launch.curves import median_speed
+from launch.dotted import apply_settings
 from launch.plan import PlannedRun
 from launch.sweepdir import run_dir
-from launch.sweepfile import apply_settings
 
 _PROBE_BATCHES = 12
 _PROBE_TIMEOUT = 600  # seconds

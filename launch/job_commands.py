@@ -9,7 +9,7 @@ from launch import slurm
 from launch.attempts import CANCEL, write_marker
 from launch.cluster import load_cluster
 from launch.launcher import LaunchResult, resubmit, submit_missing
-from launch.plan import plan_run, plan_runs
+from launch.plan import plan_run, plan_sweep
 from launch.settings import (
     LaunchSettings,
     parse_resources,
@@ -32,8 +32,9 @@ def submit_sweep(
     """Submit the runs of a sweep file that are new or were interrupted."""
     sweep = load_sweep(sweep_file)
     settings = settings_from_file(sweep, sweep_file, cluster, resources)
-    runs = plan_runs(sweep, sweep_file, settings.cluster.world_size)
-    _print_result(settings, submit_missing(settings, runs), "submitted", json)
+    planned = plan_sweep(sweep, sweep_file, settings.cluster.world_size)
+    result = submit_missing(settings, planned.runs)
+    _print_result(settings, result, "submitted", json, planned.notices)
 
 
 def submit_run(
@@ -106,7 +107,13 @@ def _cancel_queued_jobs(runs: Sequence[RunState], cancelled: set[str]) -> list[s
     return jobs
 
 
-def _print_result(settings: LaunchSettings, result: LaunchResult, verb: str, json: bool) -> None:
+def _print_result(
+    settings: LaunchSettings,
+    result: LaunchResult,
+    verb: str,
+    json: bool,
+    notices: Sequence[str] = (),
+) -> None:
     if json:
         print_json(
             {
@@ -114,11 +121,12 @@ def _print_result(settings: LaunchSettings, result: LaunchResult, verb: str, jso
                 "left": result.others,
                 "jobs": [{"token": job.token, "job": job.job} for job in result.jobs],
                 "recovered": result.recovered,
+                "notices": list(notices),
                 "directory": settings.sweep_dir,
             }
         )
         return
-    for line in result.recovered:
+    for line in (*notices, *result.recovered):
         print(line)
     jobs = ", ".join(job.job for job in result.jobs)
     others = ", ".join(f"{count} {state}" for state, count in result.others.items())

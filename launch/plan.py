@@ -11,7 +11,8 @@ from gantrain.common.errors import UserError
 from gantrain.common.records import flatten, unflatten
 from gantrain.config import current_key, parse_config, read_config
 from gantrain.config.schema import RENAMED_KEYS
-from launch.sweepfile import Settings, SweepFile, apply_settings, expand
+from launch.dotted import Settings, apply_settings, flat_settings
+from launch.sweepfile import SweepFile, expand, idle_rules
 
 # Keys that do not affect the trained weights and so are not part of a run's id: output locations,
 # names in W&B, number of ranks and device, how images are loaded.
@@ -39,25 +40,72 @@ class PlannedRun:
         return unflatten(self.flat)
 
 
-def plan_runs(sweep: SweepFile, source: Path, world_size: int) -> list[PlannedRun]:
+@dataclass(frozen=True)
+class SweepPlan:
+    """The runs of a sweep file, and what a user should know about them.
+
+    points: number of points that the file expands to; equal ones are one run. notices: lines for
+    display.
+    """
+
+    runs: list[PlannedRun]
+    points: int
+    notices: list[str]
+
+
+def plan_sweep(sweep: SweepFile, source: Path, world_size: int) -> SweepPlan:
     """Validate every point of the sweep for `world_size` ranks; equal configs become one run.
 
-    Raises UserError naming the first point whose config is invalid.
+    Raises UserError naming the first point whose config is invalid, or if all points are equal.
     """
-    base = read_config(sweep.base, kind="base config")
-    base = _with_placeholders(apply_settings(base, sweep.set), world_size)
+    base = _with_placeholders(_read_base(sweep, source), world_size)
     runs: dict[str, PlannedRun] = {}
-    for point in expand(sweep):
-        run = _validate(apply_settings(base, point), f"{source}: the point {_describe(point)}")
+    points = list(expand(sweep))
+    for point in points:
+        place = f"{source}: the point {_describe(point)}"
+        run = _validate(_apply(base, point, place), place)
         runs.setdefault(run.id, run)
     if not runs:
         raise UserError(f"{source}: the sweep has no runs; `exclude` drops every point.")
-    return list(runs.values())
+    outside = _varied_outside_id(points) if len(runs) < len(points) else []
+    why = f" ({', '.join(outside)}: not part of a run's id)" if outside else ""
+    if len(runs) == 1 < len(points):
+        raise UserError(
+            f"{source}: the {len(points)} points are one and the same run{why}; vary something "
+            "that affects the trained weights."
+        )
+    notices = [f"exclude: {_describe(rule)} drops no point" for rule in idle_rules(sweep)]
+    if equal := len(points) - len(runs):
+        notices.insert(0, f"{len(points):,} points, {len(runs):,} runs: {equal:,} equal{why}")
+    return SweepPlan(list(runs.values()), len(points), notices)
+
+
+def plan_runs(sweep: SweepFile, source: Path, world_size: int) -> list[PlannedRun]:
+    """Return the runs of `plan_sweep`."""
+    return plan_sweep(sweep, source, world_size).runs
 
 
 def plan_run(tree: Mapping[str, Any], source: str, world_size: int) -> PlannedRun:
     """Plan one run from a config tree; `source` names it in the UserError."""
     return _validate(_with_placeholders(tree, world_size), source)
+
+
+def _read_base(sweep: SweepFile, source: Path) -> dict[str, Any]:
+    return _apply(read_config(sweep.base, kind="base config"), sweep.set, f"{source}: set")
+
+
+def _apply(tree: Mapping[str, Any], settings: Settings, place: str) -> dict[str, Any]:
+    try:
+        return apply_settings(tree, settings)
+    except ValueError as error:
+        raise UserError(f"{place}: {error}.") from None
+
+
+def _varied_outside_id(points: Sequence[Settings]) -> list[str]:
+    """Return the keys that differ between these points and are not part of a run's id."""
+    flats = [flat_settings(point) for point in points]
+    keys = dict.fromkeys(key for flat in flats for key in flat if key.startswith(NOT_IN_ID))
+    return [key for key in keys if len({repr(flat.get(key, ABSENT)) for flat in flats}) > 1]
 
 
 def _with_placeholders(tree: Mapping[str, Any], world_size: int) -> dict[str, Any]:

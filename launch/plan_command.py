@@ -5,7 +5,7 @@ from pathlib import Path
 
 from launch.forecast import Forecast, forecast, measured_speed, probe_speed
 from launch.launcher import job_spec, pack_runs
-from launch.plan import PlannedRun, differences, differing_keys, plan_runs, short_names
+from launch.plan import PlannedRun, SweepPlan, differences, differing_keys, plan_sweep, short_names
 from launch.settings import LaunchSettings, settings_from_file
 from launch.states import SUBMITTABLE, State, read_sweep_status
 from launch.submission import job_script
@@ -27,7 +27,8 @@ def show_plan(
     """Print the runs of a sweep, how many would be submitted, and a forecast. Submits nothing."""
     sweep = load_sweep(sweep_file)
     settings = settings_from_file(sweep, sweep_file, cluster, resources)
-    runs = plan_runs(sweep, sweep_file, settings.cluster.world_size)
+    planned = plan_sweep(sweep, sweep_file, settings.cluster.world_size)
+    runs = planned.runs
     states = _read_states(settings.sweep_dir)
     missing = [run for run in runs if states.get(run.id, "planned") in SUBMITTABLE]
     cost = _forecast(settings, runs, missing, probe)
@@ -45,9 +46,10 @@ def show_plan(
             for run in runs
         ]
         content = {"runs": rows, "missing": len(missing), "forecast": cost, "script": text}
+        content |= {"points": planned.points, "notices": planned.notices}
         print_json({"sweep": settings.name, "directory": settings.sweep_dir, **content})
         return
-    _print_runs(settings, runs, keys, states, limit)
+    _print_runs(settings, planned, keys, states, limit)
     _print_forecast(settings, missing, cost)
     if text:
         print("\n" + text)
@@ -77,11 +79,12 @@ def _example_script(settings: LaunchSettings, missing: Sequence[PlannedRun]) -> 
 
 def _print_runs(
     settings: LaunchSettings,
-    runs: Sequence[PlannedRun],
+    planned: SweepPlan,
     keys: Sequence[str],
     states: dict[str, State],
     limit: int,
 ) -> None:
+    runs = planned.runs
     shown = limit or len(runs)
     rows = [
         [
@@ -93,6 +96,8 @@ def _print_runs(
     ]
     print_table(["run", "state", *short_names(keys).values()], rows)
     print_omitted(len(runs), shown)
+    for notice in planned.notices:
+        print(notice)
     print(f"{len(runs):,} runs in {settings.sweep_dir}/runs")
 
 

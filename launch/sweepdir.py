@@ -19,8 +19,9 @@ from typing import Any
 from gantrain.common.errors import UserError
 from gantrain.common.files import replacing, write_json, write_text
 from gantrain.common.yaml_core import dump_yaml
+from launch.dotted import apply_settings
 from launch.plan import PlannedRun, rename_old_flat_keys
-from launch.sweepfile import apply_settings, load_sweep
+from launch.sweepfile import load_sweep
 
 SWEEP = "sweep.json"
 RUNS = "runs.jsonl"

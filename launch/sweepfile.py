@@ -3,7 +3,7 @@
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,12 +20,9 @@ from gantrain.common.errors import UserError
 from gantrain.common.validation import nearest, problems_of
 from gantrain.common.yaml_core import load_yaml_text
 from gantrain.config import current_key, known_keys, read_yaml
+from launch.dotted import Settings, flat_settings, is_inside, matches, repeated_key, split_keys
+from launch.dotted import apply_settings as apply_settings
 from launch.spelling import keep_spelling
-
-
-def split_keys(keys: str) -> list[str]:
-    """Return the dotted keys that one entry of a sweep file sets together."""
-    return [key.strip() for key in keys.split(",")]
 
 
 def _use_current_keys(settings: Any) -> Any:
@@ -47,7 +44,6 @@ def _use_current_keys(settings: Any) -> Any:
 RESOURCE_NAMES = (
     *("partition", "account", "qos", "constraint", "exclude", "modules", "setup", "sbatch"),
 )
-Settings = dict[str, Any]  # dotted keys of the training config to values
 Values = Annotated[list[Any], Field(min_length=1)]
 _CurrentKeys = BeforeValidator(_use_current_keys)
 _Settings = Annotated[Settings, _CurrentKeys]
@@ -60,11 +56,15 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class Distribution(StrictModel):
     """The distribution of one setting of a random search: exactly one of these."""
 
-    uniform: tuple[float, float] | None = None
-    log_uniform: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    uniform: tuple[Finite, Finite] | None = None
+    log_uniform: tuple[Positive, Positive] | None = None
     integer: tuple[int, int] | None = Field(None, description="both ends included")
     choice: Values | None = None
 
@@ -72,6 +72,11 @@ class Distribution(StrictModel):
     def _exactly_one(self) -> "Distribution":
         if len(self.model_fields_set) != 1:
             raise ValueError("expected exactly one of uniform, log_uniform, integer, choice")
+        for name in ("uniform", "log_uniform", "integer"):
+            ends = getattr(self, name)
+            if ends is not None and ends[0] > ends[1]:
+                low, high = ends
+                raise ValueError(f"{name}: [{low}, {high}] is reversed; write [{high}, {low}]")
         return self
 
     def sample(self, rng: random.Random) -> Any:
@@ -155,11 +160,34 @@ def load_sweep(path: Path) -> SweepFile:
         raise UserError(f"{path}: {'; '.join(problems)}.") from None
     _check_keys(path, sweep)
     _check_lengths_and_seeds(path, sweep)
+    _check_axes(path, sweep)
+    _check_exclude(path, sweep)
     return sweep.model_copy(update={"base": path.parent / sweep.base})
 
 
 def expand(sweep: SweepFile) -> Iterator[Settings]:
     """Yield the sweep's points in order; each gives values to dotted keys. Some may be equal."""
+    for point in _combinations(sweep):
+        if not sweep.exclude:
+            yield point
+            continue
+        flat = flat_settings(point)
+        if not any(matches(flat, rule) for rule in sweep.exclude):
+            yield point
+    for extra, seed in itertools.product(sweep.include, _seeds(sweep)):
+        yield {**seed, **extra}
+
+
+def idle_rules(sweep: SweepFile) -> list[Settings]:
+    """Return the rules of `exclude` that drop no point."""
+    idle = list(sweep.exclude)
+    for point in _combinations(sweep) if idle else ():
+        flat = flat_settings(point)
+        idle = [rule for rule in idle if not matches(flat, rule)]
+    return idle
+
+
+def _combinations(sweep: SweepFile) -> Iterator[Settings]:
     axes: list[list[Settings]] = []
     for key, values in sweep.grid.items():
         axes.append([{key: value} for value in values])
@@ -172,42 +200,13 @@ def expand(sweep: SweepFile) -> Iterator[Settings]:
         axes.append(
             [{k: d.sample(rng) for k, d in draws.items()} for _ in range(sweep.random.count)]
         )
-    seeds: list[Settings] = [{"seed": seed} for seed in sweep.seed_list] or [{}]
     if axes or not sweep.include:
-        for combination in itertools.product(*axes, seeds):
-            point = {key: value for part in combination for key, value in part.items()}
-            if not any(_matches(point, rule) for rule in sweep.exclude):
-                yield point
-    for extra, seed in itertools.product(sweep.include, seeds):
-        yield {**seed, **extra}
+        for combination in itertools.product(*axes, _seeds(sweep)):
+            yield {key: value for part in combination for key, value in part.items()}
 
 
-def apply_settings(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of a config tree with these settings applied; `a.x,b.x: 1` sets both keys."""
-    changed: dict[str, Any] = _copy(tree)
-    for keys, value in settings.items():
-        for key in split_keys(keys):
-            *sections, last = key.split(".")
-            parent = changed
-            for section in sections:
-                parent = parent.setdefault(section, {})
-            parent[last] = _copy(value)
-    return changed
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, dict):  # isinstance(value, Mapping) is slow, and plans have 10,000 runs
-        return {key: _copy(inner) for key, inner in value.items()}
-    return list(value) if isinstance(value, list) else value
-
-
-def _matches(point: Settings, rule: Settings) -> bool:
-    for key, excluded in rule.items():
-        if key not in point:
-            return False
-        if point[key] != excluded and not (isinstance(excluded, list) and point[key] in excluded):
-            return False
-    return True
+def _seeds(sweep: SweepFile) -> list[Settings]:
+    return [{"seed": seed} for seed in sweep.seed_list] or [{}]
 
 
 def _check_keys(path: Path, sweep: SweepFile) -> None:
@@ -244,3 +243,48 @@ def _check_lengths_and_seeds(path: Path, sweep: SweepFile) -> None:
             f"{path}: early_stop: with several seeds it would select lucky seeds, not settings; "
             "stop early with one seed, then sweep the winners over seeds."
         )
+
+
+def _check_axes(path: Path, sweep: SweepFile) -> None:
+    """Raise UserError where one setting hides another."""
+    applied: list[tuple[str, str]] = []
+    for source, entry in _axis_entries(sweep):
+        for key in split_keys(entry):
+            for earlier, other in applied:
+                if is_inside(other, key):
+                    what = "sets it as well" if other == key else f"sets {other}, which it replaces"
+                    raise UserError(f"{path}: {source}: {key}: {earlier} {what}; keep one of them.")
+            applied.append((source, key))
+    entries: list[tuple[str, Settings]] = [("set", sweep.set)]
+    entries += [("include", point) for point in sweep.include]
+    entries += [("exclude", rule) for rule in sweep.exclude]
+    for source, settings in entries:
+        if twice := repeated_key(settings):
+            raise UserError(f"{path}: {source}: {twice} is there twice; keep one of them.")
+
+
+def _check_exclude(path: Path, sweep: SweepFile) -> None:
+    """Raise UserError if `exclude` has a key that it cannot find in any point."""
+    varied = {key for _, entry in _axis_entries(sweep) for key in split_keys(entry)}
+    lists = [*sweep.grid.items(), *(pair for block in sweep.zip for pair in block.items())]
+    if sweep.random:
+        lists += [(entry, draw.choice or []) for entry, draw in sweep.random.draws.items()]
+    for entry, values in lists:
+        for section in (value for value in values if isinstance(value, dict)):
+            varied |= {f"{key}.{inner}" for key in split_keys(entry) for inner in section}
+    for entry in (entry for rule in sweep.exclude for entry in rule):
+        for key in split_keys(entry):
+            if not any(is_inside(other, key) for other in varied):
+                known = f"; they set {', '.join(sorted(varied))}" if varied else ""
+                raise UserError(
+                    f"{path}: exclude: {key}: no point of grid, zip, random and seeds sets it"
+                    f"{known}."
+                )
+
+
+def _axis_entries(sweep: SweepFile) -> list[tuple[str, str]]:
+    """Return the entries that vary settings, in the order in which they apply, and their source."""
+    entries = [("grid", entry) for entry in sweep.grid]
+    entries += [("zip", entry) for block in sweep.zip for entry in block]
+    entries += [("random.draws", entry) for entry in (sweep.random.draws if sweep.random else ())]
+    return entries + ([("seeds", "seed")] if sweep.seed_list else [])

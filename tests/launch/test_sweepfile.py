@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gantrain.common.errors import UserError
-from launch.plan import differences, differing_keys, plan_runs, run_name
+from launch.plan import differences, differing_keys, plan_runs, plan_sweep, run_name
 from launch.sweepfile import SweepFile, expand, load_sweep
 from tests.launch.conftest import base_tree
 
@@ -128,6 +128,29 @@ def test_values_may_be_sections(tmp_path: Path) -> None:
         ({"grid": {"seed": []}}, "grid.seed"),
         ({"seeds": 0}, "seeds"),
         ({"name": "a b"}, "name"),
+        ({"random": {"count": 2, "draws": {"seed": {"integer": [16, 4]}}}}, "write [4, 16]"),
+        ({"random": {"count": 2, "draws": {"seed": {"uniform": [0.5, 0.1]}}}}, "reversed"),
+        ({"random": {"count": 2, "draws": {"seed": {"log_uniform": [1.0, 0.1]}}}}, "reversed"),
+        ({"grid": {"seed": [1]}, "zip": {"seed": [2]}}, "zip: seed: grid sets it as well"),
+        ({"zip": [{"seed": [1]}, {"seed": [2]}]}, "zip: seed: zip sets it as well"),
+        (
+            {
+                "grid": {"generator.slope, discriminator.slope": [0.1]},
+                "random": {"count": 1, "draws": {"generator.slope": {"choice": [0.2]}}},
+            },
+            "random.draws: generator.slope: grid sets it as well",
+        ),
+        ({"grid": {"seed": [1, 2]}, "seeds": 2}, "seeds: seed: grid sets it as well"),
+        (
+            {"grid": {"objective.n_critic": [1]}, "zip": {"objective": [{"kind": "dcgan"}]}},
+            "zip: objective: grid sets objective.n_critic, which it replaces",
+        ),
+        (
+            {"include": [{"generator.slope, generator.slope": 0.1}]},
+            "generator.slope is there twice",
+        ),
+        ({"seeds": 2, "exclude": [{"generator.width": 4}]}, "no point of grid, zip, random and"),
+        ({"include": [{"seed": 1}], "exclude": [{"seed": 1}]}, "exclude: seed: no point"),
         (
             {"seeds": 2, "early_stop": {"metric": "loss/generator", "min_kimg": 1}},
             "lucky seeds",
@@ -153,6 +176,65 @@ def test_error_names_the_invalid_point(tmp_path: Path) -> None:
     path = write(tmp_path, grid={"seed": [1]}, exclude=[{"seed": 1}])
     with pytest.raises(UserError, match="no run"):
         plan_runs(load_sweep(path), path, 1)
+
+
+def test_exclude_compares_numbers_as_numbers_and_sees_into_sections(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        grid={
+            "generator.learning_rate": [0.0001, 0.0002],
+            "generator.slope, discriminator.slope": [0, 0.2],
+            "discriminator.norm": ["none"],
+        },
+        zip={"objective": [{"kind": "dcgan"}, {"kind": "wgan-gp", "n_critic": 3}]},
+        exclude=[
+            {"generator.learning_rate": "1e-4", "objective.kind": "wgan-gp"},
+            {"discriminator.slope": [0.0], "objective": {"n_critic": 3.0, "kind": "wgan-gp"}},
+            {"generator.slope": False},
+        ],
+    )
+    plan = plan_sweep(load_sweep(path), path, 1)
+    assert [
+        [run.flat[k] for k in ("generator.learning_rate", "generator.slope", "objective.kind")]
+        for run in plan.runs
+    ] == [
+        [0.0001, 0.0, "dcgan"],
+        [0.0001, 0.2, "dcgan"],
+        [0.0002, 0.0, "dcgan"],
+        [0.0002, 0.2, "dcgan"],
+        [0.0002, 0.2, "wgan-gp"],
+    ]
+    assert plan.notices == ["exclude: generator.slope=False drops no point"]
+
+
+def test_equal_points_are_counted(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, grid={"generator.width": [4, 8], "data.workers": [0, 1], "metrics.samples": [16]}
+    )
+    plan = plan_sweep(load_sweep(path), path, 1)
+    assert (plan.points, len(plan.runs)) == (4, 2)
+    assert plan.notices == ["4 points, 2 runs: 2 equal (data.workers: not part of a run's id)"]
+    draws = {"generator.norm": {"choice": ["batch", "none"]}}
+    path = write(tmp_path, random={"count": 50, "draws": draws})
+    plan = plan_sweep(load_sweep(path), path, 1)
+    assert plan.notices == ["50 points, 2 runs: 48 equal"]
+    collapsing: list[dict[str, Any]] = [{"grid": {"data.workers": [0, 1]}}, {"include": [{}, {}]}]
+    for content in collapsing:
+        path = write(tmp_path, **content)
+        with pytest.raises(UserError, match="the 2 points are one and the same run"):
+            plan_sweep(load_sweep(path), path, 1)
+
+
+def test_empty_sections_have_defaults_and_values_are_no_sections(tmp_path: Path) -> None:
+    path = write(tmp_path, set={"generator.width": 4}, grid={"discriminator": [None]})
+    tree = {**base_tree(Path("squares")), "generator": None, "ema": None}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(tree))
+    (run,) = plan_runs(load_sweep(path), path, 1)
+    names = ("generator.width", "generator.latent_size", "discriminator.width")
+    assert [run.flat[name] for name in names] == [4, 100, 64]
+    path = write(tmp_path, set={"objective": "dcgan", "objective.n_critic": 2})
+    with pytest.raises(UserError, match=r"set: objective\.n_critic: objective is 'dcgan'"):
+        plan_sweep(load_sweep(path), path, 1)
 
 
 @pytest.mark.parametrize("name", ["missing.yaml", "list.yaml", "broken.yaml"])
