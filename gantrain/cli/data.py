@@ -20,8 +20,9 @@ from rich.progress import (
 from rich.table import Table
 
 from gantrain.cli.evaluate import train_features
+from gantrain.cli.options import Background, FitOption, MaxMegapixels
 from gantrain.common.errors import UserError
-from gantrain.data.importing.convert import Fit
+from gantrain.data.importing.convert import MAX_MEGAPIXELS
 from gantrain.data.shards.manifest import Manifest, read_manifest
 from gantrain.data.shards.samples import Sample
 
@@ -106,10 +107,9 @@ def import_(
     target: Target,
     size: Size = 64,
     channels: Channels = 1,
-    background: Annotated[
-        str, typer.Option(help="Colour behind transparent pixels and in the padding.")
-    ] = "black",
-    fit: Annotated[Fit, typer.Option(help="How to make an image square.")] = "crop",
+    background: Background = "black",
+    fit: FitOption = "crop",
+    max_megapixels: MaxMegapixels = MAX_MEGAPIXELS,
     validation_list: Annotated[
         Path | None,
         typer.Option(help="List of validation images. Default: validation.txt, if any."),
@@ -134,6 +134,7 @@ def import_(
             channels=channels,
             background=background,
             fit=fit,
+            max_megapixels=max_megapixels,
             images_per_shard=images_per_shard,
             on_error="fail" if strict else "report",
             workers=workers,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gantrain.common.errors import UserError
+from gantrain.data.importing.convert import Fit
 
 if TYPE_CHECKING:
     from gantrain.config import Config, DataConfig
@@ -24,6 +25,14 @@ Shards = Annotated[
 Method = Annotated[
     Literal["slerp", "lerp"],
     typer.Option("--how", help="Interpolate along great circles (slerp) or straight lines (lerp)."),
+]
+# How image files are read.
+Background = Annotated[
+    str, typer.Option(help="Colour behind transparent pixels and in the padding.")
+]
+FitOption = Annotated[Fit, typer.Option("--fit", help="How to make an image square.")]
+MaxMegapixels = Annotated[
+    float, typer.Option(min=0.001, help="Larger images are not read. A safeguard for the memory.")
 ]
 
 

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gantrain.cli.options import RunPath, Seed, Shards, require_suffix, select_data
+from gantrain.cli.options import (
+    Background,
+    FitOption,
+    MaxMegapixels,
+    RunPath,
+    Seed,
+    Shards,
+    require_suffix,
+    select_data,
+)
+from gantrain.data.importing.convert import MAX_MEGAPIXELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +34,9 @@ def project(
     steps: Annotated[int, typer.Option(min=1, help="Optimisation steps.")] = 300,
     starts: Annotated[int, typer.Option(min=1, max=64, help="Starting points for each image.")] = 4,
     seed: Seed = 0,
+    background: Background = "black",
+    fit: FitOption = "crop",
+    max_megapixels: MaxMegapixels = MAX_MEGAPIXELS,
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("projection.png"),
     latents: Annotated[
         Path | None, typer.Option(help="Also save the latents, (N, latent_size), as .npy.")
@@ -31,17 +44,22 @@ def project(
 ) -> None:
     """Find the latents whose images are most similar to given images.
 
-    The PNG shows the given images in the first row and the generated ones in the second.
+    The PNG shows the given images in the first row and the generated ones in the second. Image
+    files are read as by `gantrain data import`; give the options that the run's data set has.
     """
     import torch
 
     from gantrain.common.grids import save_png, tile
+    from gantrain.data.importing.convert import Conversion, parse_background
     from gantrain.inference import projection
     from gantrain.inference.export import load_run
 
     require_suffix(out, ".png")
     generator, config = load_run(run)
-    targets = projection.read_images(images, config.data.size, config.data.channels)
+    conversion = Conversion(
+        config.data.size, config.data.channels, parse_background(background), fit, max_megapixels
+    )
+    targets = projection.read_images(images, conversion)
     result = projection.project(generator, targets, steps=steps, starts=starts, seed=seed)
     save_png(tile(torch.cat([targets, result.images]), 2, len(targets)), out)
     if latents is not None:

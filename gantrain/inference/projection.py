@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from gantrain.common.errors import UserError
 from gantrain.common.rng import PositionalRNG, Stream
+from gantrain.data.importing.convert import Conversion, read_image
 from gantrain.inference.sampling import generate_images
 from gantrain.models.networks import Generator
 
@@ -98,22 +97,15 @@ def _dissimilarity(images: Tensor, targets: Tensor) -> Tensor:
     return difference.square().mean((1, 2, 3)) + coarse.square().mean((1, 2, 3))
 
 
-def read_images(paths: Sequence[Path], size: int, channels: int) -> Tensor:
-    """Return image files as float32 (N, C, size, size) in [-1, 1]: the central square, resized.
+def read_images(paths: Sequence[Path], conversion: Conversion) -> Tensor:
+    """Return image files as float32 (N, C, size, size) in [-1, 1], as an import converts them.
 
-    channels: 1 for grey, 3 for RGB. Raises UserError naming a file that cannot be read.
+    Raises UserError naming a file that cannot be read.
     """
     images = []
     for path in paths:
         try:
-            with Image.open(path) as image:
-                side = min(image.size)
-                left, top = (image.width - side) // 2, (image.height - side) // 2
-                square = image.convert("L" if channels == 1 else "RGB").crop(
-                    (left, top, left + side, top + side)
-                )
-                pixels = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            images.append(torch.from_numpy(read_image(path, conversion)))
+        except UserError as error:
             raise UserError(f"{path}: not readable as an image ({error}).") from None
-        images.append(torch.from_numpy(pixels.copy()).reshape(size, size, channels))
-    return torch.stack(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.stack(images).float() / 127.5 - 1

@@ -81,6 +81,11 @@ def test_project_prints_its_error_and_saves_latents(run: Path, tmp_path: Path) -
     options = ("--steps", 5, "--out", tmp_path / "p.png", "--latents", latents)
     assert "grey levels" in _output("project", run, tmp_path / "target.png", *options)
     assert np.load(latents).shape == (1, load_generator(run).latent_size)
+    shape = ("--fit", "pad", "--background", "white")
+    padded = _output("project", run, tmp_path / "target.png", *shape, *options)
+    assert "grey levels" in padded
+    with pytest.raises(UserError, match=r"0\.002 megapixels, more than the limit of 0\.001"):
+        _output("project", run, tmp_path / "target.png", "--max-megapixels", 0.001, *options)
 
 
 @pytest.mark.usefixtures("short_classifier_training")

@@ -1,19 +1,25 @@
-"""Conversion of image files to square 8-bit PNGs of a set's size and channels."""
+"""The one reader of users' image files: to square 8-bit images of a set's size and channels."""
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image, ImageColor, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from gantrain.common.errors import UserError
+from gantrain.data.importing.pixels import load_flat
 
 Fit = Literal["crop", "pad", "stretch"]
 FITS: tuple[Fit, ...] = get_args(Fit)
+MAX_MEGAPIXELS = 100.0
 
 # Only these formats: one of Pillow's other readers runs Ghostscript, and some accept any bytes.
 _SUFFIXES_OF_FORMAT = {
@@ -30,7 +36,6 @@ _SUFFIXES_OF_FORMAT = {
     "QOI": (".qoi",),
 }
 SUFFIXES = frozenset(suffix for each in _SUFFIXES_OF_FORMAT.values() for suffix in each)
-_SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,14 @@ class Conversion:
     background: colour behind transparent pixels and in the padding.
     fit: "crop" keeps the largest centred square, "pad" adds background to make a square,
         "stretch" ignores the aspect ratio.
+    max_megapixels: larger images are not read: small files can claim sizes that fill the memory.
     """
 
     size: int
     channels: int
-    background: tuple[int, int, int]
-    fit: Fit
+    background: tuple[int, int, int] = (0, 0, 0)
+    fit: Fit = "crop"
+    max_megapixels: float = MAX_MEGAPIXELS
 
 
 def parse_background(colour: str) -> tuple[int, int, int]:
@@ -63,30 +70,64 @@ def parse_background(colour: str) -> tuple[int, int, int]:
         ) from None
 
 
-def convert_image(path: Path, conversion: Conversion) -> bytes:
-    """Read an image file and return the converted PNG.
+def convert_image(source: Path | bytes, conversion: Conversion) -> bytes:
+    """Read an image file, or its content, and return the converted PNG; see `read_image`."""
+    file = io.BytesIO()
+    _read(source, conversion).save(file, "PNG")
+    return file.getvalue()
+
+
+def read_image(source: Path | bytes, conversion: Conversion) -> NDArray[np.uint8]:
+    """Read an image file, or its content, and return it converted, uint8 (channels, size, size).
 
     Uses the first frame of an animation, applies the EXIF orientation, and scales 16-bit grey to
-    8 bits. Equal files give equal bytes.
+    8 bits. Equal files give equal images.
 
     Raises UserError with the reason, without the file's name, if the image cannot be read.
     """
+    pixels = np.atleast_3d(np.asarray(_read(source, conversion)))
+    return pixels.transpose(2, 0, 1).copy()
+
+
+def _read(source: Path | bytes, conversion: Conversion) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # not about anything that prevents reading
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_formats()) as image:
-                image.draft(None, (2 * conversion.size, 2 * conversion.size))  # JPEGs decode faster
-                image.load()
-                flat = _flatten(_upright(image), conversion, image.format)
-            square = _square(flat, conversion)
+        with _own_limits(), _opened(source) as image:
+            megapixels = image.width * image.height / 1e6
+            if megapixels > conversion.max_megapixels:
+                raise UserError(
+                    f"{image.width}x{image.height} are {megapixels:.4g} megapixels, more than the "
+                    f"limit of {conversion.max_megapixels:g} (--max-megapixels)"
+                )
+            image.draft(None, (2 * conversion.size, 2 * conversion.size))  # JPEGs decode faster
+            flat = load_flat(
+                image, conversion.channels, conversion.background, lambda: _opened(source)
+            )
+            return _square(flat, conversion)
     except UserError:
         raise
     except Exception as error:  # Pillow's decoders raise many types of errors on damaged files
-        raise UserError(_reason(path, error)) from None
-    file = io.BytesIO()
-    square.save(file, "PNG")
-    return file.getvalue()
+        raise UserError(_reason(source, error)) from None
+
+
+@contextmanager
+def _own_limits() -> Iterator[None]:
+    """Replace Pillow's warnings and its limit of pixels by our own check."""
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # not about anything that prevents reading
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextmanager
+def _opened(source: Path | bytes) -> Iterator[ImageFile]:
+    # Pillow maps files that it opens by name, and then scrambles TIFFs that are to be turned.
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:  # noqa: SIM117
+        with Image.open(file, formats=_formats()) as image:
+            yield image
 
 
 @cache
@@ -95,41 +136,13 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _SUFFIXES_OF_FORMAT if name in Image.OPEN)
 
 
-def _reason(path: Path, error: Exception) -> str:
-    if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
-        return f"more than {Image.MAX_IMAGE_PIXELS} pixels"
+def _reason(source: Path | bytes, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        empty = path.stat().st_size == 0
-        return "an empty file" if empty else "not an image in a supported format"
+        length = len(source) if isinstance(source, bytes) else source.stat().st_size
+        return "not an image in a supported format" if length else "an empty file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # broken EXIF does not affect the pixels
-        return image
-
-
-def _flatten(image: Image.Image, conversion: Conversion, format: str | None) -> Image.Image:
-    """Return the image as 8-bit L or RGB, composited on the background."""
-    mode = "L" if conversion.channels == 1 else "RGB"
-    if image.mode in _SIXTEEN_BITS or (
-        image.mode == "I" and format in ("PNG", "PPM")  # 16-bit values in 32-bit pixels
-    ):
-        values = np.asarray(image).astype(np.uint32).clip(0, 65535)
-        image = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        raise UserError(f"32-bit pixels (mode {image.mode}), which have no defined range")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, (*conversion.background, 255))
-        image = Image.alpha_composite(ground, layer)
-    if image.mode not in ("L", "RGB"):
-        image = image.convert("RGB")  # CMYK and palettes: grey is computed from RGB
-    return image.convert(mode)
 
 
 def _square(image: Image.Image, conversion: Conversion) -> Image.Image:

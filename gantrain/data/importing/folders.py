@@ -16,6 +16,7 @@ from gantrain.common.errors import UserError, os_reason
 from gantrain.common.pools import map_in_order
 from gantrain.data.importing.convert import (
     FITS,
+    MAX_MEGAPIXELS,
     SUFFIXES,
     Conversion,
     Fit,
@@ -76,6 +77,7 @@ def import_folder(
     channels: int = 1,
     background: str = "black",
     fit: Fit = "crop",
+    max_megapixels: float = MAX_MEGAPIXELS,
     images_per_shard: int = 1000,
     on_error: Literal["report", "fail"] = "report",
     workers: int | None = None,
@@ -91,7 +93,7 @@ def import_folder(
     all classes. The same files give the same bytes. The report is also written to the target, as
     `import-report.json`.
 
-    background, fit: see `Conversion`; a colour as in `parse_background`.
+    background, fit, max_megapixels: see `Conversion`; a colour as in `parse_background`.
     on_error: "report" lists unreadable images in the report, "fail" stops at the first.
     workers: number of processes; None uses all available cores.
     validation_list: file with the names of the validation images, one per line; None uses the
@@ -103,7 +105,7 @@ def import_folder(
     """
     if fit not in FITS:
         raise UserError(f"fit is {fit!r}; expected one of {', '.join(FITS)}.")
-    conversion = Conversion(size, channels, parse_background(background), fit)
+    conversion = Conversion(size, channels, parse_background(background), fit, max_megapixels)
     listing = _list_folder(source)
     if not listing.images:
         raise UserError(_no_images(source, listing))
