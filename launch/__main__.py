@@ -1,5 +1,6 @@
 """The command line of the launcher: `python -m launch`, also installed as `gantrain-launch`."""
 
+import errno
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -7,12 +8,13 @@ import typer
 from typer.core import TyperGroup
 
 from gantrain import __version__
-from gantrain.common.errors import UserError
+from gantrain.common.access import explain
+from gantrain.common.errors import USER_ERROR_STATUS, UserError
 from gantrain.common.logs import configure_logging
 
 
 class _Group(TyperGroup):
-    """Prints a UserError as one line on stderr, and exits with its status."""
+    """Prints a UserError or an OSError as one line on stderr, and exits with its status."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -20,6 +22,11 @@ class _Group(TyperGroup):
         except UserError as error:
             typer.echo(f"launch: {error}", err=True)
             raise typer.Exit(error.exit_status) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of the output has seen enough
+                raise
+            typer.echo(f"launch: {explain(error)}", err=True)
+            raise typer.Exit(USER_ERROR_STATUS) from None
 
 
 app = typer.Typer(

@@ -5,13 +5,23 @@ launcher knows the fate of a run even where Slurm keeps no accounting. RUN_DIR/c
 the end of a run; RUN_DIR/early_stop.json records that halving stopped it, and why.
 """
 
+import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from gantrain.common.files import append_json, write_json
-from gantrain.runs.records import read_json_lines
+from gantrain.runs.records import (
+    Kinds,
+    Record,
+    is_count,
+    is_text,
+    is_time,
+    keep_valid,
+    numbered_records,
+    read_json,
+)
 
 ATTEMPTS = "attempts.jsonl"
 CANCEL = "cancel.json"
@@ -21,6 +31,33 @@ Outcome = Literal[
     "finished", "failed", "diverged", "hung", "killed", "preempted", "cancelled", "stopped",
     "no-progress",
 ]  # fmt: skip
+
+
+def _is_status(value: object) -> bool:
+    return value is None or (isinstance(value, int) and abs(value) < 2**31)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(is_text, value))
+
+
+_START_KINDS: Kinds = {
+    "event": is_text,
+    "job": is_text,
+    "token": is_text,
+    "time": is_time,
+    "images": is_count,
+    "restart": is_count,
+    "host": is_text,
+}
+_END_KINDS: Kinds = {
+    "event": is_text,
+    "time": is_time,
+    "outcome": is_text,
+    "exit": _is_status,
+    "signals": _is_texts,
+    "slurm_state": is_text,
+}
 
 
 @dataclass(frozen=True)
@@ -60,17 +97,35 @@ def write_end(run_dir: Path, outcome: Outcome, exit_status: int, **details: Any)
     append_json(run_dir / ATTEMPTS, {**line, **details})
 
 
-def read_attempts(run_dir: Path) -> list[Attempt]:
-    """Return all attempts, oldest first; lines that were cut short are skipped."""
+def read_attempts(run_dir: Path, problems: list[str] | None = None) -> list[Attempt]:
+    """Return all attempts, oldest first.
+
+    Lines and values that are not valid are skipped, and so are keys and events of later versions.
+    problems: gets a sentence for each line and value that is not valid.
+    """
     attempts: list[Attempt] = []
-    for line in read_json_lines(run_dir / ATTEMPTS)[0]:
-        event = line.pop("event", "")
-        if event == "start":
-            attempts.append(Attempt(**line))
-        elif event == "end" and attempts:
-            end = line.pop("time")
-            attempts[-1] = replace(attempts[-1], end=end, **line)
+    path = run_dir / ATTEMPTS
+    for number, raw in numbered_records(path, problems):
+        kinds = _START_KINDS if raw.get("event") == "start" else _END_KINDS
+        line = keep_valid(raw, kinds, f"{path}:{number}", problems)
+        known = {key: value for key, value in line.items() if key in kinds and key != "event"}
+        match line.get("event"):
+            case "start" if "job" in known and "time" in known:
+                attempts.append(Attempt(**{"token": "", **known}))
+            case "end" if attempts:
+                known["end"] = known.pop("time", attempts[-1].time)
+                attempts[-1] = replace(attempts[-1], **known)
+            case "start" | "end" | None if problems is not None:
+                problems.append(f"{path}:{number}: is no start or end of an attempt")
     return attempts
+
+
+def read_marker(run_dir: Path, name: str, problems: list[str] | None = None) -> Record | None:
+    """Return the content of a marker file; None without one, empty if it cannot be read."""
+    marker = read_json(run_dir / name, problems)
+    if marker is None:
+        return {} if os.path.lexists(run_dir / name) else None
+    return keep_valid(marker, {"reason": is_text}, str(run_dir / name), problems)
 
 
 def write_marker(run_dir: Path, name: str, **content: Any) -> None:

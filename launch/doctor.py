@@ -8,7 +8,7 @@ from pathlib import Path
 from gantrain.common.errors import DIVERGED_STATUS, HUNG_STATUS, REQUEUE_STATUS
 from gantrain.runs.records import read_status
 from launch.attempts import Attempt, read_attempts
-from launch.states import ENDED_EARLY, RunState
+from launch.states import ENDED_EARLY, RunState, with_damaged_metrics
 from launch.sweepdir import run_dir
 
 _TAIL_BYTES = 64_000  # of each log, to search
@@ -16,13 +16,17 @@ _TAIL_BYTES = 64_000  # of each log, to search
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Why one run ended early: the cause, the line that shows it, and advice."""
+    """Why one run ended early: the cause, the line that shows it, and advice.
+
+    damage: damaged files of the run.
+    """
 
     run: str
     job: str
     cause: str
     evidence: str
     advice: str
+    damage: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,17 +82,24 @@ _ERROR_LINE = re.compile(
     r"^(?:gantrain(?: \(rank \d+\))?: |\w+(?:\.\w+)*(?:Error|Exception): ).*", re.M
 )
 _RESUBMIT = "submit the sweep again: the run resumes from its newest checkpoint"
+_REPAIR = (
+    "everything else of the run is read; repair or remove the line, or add the run's line to "
+    "runs.jsonl again with `python -m launch sweep FILE`"
+)
 
 Finding = tuple[str, str, str]  # cause, evidence, advice
 
 
 def diagnose_runs(sweep_dir: Path, runs: Sequence[RunState]) -> list[Diagnosis]:
-    """Return a diagnosis for every run that ended early, in the given order."""
-    return [diagnose(sweep_dir, run) for run in runs if run.state in ENDED_EARLY]
+    """Return a diagnosis for each run that ended early or has damaged files, in this order."""
+    checked = with_damaged_metrics(sweep_dir, runs)
+    return [diagnose(sweep_dir, r) for r in checked if r.state in ENDED_EARLY or r.damage]
 
 
 def diagnose(sweep_dir: Path, run: RunState) -> Diagnosis:
     """Return why this run ended early, from the most reliable source that has an answer."""
+    if run.state not in ENDED_EARLY:
+        return Diagnosis(run.run, run.job, "damaged files", run.damage[0], _REPAIR, run.damage)
     folder = run_dir(sweep_dir, run.run)
     attempts = read_attempts(folder)
     last = attempts[-1] if attempts and attempts[-1].job == run.job else None
@@ -102,7 +113,8 @@ def diagnose(sweep_dir: Path, run: RunState) -> Diagnosis:
         or _from_attempt(last, len(attempts))
         or _from_status(run, last, reason, log)
     )
-    return Diagnosis(run.run, run.job, cause, " ".join(evidence.split())[:200], advice)
+    evidence = " ".join(evidence.split())[:200]
+    return Diagnosis(run.run, run.job, cause, evidence, advice, run.damage)
 
 
 def _from_outcome(run: RunState, last: Attempt | None, state: str, reason: str) -> Finding | None:
@@ -213,6 +225,9 @@ def _newest_attempt(log: str, job: str) -> str:
 
 
 def _tail(path: Path) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-        return file.read().decode("utf-8", errors="replace")
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            return file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""

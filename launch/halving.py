@@ -106,11 +106,13 @@ def values_of_others(run_dir: Path, rung: int) -> list[float]:
 
 
 def read_rungs(run_dir: Path) -> dict[int, RungEntry]:
-    """Return a run's entries by rung; empty if it has reached none."""
-    return {
-        int(rung): RungEntry(math.nan if value is None else float(value), passed)
-        for rung, (value, passed) in (read_json(run_dir / RUNGS) or {}).items()
-    }
+    """Return a run's entries by rung, without invalid ones; empty if it has reached none."""
+    entries = {}
+    for rung, entry in (read_json(run_dir / RUNGS) or {}).items():
+        match entry:
+            case [int() | float() | None as value, bool(passed)] if rung.isdecimal():
+                entries[int(rung)] = RungEntry(math.nan if value is None else value, passed)
+    return entries
 
 
 def _write_rungs(run_dir: Path, entries: Mapping[int, RungEntry]) -> None:

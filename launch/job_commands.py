@@ -8,6 +8,7 @@ from gantrain.config import load_config
 from launch import slurm
 from launch.attempts import CANCEL, write_marker
 from launch.cluster import load_cluster
+from launch.damage import warn_of_damage
 from launch.launcher import LaunchResult, resubmit, submit_missing
 from launch.plan import plan_run, plan_sweep
 from launch.settings import (
@@ -68,7 +69,9 @@ def retry_runs(
     """Submit runs again: failed and vanished ones, or the named ones unless they are finished."""
     sweep_dir = find_sweep_dir(target)
     settings = settings_from_directory(sweep_dir, cluster, resources)
-    selected = select_runs(read_sweep_status(sweep_dir).runs, runs)
+    status = read_sweep_status(sweep_dir)
+    selected = select_runs(status.runs, runs)
+    warn_of_damage(status, selected)
     _print_result(settings, resubmit(settings, selected, named=bool(runs)), "retried", json)
 
 
@@ -80,7 +83,9 @@ def cancel_runs(target: Path, runs: Sequence[str] | None, *, everything: bool, j
     if bool(runs) == everything:
         raise UserError("cancel: name the runs, or give --all.")
     sweep_dir, status = find_status(target)
-    selected = [run for run in select_runs(status.runs, runs) if run.state in _CANCELLABLE]
+    chosen = select_runs(status.runs, runs)
+    warn_of_damage(status, chosen)
+    selected = [run for run in chosen if run.state in _CANCELLABLE]
     for run in selected:
         write_marker(run_dir(sweep_dir, run.run), CANCEL, reason="launch cancel")
     jobs = _cancel_queued_jobs(status.runs, {run.run for run in selected})

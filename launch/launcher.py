@@ -74,7 +74,8 @@ def resubmit(settings: LaunchSettings, chosen: Sequence[RunState], *, named: boo
         current = {run.run: run for run in status.runs}
         runs = [current[run.run] for run in chosen]
         retried = _RETRIED_BY_NAME if named else _RETRIED
-        again = [PlannedRun(run.run, run.flat) for run in runs if run.state in retried]
+        # Without its config, which a damaged line had, a run cannot be submitted.
+        again = [PlannedRun(run.run, run.flat) for run in runs if run.state in retried and run.flat]
         for run in again:
             for marker in (CANCEL, EARLY_STOP):
                 (run_dir(sweep_dir, run.id) / marker).unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from gantrain.common.errors import UserError
 from gantrain.common.locks import file_lock
+from gantrain.runs.records import numbered_records
 
 LEDGER = "ledger.jsonl"
 _LOCK = "ledger.lock"
@@ -99,25 +100,28 @@ def write_abandoned(sweep_dir: Path, token: str, reason: str) -> None:
     _append(sweep_dir, {"event": "abandoned", "token": token, "reason": reason})
 
 
-def read_ledger(sweep_dir: Path) -> list[Submission]:
+def read_ledger(sweep_dir: Path, problems: list[str] | None = None) -> list[Submission]:
     """Return all submissions, oldest first; lines that a crash cut short are skipped.
 
-    Raises UserError naming the first line that is not a line of a ledger.
+    problems: gets a sentence for each line that is not a line of a ledger, which is skipped then.
+
+    Raises UserError naming the first such line if there is no such list: what is submitted without
+    knowing all submissions may be submitted twice.
     """
     path = sweep_dir / LEDGER
-    if not path.exists():
-        return []
     submissions: dict[str, Submission] = {}
-    for number, text in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        line = _parse(text)
-        if line is None:
-            continue
+    found: list[str] = []
+    for number, line in numbered_records(path, found):
         try:
             _replay(line, submissions)
         except (KeyError, TypeError, ValueError):
-            raise UserError(
-                f"{path}:{number}: not a line of the ledger; fix or remove it."
-            ) from None
+            found.append(f"{path}:{number}: is not a line of the ledger")
+    # A line that a crash cut short is complete for the reader, since the next one ends it.
+    found = [problem for problem in found if not problem.endswith(": is not JSON")]
+    if problems is not None:
+        problems += found
+    elif found:
+        raise UserError(f"{found[0]}; fix or remove it.")
     return list(submissions.values())
 
 
@@ -135,29 +139,40 @@ def latest_tasks(submissions: Sequence[Submission]) -> dict[str, TaskRef]:
 
 
 def _replay(line: Mapping[str, Any], submissions: dict[str, Submission]) -> None:
-    token = line["token"]
+    token = _text(line["token"])
     match line["event"]:
         case "intent":
             submissions[token] = Submission(
                 token,
-                line["executor"],
-                tuple(line["elements"]),
+                _text(line["executor"]),
+                tuple(_tasks(line["elements"])),
                 "intent",
-                user=line["user"],
-                time=line["time"],
+                user=_text(line["user"]),
+                time=float(line["time"]),
             )
         case "submitted":
-            submissions[token] = replace(submissions[token], status="submitted", job=line["job"])
+            job = _text(line["job"])
+            if submissions[token].executor == "slurm" and not job.isdigit():
+                raise ValueError
+            submissions[token] = replace(submissions[token], status="submitted", job=job)
         case "abandoned":
             submissions[token] = replace(submissions[token], status="abandoned")
 
 
-def _parse(text: str) -> dict[str, Any] | None:
-    try:
-        line = json.loads(text)
-    except ValueError:
-        return None
-    return line if isinstance(line, dict) else None
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _tasks(value: object) -> list[ArrayTask]:
+    if not isinstance(value, list):
+        raise TypeError
+    for task in value:
+        for pack in task:
+            if not isinstance(pack, list) or not all(isinstance(run, str) for run in pack):
+                raise TypeError
+    return value
 
 
 def _append(sweep_dir: Path, line: Mapping[str, Any]) -> None:

@@ -140,9 +140,11 @@ def rename_old_flat_keys(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differing_keys(flats: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the keys with more than one value over these runs, in the config's order."""
-    if not flats:
-        return []
+    """Return the keys with more than one value over these runs, in the config's order.
+
+    Runs without a known config, an empty one here, do not count.
+    """
+    flats = [flat for flat in flats if flat]
     values: dict[str, str] = {}
     differing: dict[str, None] = {}
     keys = dict.fromkeys(key for flat in flats for key in flat)

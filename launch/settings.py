@@ -1,16 +1,22 @@
 """How a sweep is launched: from its sweep file or its directory, with command-line overrides."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from gantrain.common.errors import UserError
+from gantrain.common.records import parse_record
 from gantrain.common.yaml_core import load_yaml, load_yaml_text
 from launch.cluster import Cluster, load_cluster, parse_cluster
 from launch.spelling import keep_spelling
-from launch.sweepdir import directory_of, read_settings
+from launch.sweepdir import LAUNCH_AGAIN, SWEEP, directory_of, read_settings
 from launch.sweepfile import RESOURCE_NAMES, SweepFile
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,20 @@ class LaunchSettings:
         }
 
 
+class StoredSettings(BaseModel):
+    """The content of sweep.json; keys of later versions are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str
+    cluster: dict[str, Any]
+    pack: int = Field(1, ge=1)
+    throttle: int = Field(64, ge=1)
+    metric: str | None = None
+    direction: Literal["min", "max"] = "min"
+    early_stop: dict[str, Any] | None = None
+
+
 def settings_from_file(
     sweep: SweepFile, path: Path, cluster: str | None, resources: Sequence[str] | None
 ) -> LaunchSettings:
@@ -66,13 +86,46 @@ def settings_from_directory(
 
     Raises UserError if a key of `resources` is unknown or its value invalid.
     """
-    stored = read_settings(sweep_dir)
-    stored_cluster, changes = stored.pop("cluster"), parse_resources(resources)
+    stored = _read_stored(sweep_dir)
+    changes = parse_resources(resources)
     if cluster is not None:
-        chosen = load_cluster(cluster, changes, stored["pack"])
+        chosen = load_cluster(cluster, changes, stored.pack)
     else:
-        chosen = parse_cluster(stored_cluster, changes, "--resource", stored["pack"])
-    return LaunchSettings(sweep_dir=sweep_dir, cluster=chosen, **stored)
+        chosen = parse_cluster(stored.cluster, changes, "--resource", stored.pack)
+    values = stored.model_dump(exclude={"cluster"})
+    return LaunchSettings(sweep_dir=sweep_dir, cluster=chosen, **values)
+
+
+def _read_stored(sweep_dir: Path) -> StoredSettings:
+    content = read_settings(sweep_dir)
+    try:
+        return parse_record(content, StoredSettings, str(sweep_dir / SWEEP))
+    except UserError as error:
+        raise UserError(f"{error} {LAUNCH_AGAIN}") from None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What a sweep's runs are ranked by, and its name; defaults where sweep.json is damaged."""
+
+    name: str
+    metric: str | None
+    direction: Literal["min", "max"]
+
+
+def read_ranking(sweep_dir: Path) -> Ranking:
+    """Return what the sweep's runs are ranked by. Logs a warning if sweep.json is damaged."""
+    try:
+        stored = read_settings(sweep_dir)
+    except UserError as error:
+        logger.warning(f"launch: {error}")
+        stored = {}
+    metric, name = stored.get("metric"), stored.get("name")
+    return Ranking(
+        name=name if isinstance(name, str) else sweep_dir.resolve().name,
+        metric=metric if isinstance(metric, str) else None,
+        direction="max" if stored.get("direction") == "max" else "min",
+    )
 
 
 def parse_resources(options: Sequence[str] | None) -> dict[str, Any]:

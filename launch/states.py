@@ -6,20 +6,25 @@ accounting, and has one state for all the runs of a job.
 
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from gantrain.common.errors import UserError
-from gantrain.runs.paths import heartbeat_file
-from gantrain.runs.records import Record, read_json, read_status
+from gantrain.runs.records import (
+    Record,
+    read_events,
+    read_heartbeats,
+    read_metrics,
+    read_status,
+)
 from launch import slurm
-from launch.attempts import CANCEL, EARLY_STOP, Attempt, read_attempts
+from launch.attempts import CANCEL, EARLY_STOP, Attempt, read_attempts, read_marker
 from launch.ledger import Submission, TaskRef, latest_tasks, read_ledger
 from launch.slurm import TaskInfo, TaskInfos
 from launch.submitit_adapter import is_local_controller
-from launch.sweepdir import StoredRun, read_runs, run_dir
+from launch.sweepdir import RUN_ID, RUNS, StoredRun, read_runs, run_dir
 
 State = Literal[
     "planned",  # never submitted
@@ -32,6 +37,7 @@ State = Literal[
     "interrupted",  # ended early without a failure; resumes when it is submitted again
     "failed",
     "vanished",  # submitted, but no source knows what became of it
+    "damaged",  # its line in the list of runs is damaged, and so not even its id is known
 ]
 SUBMITTABLE: tuple[State, ...] = ("planned", "interrupted")
 ENDED_EARLY: tuple[State, ...] = ("failed", "vanished", "interrupted")
@@ -44,7 +50,9 @@ class RunState:
 
     reason: why, as one line for display. images, total: images seen so far, and in the whole run.
     job: the newest task's id. slurm: that task's state, empty if Slurm does not know it.
-    outcome: of the newest attempt. heartbeat: Unix time of the last one. flat: the run's config.
+    outcome: of the newest attempt. heartbeat: Unix time of the last one. flat: the run's config,
+    empty if it is not known. damage: files, lines and values of the run that are not valid; paths
+    are relative to the sweep directory.
     """
 
     run: str
@@ -59,30 +67,43 @@ class RunState:
     attempts: int = 0
     heartbeat: float | None = None
     flat: dict[str, Any] = field(default_factory=dict, repr=False)
+    damage: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class SweepStatus:
     """The states of all runs of a sweep.
 
-    slurm_error: why the query to Slurm failed, empty if it did not.
+    slurm_error: why the query to Slurm failed, empty if it did not. damage: of the ledger.
     """
 
     runs: list[RunState]
     submissions: list[Submission]
     slurm_error: str = ""
+    damage: tuple[str, ...] = ()
 
 
-def read_sweep_status(sweep_dir: Path, *, query_slurm: bool = True) -> SweepStatus:
+def read_sweep_status(sweep_dir: Path) -> SweepStatus:
     """Return the state of every run of a sweep, with a fixed number of calls to Slurm."""
-    submissions = read_ledger(sweep_dir)
+    damage: list[str] = []
+    submissions = read_ledger(sweep_dir, damage)
     tasks = latest_tasks(submissions)
-    queried = [
-        s for s in submissions if s.executor == "slurm" and s.status == "submitted" and query_slurm
-    ]
+    queried = [s for s in submissions if s.executor == "slurm" and s.status == "submitted"]
     infos = slurm.query_jobs((s.job for s in queried), (s.user for s in queried))
-    runs = [_state_of(sweep_dir, run, tasks.get(run.id), infos) for run in read_runs(sweep_dir)]
-    return SweepStatus(runs, submissions, infos.error)
+    stored = with_lost_runs(read_runs(sweep_dir), tasks)
+    runs = [_state_of(sweep_dir, run, tasks.get(run.id), infos) for run in stored]
+    return SweepStatus(runs, submissions, infos.error, relative_to(sweep_dir, damage))
+
+
+def with_lost_runs(stored: Sequence[StoredRun], submitted: Collection[str]) -> list[StoredRun]:
+    """Return the stored runs; those that only the ledger knows take the place of damaged lines."""
+    known = {run.id for run in stored}
+    lost = [run for run in submitted if run not in known and RUN_ID.fullmatch(run)]
+    lost.reverse()
+    runs = [replace(run, id=lost.pop()) if not run.id and lost else run for run in stored]
+    return runs + [
+        StoredRun(run, {}, f"{RUNS}: has no line for this run") for run in reversed(lost)
+    ]
 
 
 def active_arrays(status: SweepStatus) -> list[str]:
@@ -126,10 +147,10 @@ def classify(
     """
     if status.get("state") == "finished":
         return "finished", ""
-    if (marker := read_json(folder / EARLY_STOP)) is not None:
-        return "stopped", str(marker.get("reason", ""))
-    if (marker := read_json(folder / CANCEL)) is not None:
-        return "cancelled", str(marker.get("reason", ""))
+    if (marker := read_marker(folder, EARLY_STOP)) is not None:
+        return "stopped", marker.get("reason", "")
+    if (marker := read_marker(folder, CANCEL)) is not None:
+        return "cancelled", marker.get("reason", "")
     if task is None:
         return "planned", ""
     last = attempts[-1] if attempts else None
@@ -147,27 +168,55 @@ def classify(
 
 
 def _state_of(sweep_dir: Path, run: StoredRun, task: TaskRef | None, infos: TaskInfos) -> RunState:
+    damage = [run.problem] if run.problem else []
+    if not run.id:
+        (problem,) = relative_to(sweep_dir, damage)
+        return RunState(problem.split(": ")[0], "damaged", damage=(problem,))
     folder = run_dir(sweep_dir, run.id)
-    status = read_status(folder)
-    attempts = read_attempts(folder) if task is not None else []
+    status = read_status(folder, damage)
+    attempts = read_attempts(folder, damage) if task is not None else []
+    for name in (EARLY_STOP, CANCEL):
+        read_marker(folder, name, damage)
     info = _info_of(task, infos)
     last = attempts[-1] if attempts else None
     state, reason = classify(folder, task, info, infos.error, status, attempts)
-    total = status.get("total_images") or round(run.flat["training.total_kimg"] * 1000)
+    total = run.flat["training.total_kimg"] if run.flat else 0
     return RunState(
         run=run.id,
         state=state,
         reason=reason,
         images=status.get("images_seen", 0),
-        total=total,
+        total=status.get("total_images") or round(total * 1000),
         job=task.job if task else "",
         slurm=info.state if info else "",
         nodes=(info.nodes if info else "") or (last.host if last else ""),
         outcome=(last.outcome or "") if last else "",
         attempts=len(attempts),
-        heartbeat=_last_heartbeat(folder, status) if status else None,
+        heartbeat=_last_heartbeat(folder, status, damage) if status else None,
         flat=run.flat,
+        damage=relative_to(sweep_dir, damage),
     )
+
+
+def relative_to(sweep_dir: Path, damage: Sequence[str]) -> tuple[str, ...]:
+    """Return the problems with paths relative to the sweep directory, each once."""
+    return tuple(dict.fromkeys(problem.removeprefix(f"{sweep_dir}/") for problem in damage))
+
+
+def with_damaged_metrics(sweep_dir: Path, runs: Sequence[RunState]) -> list[RunState]:
+    """Return the runs with the damage of their metrics and events added.
+
+    Reads all of these files, which takes seconds for hundreds of long runs.
+    """
+    checked = []
+    for run in runs:
+        damage: list[str] = []
+        if run.state != "damaged":
+            folder = run_dir(sweep_dir, run.run)
+            read_metrics(folder, damage)
+            read_events(folder, damage)
+        checked.append(replace(run, damage=(*run.damage, *relative_to(sweep_dir, damage))))
+    return checked
 
 
 def _state_after_end(outcome: str | None, status: Record) -> tuple[State, str]:
@@ -217,9 +266,9 @@ def _state_without_job(
             return "vanished", "submitted, but neither running nor ended"
 
 
-def _last_heartbeat(folder: Path, status: Record) -> float | None:
-    heartbeat = read_json(heartbeat_file(folder, 0)) or {}
-    times = [moment for moment in (heartbeat.get("time"), status.get("time")) if moment]
+def _last_heartbeat(folder: Path, status: Record, damage: list[str] | None = None) -> float | None:
+    beats = read_heartbeats(folder, damage)
+    times = [moment for moment in (status.get("time"), *(b.get("time") for b in beats)) if moment]
     return max(times, default=None)
 
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gantrain.common.errors import UserError
+from launch.damage import warn_of_damage
 from launch.doctor import diagnose_runs
 from launch.leaderboard import Direction, build_leaderboard, logged_metrics, require_metric
 from launch.plan import differences, differing_keys
-from launch.states import SweepStatus, read_sweep_status, select_runs
-from launch.sweepdir import find_sweep_dir, read_settings, run_dir
+from launch.settings import read_ranking
+from launch.states import SweepStatus, read_sweep_status, select_runs, with_damaged_metrics
+from launch.sweepdir import find_sweep_dir, run_dir
 from launch.tables import (
     count_states,
     print_diagnoses,
@@ -23,17 +25,17 @@ logger = logging.getLogger(__name__)
 
 _JSON_FIELDS = (
     *("run", "state", "reason", "images", "total", "job", "slurm", "nodes", "outcome"),
-    *("attempts", "heartbeat"),
+    *("attempts", "heartbeat", "damage"),
 )
 
 
-def find_status(target: Path, *, query_slurm: bool = True) -> tuple[Path, SweepStatus]:
+def find_status(target: Path) -> tuple[Path, SweepStatus]:
     """Return the sweep directory of a command's argument, and the sweep's status.
 
     Logs a warning if Slurm does not respond. Raises UserError if there is no sweep.
     """
     sweep_dir = find_sweep_dir(target)
-    status = read_sweep_status(sweep_dir, query_slurm=query_slurm)
+    status = read_sweep_status(sweep_dir)
     if status.slurm_error:
         logger.warning(
             f"launch: no answer from Slurm, so the states are from the runs' files only: "
@@ -47,13 +49,14 @@ def show_status(target: Path, runs: Sequence[str] | None, *, limit: int, json: b
     _, status = find_status(target)
     keys = differing_keys([run.flat for run in status.runs])
     selected = select_runs(status.runs, runs)
+    warn_of_damage(status, ())
     if json:
         rows = [
             {name: getattr(run, name) for name in _JSON_FIELDS}
             | {"differences": differences(run.flat, keys)}
             for run in selected
         ]
-        print_json({"runs": rows, "trouble": status.slurm_error})
+        print_json({"runs": rows, "trouble": status.slurm_error, "damage": status.damage})
         return
     print_status(selected, keys, limit or len(selected))
     print(count_states(selected))
@@ -64,8 +67,9 @@ def show_log(target: Path, run: str, *, rank: int, lines: int, follow: bool, jso
 
     Raises UserError if the rank has no log yet.
     """
-    sweep_dir, status = find_status(target, query_slurm=False)
+    sweep_dir, status = find_status(target)
     selected = select_runs(status.runs, [run])[0]
+    warn_of_damage(status, [selected])
     path = run_dir(sweep_dir, selected.run) / "logs" / f"rank{rank}.log"
     if not path.exists():
         raise UserError(f"{path}: no log yet; the run is {selected.state}.")
@@ -81,6 +85,7 @@ def show_log(target: Path, run: str, *, rank: int, lines: int, follow: bool, jso
 def show_diagnoses(target: Path, runs: Sequence[str] | None, *, json: bool) -> None:
     """Print why runs ended early."""
     sweep_dir, status = find_status(target)
+    warn_of_damage(status, ())
     diagnoses = diagnose_runs(sweep_dir, select_runs(status.runs, runs))
     if json:
         print_json({"diagnoses": diagnoses})
@@ -103,12 +108,12 @@ def show_leaderboard(
 
     Raises UserError if the runs have not logged the metric.
     """
-    sweep_dir, status = find_status(target, query_slurm=False)
-    settings = read_settings(sweep_dir)
-    chosen = require_metric(metric or settings["metric"], logged_metrics(sweep_dir, status.runs))
-    board = build_leaderboard(
-        sweep_dir, status.runs, chosen, direction or settings["direction"], kimg
-    )
+    sweep_dir, status = find_status(target)
+    ranking = read_ranking(sweep_dir)
+    runs = with_damaged_metrics(sweep_dir, status.runs)
+    warn_of_damage(status, runs)
+    chosen = require_metric(metric or ranking.metric, logged_metrics(sweep_dir, runs))
+    board = build_leaderboard(sweep_dir, runs, chosen, direction or ranking.direction, kimg)
     if json:
         print_json(board)
     else:

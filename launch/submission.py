@@ -17,7 +17,7 @@ from typing import Any
 
 from gantrain.common.errors import UserError
 from gantrain.common.files import write_json
-from gantrain.runs.records import read_json
+from gantrain.runs.records import is_text, read_json
 from launch import bootstrap, ledger, slurm, submitit_adapter
 from launch.cluster import Cluster
 from launch.environment import sbatch_defaults
@@ -219,6 +219,6 @@ def _create_job_dir(spec: JobSpec, token: str, tasks: Sequence[ArrayTask]) -> Pa
 def _started_job(folder: Path) -> str | None:
     for path in folder.glob(f"{STARTED}-*.json"):
         content = read_json(path)
-        if content is not None:
+        if content is not None and is_text(content.get("job")):
             return str(content["job"])
     return None

@@ -9,8 +9,9 @@ from gantrain.common.files import write_text
 from gantrain.report.page import build_page
 from gantrain.report.thumbnails import as_data_url, pick_evenly
 from gantrain.runs.paths import list_grids
-from gantrain.runs.records import read_metrics
+from gantrain.runs.records import is_number, read_metrics
 from launch.curves import images_with, value_at
+from launch.damage import describe, warn_of_damage
 from launch.leaderboard import (
     Direction,
     Leaderboard,
@@ -19,9 +20,10 @@ from launch.leaderboard import (
     require_metric,
 )
 from launch.plan import ABSENT, differing_keys, run_name, short_names
-from launch.states import RunState
+from launch.settings import read_ranking
+from launch.states import RunState, with_damaged_metrics
 from launch.status_commands import find_status
-from launch.sweepdir import read_settings, run_dir
+from launch.sweepdir import run_dir
 
 PAGE = "report.html"
 _MAX_SAMPLE_BYTES = 12_000_000  # of all samples on the page
@@ -41,22 +43,25 @@ def write_sweep_page(
 
     Raises UserError if the runs have logged metrics, but not this one.
     """
-    sweep_dir, status = find_status(target, query_slurm=False)
-    settings = read_settings(sweep_dir)
-    logged = logged_metrics(sweep_dir, status.runs)
+    sweep_dir, status = find_status(target)
+    ranking = read_ranking(sweep_dir)
+    runs = with_damaged_metrics(sweep_dir, status.runs)
+    warn_of_damage(status, runs)
+    logged = logged_metrics(sweep_dir, runs)
     board = None
     if logged:
         board = build_leaderboard(
             sweep_dir,
-            status.runs,
-            require_metric(metric or settings.get("metric") or _default_metric(logged), logged),
-            direction or settings.get("direction") or "min",
+            runs,
+            require_metric(metric or ranking.metric or _default_metric(logged), logged),
+            direction or ranking.direction,
             kimg,
         )
     path = out or sweep_dir / PAGE
-    name = str(settings.get("name") or sweep_dir.resolve().name)
-    data = page_data(name, sweep_dir, status.runs, board)
-    page = build_page("sweep", f"{name} · gantrain", data, ("page", "sweep"), styles=("sweep",))
+    data = page_data(ranking.name, sweep_dir, runs, board)
+    page = build_page(
+        "sweep", f"{ranking.name} · gantrain", data, ("page", "sweep"), styles=("sweep",)
+    )
     write_text(path, page)
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
 
@@ -78,7 +83,7 @@ def page_data(
                 "id": run.run,
                 "name": run_name(run.flat, keys) or run.run,
                 "state": run.state,
-                "reason": run.reason,
+                "reason": describe(run),
                 "images": run.images,
                 "total": run.total,
                 "seed": run.flat.get("seed", 0),
@@ -131,7 +136,8 @@ def _samples_of_run(
 
 def _encode_corner(path: Path, flat: dict[str, Any]) -> str | None:
     """Return the first 4x4 tiles of a grid as a data URL; None if it is unreadable."""
-    step = int(flat.get("data.size", 64)) + 2  # tiles are 2 pixels apart
+    size = flat.get("data.size")
+    step = (int(size) if is_number(size) else 64) + 2  # tiles are 2 pixels apart
     return as_data_url(path, side=_SIDE, crop=_TILES * step - 2, quality=70)
 
 

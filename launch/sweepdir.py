@@ -10,15 +10,20 @@ SWEEP_DIR/
   code/DIGEST/        the code at submission
 """
 
+import itertools
 import json
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gantrain.common.errors import UserError
-from gantrain.common.files import replacing, write_json, write_text
+from gantrain.common.files import replacing, write_json
+from gantrain.common.records import read_object
 from gantrain.common.yaml_core import dump_yaml
+from gantrain.runs.records import is_number, numbered_records, read_json
 from launch.dotted import apply_settings
 from launch.plan import PlannedRun, rename_old_flat_keys
 from launch.sweepfile import load_sweep
@@ -26,15 +31,22 @@ from launch.sweepfile import load_sweep
 SWEEP = "sweep.json"
 RUNS = "runs.jsonl"
 TASKS = "elements.json"  # in a submission's directory
+RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,99}")
 STARTED = "started"  # started-INDEX.json there: written by the first rank of a task
+
+LAUNCH_AGAIN = "Launch the sweep again with `python -m launch sweep FILE`, which writes it anew."
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run of the sweep as stored in its directory, with the present names of all config keys."""
+    """A run of the sweep as stored in its directory, with the present names of all config keys.
+
+    problem: the damaged line that this run had, if its config is not known; flat is empty then.
+    """
 
     id: str
     flat: dict[str, Any]
+    problem: str = ""
 
 
 def find_sweep_dir(target: Path) -> Path:
@@ -73,33 +85,76 @@ def job_dir(sweep_dir: Path, token: str) -> Path:
 
 
 def read_settings(sweep_dir: Path) -> dict[str, Any]:
-    """Return the settings with which the sweep was last launched."""
-    settings: dict[str, Any] = json.loads((sweep_dir / SWEEP).read_text(encoding="utf-8"))
-    return settings
+    """Return the settings with which the sweep was last launched.
+
+    Raises UserError if the file is damaged.
+    """
+    try:
+        return read_object(sweep_dir / SWEEP)
+    except UserError as error:
+        raise UserError(f"{error} {LAUNCH_AGAIN}") from None
 
 
 def write_settings(sweep_dir: Path, settings: dict[str, Any]) -> None:
-    """Store the settings with which the sweep is launched."""
-    write_json(sweep_dir / SWEEP, settings)
+    """Store the settings with which the sweep is launched; keys of later versions stay."""
+    write_json(sweep_dir / SWEEP, {**(read_json(sweep_dir / SWEEP) or {}), **settings})
 
 
 def read_runs(sweep_dir: Path) -> list[StoredRun]:
-    """Return every run that was planned here, in the order in which they were added."""
+    """Return every run that was planned here, in the order in which they were added.
+
+    A damaged line becomes a run without a config; its id is empty if the line does not show it.
+    """
     path = sweep_dir / RUNS
-    if not path.exists():
-        return []
-    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    return [StoredRun(line["id"], rename_old_flat_keys(line["flat"])) for line in lines]
+    problems: list[str] = []
+    runs: dict[str, StoredRun] = {}
+    damaged: list[StoredRun] = []
+    for number, line in numbered_records(path, problems):
+        run, flat = line.get("id"), line.get("flat")
+        if not isinstance(run, str) or not RUN_ID.fullmatch(run):
+            problems.append(f"{path}:{number}: id: has no valid value")
+        elif not isinstance(flat, dict) or not _is_length(flat.get("training.total_kimg")):
+            damaged.append(StoredRun(run, {}, f"{path}:{number}: flat: is not the config of a run"))
+        else:
+            runs.setdefault(run, StoredRun(run, rename_old_flat_keys(flat)))
+    damaged += [StoredRun(_id_in(path, problem), {}, problem) for problem in problems]
+    for run in damaged:
+        runs.setdefault(run.id or run.problem, run)
+    return list(runs.values())
 
 
 def add_runs(sweep_dir: Path, planned: Iterable[PlannedRun]) -> list[StoredRun]:
-    """Add the runs that are not stored yet, and return all runs."""
-    runs = {run.id: run for run in read_runs(sweep_dir)}
-    for run in planned:
-        runs.setdefault(run.id, StoredRun(run.id, run.flat))
-    lines = (json.dumps({"id": run.id, "flat": run.flat}) + "\n" for run in runs.values())
-    write_text(sweep_dir / RUNS, "".join(lines))
-    return list(runs.values())
+    """Add the runs that are not stored yet or whose line is damaged, and return all runs.
+
+    Lines that are there stay as they are.
+    """
+    path = sweep_dir / RUNS
+    stored = {run.id for run in read_runs(sweep_dir) if run.flat}
+    new = {run.id: run for run in planned if run.id not in stored}
+    if new or not path.exists():
+        before = path.read_bytes() if path.exists() else b""
+        if before and not before.endswith(b"\n"):
+            before += b"\n"
+        lines = (json.dumps({"id": run.id, "flat": run.flat}) + "\n" for run in new.values())
+        with replacing(path) as temporary:
+            temporary.write_bytes(before + "".join(lines).encode())
+    return read_runs(sweep_dir)
+
+
+def _is_length(kimg: object) -> bool:
+    return is_number(kimg) and 0 < kimg < 1e12
+
+
+def _id_in(path: Path, problem: str) -> str:
+    """Return the id that a damaged line still shows, else an empty string."""
+    number = problem.removeprefix(f"{path}:").partition(":")[0]
+    if not number.isdigit():
+        return ""
+    with suppress(OSError, StopIteration), path.open("rb") as file:
+        line = next(itertools.islice(file, int(number) - 1, None))
+        if match := re.search(rb'"id": ?"([0-9a-f]{12})"', line):
+            return match.group(1).decode()
+    return ""
 
 
 def write_config(sweep_dir: Path, run: PlannedRun, overrides: dict[str, Any]) -> None:

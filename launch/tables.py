@@ -3,13 +3,16 @@
 import dataclasses
 import json
 import math
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from launch.damage import describe, summarize
 from launch.doctor import Diagnosis
 from launch.leaderboard import Effect, Leaderboard
 from launch.plan import ABSENT, differences, short_names
@@ -23,6 +26,7 @@ _COLOURS = {
     "interrupted": "yellow",
     "requeued": "yellow",
     "stopped": "magenta",
+    "damaged": "red",
 }
 _PIPE_WIDTH = 180  # columns of a table that does not go to a terminal
 console = Console(soft_wrap=False)
@@ -33,13 +37,19 @@ def print_json(content: object) -> None:
     print(json.dumps(_to_plain(content), indent=2, allow_nan=False))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """Print a plain table; columns of numbers are right-aligned."""
-    kept = [list(row) for row in rows]
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str | Text]], title: str = ""
+) -> None:
+    """Print a plain table; columns of numbers are right-aligned. No text is taken for markup."""
+    kept = [
+        [cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row] for row in rows
+    ]
+    heading = Text(title, style="table.title") if title else None
+    table = Table(title=heading, title_justify="left", box=None, pad_edge=False)
     for index, column in enumerate(columns):
-        numeric = bool(kept) and all(_is_number(row[index]) for row in kept)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        numeric = bool(kept) and all(_is_number(row[index].plain) for row in kept)
+        justify: Literal["right", "left"] = "right" if numeric else "left"
+        table.add_column(Text(printable(column)), justify=justify, overflow="fold")
     for row in kept:
         table.add_row(*row)
     wide = console if console.is_terminal else Console(width=_PIPE_WIDTH, soft_wrap=False)
@@ -49,10 +59,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
 def print_status(runs: Sequence[RunState], keys: Sequence[str], limit: int) -> None:
     """Print one line per run: state, progress, job, the keys that differ, the reason."""
     names = short_names(keys)
-    rows = []
+    rows: list[list[str | Text]] = []
     for run in runs[:limit]:
-        colour = _COLOURS.get(run.state)
-        state = f"[{colour}]{run.state}[/]" if colour else run.state
+        state = Text(run.state, style=_COLOURS.get(run.state, ""))
         rows.append(
             [
                 run.run,
@@ -62,7 +71,7 @@ def print_status(runs: Sequence[RunState], keys: Sequence[str], limit: int) -> N
                 run.job or "—",
                 run.nodes or "—",
                 *(format_value(v) for v in differences(run.flat, keys).values()),
-                run.reason,
+                describe(run),
             ]
         )
     columns = ["run", "state", "images", "seen", "job", "node", *names.values(), "reason"]
@@ -97,8 +106,16 @@ def print_leaderboard(board: Leaderboard, limit: int) -> None:
 
 def print_diagnoses(diagnoses: Sequence[Diagnosis]) -> None:
     """Print the cause, the evidence and the advice for each run that ended early."""
-    rows = [[d.run, d.job or "—", d.cause, d.evidence, d.advice] for d in diagnoses]
+    rows = [
+        [d.run, d.job or "—", d.cause, _evidence(d.evidence, d.damage), d.advice] for d in diagnoses
+    ]
     print_table(["run", "job", "cause", "evidence", "what to do"], rows)
+
+
+def printable(text: str) -> str:
+    """Return a text without characters that would move the cursor or colour the terminal."""
+    clean = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
+    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in clean)
 
 
 def count_states(runs: Sequence[RunState]) -> str:
@@ -138,6 +155,10 @@ def format_age(moment: float | None) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f}{unit}"
     return f"{seconds:.0f}s"
+
+
+def _evidence(line: str, damage: Sequence[str]) -> str:
+    return line if not damage or line == damage[0] else f"{line}; {summarize(damage)}"
 
 
 def _print_effects(effects: Sequence[Effect], names: Mapping[str, str], metric: str) -> None:

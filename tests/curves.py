@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from gantrain.runs.checkpoint import read_newest
-from gantrain.runs.paths import EVENTS
-from gantrain.runs.records import read_json_lines, read_metrics, read_status
+from gantrain.runs.records import read_events, read_metrics, read_status
 
 
 def curve(run_dir: Path) -> list[dict[str, float]]:
@@ -18,8 +17,7 @@ def curve(run_dir: Path) -> list[dict[str, float]]:
 
 def events(run_dir: Path, *kinds: str) -> list[dict[str, Any]]:
     """Return the events of these kinds, or all events."""
-    lines, _ = read_json_lines(run_dir / EVENTS)
-    return [line for line in lines if not kinds or line["event"] in kinds]
+    return [line for line in read_events(run_dir) if not kinds or line["event"] in kinds]
 
 
 def status(run_dir: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from gantrain.runs.paths import (
     STATUS,
     list_grids,
 )
-from gantrain.runs.records import Record, read_json, read_json_lines
+from gantrain.runs.records import Record, read_events, read_metrics, read_status
 
 _MAX_POINTS = 10_000  # of a curve; neighbouring points of a longer one are averaged
 _MAX_EVENTS = 2_000
@@ -66,8 +66,11 @@ def read_run(run_dir: Path) -> RunData:
     notes: list[str] = []
     text = _read_text(run_dir / CONFIG, notes)
     config, changed = _parse_config(text, notes)
-    images, curves = _build_curves(_read_lines(run_dir / METRICS, notes))
-    events = [_with_new_names(event) for event in _read_lines(run_dir / EVENTS, notes)]
+    problems: list[str] = []
+    images, curves = _build_curves(read_metrics(run_dir, problems))
+    events = [_with_new_names(event) for event in read_events(run_dir, problems)]
+    status = read_status(run_dir, problems)
+    _note_problems(run_dir, problems, notes)
     if len(events) > _MAX_EVENTS:
         notes.append(f"only the newest {_MAX_EVENTS:,} of {len(events):,} events are shown")
     real = run_dir / SAMPLES / REAL_SAMPLES
@@ -76,7 +79,7 @@ def read_run(run_dir: Path) -> RunData:
         config=config,
         changed=changed,
         config_text=text,
-        status=_read_status(run_dir / STATUS, notes),
+        status=status,
         images=images,
         curves=curves,
         events=events[-_MAX_EVENTS:],
@@ -88,21 +91,20 @@ def read_run(run_dir: Path) -> RunData:
 
 def _with_new_names(event: Record) -> Record:
     renamed = {_RENAMED_DETAILS.get(key, key): value for key, value in event.items()}
-    kind = event.get("event")
-    return {**renamed, "event": _RENAMED_KINDS.get(kind, kind) if isinstance(kind, str) else "?"}
+    return {**renamed, "event": _RENAMED_KINDS.get(event["event"], event["event"])}
 
 
 def _parse_config(text: str, notes: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the values by dotted key, and the defaults of those that differ from them."""
     try:
         tree = load_yaml(text)
-    except ValueError:
+        config = flatten(tree) if isinstance(tree, dict) else {}
+    except (ValueError, RecursionError):  # an alias may contain itself
         notes.append(f"{CONFIG} is not valid YAML")
         return {}, {}
-    if not isinstance(tree, dict):
+    if not config:
         return {}, {}
     defaults = _defaults(tree)
-    config = flatten(tree)
     changed = {k: defaults[k] for k, v in config.items() if k in defaults and defaults[k] != v}
     return config, changed
 
@@ -128,7 +130,6 @@ def _defaults(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _build_curves(lines: Sequence[Record]) -> tuple[list[int], dict[str, list[float | None]]]:
-    lines = [line for line in lines if isinstance(line.get("images_seen"), int | float)]
     names = dict.fromkeys(name for line in lines for name in line if name != "images_seen")
     step = -(-len(lines) // _MAX_POINTS) or 1
     groups = [lines[i : i + step] for i in range(0, len(lines), step)]
@@ -140,34 +141,35 @@ def _mean(name: str, lines: Sequence[Record]) -> float | None:
     values = [
         float(line[name])
         for line in lines
-        if isinstance(line.get(name), int | float) and math.isfinite(line[name])
+        if line.get(name) is not None and math.isfinite(line[name])
     ]
     # Five digits are more than a screen shows, and halve the size of the page.
     return float(f"{math.fsum(values) / len(values):.5g}") if values else None
 
 
-def _read_lines(path: Path, notes: list[str]) -> list[Record]:
-    if not path.exists():
-        notes.append(f"{path.name} does not exist (yet)")
-        return []
+def _note_problems(run_dir: Path, problems: Sequence[str], notes: list[str]) -> None:
+    """Add one note for each file with problems; those of single lines are counted."""
+    for name in (METRICS, EVENTS, STATUS):
+        path = run_dir / name
+        if not path.exists():
+            notes.append(f"{name} does not exist (yet)")
+            continue
+        found = [text.removeprefix(str(path)) for text in problems if text.startswith(f"{path}:")]
+        lines = [text for text in found if text[1:2].isdigit()]
+        notes += [name + text.removeprefix(":") for text in found if text not in lines]
+        if name != STATUS and _is_cut_short(path):
+            lines.append(":last: is cut short")
+        if lines:
+            number, _, problem = lines[0][1:].partition(": ")
+            notes.append(f"{name}: {len(lines)} line(s) skipped (line {number} {problem})")
+
+
+def _is_cut_short(path: Path) -> bool:
     try:
-        records, skipped = read_json_lines(path)
-    except OSError as error:
-        notes.append(f"{path.name} cannot be read ({error.strerror})")
-        return []
-    if skipped:
-        notes.append(f"{path.name}: {skipped} line(s) skipped (incomplete or invalid)")
-    return records
-
-
-def _read_status(path: Path, notes: list[str]) -> Record:
-    if not path.exists():
-        notes.append(f"{path.name} does not exist (yet)")
-        return {}
-    status = read_json(path)
-    if status is None:
-        notes.append(f"{path.name} cannot be read or is no JSON object")
-    return status or {}
+        with path.open("rb") as file:
+            return bool(file.seek(0, 2)) and file.seek(-1, 2) >= 0 and file.read() != b"\n"
+    except OSError:
+        return False
 
 
 def _read_text(path: Path, notes: list[str]) -> str:

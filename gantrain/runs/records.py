@@ -1,68 +1,189 @@
 """The records of a run directory: metrics, events, status, heartbeats. Needs no torch.
 
-A record may be truncated by a full disk or a killed process, or be written while it is read.
-Readers skip incomplete records without an error.
+Other processes write these files, perhaps of another version, and disks damage them. A reader skips
+what it does not understand. It adds a sentence to `problems` for it, with the file and the line, if
+its caller passes a list. A last line without an end is no problem: it is being written, or its
+writer was killed.
 """
 
 import json
+import math
 import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-from gantrain.common.files import append_text, write_text
-from gantrain.runs.paths import METRICS, STATUS, list_heartbeats
+from gantrain.common.errors import os_reason
+from gantrain.common.files import append_text, replacing
+from gantrain.runs.paths import EVENTS, METRICS, STATUS, list_heartbeats
 
 Record = dict[str, Any]
+Problems = list[str] | None
+Kinds = Mapping[str, Callable[[object], bool]]  # key to whether a value of it is valid
+
+_MAX_LINE = 16_000_000  # bytes; a longer line is no record
+_MAX_COUNT = 2**63
+_MAX_QUOTE = 40  # characters of an odd value that a problem quotes
 
 
-def read_json(path: Path) -> Record | None:
+def is_text(value: object) -> bool:
+    """Return whether a value is a string."""
+    return isinstance(value, str)
+
+
+def is_count(value: object) -> bool:
+    """Return whether a value is a number of images, starts and the like."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a value is a finite number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < _MAX_COUNT if isinstance(value, int) else math.isfinite(value)
+
+
+def is_time(value: object) -> bool:
+    """Return whether a value is a Unix time in seconds that can be a date."""
+    return is_number(value) and 0 <= value < 1e11
+
+
+_STATUS_KINDS: Kinds = {
+    "state": is_text,
+    "reason": is_text,
+    "images_seen": is_count,
+    "total_images": is_count,
+    "time": is_time,
+    "host": is_text,
+    "pid": is_count,
+}
+_HEARTBEAT_KINDS: Kinds = {
+    "rank": is_count,
+    "phase": is_text,
+    "phases_begun": is_count,
+    "images_seen": is_count,
+    "seconds_in_phase": is_number,
+    "time": is_time,
+    "host": is_text,
+    "pid": is_count,
+}
+_EVENT_KINDS: Kinds = {"event": is_text, "images_seen": is_number, "time": is_time}
+
+
+def parse_object(text: bytes) -> Record | str:
+    """Return the JSON object in a text, or what it is instead, to follow `is`."""
+    try:
+        content = json.loads(text.decode())
+        if b"\\u" in text:  # an escape may be half of a character, which no output can encode
+            json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeError:
+        return "not UTF-8"
+    except (ValueError, RecursionError):
+        return "not JSON"
+    return content if isinstance(content, dict) else "no JSON object"
+
+
+def read_json(path: Path, problems: Problems = None) -> Record | None:
     """Return the JSON object in a file, or None if it is missing, unreadable or no object."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = parse_object(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    return content if isinstance(content, dict) else None
+    except OSError as error:
+        _note(problems, f"{path}: cannot be read ({os_reason(error)})")
+        return None
+    if isinstance(content, str):
+        _note(problems, f"{path}: cannot be read ({content})")
+        return None
+    return content
 
 
-def read_json_lines(path: Path) -> tuple[list[Record], int]:
-    """Return the JSON objects in a file, one per line, and the number of lines that are not one.
-
-    A missing file has no lines. Raises OSError if the file cannot be read.
-    """
+def numbered_records(path: Path, problems: Problems = None) -> Iterator[tuple[int, Record]]:
+    """Yield the JSON objects in a file, one per line, with the numbers of their lines from 1."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return [], 0
-    records: list[Record] = []
-    skipped = 0
-    for line in text.splitlines():
-        try:
-            content = json.loads(line)
-        except (ValueError, RecursionError):
-            content = None
-        if isinstance(content, dict):
-            records.append(content)
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(_MAX_LINE):
+                number += 1
+                if len(line) == _MAX_LINE and not line.endswith(b"\n"):
+                    while (line := file.readline(_MAX_LINE)) and not line.endswith(b"\n"):
+                        pass
+                    _note(problems, f"{path}:{number}: is longer than {_MAX_LINE:,} bytes")
+                    continue
+                if not line.strip():
+                    continue
+                content = parse_object(line)
+                if not isinstance(content, str):
+                    yield number, content
+                elif line.endswith(b"\n"):
+                    _note(problems, f"{path}:{number}: is {content}")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        _note(problems, f"{path}: cannot be read ({os_reason(error)})")
+
+
+def keep_valid(record: Record, kinds: Kinds, source: str, problems: Problems = None) -> Record:
+    """Return a record without the values that are not valid; keys without a kind are kept.
+
+    source: the file, and the line if it has several, for problems.
+    """
+    valid = {}
+    for key, value in record.items():
+        if key in kinds and not kinds[key](value):
+            _note(problems, f"{source}: {key}: {_quote(value)} is no valid value")
         else:
-            skipped += 1
-    return records, skipped
+            valid[key] = value
+    return valid
 
 
-def read_metrics(run_dir: Path) -> list[Record]:
+def read_metrics(run_dir: Path, problems: Problems = None) -> list[Record]:
     """Return the lines of metrics.jsonl that have `images_seen`, oldest first.
 
-    Empty if the file is missing or unreadable.
+    `images_seen` is a finite number; all other values are numbers or None. Empty if the file is
+    missing or unreadable.
     """
-    try:
-        lines, _ = read_json_lines(run_dir / METRICS)
-    except OSError:
-        return []
-    return [line for line in lines if "images_seen" in line]
+    path = run_dir / METRICS
+    lines = []
+    for number, line in numbered_records(path, problems):
+        source = f"{path}:{number}"
+        if not is_number(line.get("images_seen")):
+            _note(problems, f"{source}: has no valid images_seen")
+            continue
+        kinds = dict.fromkeys(line, _is_metric)
+        lines.append(keep_valid(line, kinds, source, problems))
+    return lines
+
+
+def read_events(run_dir: Path, problems: Problems = None) -> list[Record]:
+    """Return the lines of events.jsonl, oldest first; each has the text `event`."""
+    path = run_dir / EVENTS
+    events = []
+    for number, line in numbered_records(path, problems):
+        event = keep_valid(line, _EVENT_KINDS, f"{path}:{number}", problems)
+        events.append({"event": "?", **event})
+    return events
 
 
 def drop_metrics_after(run_dir: Path, images_seen: int) -> None:
-    """Remove the metrics after `images_seen`; a run that resumes there writes them again."""
-    kept = [line for line in read_metrics(run_dir) if line["images_seen"] <= images_seen]
-    write_text(run_dir / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
+    """Remove the metrics after `images_seen`; a run that resumes there writes them again.
+
+    Earlier lines stay as they are, also those that are no metrics.
+
+    Raises OSError if the file cannot be read or written.
+    """
+    path = run_dir / METRICS
+    kept = []
+    *lines, cut_short = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    dropping = False
+    for line in [*lines, cut_short] if _images_seen(cut_short) is not None else lines:
+        seen = _images_seen(line)
+        # What follows the first removed line and is no metric is of the same time.
+        dropping = dropping if seen is None else seen > images_seen
+        if not dropping:
+            kept.append(line)
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"".join(line + b"\n" for line in kept))
 
 
 class LineFile:
@@ -87,11 +208,38 @@ def event_record(kind: str, images_seen: int, **details: object) -> Record:
     return {"time": time.time(), "images_seen": images_seen, "event": kind, **details}
 
 
-def read_status(run_dir: Path) -> Record:
-    """Return the trainer's status file; empty if it is missing or broken."""
-    return read_json(run_dir / STATUS) or {}
+def read_status(run_dir: Path, problems: Problems = None) -> Record:
+    """Return the valid values of the trainer's status file; empty if it is missing or broken."""
+    path = run_dir / STATUS
+    return keep_valid(read_json(path, problems) or {}, _STATUS_KINDS, str(path), problems)
 
 
-def read_heartbeats(run_dir: Path) -> list[Record]:
+def read_heartbeats(run_dir: Path, problems: Problems = None) -> list[Record]:
     """Return the newest heartbeat of each rank, by rank, without unreadable ones."""
-    return [beat for path in list_heartbeats(run_dir) if (beat := read_json(path)) is not None]
+    found = ((path, read_json(path, problems)) for path in list_heartbeats(run_dir))
+    return [
+        keep_valid(beat, _HEARTBEAT_KINDS, str(path), problems)
+        for path, beat in found
+        if beat is not None
+    ]
+
+
+def _images_seen(line: bytes) -> float | None:
+    content = parse_object(line)
+    seen = None if isinstance(content, str) else content.get("images_seen")
+    return seen if is_number(seen) else None
+
+
+def _is_metric(value: object) -> bool:
+    # NaN and infinity are values that a diverged run may have logged.
+    return value is None or isinstance(value, float) or is_number(value)
+
+
+def _quote(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_QUOTE else text[: _MAX_QUOTE - 3] + "..."
+
+
+def _note(problems: Problems, text: str) -> None:
+    if problems is not None:
+        problems.append(text)
