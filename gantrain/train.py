@@ -3,6 +3,19 @@
 The training algorithm is in `gantrain/training/loop.py`; this module puts the parts together.
 """
 
+from gantrain.common.stopping import (
+    INTERRUPTING,
+    PREEMPTING,
+    Stopped,
+    describe_stop,
+    end_on_signals,
+    stop_status,
+    stops_raise,
+)
+
+if __name__ == "__main__":  # the imports take seconds
+    end_on_signals("gantrain", *PREEMPTING, *INTERRUPTING, status_of=stop_status)
+
 import argparse
 import logging
 import os
@@ -24,6 +37,7 @@ from gantrain.common.errors import (
 from gantrain.common.grids import tile
 from gantrain.common.logs import configure_logging
 from gantrain.common.rng import PositionalRNG
+from gantrain.common.streams import tolerant_streams
 from gantrain.config import Config, load_config
 from gantrain.data.loading.datasets import ImageDataset, scaled
 from gantrain.data.loading.opening import open_dataset
@@ -57,8 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, others = parser.parse_known_args(arguments)
     rank = os.environ.get("RANK", "0")
     configure_logging(int(rank))
+    with tolerant_streams(), stops_raise("gantrain", *PREEMPTING, *INTERRUPTING):
+        return _train(options.config, options.overrides + others, rank)
+
+
+def _train(path: Path, overrides: Sequence[str], rank: str) -> int:
     try:
-        config = load_config(options.config, options.overrides + others)
+        config = load_config(path, overrides)
         try:
             run_training(config)
         except OSError as error:
@@ -67,6 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         source = "gantrain" if rank == "0" else f"gantrain (rank {rank})"
         print(f"{source}: {error}", file=sys.stderr)
         return error.exit_status
+    except Stopped as stop:
+        what = describe_stop(stop.number)
+        print(f"gantrain: {what} before the training went on; start again.", file=sys.stderr)
+        return stop_status(stop.number)
     except KeyboardInterrupt:
         print("gantrain: stopped at once; the last checkpoint is intact.", file=sys.stderr)
         return INTERRUPTED_STATUS
@@ -207,4 +230,6 @@ def print_results(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    end_on_signals("gantrain", *PREEMPTING, *INTERRUPTING, status_of=lambda _: status)
+    sys.exit(status)

@@ -1,6 +1,7 @@
 """The command line of the launcher: `python -m launch`, also installed as `gantrain-launch`."""
 
 import errno
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from gantrain import __version__
 from gantrain.common.access import explain
 from gantrain.common.errors import USER_ERROR_STATUS, UserError
 from gantrain.common.logs import configure_logging
+from gantrain.common.stopping import run_command
 
 
 class _Group(TyperGroup):
@@ -248,10 +250,10 @@ def cancel(
     cancel_runs(target, runs, everything=everything, json=json)
 
 
-def main() -> None:
+def main(prog_name: str = "gantrain-launch") -> None:
     """Run the command line; user errors are one line on stderr and exit status 2."""
-    app(prog_name="gantrain-launch")
+    sys.exit(run_command("launch", lambda: app(prog_name=prog_name)))
 
 
 if __name__ == "__main__":
-    app(prog_name="python -m launch")
+    main("python -m launch")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gantrain.common.errors import UserError
+from gantrain.common.streams import listener_left
 from launch.damage import warn_of_damage
 from launch.doctor import diagnose_runs
 from launch.leaderboard import Direction, build_leaderboard, logged_metrics, require_metric
@@ -124,7 +125,7 @@ def _follow(path: Path) -> None:
     with path.open(encoding="utf-8", errors="replace") as file:
         file.seek(0, 2)
         try:
-            while True:
+            while not listener_left():
                 text = file.readline()
                 if text:
                     print(text, end="", flush=True)

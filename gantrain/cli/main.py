@@ -14,8 +14,8 @@ from gantrain.cli.export import export, play
 from gantrain.cli.report import report, watch, workspace
 from gantrain.cli.sampling import interpolate, sample, walk
 from gantrain.cli.similarity import nearest, project
-from gantrain.common.errors import UserError
 from gantrain.common.logs import configure_logging
+from gantrain.common.stopping import run_command
 
 app = typer.Typer(
     help="Train GANs on a cluster and measure the results.",
@@ -59,13 +59,9 @@ def schema() -> None:
 
 
 def main() -> None:
-    """Run the command. A UserError is printed to stderr without a traceback and sets the status."""
+    """Run the command line. What the user can fix, and a signal, are one line on stderr."""
     configure_logging()
-    try:
-        app()
-    except UserError as error:
-        print(f"gantrain: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    sys.exit(run_command("gantrain", app))
 
 
 if __name__ == "__main__":

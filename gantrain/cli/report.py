@@ -8,6 +8,8 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from gantrain.common.streams import listener_left
+
 
 def report(
     run: Annotated[Path, typer.Argument(help="Run directory.")],
@@ -42,7 +44,7 @@ def watch(
         return
     try:
         with Live(render_runs(folders, curves), refresh_per_second=4, screen=False) as live:
-            while True:
+            while not listener_left():
                 time.sleep(seconds)
                 live.update(render_runs(find_runs(runs), curves))
     except KeyboardInterrupt:

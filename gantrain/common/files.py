@@ -51,8 +51,8 @@ def replacing_folder(path: Path, *, durable: bool = True) -> Iterator[Path]:
     durable: fsync the files in the folder, and the renames.
     """
     staging = _sibling(path, "partial")
-    staging.mkdir(parents=True)
     try:
+        staging.mkdir(parents=True)
         yield staging
         if durable:
             for written in (*staging.rglob("*"), staging):

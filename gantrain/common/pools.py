@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context, resource_tracker
 from typing import TypeVar
 
 from gantrain.common.errors import UserError
+from gantrain.common.stopping import INTERRUPTING, PREEMPTING
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,10 +21,22 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def start_fork_server() -> None:
+    """Start multiprocessing's fork server with all signals that stop a program blocked.
+
+    Slurm and a terminal send them to every process. Only this one handles them, and it needs its
+    workers until it has; they would print tracebacks besides.
+    """
+    resource_tracker.ensure_running()  # else the fork server starts it, which unblocks signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*PREEMPTING, *INTERRUPTING})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _unblock_signals() -> None:
-    # A fork server that `decoder_context` started passes on blocked signals, but a pool ends its
-    # workers with SIGTERM.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PREEMPTING)  # a pool ends its workers with SIGTERM
 
 
 def map_in_order(
@@ -47,6 +60,7 @@ def map_in_order(
     if workers == 1:
         yield from map(function, items)
         return
+    start_fork_server()
     # Not fork: a forked child would inherit locks held by this process's threads.
     pool = ProcessPoolExecutor(
         workers, mp_context=get_context("forkserver"), initializer=_unblock_signals

@@ -1,17 +1,14 @@
 """Signals become a request to stop, on which all ranks agree between two steps."""
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from types import FrameType
 
 import torch
 from accelerate import Accelerator
 
 from gantrain.common.errors import INTERRUPTED_STATUS, REQUEUE_STATUS, StoppedError
-
-# Slurm's warning before a time limit; submitit's and Slurm's notice of a preemption.
-_PREEMPTING = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
+from gantrain.common.stopping import INTERRUPTING, PREEMPTING, handling
 
 
 class StopRequest:
@@ -27,16 +24,9 @@ class StopRequest:
             # A group of the hosts: agreeing does not wait for a GPU.
             self._group = torch.distributed.new_group(backend="gloo")
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> AbstractContextManager[None]:
         """Within it, signals are only recorded; a second SIGINT ends the process at once."""
-        handled = (*_PREEMPTING, signal.SIGINT)
-        before = {number: signal.signal(number, self._record) for number in handled}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return handling(self._record, *PREEMPTING, *INTERRUPTING)
 
     def _record(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.signal == signal.SIGINT:
@@ -55,8 +45,9 @@ class StopRequest:
 def stopped_by(number: int, images_seen: int) -> tuple[str, StoppedError]:
     """Return the run's new state, and the error that ends it, for a signal that was agreed on."""
     name = signal.Signals(number).name
-    if number == signal.SIGINT:
-        message = f"Interrupted at {images_seen:,} images and saved; start again to resume."
+    if number in INTERRUPTING:
+        how = "" if number == signal.SIGINT else f" by {name}"
+        message = f"Interrupted{how} at {images_seen:,} images and saved; start again to resume."
         return "interrupted", StoppedError(message, INTERRUPTED_STATUS)
     message = f"Preempted by {name} at {images_seen:,} images and saved; requeue to resume."
     return "preempted", StoppedError(message, REQUEUE_STATUS)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from gantrain.common.files import write_json
 from gantrain.common.grids import save_png
+from gantrain.common.streams import losses
 from gantrain.config import Config
 from gantrain.runs.failures import Failures
 from gantrain.runs.paths import METRICS, REAL_SAMPLES, SAMPLES, STATUS, grid_file
@@ -72,8 +73,10 @@ class Tracker:
         line = {"images_seen": images_seen, **metrics, "speed/images_per_second": round(speed, 1)}
         with contain(METRICS):
             self._metrics.append(line)
-        with contain("the progress line"):
+        with contain("progress line"):
             self._progress.update(images_seen, speed, metrics, problem)
+        for stream, error in losses().items():
+            self._failures.record(stream, error)
         with contain("W&B"):
             self._wandb.log(images_seen, line)
         self.status("running", images_seen)

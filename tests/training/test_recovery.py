@@ -115,6 +115,52 @@ def test_one_interrupt_saves_and_a_second_one_stops_at_once(
     assert train(config).returncode == 0
 
 
+def test_a_lost_terminal_saves_the_run(
+    shards: Path,
+    tmp_path: Path,
+    train: Train,
+    at_images: Callable[[int, Callable[[], object]], None],
+) -> None:
+    config = config_of(tmp_path, shards, "run", {})
+    at_images(48, signals(signal.SIGHUP))
+    done = train(config)
+    assert done.returncode == 130
+    assert "Interrupted by SIGHUP" in done.stderr
+    assert status(tmp_path / "run")["state"] == "interrupted"
+    assert status(tmp_path / "run")["images_seen"] == 64
+
+
+@pytest.mark.parametrize("listener", ["| head -n 1", ">/dev/full", ">&- 2>&-"])
+def test_a_run_trains_on_without_a_listener(listener: str, shards: Path, tmp_path: Path) -> None:
+    config = config_of(tmp_path, shards, "run", {})
+    script = f'"$@" 2>&1 {listener}; exit "${{PIPESTATUS[0]}}"'
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", *python(config)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert status(tmp_path / "run")["state"] == "finished"
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_before_the_training_is_one_line(
+    number: signal.Signals, expected: int, shards: Path, tmp_path: Path
+) -> None:
+    config = config_of(tmp_path, shards, "run", {})
+    # The first import of the trainer's main module is slow, and the signal arrives during it.
+    (tmp_path / "torch.py").write_text(f"import signal; signal.raise_signal({number:d})")
+    done = train_alone(config, changes={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == expected
+    assert len(done.stderr.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_killed_anywhere_loses_only_what_came_after_its_last_checkpoint(
     shards: Path, tmp_path: Path, train: Train
 ) -> None:

@@ -1,17 +1,13 @@
 """The processes that decode for a stream, and the signals blocked in them."""
 
 import os
-import signal
 from collections.abc import Iterable
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
 import torch
 
-# Slurm sends these to every process of a job. Only the trainer handles them, and it needs its
-# decoders until it has saved a checkpoint.
-_TRAINER_SIGNALS = {signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM}
+from gantrain.common.pools import start_fork_server
 
 
 def decoder_context() -> ForkServerContext:
@@ -26,13 +22,7 @@ def decoder_context() -> ForkServerContext:
     # by this process's sys.path; it could preload another version, and its children would keep it.
     preloaded = [] if os.pathsep in __file__ else ["gantrain.data.loading.stream"]
     context.set_forkserver_preload(preloaded)
-    # Otherwise the fork server starts it, and unblocks the signals while doing so.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _TRAINER_SIGNALS)
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    start_fork_server()
     return context
 
 
