@@ -39,6 +39,7 @@ from gantrain.common.logs import configure_logging
 from gantrain.common.rng import PositionalRNG
 from gantrain.common.streams import tolerant_streams
 from gantrain.config import Config, load_config
+from gantrain.config.quality import choose_ruler
 from gantrain.data.loading.datasets import ImageDataset, scaled
 from gantrain.data.loading.opening import open_dataset
 from gantrain.inference.export import export_generator
@@ -46,6 +47,7 @@ from gantrain.metrics.evaluator import Evaluator
 from gantrain.runs.paths import REAL_SAMPLES, SAMPLES, check_writable, list_grids
 from gantrain.runs.run_lock import run_lock
 from gantrain.training.batch import real_batches
+from gantrain.training.best import BestSoFar
 from gantrain.training.data_identity import describe_set
 from gantrain.training.distributed import check_same_data, check_world_size, make_accelerator
 from gantrain.training.gan import Gan
@@ -53,8 +55,8 @@ from gantrain.training.joint import joint
 from gantrain.training.loop import alternating, train
 from gantrain.training.meter import Meter
 from gantrain.training.nan_guard import RollBack, read_recovery
-from gantrain.training.objectives import Objective, make_objective
-from gantrain.training.resume import find_checkpoint, roll_back
+from gantrain.training.objectives import Objective, make_objective, metric_names
+from gantrain.training.resume import find_checkpoint, is_complete, roll_back
 from gantrain.training.schedule import Schedule
 from gantrain.training.services import Services, start_services
 from gantrain.training.snapshots import load_snapshot
@@ -109,6 +111,7 @@ def run_training(config: Config) -> None:
     state = TrainingState(config, accelerator.process_index, accelerator.num_processes)
     state.data = describe_set(dataset.manifest)
     meter, evaluator = Meter(accelerator), Evaluator(config, dataset, accelerator)
+    ruler = choose_ruler(config.output, [*evaluator.names(), *metric_names(objective)])
     with ExitStack() as stack:
         if accelerator.is_main_process:
             stack.enter_context(run_lock(config.output.run_dir))
@@ -119,14 +122,18 @@ def run_training(config: Config) -> None:
             notices += load_snapshot(snapshot, gan, objective, state, meter)
             tracker_step = snapshot.state.progress.tracker_step
         gan.scale_learning_rates(read_recovery(config.output.run_dir)[1])
-        if config.metrics.every_kimg and not state.finished:
+        complete = is_complete(state, accelerator)
+        if config.metrics.every_kimg and not complete:
             evaluator.prepare(gan.ema.generator)
-        services = start_services(state, meter, tracker_step, evaluator.measure, accelerator, stack)
-        schedule = Schedule(gan, objective, state, services)
+        services = start_services(
+            state, meter, tracker_step, evaluator.measure, accelerator, stack, complete=complete
+        )
+        best = BestSoFar(config, ruler, accelerator)
+        schedule = Schedule(gan, objective, state, services, best)
         dataset.log.listen(schedule.record_data_fault)
         announce(gan, dataset, state, services, notices)
         try:
-            if not state.finished:
+            if not complete:
                 train_and_recover(gan, objective, dataset, state, services, schedule)
         except BaseException as error:
             raise_failure(error, state, services)
@@ -152,9 +159,10 @@ def train_and_recover(
             train(gan, objective, real, state, services, iterate, schedule.after_iteration)
         except RollBack as reason:
             roll_back(str(reason), gan, objective, state, services)
+            schedule.start()
     schedule.finish()
     if state.rank == 0:
-        export_generator(gan.ema.generator, config, state.images_seen)
+        export_generator(gan.ema.generator, config, state.images_seen, schedule.best.newest)
     services.tracker.event("finished", state.images_seen)
     services.tracker.status("finished", state.images_seen)
 

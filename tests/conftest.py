@@ -112,6 +112,7 @@ def small_tree(shards: Path, run_dir: Path, **sections: dict[str, Any]) -> dict[
         "discriminator": dict(network),
         "objective": {"kind": "dcgan"},
         "training": {"total_kimg": 0.16, "batch_size": 16, "device": "cpu"},
+        "metrics": {"every_kimg": 0},
         "output": {
             "run_dir": str(run_dir),
             "log_every_kimg": 0.032,
@@ -119,7 +120,6 @@ def small_tree(shards: Path, run_dir: Path, **sections: dict[str, Any]) -> dict[
             "checkpoint_every_kimg": 1,
             "grid": [2, 2],
         },
-        "metrics": {"every_kimg": 0},
     }
     for name, section in sections.items():
         tree[name] = {**tree.get(name, {}), **section}

@@ -9,18 +9,11 @@ from rich.table import Table
 
 from gantrain.cli.options import Shards, select_data
 from gantrain.common.errors import UserError
+from gantrain.config.quality import goal_of
 
 Runs = Annotated[
     list[Path], typer.Argument(help="Run directories, or exported generator.safetensors files.")
 ]
-_BETTER = {
-    **dict.fromkeys(("precision", "recall", "density", "coverage", "parts_made"), "higher"),
-    **dict.fromkeys(("fid", "kid", "swd", "parts_divergence", "memorisation"), "lower"),
-    "parts_covered": "higher",
-    "diversity": "near 1",
-    "checkerboard": "near 1",
-    "ms_ssim": "as held-out",
-}
 
 
 def evaluate(
@@ -69,14 +62,13 @@ def evaluate(
 def _print(columns: dict[str, dict[str, float]], notices: list[str]) -> None:
     console = Console()
     names = list(dict.fromkeys(name for scores in columns.values() for name in scores))
-    table = Table("metric", "better")
+    table = Table("metric", "best")
     for run in columns:
         table.add_column(run, overflow="fold")
     for name in names:
-        plain = name.removeprefix("quality/")
-        stem = plain if plain in _BETTER else plain.rpartition("_")[0]
         values = [f"{scores[name]:.4g}" if name in scores else "-" for scores in columns.values()]
-        table.add_row(plain, _BETTER.get(stem, ""), *values)
+        best = goal_of(name) or ("as held-out" if name == "quality/ms_ssim" else "")
+        table.add_row(name.removeprefix("quality/"), best, *values)
     console.print(table)
     for notice in dict.fromkeys(notices):
         console.print(notice, markup=False, highlight=False, soft_wrap=True)

@@ -11,6 +11,7 @@ from gantrain.config.values import (
     Folder,
     Fraction,
     Init,
+    NoMetric,
     Norm,
     OnlyWhole,
     Positive,
@@ -22,6 +23,9 @@ from gantrain.config.values import (
     YamlOff,
     YamlSwitch,
 )
+
+# The metric that stands for the quality of a run, without the features that it is measured by.
+DEFAULT_METRIC = "quality/fid"
 
 
 class Section(BaseModel):
@@ -230,12 +234,16 @@ class OutputConfig(Section):
     keep_every_kimg: Positive | None = Field(
         None, description="also keep the first checkpoint after each multiple of this"
     )
-    keep_best: str | None = Field(
-        None,
-        description="also keep the checkpoint with the best value of this key of metrics.jsonl",
+    keep_best: Annotated[str | None, NoMetric] = Field(
+        DEFAULT_METRIC,
+        description="also keep the checkpoint whose EMA generator has the best value of this "
+        "metric, and export it as generator-best.safetensors; quality/fid: by the features that "
+        "the run measures with; null: none",
     )
-    keep_best_is: Literal["lowest", "highest"] = Field(
-        "lowest", description="which value of keep_best is the best"
+    keep_best_is: Literal["lowest", "highest"] | None = Field(
+        None,
+        description="which value of keep_best is the best; only for metrics whose best value "
+        "does not follow from their name, such as loss/wasserstein",
     )
     grid: tuple[Annotated[int, Field(ge=1, le=32)], Annotated[int, Field(ge=1, le=32)]] = Field(
         (8, 8), strict=False, description="rows and columns of the sample grids"

@@ -1,35 +1,29 @@
 """Saves a generator as one safetensors file with its config, and loads it from file or run."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gantrain.common.errors import UserError
-from gantrain.common.files import replacing
 from gantrain.config import Config, parse_config
 from gantrain.models.networks import Generator
 from gantrain.runs.checkpoint import read_newest
+from gantrain.runs.generator_file import Measured, read_generator, write_generator
 from gantrain.runs.paths import GENERATOR, checkpoint_dir
 
 
-def export_generator(generator: Generator, config: Config, images_seen: int) -> Path:
+def export_generator(
+    generator: Generator, config: Config, images_seen: int, measured: Measured | None = None
+) -> Path:
     """Write the (EMA) generator into the run directory and return the path.
 
-    The header of the file contains the run's config, so that the file can be loaded on its own.
+    The header of the file contains the run's config, so that the file can be loaded on its own, and
+    what was measured, if that was at `images_seen`.
     """
     path = config.output.run_dir / GENERATOR
-    tensors = {k: t.detach().cpu().contiguous() for k, t in generator.state_dict().items()}
-    header = {
-        "format": "pt",
-        "images_seen": str(images_seen),
-        "config": json.dumps(config.model_dump(mode="json")),
-    }
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+    tree = config.model_dump(mode="json")
+    write_generator(path, generator.state_dict(), tree, images_seen, measured)
     return path
 
 
@@ -47,15 +41,8 @@ def load_run(source: Path | str) -> tuple[Generator, Config]:
     source = Path(source)
     if source.is_dir():
         return _load_from_run(source)
-    try:
-        with safe_open(source, "pt") as file:
-            header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{source}: not readable as a generator ({error}).") from None
-    if "config" not in header:
-        raise UserError(f"{source}: no config in its header; expected the {GENERATOR} of a run.")
-    return _build(tensors, json.loads(header["config"]), str(source))
+    file = read_generator(source)
+    return _build(file.tensors, file.config, str(source))
 
 
 def _load_from_run(run_dir: Path) -> tuple[Generator, Config]:

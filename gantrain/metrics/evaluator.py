@@ -14,8 +14,9 @@ from gantrain.common.grids import quantize
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config
 from gantrain.data.loading.datasets import ImageDataset
-from gantrain.metrics.features import Features, open_features
-from gantrain.metrics.measure import MIN_REAL_IMAGES, measure
+from gantrain.data.loading.selection import held_out_rows
+from gantrain.metrics.features import Features, choose_features, open_features
+from gantrain.metrics.measure import MIN_REAL_IMAGES, measure, measured_names
 from gantrain.metrics.reference import Reference, open_reference
 from gantrain.models.networks import Generator
 
@@ -76,6 +77,23 @@ class Evaluator:
         # Broadcast, since remedies depend on the metrics, and two machines may round differently.
         broadcast_object_list(metrics)
         return metrics[0]
+
+    def names(self) -> list[str]:
+        """Return the names of the metrics that this run measures; none if it measures none.
+
+        Raises UserError if the data set does not have what metrics.features needs.
+        """
+        data, metrics, cache = self._config.data, self._config.metrics, self._dataset.decoded
+        if not metrics.every_kimg:
+            return []
+        name, _ = choose_features(metrics.features, data, has_cache=cache is not None)
+        held_out = len(held_out_rows(cache.table, data)) if cache is not None else 0
+        return measured_names(
+            name,
+            real=self._dataset.total,
+            held_out=min(held_out, metrics.samples),
+            classes=name == "brick" and cache is not None,
+        )
 
     def _open(self) -> tuple[Features, Reference]:
         if self._opened is None:

@@ -70,24 +70,40 @@ def open_features(
     """
     store = open_store(config)
     manifest = store.manifest()
-    if kind == "inception":
+    name, reason = choose_features(kind, config, has_cache=cache is not None)
+    if name == "inception":
         return _inception_features(device)
+    if name == "random":
+        return _random_features(manifest, device, reason)
+    path = features_folder(store, manifest) / _FILE_NAME
+    return _classifier_features(_load_or_train(path, manifest, cache), device)
+
+
+def choose_features(kind: str, config: DataConfig, *, has_cache: bool) -> tuple[str, str]:
+    """Return the name of the features that `open_features` opens, and the reason if it is random.
+
+    Raises UserError if the data set does not have what `kind` needs.
+    """
+    store = open_store(config)
+    manifest = store.manifest()
+    if kind == "inception":
+        return "inception", ""
     if kind == "random":
-        return _random_features(manifest, device, "as metrics.features requests")
+        return "random", "as metrics.features requests"
     if len(manifest.classes) < 2:
         if kind == "brick":
             raise UserError(
                 f"metrics.features: brick needs a classifier of at least two classes, but "
                 f"{config.shards} has {len(manifest.classes)}; use random."
             )
-        return _random_features(manifest, device, "the data set has fewer than two classes")
+        return "random", "the data set has fewer than two classes"
     path = features_folder(store, manifest) / _FILE_NAME
-    if cache is None and not path.exists():
+    if not has_cache and not path.exists():
         hint = "`gantrain data features` trains the data set's classifier"
         if kind == "brick":
             raise UserError(f"metrics.features: brick needs {path} if images are streamed; {hint}.")
-        return _random_features(manifest, device, f"the images are streamed; {hint}")
-    return _classifier_features(_load_or_train(path, manifest, cache), device)
+        return "random", f"the images are streamed; {hint}"
+    return "brick", ""
 
 
 def prepare_classifier(config: DataConfig) -> TrainedClassifier:

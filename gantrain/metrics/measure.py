@@ -59,6 +59,22 @@ def measure(
     return {f"quality/{k}": float(v) for k, v in metrics.items() if math.isfinite(v)}
 
 
+def measured_names(features_name: str, *, real: int, held_out: int, classes: bool) -> list[str]:
+    """Return the names of the metrics that `measure` returns where all of them are finite.
+
+    real, held_out: number of images of each kind in the reference. classes: whether it has labels.
+    """
+    names = ["swd", "diversity", "ms_ssim", "checkerboard"]
+    if classes:
+        names = ["parts_made", "parts_covered", "parts_divergence", *names]
+    if real >= MIN_REAL_IMAGES:
+        kinds = ("fid", "kid", "precision", "recall", "density", "coverage")
+        names = [*(f"{kind}_{features_name}" for kind in kinds), *names]
+    if held_out >= _MIN_HELD_OUT_IMAGES:
+        names.append("memorisation")
+    return [f"quality/{name}" for name in names]
+
+
 def measure_held_out(features: Features, reference: Reference) -> dict[str, float]:
     """Return the metrics of held-out images in place of generated ones.
 

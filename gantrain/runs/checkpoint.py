@@ -8,6 +8,7 @@ finds the previous one. Nothing is pickled: a checkpoint cannot run code.
 import hashlib
 import json
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,7 @@ from gantrain.runs.paths import CHECKPOINTS, checkpoint_dir, list_checkpoints
 LATEST = "latest"
 _MANIFEST = "manifest.json"
 _STATE = "state.json"
+_TENSORS = ".safetensors"
 
 
 class MeterGroup(BaseModel):
@@ -42,8 +44,8 @@ class Progress(BaseModel):
     g_steps: int = Field(ge=0)
     logged_at: int = Field(ge=0)
     tracker_step: int = Field(ge=0)
+    measured_at: int | None = None
     meter: list[MeterGroup]
-    newest_metrics: dict[str, float]
     health: dict[str, Any] = Field(default_factory=dict)
     remedies: dict[str, Any] = Field(default_factory=dict)
 
@@ -105,7 +107,7 @@ def write_checkpoint(snapshot: Snapshot, run_dir: Path) -> Path:
 
 def _write_files(snapshot: Snapshot, staging: Path) -> None:
     for name, tensors in snapshot.tensors.items():
-        save_file(tensors, staging / f"{name}.safetensors")
+        save_file(tensors, staging / f"{name}{_TENSORS}")
     (staging / _STATE).write_text(snapshot.state.model_dump_json(indent=1), encoding="utf-8")
     hashes = {path.name: _hash(path) for path in sorted(staging.iterdir())}
     (staging / _MANIFEST).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
@@ -130,12 +132,20 @@ def read_newest(run_dir: Path) -> tuple[Snapshot | None, list[str]]:
     return None, skipped
 
 
-def read_checkpoint(folder: Path) -> Snapshot:
-    """Read a checkpoint and verify every file against its hash.
+def read_checkpoint(folder: Path, only: Collection[str] = ()) -> Snapshot:
+    """Read a checkpoint and verify every file that is read against its hash.
+
+    only: names of the tensors to read, such as ("ema",); empty: all.
 
     Raises UserError naming the file that is missing, broken or changed.
     """
     hashes = read_object(folder / _MANIFEST)
+    if only:
+        wanted = {_STATE, *(f"{name}{_TENSORS}" for name in only)}
+        missing = sorted(wanted - set(hashes))
+        if missing:
+            raise UserError(f"{folder / _MANIFEST}: does not list {missing[0]}.")
+        hashes = {name: hashes[name] for name in wanted}
     for name, expected in hashes.items():
         path = folder / name
         if path.parent != folder or not path.is_file() or path.is_symlink():
@@ -147,9 +157,9 @@ def read_checkpoint(folder: Path) -> Snapshot:
     state = read_state(folder)
     try:
         tensors = {
-            name.removesuffix(".safetensors"): load_file(folder / name)
+            name.removesuffix(_TENSORS): load_file(folder / name)
             for name in hashes
-            if name.endswith(".safetensors")
+            if name.endswith(_TENSORS)
         }
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder}: not readable as safetensors ({error}).") from None

@@ -9,7 +9,7 @@ writer was killed.
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -24,6 +24,8 @@ Kinds = Mapping[str, Callable[[object], bool]]  # key to whether a value of it i
 _MAX_LINE = 16_000_000  # bytes; a longer line is no record
 _MAX_COUNT = 2**63
 _MAX_QUOTE = 40  # characters of an odd value that a problem quotes
+
+_MEASURED = ("quality/", "speed/seconds_of_metrics")
 
 
 def is_text(value: object) -> bool:
@@ -165,25 +167,70 @@ def read_events(run_dir: Path, problems: Problems = None) -> list[Record]:
     return events
 
 
-def drop_metrics_after(run_dir: Path, images_seen: int) -> None:
+def drop_metrics_after(run_dir: Path, images_seen: int, measured_at: int | None) -> None:
     """Remove the metrics after `images_seen`; a run that resumes there writes them again.
 
     Earlier lines stay as they are, also those that are no metrics.
 
+    measured_at: images seen at the last scheduled measurement of the quality. A line after it loses
+    what was measured because the run ended there, since it is made longer now. None: not known.
+
     Raises OSError if the file cannot be read or written.
     """
-    path = run_dir / METRICS
     kept = []
-    *lines, cut_short = path.read_bytes().split(b"\n") if path.exists() else [b""]
     dropping = False
-    for line in [*lines, cut_short] if _images_seen(cut_short) is not None else lines:
+    for line in _metrics_lines(run_dir):
         seen = _images_seen(line)
         # What follows the first removed line and is no metric is of the same time.
         dropping = dropping if seen is None else seen > images_seen
         if not dropping:
             kept.append(line)
-    with replacing(path) as temporary:
-        temporary.write_bytes(b"".join(line + b"\n" for line in kept))
+    last = _last_metrics(kept)
+    if measured_at is not None and last is not None:
+        row, record = last
+        if record["images_seen"] > measured_at:
+            kept[row] = _encode({k: v for k, v in record.items() if not k.startswith(_MEASURED)})
+    _write_metrics(run_dir, kept)
+
+
+def extend_last_metrics(run_dir: Path, line: Record) -> bool:
+    """Add to the last line of metrics what it lacks, if it is at as many images seen as `line`.
+
+    Return whether it is. Raises OSError if the file cannot be read or written.
+    """
+    lines = _metrics_lines(run_dir)
+    last = _last_metrics(lines)
+    if last is None or last[1]["images_seen"] != line["images_seen"]:
+        return False
+    row, record = last
+    lines[row] = _encode({**line, **record})
+    _write_metrics(run_dir, lines)
+    return True
+
+
+def _metrics_lines(run_dir: Path) -> list[bytes]:
+    """Return the lines of metrics.jsonl, without a last one that was cut short."""
+    path = run_dir / METRICS
+    *lines, cut_short = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    return [*lines, cut_short] if _images_seen(cut_short) is not None else lines
+
+
+def _last_metrics(lines: Sequence[bytes]) -> tuple[int, Record] | None:
+    """Return the row and the content of the last line that is metrics."""
+    for row in reversed(range(len(lines))):
+        record = parse_object(lines[row])
+        if not isinstance(record, str) and is_number(record.get("images_seen")):
+            return row, record
+    return None
+
+
+def _encode(record: Record) -> bytes:
+    return json.dumps(record).encode()
+
+
+def _write_metrics(run_dir: Path, lines: Sequence[bytes]) -> None:
+    with replacing(run_dir / METRICS) as temporary:
+        temporary.write_bytes(b"".join(line + b"\n" for line in lines))
 
 
 class LineFile:

@@ -1,17 +1,23 @@
 """Writes checkpoints in the background, one at a time, and removes superseded ones."""
 
-import math
 import threading
-from pathlib import Path
+from collections.abc import Callable
+
+from safetensors import SafetensorError
 
 from gantrain.common.errors import UserError
 from gantrain.config import OutputConfig
+from gantrain.runs.best import export_best
 from gantrain.runs.checkpoint import Snapshot, read_state, remove_checkpoint, write_checkpoint
-from gantrain.runs.paths import list_checkpoints
+from gantrain.runs.generator_file import Measured
+from gantrain.runs.paths import GENERATOR_BEST, list_checkpoints
 
 
 class Saver:
-    """Training waits only for the copy to host memory; an error is raised by the next call."""
+    """Training waits only for the copy to host memory; an error is raised by the next call.
+
+    In all methods, best: the best measurement of the run so far; None if there is none.
+    """
 
     def __init__(self, output: OutputConfig) -> None:
         self._output = output
@@ -19,11 +25,16 @@ class Saver:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
-    def save(self, snapshot: Snapshot) -> None:
-        """Start writing a snapshot, once the previous one is written."""
-        self.finish()
-        self._thread = threading.Thread(target=self._write, args=(snapshot,), name="checkpoint")
-        self._thread.start()
+    def save(self, snapshot: Snapshot, best: Measured | None) -> None:
+        """Start writing a snapshot, once the previous one is written.
+
+        If it is the one that was measured best, its EMA generator is exported.
+        """
+        self._start(lambda: self._write(snapshot, best))
+
+    def keep(self, best: Measured) -> None:
+        """Start exporting the generator of a checkpoint that was measured after it was saved."""
+        self._start(lambda: self._export_and_prune(best))
 
     def finish(self) -> None:
         """Wait for the checkpoint that is being written.
@@ -46,39 +57,45 @@ class Saver:
         written, self._written = self._written, []
         return written
 
-    def _write(self, snapshot: Snapshot) -> None:
+    def _start(self, work: Callable[[], None]) -> None:
+        self.finish()
+        self._thread = threading.Thread(target=self._run, args=(work,), name="checkpoint")
+        self._thread.start()
+
+    def _run(self, work: Callable[[], None]) -> None:
         try:
-            write_checkpoint(snapshot, self._output.run_dir)
-            prune(self._output)
-            self._written.append(snapshot.images_seen)
+            work()
         except BaseException as error:
             self._error = error
 
+    def _write(self, snapshot: Snapshot, best: Measured | None) -> None:
+        write_checkpoint(snapshot, self._output.run_dir)
+        if best is not None and best.images_seen == snapshot.images_seen:
+            self._export_and_prune(best)
+        else:
+            prune(self._output, best)
+        self._written.append(snapshot.images_seen)
 
-def prune(output: OutputConfig) -> None:
+    def _export_and_prune(self, best: Measured) -> None:
+        try:
+            export_best(self._output.run_dir, best)
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"{self._output.run_dir / GENERATOR_BEST}: cannot be written ({error}); free some "
+                "space or fix the permissions, and start again: the run resumes from its newest "
+                "checkpoint."
+            ) from None
+        prune(self._output, best)
+
+
+def prune(output: OutputConfig, best: Measured | None) -> None:
     """Remove all checkpoints but the newest, those of keep_every_kimg, and the best one."""
-    superseded = list_checkpoints(output.run_dir)[output.keep_checkpoints :]
-    best = best_checkpoint(output)
-    for _, folder in superseded:
+    for images_seen, folder in list_checkpoints(output.run_dir)[output.keep_checkpoints :]:
+        if best is not None and best.images_seen == images_seen:
+            continue
         try:
             kept = read_state(folder).kept
         except UserError:
             kept = False  # a broken one is of no use
-        if not kept and folder != best:
+        if not kept:
             remove_checkpoint(folder)
-
-
-def best_checkpoint(output: OutputConfig) -> Path | None:
-    """Return the checkpoint with the best value of output.keep_best, if it was measured."""
-    if output.keep_best is None:
-        return None
-    sign = 1.0 if output.keep_best_is == "lowest" else -1.0
-    values: dict[Path, float] = {}
-    for _, folder in list_checkpoints(output.run_dir):
-        try:
-            value = read_state(folder).progress.newest_metrics.get(output.keep_best, math.nan)
-        except UserError:
-            continue
-        if math.isfinite(value):
-            values[folder] = sign * value
-    return min(values, key=values.__getitem__) if values else None

@@ -14,7 +14,12 @@ from gantrain.config import Config
 from gantrain.runs.failures import Failures
 from gantrain.runs.paths import METRICS, REAL_SAMPLES, SAMPLES, STATUS, grid_file
 from gantrain.runs.progress import ProgressLine
-from gantrain.runs.records import LineFile, drop_metrics_after, event_record
+from gantrain.runs.records import (
+    LineFile,
+    drop_metrics_after,
+    event_record,
+    extend_last_metrics,
+)
 from gantrain.runs.wandb_run import WandbRun, start_wandb
 
 
@@ -23,7 +28,7 @@ class Tracker:
 
     What cannot be written is recorded in `failures`; the training continues.
 
-    logged_at: images seen at the last line of metrics to keep.
+    logged_at: images seen at the last line of metrics so far.
     step: the last step that W&B was sent, 0 in a new run.
     """
 
@@ -44,9 +49,9 @@ class Tracker:
         self._failures = failures
         self._metrics = LineFile(self._run_dir / METRICS)
         self._wandb = WandbRun(None, step)
+        self._logged_at = logged_at
         if write:
             (self._run_dir / SAMPLES).mkdir(parents=True, exist_ok=True)
-            self.rewind(logged_at)
 
     def connect(self) -> None:
         """Start the W&B run, which may take seconds; until then nothing is sent there."""
@@ -58,21 +63,31 @@ class Tracker:
         """Number of the last step that W&B was sent."""
         return self._wandb.step
 
-    def rewind(self, logged_at: int) -> None:
-        """Remove the metrics after `logged_at` images; the run writes them again."""
+    def rewind(self, logged_at: int, measured_at: int | None) -> None:
+        """Remove the metrics after `logged_at` images; the run writes them again.
+
+        measured_at: as for `drop_metrics_after`.
+        """
+        self._logged_at = logged_at
         if self._write:
-            drop_metrics_after(self._run_dir, logged_at)
+            drop_metrics_after(self._run_dir, logged_at, measured_at)
 
     def log(
         self, images_seen: int, metrics: Mapping[str, float], speed: float, problem: str = ""
     ) -> None:
-        """Write one line of metrics. speed: images/s; problem: as in ProgressLine.update."""
+        """Write one line of metrics. speed: images/s; problem: as in ProgressLine.update.
+
+        A second line at the same number of images, with which a run may end, extends the first.
+        """
         if not self._write:
             return
         contain = self._failures.contain
         line = {"images_seen": images_seen, **metrics, "speed/images_per_second": round(speed, 1)}
         with contain(METRICS):
-            self._metrics.append(line)
+            extended = images_seen == self._logged_at and extend_last_metrics(self._run_dir, line)
+            if not extended:
+                self._metrics.append(line)
+        self._logged_at = images_seen
         with contain("progress line"):
             self._progress.update(images_seen, speed, metrics, problem)
         for stream, error in losses().items():

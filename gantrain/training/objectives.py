@@ -170,6 +170,20 @@ def make_objective(config: ObjectiveConfig) -> Objective:
             return WganGp(config)
 
 
+def metric_names(objective: Objective) -> list[str]:
+    """Return the names of the losses and health metrics that an iteration logs."""
+    scores, rng = torch.zeros(2), PositionalRNG(0, 0, 2)
+    image = torch.zeros(2, 1, 1, 1)
+    metrics = [
+        objective.d_loss(scores, scores, rng)[1],
+        objective.penalty(lambda x: x.flatten(1).sum(1), image, image, rng, 0)[1],
+        objective.g_loss(scores, scores)[1],
+        pairwise_diversity(image, image),
+    ]
+    norms = ["health/d_grad_norm", "health/g_grad_norm"]
+    return ["loss/discriminator", *(name for each in metrics for name in each), *norms]
+
+
 def accuracies(real_scores: Tensor, fake_scores: Tensor) -> Metrics:
     """Return the fractions of real and of fake images that D classifies correctly, at score 0."""
     return {

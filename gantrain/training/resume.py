@@ -2,10 +2,14 @@
 
 import logging
 
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
 from gantrain.common.errors import DivergedError, UserError
 from gantrain.config import Config
 from gantrain.runs.checkpoint import Snapshot, read_newest
 from gantrain.runs.paths import list_checkpoints
+from gantrain.runs.records import read_status
 from gantrain.training.gan import Gan
 from gantrain.training.nan_guard import read_recovery, write_recovery
 from gantrain.training.objectives import Objective
@@ -36,6 +40,20 @@ def find_checkpoint(config: Config) -> tuple[Snapshot | None, list[str]]:
     return snapshot, notices
 
 
+def is_complete(state: TrainingState, accelerator: Accelerator) -> bool:
+    """Return whether the run has ended, with its last metrics, samples and exported generator.
+
+    A run that was killed after its last checkpoint has not. A collective call.
+    """
+    complete = [False]
+    if accelerator.is_main_process and state.finished:
+        status = read_status(state.config.output.run_dir)
+        seen = status.get("images_seen")
+        complete = [status.get("state") == "finished" and seen == state.images_seen]
+    broadcast_object_list(complete)
+    return complete[0]
+
+
 def roll_back(
     reason: str, gan: Gan, objective: Objective, state: TrainingState, services: Services
 ) -> None:
@@ -58,7 +76,7 @@ def roll_back(
     load_snapshot(snapshot, gan, objective, state, services.meter)
     gan.nan_guard.reset()
     gan.scale_learning_rates(scale)
-    services.tracker.rewind(state.logged_at)
+    services.tracker.rewind(state.logged_at, state.measured_at)
     message = (
         f"{reason} by {images_seen:,} images: rolled back to {state.images_seen:,}, learning rates "
         f"x{scale:g} (roll-back {rollbacks + 1} of {guard.rollbacks})"

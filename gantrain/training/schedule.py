@@ -13,6 +13,7 @@ from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.data.shards.faults import Fault
 from gantrain.runs.records import event_record
 from gantrain.runs.signals import stopped_by
+from gantrain.training.best import BestSoFar
 from gantrain.training.diagnose import diagnose
 from gantrain.training.gan import Gan
 from gantrain.training.nan_guard import RollBack, statistics_are_finite
@@ -27,15 +28,24 @@ _FAULTS_LOGGED = 20  # broken images and shards; events.jsonl has all of them
 
 
 class Schedule:
-    """The scheduled work of a run. All ranks call it together."""
+    """The scheduled work of a run. All ranks call it together.
+
+    best: the best measurement so far.
+    """
 
     def __init__(
-        self, gan: Gan, objective: Objective, state: TrainingState, services: Services
+        self,
+        gan: Gan,
+        objective: Objective,
+        state: TrainingState,
+        services: Services,
+        best: BestSoFar,
     ) -> None:
         self._gan = gan
         self._objective = objective
         self._state = state
         self._services = services
+        self.best = best
         self._faults = 0
         # The line of metrics in the making, the diagnosed problem and a reason to roll back.
         self._metrics: dict[str, float] = {}
@@ -44,20 +54,26 @@ class Schedule:
         output = state.config.output
         self._line = (
             self._read_meter,
-            self._evaluate,  # in the first line after each multiple of metrics.every_kimg
+            self._evaluate_if_due,
             self._diagnose,  # and adjust, with health.remedy=auto
             self._log,
         )
         self._schedule = (
             *((output.log_every_kimg, work) for work in self._line),
             (output.log_every_kimg, self._mark_logged),
+            (output.log_every_kimg, self._keep_best),
             (output.sample_every_kimg, self._sample),
             (output.checkpoint_every_kimg, self._save),
         )
 
     def start(self) -> None:
-        """Start the clock; a new run saves the samples of the untrained generator."""
+        """Start the clock, at the beginning, after a resume or after a roll-back.
+
+        A new run saves the samples of the untrained generator. A collective call.
+        """
+        self.best.restore(self._state.images_seen)
         self._state.restart_clock()
+        self._state.speed = 0.0
         if self._state.images_seen == 0:
             self._sample()
 
@@ -79,12 +95,17 @@ class Schedule:
             self._stop(number)
 
     def finish(self) -> None:
-        """Save the last checkpoint, log the last metrics and save the last samples.
+        """Save the last checkpoint, measure the quality, log the last metrics and save samples.
 
-        The checkpoint comes first: a longer run that resumes from it must not notice that the last
-        log interval was cut short.
+        The checkpoint comes first: a longer run that resumes from it must not notice that this one
+        ended here, within a log interval and with a measurement.
         """
-        for work in (self._save, *self._line, self._sample):
+        metrics, state = self._state.config.metrics, self._state
+        self._save()
+        self._read_meter()
+        if metrics.every_kimg and state.measured_at != state.images_seen:
+            self._evaluate()
+        for work in (self._diagnose, self._log, self._keep_best, self._sample):
             work()
         self._finish_saving()
 
@@ -131,16 +152,20 @@ class Schedule:
         elif skipped and not statistics_are_finite(gan.generator, gan.ema.generator):
             self._roll_back_reason = "the generator's batch statistics are no longer finite"
 
-    def _evaluate(self) -> None:
-        """Add the quality metrics of the EMA generator, if they are scheduled."""
+    def _evaluate_if_due(self) -> None:
+        """Evaluate in the first line after each multiple of metrics.every_kimg."""
         state = self._state
         # Counted from the last scheduled line: a run that resumes writes the lines after it again.
-        if not state.passed(state.config.metrics.every_kimg or math.inf, since=state.logged_at):
-            return
+        if state.passed(state.config.metrics.every_kimg or math.inf, since=state.logged_at):
+            self._evaluate()
+
+    def _evaluate(self) -> None:
+        """Add the quality metrics of the EMA generator to the line."""
         start = time.monotonic()
         failures, heartbeat = self._services.failures, self._services.heartbeat
         with heartbeat.phase("metrics"), failures.contain("metrics", UserError):
             self._metrics |= self._services.evaluate(self._gan.ema.generator)
+            self._state.measured_at = self._state.images_seen
         self._metrics["speed/seconds_of_metrics"] = round(time.monotonic() - start, 2)
 
     def _diagnose(self) -> None:
@@ -156,13 +181,24 @@ class Schedule:
         state = self._state
         if self._metrics:
             speed = state.restart_clock()
-            state.newest_metrics |= self._metrics
             self._services.tracker.log(state.images_seen, self._metrics, speed, self._problem)
         if self._roll_back_reason:
             raise RollBack(self._roll_back_reason)
 
     def _mark_logged(self) -> None:
         self._state.logged_at = self._state.images_seen
+
+    def _keep_best(self) -> None:
+        """If the line has the best value so far, keep a checkpoint of the weights that it is of."""
+        state, services = self._state, self._services
+        best = self.best.improved_by(self._metrics, state.images_seen)
+        if best is None:
+            return
+        services.tracker.event("best", best.images_seen, metric=best.metric, value=best.value)
+        if state.saved_at != state.images_seen:
+            self._save()
+        elif state.rank == 0:  # at the end of the run, which is saved before it is measured
+            services.saver.keep(best)
 
     @torch.no_grad()
     def _sample(self) -> None:
@@ -184,7 +220,7 @@ class Schedule:
             meter = services.meter.state()  # a collective call
             if state.rank == 0:
                 step = services.tracker.step
-                services.saver.save(take_snapshot(self._gan, state, meter, step))
+                services.saver.save(take_snapshot(self._gan, state, meter, step), self.best.best)
         state.saved_at = state.images_seen
 
     def _finish_saving(self) -> None:

@@ -49,10 +49,13 @@ def start_services(
     evaluate: Callable[[Generator], dict[str, float]],
     accelerator: Accelerator,
     stack: ExitStack,
+    *,
+    complete: bool = False,
 ) -> Services:
     """Start the services of this rank; `stack` ends them.
 
     tracker_step: the last step that W&B was sent before the run resumed, else 0.
+    complete: the run has ended before; its last metrics are not logged again.
     """
     config, main_rank = state.config, state.rank == 0
     run_dir = config.output.run_dir
@@ -64,6 +67,8 @@ def start_services(
     progress = ProgressLine(config.total_images, state.images_seen, shown=main_rank)
     failures = Failures(run_dir, state.rank, lambda: state.images_seen)
     tracker = Tracker(config, state.logged_at, tracker_step, progress, failures, write=main_rank)
+    if not complete:
+        tracker.rewind(state.logged_at, state.measured_at)
 
     def record_hang(reason: str) -> None:
         logger.warning(f"{reason} The job ends, so that it can be requeued.")

@@ -50,7 +50,7 @@ def take_snapshot(
             "logged_at": state.logged_at,
             "tracker_step": tracker_step,
             "meter": meter,
-            "newest_metrics": state.newest_metrics,
+            "measured_at": state.measured_at,
             "health": state.health.model_dump(),
             "remedies": state.remedies.model_dump(),
         }
@@ -82,7 +82,7 @@ def load_snapshot(
     state.images_seen = state.scheduled_at = state.saved_at = progress.images_seen
     state.g_steps = progress.g_steps
     state.logged_at = progress.logged_at
-    state.newest_metrics = progress.newest_metrics
+    state.measured_at = progress.measured_at
     source = f"The checkpoint in {config.output.run_dir}"
     state.health = parse_record(progress.health, HealthState, source)
     state.remedies = RemedyState()

@@ -18,10 +18,13 @@ class TrainingState:
     images_seen: real images that D has seen, over all ranks.
     g_steps: steps of the generator.
     logged_at: images seen at the last scheduled line of metrics.
+    measured_at: images seen when the quality was last measured, -1 before that; None if a
+        checkpoint of version 0.2 or earlier does not say it.
     scheduled_at: images seen when scheduled work was last considered.
     saved_at: images seen at the last checkpoint; -1 before the first.
     data: the set that the run is trained on.
     clock: images seen at the last line of metrics, and time.monotonic() then, for the speed.
+    speed: images/s of the last log interval.
     """
 
     config: Config
@@ -30,13 +33,14 @@ class TrainingState:
     images_seen: int = 0
     g_steps: int = 0
     logged_at: int = 0
-    newest_metrics: dict[str, float] = field(default_factory=dict)
+    measured_at: int | None = -1
     health: HealthState = field(default_factory=HealthState)
     remedies: RemedyState = field(default_factory=RemedyState)
     scheduled_at: int = 0
     saved_at: int = -1
     data: DataSet | None = None
     clock: tuple[int, float] = field(default_factory=lambda: (0, time.monotonic()))
+    speed: float = 0.0
 
     @property
     def batch_size(self) -> int:
@@ -70,7 +74,9 @@ class TrainingState:
         return self.images_seen // every > since // every
 
     def restart_clock(self) -> float:
-        """Return the images/s since the last call, and restart the count."""
+        """Return the images/s since the last call with other images seen; restart the count."""
         images, then = self.clock
         self.clock = (self.images_seen, time.monotonic())
-        return (self.images_seen - images) / max(self.clock[1] - then, 1e-9)
+        if self.images_seen != images:
+            self.speed = (self.images_seen - images) / max(self.clock[1] - then, 1e-9)
+        return self.speed

@@ -212,7 +212,7 @@ def test_rewriting_keeps_what_it_does_not_understand(sweep: Path) -> None:
     odd = [b'{"images_seen": 1, "later": "\xff"}\n', b"{half a li\n", b'{"images_seen":1,"x":[]}\n']
     path.write_bytes(b"".join([*odd, *lines, b'{"images_seen": 9999, "cut']))
     seen = json.loads(lines[middle])["images_seen"]
-    drop_metrics_after(path.parent, seen)
+    drop_metrics_after(path.parent, seen, None)
     assert path.read_bytes() == b"".join([*odd, *lines[: middle + 1]])
 
     stored = (sweep / "runs.jsonl").read_bytes()

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -120,6 +121,30 @@ def test_real_images_score_better_than_noise(shards: Path, tmp_path: Path) -> No
     assert copies["quality/memorisation"] == 1
     assert held_out["quality/memorisation"] < 0.2
     assert noise["quality/memorisation"] == 0
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"data": {"held_out": 0.25}},
+        {"data": {"held_out": 0.25}, "metrics": {"samples": 16}},  # too few held-out images
+        {"data": {"limit": 9}},
+        {"data": {"mode": "stream", "workers": 0}},
+        {"metrics": {"features": "random"}},
+    ],
+)
+def test_the_names_of_the_metrics_are_known_before_they_are_measured(
+    sections: dict[str, dict[str, Any]], shards: Path, tmp_path: Path
+) -> None:
+    sections = {
+        **sections,
+        "metrics": {"samples": 24, "every_kimg": 1, **sections.get("metrics", {})},
+    }
+    config = small_config(shards, tmp_path / "run", **sections)
+    evaluator = Evaluator(config, open_dataset(config.data), Accelerator(cpu=True))
+    generator = Generator(config.generator, 32, 1).eval()
+    assert set(evaluator.names()) == set(evaluator.measure(generator))
 
 
 def test_too_few_real_images_leave_out_the_metrics_of_features(

@@ -27,18 +27,18 @@ from gantrain.runs.checkpoint import (
     read_newest,
     write_checkpoint,
 )
+from gantrain.runs.generator_file import Measured
 from gantrain.runs.paths import list_checkpoints
 from gantrain.runs.saver import Saver, prune
 
 
-def snapshot(images: int, value: float = 0.0, *, kept: bool = False, fid: float = 1.0) -> Snapshot:
+def snapshot(images: int, value: float = 0.0, *, kept: bool = False) -> Snapshot:
     progress = Progress(
         images_seen=images,
         g_steps=images // 16,
         logged_at=0,
         tracker_step=0,
         meter=[],
-        newest_metrics={"quality/fid": fid},
     )
     state = State(progress=progress, scaler={}, kept=kept, config={"seed": 0})
     tensors = {name: {"weight": torch.full((50, 50), value)} for name in ("generator", "ema")}
@@ -111,7 +111,7 @@ def test_a_kill_at_any_write_leaves_an_intact_checkpoint_and_the_next_write_work
 
         def write(run: Path = run, output: OutputConfig = output) -> None:
             write_checkpoint(snapshot(200, 2.0), run)
-            prune(output)
+            prune(output, None)
 
         killed = die_at_write(points + 1, run / "checkpoints", write)
         loaded, skipped = read_newest(run)
@@ -119,7 +119,7 @@ def test_a_kill_at_any_write_leaves_an_intact_checkpoint_and_the_next_write_work
         assert skipped == []
         assert loaded.tensors["ema"]["weight"].eq(loaded.images_seen / 100).all()
         write_checkpoint(snapshot(300, 3.0), run)
-        prune(output)
+        prune(output, None)
         assert names(run) == ["images-000000300", "latest"]
         if not killed:
             break
@@ -184,17 +184,10 @@ def test_files_outside_a_checkpoint_are_never_read_as_part_of_it(tmp_path: Path)
 
 
 def test_pruning_keeps_the_newest_the_periodic_and_the_best(tmp_path: Path) -> None:
-    output = OutputConfig(run_dir=tmp_path, keep_checkpoints=2, keep_best="quality/fid")
-    for images, fid, kept in [
-        (100, 9, False),
-        (200, 3, False),
-        (300, 5, True),
-        (400, 8, False),
-        (500, 7, False),
-        (600, 6, False),
-    ]:
-        write_checkpoint(snapshot(images, kept=kept, fid=fid), tmp_path)
-        prune(output)
+    output = OutputConfig(run_dir=tmp_path, keep_checkpoints=2)
+    for images in (100, 200, 300, 400, 500, 600):
+        write_checkpoint(snapshot(images, kept=images == 300), tmp_path)
+        prune(output, Measured("quality/fid", 3.0, 100 if images < 200 else 200))
     kept_images = [images for images, _ in list_checkpoints(tmp_path)]
     assert kept_images == [600, 500, 300, 200]
 
@@ -202,14 +195,14 @@ def test_pruning_keeps_the_newest_the_periodic_and_the_best(tmp_path: Path) -> N
 def test_the_saver_writes_in_the_background_and_raises_its_errors_later(tmp_path: Path) -> None:
     run = tmp_path / "run"
     saver = Saver(OutputConfig(run_dir=run))
-    saver.save(snapshot(100))
-    saver.save(snapshot(200))
+    saver.save(snapshot(100), None)
+    saver.save(snapshot(200), None)
     saver.finish()
     assert saver.take_written() == [100, 200]
     assert saver.take_written() == []
     shutil.rmtree(run)
     run.write_text("in the way")
-    saver.save(snapshot(300))
+    saver.save(snapshot(300), None)
     with pytest.raises(UserError, match=r"images-000000300.*cannot be written"):
         saver.finish()
     saver.finish()

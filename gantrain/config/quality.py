@@ -1,0 +1,93 @@
+"""Which metric stands for the quality of a run, and which of its values is the best."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gantrain.common.errors import UserError
+from gantrain.common.validation import nearest
+from gantrain.config.sections import DEFAULT_METRIC, OutputConfig
+
+Goal = Literal["lowest", "highest", "near 1"]
+
+# By the name without `quality/` and without the features that a metric uses. MS-SSIM is missing:
+# its best value is that of the real images.
+GOALS: dict[str, Goal] = {
+    **dict.fromkeys(("precision", "recall", "density", "coverage"), "highest"),
+    **dict.fromkeys(("parts_made", "parts_covered"), "highest"),
+    **dict.fromkeys(("fid", "kid", "swd", "parts_divergence", "memorisation"), "lowest"),
+    **dict.fromkeys(("diversity", "checkerboard"), "near 1"),
+}
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """A metric to compare generators by.
+
+    metric: a key of metrics.jsonl. goal: its best value.
+    """
+
+    metric: str
+    goal: Goal
+
+    def rank(self, value: float) -> float:
+        """Return a number that is lower for a better value; infinity for NaN."""
+        if not math.isfinite(value):
+            return math.inf
+        if self.goal == "near 1":
+            return abs(value - 1)
+        return value if self.goal == "lowest" else -value
+
+
+def goal_of(metric: str) -> Goal | None:
+    """Return the best value of a metric, as its name says; None if it does not say it."""
+    if not metric.startswith("quality/"):
+        return None
+    name = metric.removeprefix("quality/")
+    return GOALS.get(name) or GOALS.get(name.rpartition("_")[0])
+
+
+def choose_ruler(output: OutputConfig, logged: Sequence[str]) -> Ruler | None:
+    """Return the ruler that output.keep_best selects; None if no checkpoint is kept for its value.
+
+    logged: the metrics that this run logs. `quality/fid` stands for `quality/fid_FEATURES`.
+
+    Raises UserError if the run does not log the metric, unless it is the default, or if its best
+    value is unknown or contradicts output.keep_best_is.
+    """
+    name, wanted = output.keep_best, output.keep_best_is
+    if name is None:
+        return None
+    by_features = [m for m in logged if goal_of(m) and m.rpartition("_")[0] == name]
+    metric = next((m for m in (*logged, *by_features) if m in (name, *by_features)), None)
+    if metric is None:
+        if name == DEFAULT_METRIC:
+            return None
+        raise UserError(_never_logged(name, logged))
+    goal = goal_of(metric)
+    if goal is None and wanted is None:
+        raise UserError(
+            f"output.keep_best: the best value of {metric} does not follow from its name; set "
+            "output.keep_best_is to lowest or highest."
+        )
+    if goal is not None and wanted not in (None, goal):
+        raise UserError(
+            f"output.keep_best_is: {wanted!r} found, but the best {metric} is the one that is "
+            f"{goal}; leave output.keep_best_is out."
+        )
+    return Ruler(metric, goal or wanted or "lowest")
+
+
+def _never_logged(name: str, logged: Sequence[str]) -> str:
+    if name.startswith("quality/") and not any(m.startswith("quality/") for m in logged):
+        reason = "metrics.every_kimg is 0, so that this run measures no quality"
+    else:
+        full = name if "/" in name else f"quality/{name}"
+        short = [metric.rpartition("_")[0] for metric in logged if goal_of(metric)]
+        suggestion = nearest(full, [*logged, *short])
+        reason = f"this run never logs it; the nearest that it logs is {suggestion!r}"
+    return (
+        f"output.keep_best: {name!r} found, but {reason}. Choose one of "
+        f"{', '.join(logged)}, or null to keep no checkpoint for its quality."
+    )

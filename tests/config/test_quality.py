@@ -1,0 +1,82 @@
+"""The ruler that output.keep_best selects: its direction follows from its name."""
+
+from pathlib import Path
+
+import pytest
+
+from gantrain.common.errors import UserError
+from gantrain.config import OutputConfig
+from gantrain.config.quality import Ruler, choose_ruler
+
+QUALITY = [
+    *(f"quality/{name}_random" for name in ("fid", "kid", "precision", "recall", "coverage")),
+    *("quality/swd", "quality/diversity", "quality/ms_ssim", "quality/parts_covered"),
+]
+LOGGED = [*QUALITY, "loss/generator", "loss/wasserstein"]
+
+
+def output(**settings: object) -> OutputConfig:
+    return OutputConfig.model_validate({"run_dir": Path("run"), **settings})
+
+
+@pytest.mark.parametrize(
+    ("keep_best", "metric", "goal"),
+    [
+        ("quality/fid_random", "quality/fid_random", "lowest"),
+        ("quality/fid", "quality/fid_random", "lowest"),
+        ("quality/precision", "quality/precision_random", "highest"),
+        ("quality/swd", "quality/swd", "lowest"),
+        ("quality/parts_covered", "quality/parts_covered", "highest"),
+        ("quality/diversity", "quality/diversity", "near 1"),
+    ],
+)
+def test_the_direction_follows_from_the_name(keep_best: str, metric: str, goal: str) -> None:
+    ruler = choose_ruler(output(keep_best=keep_best), LOGGED)
+    assert ruler is not None
+    assert (ruler.metric, ruler.goal) == (metric, goal)
+
+
+def test_the_default_is_the_fid_of_whatever_features_the_run_measures_with() -> None:
+    assert choose_ruler(output(), LOGGED) == Ruler("quality/fid_random", "lowest")
+    assert choose_ruler(output(), ["loss/generator"]) is None
+    for nothing in (None, "off", "none"):
+        assert choose_ruler(output(keep_best=nothing), LOGGED) is None
+
+
+def test_other_metrics_say_which_value_is_the_best() -> None:
+    settings = {"keep_best": "loss/wasserstein", "keep_best_is": "highest"}
+    assert choose_ruler(output(**settings), LOGGED) == Ruler("loss/wasserstein", "highest")
+    for name in ("loss/wasserstein", "quality/ms_ssim"):
+        with pytest.raises(UserError, match=rf"{name} does not follow .* set output\.keep_best_is"):
+            choose_ruler(output(keep_best=name), LOGGED)
+
+
+@pytest.mark.parametrize(
+    ("settings", "logged", "message"),
+    [
+        ({"keep_best": "quality/fdi_random"}, LOGGED, "nearest .* 'quality/fid_random'"),
+        ({"keep_best": "quality/fid_brick"}, LOGGED, "never logs it.*quality/fid_random"),
+        ({"keep_best": "qualty/fid"}, LOGGED, "never logs it"),
+        ({"keep_best": "fid"}, LOGGED, "'quality/fid'"),
+        ({"keep_best": "quality/swd"}, ["loss/generator"], r"metrics\.every_kimg is 0"),
+        ({"keep_best": "loss/penalty"}, ["loss/generator"], "Choose one of loss/generator"),
+        (
+            {"keep_best": "quality/fid_random", "keep_best_is": "highest"},
+            LOGGED,
+            "'highest' found, but the best quality/fid_random .* lowest",
+        ),
+        ({"keep_best": "quality/diversity", "keep_best_is": "lowest"}, LOGGED, "near 1"),
+    ],
+)
+def test_a_metric_that_the_run_never_logs_is_an_error_that_names_those_it_logs(
+    settings: dict[str, str], logged: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        choose_ruler(output(**settings), logged)
+
+
+def test_a_better_value_ranks_lower() -> None:
+    assert Ruler("m", "lowest").rank(1) < Ruler("m", "lowest").rank(2)
+    assert Ruler("m", "highest").rank(2) < Ruler("m", "highest").rank(1)
+    near = Ruler("m", "near 1")
+    assert near.rank(1.1) < near.rank(0.8) < near.rank(float("nan"))
