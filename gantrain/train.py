@@ -36,6 +36,7 @@ from gantrain.common.errors import (
 )
 from gantrain.common.grids import tile
 from gantrain.common.logs import configure_logging
+from gantrain.common.program import expand_home
 from gantrain.common.rng import PositionalRNG
 from gantrain.common.streams import tolerant_streams
 from gantrain.config import Config, load_config
@@ -70,7 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="gantrain/train.py", description="Train a GAN.")
     parser.add_argument("--config", type=Path, required=True, help="a YAML file, see configs/")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example seed=1")
-    options, others = parser.parse_known_args(arguments)
+    options, others = parser.parse_known_args(
+        [expand_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    )
     rank = os.environ.get("RANK", "0")
     configure_logging(int(rank))
     with tolerant_streams(), stops_raise("gantrain", *PREEMPTING, *INTERRUPTING):

@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 from gantrain.cli.evaluate import train_features
-from gantrain.cli.options import Background, FitOption, MaxMegapixels
+from gantrain.cli.options import Background, FitOption, MaxMegapixels, check_writable
 from gantrain.common.errors import UserError
 from gantrain.data.importing.convert import MAX_MEGAPIXELS
 from gantrain.data.shards.manifest import Manifest, read_manifest
@@ -192,6 +192,8 @@ def show(
     ] = None,
 ) -> None:
     """Print a summary of a set of shards."""
+    if grid is not None:
+        check_writable(grid, "--grid")
     manifest = read_manifest(folder)
     console = Console()
     _print(console, f"{folder}:")

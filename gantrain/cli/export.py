@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gantrain.cli.options import RunPath, Seed, Shards, require_suffix, select_data
+from gantrain.cli.options import RunPath, Seed, Shards, check_writable, require_suffix, select_data
 from gantrain.common.errors import UserError
 
 
@@ -45,6 +45,8 @@ def play(
     from gantrain.inference.export import load_run
     from gantrain.report.playground import PlayServer, export_playground, page_data
 
+    if folder is not None:
+        check_writable(folder, "--export", folder=True)
     generator, config = load_run(run)
     try:
         directions = open_directions(run, generator, select_data(config, shards))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -15,7 +16,10 @@ from gantrain.cli.report import report, watch, workspace
 from gantrain.cli.sampling import interpolate, sample, walk
 from gantrain.cli.similarity import nearest, project
 from gantrain.common.logs import configure_logging
+from gantrain.common.program import expand_home
 from gantrain.common.stopping import run_command
+
+DEBUG = "--debug"
 
 app = typer.Typer(
     help="Train GANs on a cluster and measure the results.",
@@ -46,8 +50,11 @@ def options(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Also print the traceback of a user's mistake.")
+    ] = False,
 ) -> None:
-    """Options of the command itself; --version acts in its callback."""
+    """Options of the command itself: --version acts in its callback, --debug in `main`."""
 
 
 @app.command()
@@ -58,10 +65,11 @@ def schema() -> None:
     typer.echo(json.dumps(Config.model_json_schema(), indent=2))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. What the user can fix, and a signal, are one line on stderr."""
     configure_logging()
-    sys.exit(run_command("gantrain", app))
+    words = [expand_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    sys.exit(run_command("gantrain", lambda: app(words), debug=DEBUG in words))
 
 
 if __name__ == "__main__":

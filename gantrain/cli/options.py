@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gantrain.common.errors import UserError
+from gantrain.common.files import unwritable_reason
 from gantrain.data.importing.convert import Fit
 
 if TYPE_CHECKING:
@@ -37,9 +38,22 @@ MaxMegapixels = Annotated[
 
 
 def require_suffix(out: Path, *suffixes: str) -> None:
-    """Raise UserError unless the name of an output file ends in one of these suffixes."""
+    """Raise UserError unless the name of an output file ends in one of these suffixes, and a file
+    can be written there: better now than after the work."""
     if out.suffix.lower() not in suffixes:
         raise UserError(f"--out is {str(out)!r}; expected a name ending in {', '.join(suffixes)}.")
+    check_writable(out, "--out")
+
+
+def check_writable(path: Path, option: str, *, folder: bool = False) -> None:
+    """Raise UserError if it is plain that no file, or folder, can be written at this path.
+
+    option: the one that the path was given with.
+    """
+    reason = unwritable_reason(path, folder=folder)
+    if reason is not None:
+        kind = "folder" if folder else "file"
+        raise UserError(f"{path}: {reason}; give a {kind} that can be written with {option}.")
 
 
 def select_data(config: "Config", shards: str | None) -> "DataConfig":

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from gantrain.cli.options import check_writable
 from gantrain.common.streams import listener_left
 
 
@@ -18,8 +19,9 @@ def report(
     ] = None,
 ) -> None:
     """Write a page about a run: samples, curves, events, config. It works offline."""
-    from gantrain.report.run_page import write_run_page
+    from gantrain.report.run_page import PAGE, write_run_page
 
+    check_writable(out or run / PAGE, "--out")
     path = write_run_page(run, out)
     typer.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
 

@@ -13,6 +13,7 @@ from gantrain.cli.options import (
     RunPath,
     Seed,
     Shards,
+    check_writable,
     require_suffix,
     select_data,
 )
@@ -55,6 +56,8 @@ def project(
     from gantrain.inference.export import load_run
 
     require_suffix(out, ".png")
+    if latents is not None:
+        check_writable(latents, "--latents")
     generator, config = load_run(run)
     conversion = Conversion(
         config.data.size, config.data.channels, parse_background(background), fit, max_megapixels

@@ -4,6 +4,7 @@ import os
 
 USER_ERROR_STATUS = 2
 DIVERGED_STATUS = 3
+BUG_STATUS = 70  # sysexits.h's EX_SOFTWARE
 REQUEUE_STATUS = 75  # sysexits.h's EX_TEMPFAIL: start the run again; it resumes from its checkpoint
 HUNG_STATUS = 76
 INTERRUPTED_STATUS = 130

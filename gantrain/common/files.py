@@ -5,8 +5,11 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
+
+from gantrain.common.errors import os_reason
 
 _SYSTEM_FILES = (".ds_store", "thumbs.db", "desktop.ini", ".localized", ".directory")
 
@@ -35,8 +38,13 @@ def replacing(path: Path, *, durable: bool = True, concurrent: bool = False) -> 
         if durable:
             sync(temporary)
         temporary.replace(path)
+    except OSError as error:
+        if error.filename == str(temporary):  # a name that the user has never seen
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -106,6 +114,25 @@ def _siblings(path: Path, role: str) -> list[Path]:
     if not path.parent.is_dir():
         return []
     return sorted(each for each in path.parent.iterdir() if each.name.startswith(start))
+
+
+def unwritable_reason(path: Path, *, folder: bool = False) -> str | None:
+    """Return why no file, or folder, can be written at this path, as far as that is plain now.
+
+    Nothing is created: neither the file nor its folder.
+    """
+    try:
+        if path.exists() and path.is_dir() != folder:
+            return "a file is there already" if folder else "Is a directory"
+        if not folder and path.exists() and not path.is_file():
+            return "not a regular file"
+        for place in (path, *path.parents) if folder else path.parents:
+            if os.path.lexists(place):
+                with TemporaryFile(dir=place):
+                    return None
+    except OSError as error:
+        return os_reason(error)
+    return None
 
 
 def write_text(path: Path, text: str) -> None:

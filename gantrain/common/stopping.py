@@ -11,9 +11,9 @@ from gantrain.common.errors import (
     INTERRUPTED_STATUS,
     REQUEUE_STATUS,
     USER_ERROR_STATUS,
-    UserError,
     os_reason,
 )
+from gantrain.common.program import report_failure
 from gantrain.common.streams import listener_left, losses, tolerant_streams
 
 # Slurm's warning before a time limit; submitit's and Slurm's notice of a preemption.
@@ -101,14 +101,16 @@ def describe_stop(number: int) -> str:
     return "interrupted" if number == signal.SIGINT else f"stopped by {name}"
 
 
-def run_command(program: str, command: Callable[[], object]) -> int:
+def run_command(program: str, command: Callable[[], object], *, debug: bool = False) -> int:
     """Run a command of the command line and return the exit status.
 
     A mistake of the user and a signal are one line on stderr. A stdout that nobody reads any more
     is no reason to stop; one that cannot be written (a full disk) is an error in the end.
+
+    debug: print the traceback of a mistake as well.
     """
     with tolerant_streams():
-        status = _run(program, command)
+        status = _run(program, command, debug)
         sys.stdout.flush()
         error = losses().get("stdout")
         if status == 0 and error is not None and not listener_left():
@@ -117,14 +119,13 @@ def run_command(program: str, command: Callable[[], object]) -> int:
     return status
 
 
-def _run(program: str, command: Callable[[], object]) -> int:
+def _run(program: str, command: Callable[[], object], debug: bool) -> int:
     with stops_raise(program, signal.SIGTERM, *INTERRUPTING) as stop:
         try:
             command()
             return 0
-        except UserError as error:
-            print(f"{program}: {error}", file=sys.stderr)
-            return error.exit_status
+        except Exception as error:
+            return report_failure(program, error, debug=debug)
         except SystemExit as end:
             # typer makes this of KeyboardInterrupt.
             if not (stop and end.code == INTERRUPTED_STATUS):

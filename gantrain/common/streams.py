@@ -85,7 +85,8 @@ def _tolerant(stream: TextIO | None, descriptor: int) -> TextIO:
     return io.TextIOWrapper(
         tolerant if buffer is raw else io.BufferedWriter(tolerant),
         encoding=stream.encoding,
-        errors="backslashreplace" if stream.errors == "strict" else stream.errors,
+        # In the locale C it is surrogateescape, which also fails for what ASCII lacks.
+        errors="backslashreplace",
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )

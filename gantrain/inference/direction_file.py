@@ -67,7 +67,7 @@ def load_directions(path: Path, source: str) -> list[Direction] | None:
 
 
 def _digest(generator: Generator, data: DataConfig) -> str:
-    digest = hashlib.sha256(f"{data.shards} {data.classes}".encode())
+    digest = hashlib.sha256(f"{data.shards} {data.classes}".encode(errors="surrogateescape"))
     for tensor in generator.state_dict().values():
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()

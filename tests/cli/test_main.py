@@ -1,7 +1,9 @@
 """The `gantrain` command itself."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -68,3 +70,32 @@ def test_a_workspace_that_wandb_rejects_is_reported(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(wandb_workspace, "build_workspace", lambda *_: rejected)
     with pytest.raises(UserError, match=r"rejects .*no such project.*wandb login"):
         wandb_workspace.save_workspace("someone", "bricks")
+
+
+def test_a_terminal_without_unicode_gets_escapes(shards: Path) -> None:
+    environment = {
+        **os.environ,
+        "PYTHONIOENCODING": "ascii",
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+    }
+    code = (
+        "import sys; from gantrain.cli import main; main.app.command('say')(lambda: "
+        "(print('a \\u00d7 \\u2026'), print('\\u2192', file=sys.stderr))); main.main(['say'])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, check=False
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (
+        *(0, b"a \\xd7 \\u2026\n"),
+        b"\\u2192\n",
+    )
+    shown = subprocess.run(
+        [sys.executable, "-m", "gantrain", "data", "show", str(shards)],
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert b"200 of 32x32" in shown.stdout

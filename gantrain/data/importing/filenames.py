@@ -113,6 +113,8 @@ def read_validation_list(path: Path, relatives: Iterable[str]) -> ValidationName
         raise UserError(
             f"{path}: the list of validation images cannot be read ({os_reason(error)})."
         ) from None
+    if "\0" in text:
+        raise UserError(f"{path}: not a list of validation images; expected one name per line.")
     by_name: dict[str, list[str]] = {}
     for relative in relatives:
         by_name.setdefault(PurePosixPath(relative).name.casefold(), []).append(relative)

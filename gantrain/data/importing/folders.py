@@ -113,6 +113,11 @@ def import_folder(
     names = ValidationNames(frozenset(), ())
     if list_path is not None:
         names = read_validation_list(list_path, listing.images)
+        if validation_list is not None and names.missing and not names.chosen:
+            raise UserError(
+                f"{list_path}: none of its {len(names.missing)} lines names an image in {source}; "
+                f"the first is {names.missing[0][:80]!r}."
+            )
         _uncount_list(listing, source, list_path)
 
     def report() -> dict[str, str]:

@@ -64,7 +64,9 @@ def _default_folder(config: DataConfig) -> Path:
 
 
 def _check_outside_set(folder: Path, config: DataConfig) -> None:
-    if isinstance(config.shards, Path) and folder.resolve().is_relative_to(config.shards.resolve()):
+    # Unlike Path.resolve, realpath takes links that lead to themselves.
+    inner = Path(os.path.realpath(folder))
+    if isinstance(config.shards, Path) and inner.is_relative_to(os.path.realpath(config.shards)):
         raise UserError(
             f"data.cache_dir: {folder} is inside the set {config.shards}, which must contain only "
             "shards; choose another folder."

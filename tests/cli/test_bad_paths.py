@@ -1,0 +1,334 @@
+"""Every command with every path that is wrong in some way: one line that names the path.
+
+The commands and their paths are read from `gantrain` itself; a new command must be added
+to WORDS below.
+"""
+
+import inspect
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from PIL import Image
+
+from gantrain.cli import main as cli
+from gantrain.common.errors import USER_ERROR_STATUS
+from gantrain.train import main as train
+from tests.conftest import small_tree
+from tests.launching import write_config
+
+# For each command: its arguments and options as a user writes them, with {name} for each path.
+WORDS = {
+    "sample": "{run} --n 1 --out {out}.png",
+    "interpolate": "{run} 0 1 --steps 1 --out {out}.png",
+    "walk": "{run} --n 2 --steps 1 --out {out}.webp",
+    "arithmetic": "{run} 0+part=part0 --shards {shards} --out {out}.png",
+    "grid": "{run} --direction part=part0 --rows 1 --columns 2 --shards {shards} --out {out}.png",
+    "project": "{run} {images} --steps 1 --starts 1 --out {out}.png --latents {latents}",
+    "nearest": "{run} 0 --shards {shards} --out {out}.png",
+    "evaluate": "{runs} --samples 16 --features random --shards {shards}",
+    "report": "{run} --out {out}",
+    "watch": "{runs} --once",
+    "export": "{run} --out {out}.onnx",
+    "play": "{run} --export {folder} --shards {shards}",
+    "workspace": None,  # has no path
+    "schema": None,
+    "data render": "{target} --size 32 --views 1 --parts 3001 --workers 1",
+    "data import": "{folder} {target} --validation-list {validation_list} --workers 1",
+    "data verify": "{folder} --workers 1",
+    "data show": "{folder} --grid {grid}",
+    "data features": "{folder} --cache-dir {cache_dir}",
+}
+OUTPUTS = {"out", "latents", "target", "grid", "play folder"}
+# Wrong inputs that a command can do without, and says so.
+OPTIONAL = {"data features cache_dir", "play shards"}
+# Why a command may fail although its paths are right: the run was trained for a second, and the
+# JavaScript packages are optional.
+OTHER_REASONS = {
+    **dict.fromkeys(("arithmetic", "grid"), "no attribute in its labels"),
+    "play": "onnxruntime-web",
+}
+
+
+def commands(app: typer.Typer = cli.app, prefix: str = "") -> Iterator[tuple[str, set[str]]]:
+    """Yield the name of each command and the names of its paths."""
+    for command in app.registered_commands:
+        function: Callable[..., Any] = command.callback  # type: ignore[assignment]
+        name = command.name or function.__name__.strip("_").replace("_", "-")
+        parameters = inspect.signature(function).parameters.values()
+        yield (
+            prefix + name,
+            {p.name for p in parameters if "Path" in str(p.annotation) or p.name == "shards"},
+        )
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        yield from commands(group.typer_instance, f"{prefix}{group.name} ")
+
+
+COMMANDS = dict(commands())
+
+
+@dataclass(frozen=True)
+class Good:
+    """A run, a set, a folder of images, and the working directory."""
+
+    run: Path
+    shards: Path
+    images: Path
+    here: Path
+
+    def words(self, command: str, **changed: str) -> list[str]:
+        """Return the words of a command whose paths are right, except those in `changed`."""
+        values = {
+            "run": str(self.run),
+            "runs": str(self.run),
+            "shards": str(self.shards),
+            "images": str(next(self.images.iterdir())),
+            "out": str(self.here / "out"),
+            "latents": str(self.here / "latents.npy"),
+            "target": str(self.here / "target"),
+            "grid": str(self.here / "sheet.png"),
+            "cache_dir": str(self.here / "cache"),
+            "validation_list": str(self.here / "validation.txt"),
+            "folder": {
+                "play": str(self.here / "page"),
+                "data import": str(self.images),
+            }.get(command, str(self.shards)),
+        }
+        words = WORDS[command]
+        assert words is not None
+        return [*command.split(), *(word.format(**values | changed) for word in words.split())]
+
+
+@pytest.fixture(scope="module")
+def good(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Good:
+    folder = tmp_path_factory.mktemp("paths")
+    tree = small_tree(shards, folder / "run", metrics={"every_kimg": 0})
+    assert train(["--config", str(write_config(folder / "c.yaml", tree))]) == 0
+    (folder / "images").mkdir()
+    for i in range(3):
+        Image.new("L", (32, 32), 40 * i).save(folder / "images" / f"{i}.png")
+    return Good(folder / "run", shards, folder / "images", folder)
+
+
+@pytest.fixture
+def run_words(
+    good: Good,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    short_classifier_training: None,
+) -> Callable[..., tuple[int, str, str]]:
+    (good.here / "validation.txt").write_text("0.png\n")
+    monkeypatch.setenv("SLURM_TMPDIR", str(good.here))
+    monkeypatch.chdir(tmp_path)
+
+    def run(command: str, **changed: str) -> tuple[int, str, str]:
+        for made in ("target", "page"):
+            shutil.rmtree(good.here / made, ignore_errors=True)
+        capsys.readouterr()
+        for stream in (sys.stdout, sys.stderr):  # as those of the process, see common/streams.py
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        with pytest.raises(SystemExit) as ended:
+            cli.main(good.words(command, **changed))
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+def bad_inputs(good: Good, folder: Path) -> dict[str, Path]:
+    """Make one path of each kind that is no good input."""
+    generator = (good.run / "generator.safetensors").read_bytes()
+    png = next(good.run.glob("samples/real.png")).read_bytes()
+    contents = {
+        "empty file": b"",
+        "garbage": bytes(range(256)) * 9,
+        "truncated": generator[: len(generator) // 2],
+        "truncated header": generator[:50],
+        "json": b'{"a": [1]}',
+        "deep json": b"[" * 100_000,
+        "yaml": b"a: 1\n",
+        "image": png[: len(png) // 2],
+        "tar": next(good.shards.glob("*.tar")).read_bytes(),
+    }
+    found = {kind: folder / kind.replace(" ", "-") for kind in contents}
+    for kind, content in contents.items():
+        found[kind].write_bytes(content)
+    (folder / "empty").mkdir()
+    (folder / "loop").symlink_to("loop")
+    (folder / "dangling").symlink_to("nowhere")
+    broken_set, broken_run = folder / "broken-set", folder / "broken-run"
+    broken_set.mkdir()
+    (broken_set / "manifest.json").write_bytes(b"{}")
+    for checkpoint in (good.run / "checkpoints").glob("images-*"):
+        shutil.copytree(checkpoint, broken_run / "checkpoints" / checkpoint.name)
+        (broken_run / "checkpoints" / checkpoint.name / "ema.safetensors").write_bytes(b"x")
+    with socket.socket(socket.AF_UNIX) as server:
+        os.chdir(folder)  # the path of a socket must be short
+        server.bind("socket")
+    return found | {
+        "missing": folder / "missing",
+        "below a file": folder / "json" / "x",
+        "empty folder": folder / "empty",
+        "link to itself": folder / "loop",
+        "link to nothing": folder / "dangling",
+        "too long": folder / ("x" * 300),
+        "unreadable": Path("/proc/self/mem"),
+        "device": Path("/dev/null"),
+        "socket": folder / "socket",
+        "not UTF-8": folder / os.fsdecode(b"latin-1-\xff"),
+        "broken set": broken_set,
+        "broken run": broken_run,
+    }
+
+
+def bad_outputs(folder: Path) -> dict[str, Path]:
+    """Make one path of each kind at which nothing can be written."""
+    (folder / "file").write_bytes(b"kept")
+    (folder / "loop").symlink_to("loop")
+    (folder / "dangling").symlink_to("/proc/none")
+    for suffix in ("", ".png", ".webp", ".onnx"):
+        (folder / f"folder{suffix}" / "kept").mkdir(parents=True)
+        os.mkfifo(folder / f"pipe{suffix}")
+    return {
+        "below a file": folder / "file" / "x",
+        "deep below a file": folder / "file" / "x" / "y",
+        "a folder with files": folder / "folder",
+        "a pipe": folder / "pipe",
+        "below a link to itself": folder / "loop" / "x",
+        "below a link to nothing": folder / "dangling" / "x",
+        "too long": folder / ("x" * 300),
+        "unwritable": Path("/proc/x"),
+    }
+
+
+def test_every_command_is_swept() -> None:
+    assert set(COMMANDS) == set(WORDS), "add the command to WORDS"
+    for command, paths in COMMANDS.items():
+        words = WORDS[command] or ""
+        missing = {path for path in paths if f"{{{path}}}" not in words}
+        assert not missing, f"{command}: add {missing} to its WORDS"
+
+
+@pytest.mark.parametrize("command", [name for name, words in WORDS.items() if words])
+def test_the_right_paths_are_accepted(
+    command: str, run_words: Callable[..., tuple[int, str, str]]
+) -> None:
+    status, printed, errors = run_words(command)
+    reason = OTHER_REASONS.get(command)
+    assert status == 0 or (reason is not None and reason in errors), printed + errors
+
+
+INPUTS = [
+    (command, path)
+    for command, paths in COMMANDS.items()
+    for path in sorted(paths)
+    if not {path, f"{command} {path}"} & OUTPUTS
+]
+
+
+@pytest.mark.parametrize(("command", "path"), INPUTS)
+def test_a_bad_input_is_one_error_that_names_it(
+    command: str,
+    path: str,
+    good: Good,
+    tmp_path: Path,
+    run_words: Callable[..., tuple[int, str, str]],
+) -> None:
+    wrong: list[str] = []
+    for kind, bad in bad_inputs(good, tmp_path).items():
+        if is_good(command, path, kind):
+            continue
+        status, printed, errors = run_words(command, **{path: str(bad)})
+        lines = [line for line in errors.splitlines() if line.startswith("gantrain: ")]
+        right = "Traceback" not in errors
+        right &= bad.name[:60].rstrip("\udcff") in printed + errors
+        if f"{command} {path}" not in OPTIONAL:
+            right &= status == USER_ERROR_STATUS and len(lines) == 1
+        right &= not (good.here / "target").exists()
+        if not right:
+            wrong.append(f"{kind}: {status} {printed} {errors}")
+    assert not wrong, "\n".join(wrong)
+
+
+def is_good(command: str, path: str, kind: str) -> bool:
+    """Return whether a path is a right one for this command after all."""
+    return (path, kind) in {
+        ("validation_list", "empty file"),
+        ("validation_list", "device"),
+        ("cache_dir", "missing"),
+        ("cache_dir", "not UTF-8"),
+        ("cache_dir", "empty folder"),
+        ("cache_dir", "broken set"),
+        ("cache_dir", "broken run"),
+    }
+
+
+UNWRITABLE = [
+    (command, path)
+    for command, paths in COMMANDS.items()
+    for path in sorted(paths)
+    if {path, f"{command} {path}"} & OUTPUTS
+]
+
+
+@pytest.mark.parametrize(("command", "path"), UNWRITABLE)
+def test_an_unwritable_output_is_one_error_that_names_it(
+    command: str,
+    path: str,
+    tmp_path: Path,
+    run_words: Callable[..., tuple[int, str, str]],
+) -> None:
+    for kind, bad in bad_outputs(tmp_path).items():
+        before = sorted(tmp_path.rglob("*"))
+        status, printed, errors = run_words(command, **{path: str(bad)})
+        message = f"{kind}: {status} {printed} {errors}"
+        assert status == USER_ERROR_STATUS, message
+        assert "Traceback" not in errors, message
+        (line,) = [line for line in errors.splitlines() if line.startswith("gantrain: ")]
+        assert str(bad)[:60] in line, message
+        assert sorted(tmp_path.rglob("*")) == before, message
+    assert (tmp_path / "file").read_bytes() == b"kept"
+
+
+def test_a_bug_is_called_one_and_keeps_its_traceback(
+    good: Good, monkeypatch: pytest.MonkeyPatch, run_words: Callable[..., tuple[int, str, str]]
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr("gantrain.inference.export.load_generator", fail)
+    status, _, errors = run_words("sample")
+    assert status == 70
+    assert errors.startswith("Traceback")
+    assert errors.endswith(
+        "gantrain: this is a bug of gantrain (ZeroDivisionError); please report it, with the lines "
+        "above and the command.\n"
+    )
+
+
+def test_debug_prints_the_traceback_of_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, shown in ((["sample", "nowhere"], False), (["--debug", "sample", "nowhere"], True)):
+        with pytest.raises(SystemExit):
+            cli.main(words)
+        errors = capsys.readouterr().err
+        assert ("Traceback" in errors) == shown
+        assert "gantrain: nowhere: " in errors
+
+
+def test_the_home_folder_is_found_after_an_equals_sign(
+    good: Good, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["sample", str(good.run), "--n", "1", "--out=~/made/s.png"])
+    assert ended.value.code == 0
+    assert (tmp_path / "made" / "s.png").is_file()
