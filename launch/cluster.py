@@ -1,6 +1,6 @@
 """Cluster files: the resources of a job, and how its environment is set up."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,18 +134,25 @@ class Cluster(StrictModel):
         return self.world_size * self.cpus_per_rank
 
 
-def load_cluster(name: str, changes: Mapping[str, Any], pack: int = 1) -> Cluster:
+def load_cluster(
+    name: str, changes: Mapping[str, Any], pack: int = 1, folders: Sequence[Path] = (Path(),)
+) -> Cluster:
     """Read `configs/clusters/NAME.yaml`, or a file given by its path.
 
     changes: keys that override the file's. pack: runs per job, checked against the ranks.
+    folders: where relative paths and `configs/clusters` are looked for, in this order.
 
     Raises UserError naming the file, the key and what was expected.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else CLUSTERS / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in CLUSTERS.glob("*.yaml"))) or "none"
+    relative = Path(name) if name.endswith((".yaml", ".yml")) else CLUSTERS / f"{name}.yaml"
+    paths = [folder / relative for folder in folders]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        found = {p.stem for folder in folders for p in (folder / CLUSTERS).glob("*.yaml")}
+        places = " or ".join(dict.fromkeys(map(str, paths)))
         raise UserError(
-            f"cluster {name!r}: no file {path}; give the path of a cluster file or one of: {known}."
+            f"cluster {name!r}: no file {places}; give the path of a cluster file or one of: "
+            f"{', '.join(sorted(found)) or 'none'}."
         )
     tree = read_yaml(
         path, kind="cluster file", expected="keys such as `executor:` and `partition:`"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gantrain.common.errors import UserError
 from gantrain.config import load_config
+from gantrain.config.paths import escape_paths
 from launch import slurm
 from launch.attempts import CANCEL, write_marker
 from launch.cluster import load_cluster
@@ -54,7 +55,7 @@ def submit_run(
         sweep_dir=directory,
         cluster=load_cluster(cluster, parse_resources(resources)),
     )
-    run = plan_run(tree, str(config), settings.cluster.world_size)
+    run = plan_run(escape_paths(tree), str(config), settings.cluster.world_size)
     _print_result(settings, submit_missing(settings, [run]), "submitted", json)
 
 

@@ -113,6 +113,7 @@ def job_spec(settings: LaunchSettings, code: Path) -> JobSpec:
         code=code,
         throttle=settings.throttle,
         worker_settings={"early_stop": settings.early_stop},
+        cwd=(settings.project or Path()).absolute(),
     )
 
 

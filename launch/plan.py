@@ -9,7 +9,8 @@ from typing import Any
 
 from gantrain.common.errors import UserError
 from gantrain.common.records import flatten, unflatten
-from gantrain.config import current_key, parse_config, read_config
+from gantrain.config import current_key, expand_path, parse_config, read_config
+from gantrain.config.paths import path_keys
 from gantrain.config.schema import RENAMED_KEYS
 from launch.dotted import Settings, apply_settings, flat_settings
 from launch.sweepfile import SweepFile, expand, idle_rules
@@ -65,6 +66,7 @@ def plan_sweep(sweep: SweepFile, source: Path, world_size: int) -> SweepPlan:
         place = f"{source}: the point {_describe(point)}"
         run = _validate(_apply(base, point, place), place)
         runs.setdefault(run.id, run)
+    _check_paths(runs.values(), source)
     if not runs:
         raise UserError(f"{source}: the sweep has no runs; `exclude` drops every point.")
     outside = _varied_outside_id(points) if len(runs) < len(points) else []
@@ -99,6 +101,15 @@ def _apply(tree: Mapping[str, Any], settings: Settings, place: str) -> dict[str,
         return apply_settings(tree, settings)
     except ValueError as error:
         raise UserError(f"{place}: {error}.") from None
+
+
+def _check_paths(runs: Iterable[PlannedRun], source: Path) -> None:
+    """Raise UserError if a path has a variable that is not set; ids are of paths as written."""
+    # Of data.cache_dir the node knows the variables.
+    keys = [key for key in path_keys() if key != "data.cache_dir"]
+    for key, path in dict.fromkeys((key, run.flat.get(key)) for run in runs for key in keys):
+        if path is not None:
+            expand_path(path, f"{source}: {key}")
 
 
 def _varied_outside_id(points: Sequence[Settings]) -> list[str]:

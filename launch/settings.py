@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from gantrain.common.errors import UserError
 from gantrain.common.records import parse_record
 from gantrain.common.yaml_core import load_yaml, load_yaml_text
+from gantrain.runs.records import read_json
 from launch.cluster import Cluster, load_cluster, parse_cluster
+from launch.project import project_of
 from launch.spelling import keep_spelling
 from launch.sweepdir import LAUNCH_AGAIN, SWEEP, directory_of, read_settings
 from launch.sweepfile import RESOURCE_NAMES, SweepFile
@@ -23,7 +25,8 @@ logger = logging.getLogger(__name__)
 class LaunchSettings:
     """A sweep's directory, its cluster, and how its runs are packed, throttled and compared.
 
-    pack: runs per job. throttle: jobs of the sweep that run at the same time.
+    pack: runs per job. throttle: jobs of the sweep that run at the same time. project: where
+    relative paths in the runs' configs lead; the working directory of the jobs.
     """
 
     name: str
@@ -34,6 +37,7 @@ class LaunchSettings:
     metric: str | None = None
     direction: str = "min"
     early_stop: dict[str, Any] | None = None
+    project: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of sweep.json."""
@@ -45,6 +49,7 @@ class LaunchSettings:
             "metric": self.metric,
             "direction": self.direction,
             "early_stop": self.early_stop,
+            "project": str((self.project or Path()).absolute()),
         }
 
 
@@ -60,6 +65,7 @@ class StoredSettings(BaseModel):
     metric: str | None = None
     direction: Literal["min", "max"] = "min"
     early_stop: dict[str, Any] | None = None
+    project: str | None = None
 
 
 def settings_from_file(
@@ -67,15 +73,19 @@ def settings_from_file(
 ) -> LaunchSettings:
     """Return the settings of a sweep file with the command line's cluster and resources applied."""
     changes = {**sweep.resources, **parse_resources(resources)}
+    sweep_dir, here = directory_of(path), Path()
+    project = _project(sweep, sweep_dir, path)
+    folders = (here, project) if cluster else (path.parent, project, here)
     return LaunchSettings(
         name=sweep.name,
-        sweep_dir=directory_of(path),
-        cluster=load_cluster(cluster or sweep.cluster, changes, sweep.pack),
+        sweep_dir=sweep_dir,
+        cluster=load_cluster(cluster or sweep.cluster, changes, sweep.pack, folders),
         pack=sweep.pack,
         throttle=sweep.throttle,
         metric=sweep.metric,
         direction=sweep.direction,
         early_stop=sweep.early_stop.model_dump() if sweep.early_stop else None,
+        project=project,
     )
 
 
@@ -87,13 +97,14 @@ def settings_from_directory(
     Raises UserError if a key of `resources` is unknown or its value invalid.
     """
     stored = _read_stored(sweep_dir)
-    changes = parse_resources(resources)
+    changes, project = parse_resources(resources), _stored_project(stored.project)
     if cluster is not None:
-        chosen = load_cluster(cluster, changes, stored.pack)
+        folders = (Path(), project or Path())
+        chosen = load_cluster(cluster, changes, stored.pack, folders)
     else:
         chosen = parse_cluster(stored.cluster, changes, "--resource", stored.pack)
-    values = stored.model_dump(exclude={"cluster"})
-    return LaunchSettings(sweep_dir=sweep_dir, cluster=chosen, **values)
+    values = stored.model_dump(exclude={"cluster", "project"})
+    return LaunchSettings(sweep_dir=sweep_dir, cluster=chosen, project=project, **values)
 
 
 def _read_stored(sweep_dir: Path) -> StoredSettings:
@@ -126,6 +137,21 @@ def read_ranking(sweep_dir: Path) -> Ranking:
         metric=metric if isinstance(metric, str) else None,
         direction="max" if stored.get("direction") == "max" else "min",
     )
+
+
+def _project(sweep: SweepFile, sweep_dir: Path, path: Path) -> Path:
+    """Return where relative paths in the runs' configs lead: where they led at the first launch."""
+    stored = read_json(sweep_dir / SWEEP) or {}
+    if project := _stored_project(stored.get("project")):
+        return project
+    # Launched by an earlier version, in a working directory that the path does not tell.
+    if stored and sweep.dir is not None and sweep.dir.is_absolute():
+        return Path.cwd()
+    return project_of(path) or Path.cwd()
+
+
+def _stored_project(text: object) -> Path | None:
+    return Path(text) if isinstance(text, str) and Path(text).is_dir() else None
 
 
 def parse_resources(options: Sequence[str] | None) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class JobSpec:
 
     name: the sweep's, for the jobs' comment. code: the code snapshot that the jobs import.
     throttle: tasks that run at the same time. worker_settings: what the worker reads in addition
-    to its tasks.
+    to its tasks. cwd: the trainers' working directory.
     """
 
     sweep_dir: Path
@@ -44,6 +44,7 @@ class JobSpec:
     code: Path
     throttle: int
     worker_settings: dict[str, Any]
+    cwd: Path
 
 
 def submit_tasks(
@@ -211,7 +212,7 @@ def _worker_command(spec: JobSpec, token: str) -> str:
 def _create_job_dir(spec: JobSpec, token: str, tasks: Sequence[ArrayTask]) -> Path:
     folder = job_dir(spec.sweep_dir, token).absolute()
     folder.mkdir(parents=True)
-    worker = {"cwd": str(Path.cwd()), "executor": spec.cluster.executor, **spec.worker_settings}
+    worker = {"cwd": str(spec.cwd), "executor": spec.cluster.executor, **spec.worker_settings}
     write_json(folder / TASKS, {"worker": worker, "elements": list(tasks)})
     return folder
 

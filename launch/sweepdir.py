@@ -23,9 +23,12 @@ from gantrain.common.errors import UserError
 from gantrain.common.files import replacing, write_json
 from gantrain.common.records import read_object
 from gantrain.common.yaml_core import dump_yaml
+from gantrain.config import expand_paths
+from gantrain.config.paths import escape_paths
 from gantrain.runs.records import is_number, numbered_records, read_json
 from launch.dotted import apply_settings
 from launch.plan import PlannedRun, rename_old_flat_keys
+from launch.project import as_seen_from_here, root_of
 from launch.sweepfile import load_sweep
 
 SWEEP = "sweep.json"
@@ -64,9 +67,19 @@ def find_sweep_dir(target: Path) -> Path:
 
 
 def directory_of(sweep_file: Path) -> Path:
-    """Return the sweep directory of a sweep file."""
+    """Return the sweep directory of a sweep file; it does not depend on the working directory.
+
+    A relative one is in the project of the sweep file, without a project beside the file. A sweep
+    that an earlier version launched in the working directory stays there.
+    """
     sweep = load_sweep(sweep_file)
-    return sweep.dir or Path("runs") / sweep.name
+    directory = sweep.dir or Path("runs") / sweep.name
+    there = root_of(sweep_file) / directory
+    if not (there / SWEEP).exists():
+        stored = read_json(directory / SWEEP)
+        if stored is not None and stored.get("name") == sweep.name:
+            return directory
+    return as_seen_from_here(there)
 
 
 def run_dir(sweep_dir: Path, run: str) -> Path:
@@ -158,8 +171,18 @@ def _id_in(path: Path, problem: str) -> str:
 
 
 def write_config(sweep_dir: Path, run: PlannedRun, overrides: dict[str, Any]) -> None:
-    """Write the trainer's config file; `overrides` are the dotted keys that the launcher sets."""
-    tree = apply_settings(run.tree, overrides)
+    """Write the trainer's config file; `overrides` are the dotted keys that the launcher sets.
+
+    Paths are expanded here, since a job may not have the user's variables; `data.cache_dir` is
+    expanded on the node, whose scratch it is.
+
+    Raises UserError if a variable is not set.
+    """
+    path = config_file(sweep_dir, run.id)
+    tree = run.tree
+    cache_dir = tree["data"].pop("cache_dir", None)
+    tree = apply_settings(expand_paths(tree, f"run {run.id}"), overrides)
+    tree = apply_settings(escape_paths(tree), {"data.cache_dir": cache_dir})
     # Not fsynced, since a sweep may have thousands of runs; `retry` writes a lost one again.
-    with replacing(config_file(sweep_dir, run.id), durable=False) as temporary:
+    with replacing(path, durable=False) as temporary:
         temporary.write_text(dump_yaml(tree), encoding="utf-8")

@@ -19,7 +19,7 @@ from pydantic import (
 from gantrain.common.errors import UserError
 from gantrain.common.validation import nearest, problems_of
 from gantrain.common.yaml_core import load_yaml_text
-from gantrain.config import current_key, known_keys, read_yaml
+from gantrain.config import current_key, expand_path, known_keys, read_yaml
 from launch.dotted import Settings, flat_settings, is_inside, matches, repeated_key, split_keys
 from launch.dotted import apply_settings as apply_settings
 from launch.spelling import keep_spelling
@@ -146,6 +146,8 @@ class SweepFile(StrictModel):
 def load_sweep(path: Path) -> SweepFile:
     """Read and validate a sweep file; `base` becomes relative to the working directory.
 
+    `~` and environment variables in `base`, `dir` and `cluster` are expanded.
+
     Raises UserError naming the file, the key, what was expected and the nearest known key.
     """
     tree = read_yaml(path, kind="sweep file", expected="keys such as `name:`, `base:` and `grid:`")
@@ -162,7 +164,12 @@ def load_sweep(path: Path) -> SweepFile:
     _check_lengths_and_seeds(path, sweep)
     _check_axes(path, sweep)
     _check_exclude(path, sweep)
-    return sweep.model_copy(update={"base": path.parent / sweep.base})
+    base, folder, cluster = (
+        expand_path(str(value), f"{path}: {key}") if value else None
+        for key, value in (("base", sweep.base), ("dir", sweep.dir), ("cluster", sweep.cluster))
+    )
+    paths = {"base": path.parent / str(base), "dir": Path(folder) if folder else None}
+    return sweep.model_copy(update={**paths, "cluster": cluster})
 
 
 def expand(sweep: SweepFile) -> Iterator[Settings]:
