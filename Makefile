@@ -8,7 +8,9 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DOCS := $(VENV)/.installed-docs
 PIP_INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --editable
 QUICKSTART_PARTS := 3001,3003,3004,3005,3039,3062,4589
-SLURM_PROGRAMS := slurmctld slurmdbd munged mariadbd
+SLURM_PROGRAMS := slurmctld slurmdbd munged mariadbd patchelf
+# Releases of Debian whose Slurm is newer than this one's; the first that can be had is tested as well.
+SLURM_SUITES := forky trixie
 RUNTIME := onnxruntime-web@1.30.0
 
 .PHONY: help install quickstart system test lint docs speed clean
@@ -36,19 +38,23 @@ data/quickstart/manifest.json: | $(INSTALLED)
 
 # Debian packages need root; elsewhere the tests of what is missing are skipped (CI=true: fail).
 system: ## install the programs that tests need: a Slurm and a browser (Debian, root), a runtime (npm)
-	@slurm=; chromium=; runtime=; \
+	@slurm=; newer=; chromium=; runtime=; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		for program in $(SLURM_PROGRAMS); do \
 			command -v $$program >/dev/null || slurm='Slurm and MariaDB from Debian; '; \
 		done; \
+		[ -x .slurm/bin/slurmctld ] || newer='a newer Slurm from Debian, into .slurm; '; \
 		command -v chromium >/dev/null || chromium='Chromium from Debian; '; \
 	fi; \
 	if command -v npm >/dev/null && ! [ -d node_modules/onnxruntime-web ]; then \
 		runtime='onnxruntime-web from npm, into node_modules; '; \
 	fi; \
-	[ -n "$$slurm$$chromium$$runtime" ] || exit 0; \
-	echo "make: installing $$slurm$$chromium$$runtime'make test SYSTEM=no' installs none of this."; \
+	[ -n "$$slurm$$newer$$chromium$$runtime" ] || exit 0; \
+	echo "make: installing $$slurm$$newer$$chromium$$runtime'make test SYSTEM=no' installs none of this."; \
 	[ -z "$$slurm" ] || slurm/local/install || exit; \
+	[ -z "$$newer" ] || for suite in $(SLURM_SUITES); do \
+		slurm/local/install --suite $$suite .slurm && break; \
+	done || exit; \
 	[ -z "$$chromium" ] || { apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } || exit; \
 	[ -z "$$runtime" ] || npm install --silent --no-save --no-package-lock $(RUNTIME)

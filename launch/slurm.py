@@ -10,10 +10,11 @@ from gantrain.common.errors import UserError
 from launch.environment import slurm_client_environment
 
 _TIMEOUT = 60  # seconds
-# States of a job that runs or will run.
-ACTIVE_STATES = {
-    *("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED", "RESIZING"),
-    *("REQUEUE_HOLD", "REQUEUE_FED", "SIGNALING", "STAGE_OUT", "STOPPED", "SPECIAL_EXIT"),
+# Every other state, those that later versions add included, is of a job that runs or will run: at
+# worst a run is submitted again too late, but never twice.
+ENDED_STATES = {
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL"),
+    *("OUT_OF_MEMORY", "PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
 }
 
 
@@ -29,7 +30,7 @@ class TaskInfo:
     @property
     def active(self) -> bool:
         """Whether it runs or will run."""
-        return self.state in ACTIVE_STATES
+        return bool(self.state) and self.state not in ENDED_STATES
 
 
 @dataclass(frozen=True)

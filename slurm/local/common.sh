@@ -5,6 +5,17 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 DIR=${GANTRAIN_SLURM_DIR:-/run/gantrain-slurm}
 PORTS=${GANTRAIN_SLURM_PORTS:-26810}
 NODES=(gantrain-n1 gantrain-n2)
+PREFIX=${GANTRAIN_SLURM_PREFIX:-}
+PLUGINS= STEP_DAEMON=()
+if [ -n "$PREFIX" ]; then # another Slurm, from slurm/local/install --suite
+    [ -x "$PREFIX/bin/slurmctld" ] || {
+        echo "slurm/local: GANTRAIN_SLURM_PREFIX: no Slurm in $PREFIX" >&2
+        exit 2
+    }
+    export PATH=$PREFIX/bin:$PATH
+    PLUGINS=PluginDir=$(echo "$PREFIX"/usr/lib/*/slurm-wlm)
+    STEP_DAEMON=(-d "$PREFIX/bin/slurmstepd")
+fi
 export SLURM_CONF=$DIR/slurm.conf
 
 die() {
@@ -54,6 +65,10 @@ stop() { # pid file, program
         [ "$tries" -gt 0 ] || { kill -9 "$pid" 2>/dev/null || true; break; }
         sleep 0.1
     done
+}
+
+show_environment() {
+    echo "export SLURM_CONF=$SLURM_CONF${PREFIX:+ PATH=$PREFIX/bin:\$PATH}"
 }
 
 stop_slurm() { # the controller and the nodes in parallel, since each takes seconds

@@ -25,18 +25,25 @@ SLURM_CLUSTER = {"executor": "slurm", "partition": "low", "time": 30, "signal_se
 
 @dataclass
 class SlurmCluster:
-    """A Slurm that this test session started, with its own directory and ports."""
+    """A Slurm that this test session started, with its own directory and ports.
+
+    prefix: where `slurm/local/install --suite` put its programs; "" for those on PATH.
+    """
 
     folder: Path
     ports: int
+    prefix: str = ""
     options: tuple[str, ...] = ()
 
     @property
     def environment(self) -> dict[str, str]:
         """Environment variables that select this cluster for Slurm's commands and slurm/local."""
+        path = os.environ["PATH"]
         return {
             "GANTRAIN_SLURM_DIR": str(self.folder),
             "GANTRAIN_SLURM_PORTS": str(self.ports),
+            "GANTRAIN_SLURM_PREFIX": self.prefix,
+            "PATH": f"{self.prefix}/bin:{path}" if self.prefix else path,
             "SLURM_CONF": str(self.folder / "slurm.conf"),
         }
 
@@ -243,13 +250,13 @@ def make_sweep(tmp_path: Path, squares: Path) -> Callable[..., Sweep]:
 @pytest.fixture(scope="session")
 def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
     """A Slurm with accounting."""
-    yield from _run_cluster(tmp_path_factory, "slurm", "slurmdbd", "mariadbd")
+    yield from run_cluster(tmp_path_factory, "slurm", "slurmdbd", "mariadbd")
 
 
 @pytest.fixture(scope="session")
 def bare_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
     """A Slurm without accounting, which forgets a job two seconds after it ends."""
-    yield from _run_cluster(
+    yield from run_cluster(
         tmp_path_factory, "bare", options=("--no-accounting", "--min-job-age", "2")
     )
 
@@ -269,13 +276,24 @@ def on_slurm(
     wait_until(lambda: not slurm_cluster.call("squeue", "-h"), 60)
 
 
-def _run_cluster(
-    factory: pytest.TempPathFactory, name: str, *programs: str, options: tuple[str, ...] = ()
+def run_cluster(
+    factory: pytest.TempPathFactory,
+    name: str,
+    *programs: str,
+    options: tuple[str, ...] = (),
+    prefix: str = os.environ.get("GANTRAIN_SLURM_PREFIX", ""),
 ) -> Iterator[SlurmCluster]:
-    missing = [p for p in ("slurmctld", "munged", *programs) if shutil.which(p) is None]
+    """Start a Slurm for a fixture, stop it afterwards; skip or fail where it cannot run.
+
+    programs: needed besides Slurm and munge. options: of slurm/local/up. prefix: see SlurmCluster.
+    """
+    cluster = SlurmCluster(factory.mktemp(name), _free_ports(), prefix)
+    path = cluster.environment["PATH"]
+    slurm = f"{prefix}/bin/slurmctld" if prefix else "slurmctld"
+    needed = (slurm, "munged", *programs)
+    missing = [program for program in needed if shutil.which(program, path=path) is None]
     problem = f"no {', '.join(missing)}" if missing else "root starts it" if os.geteuid() else None
     require("a real Slurm", problem)
-    cluster = SlurmCluster(factory.mktemp(name), _free_ports())
     try:
         cluster.up(*options)
         yield cluster

@@ -158,7 +158,7 @@ def test_launcher_killed(
     trap.parent.mkdir()
     trap.write_text("#!/bin/bash\n" + script.replace("{sbatch}", sbatch) + "\n")
     trap.chmod(0o755)
-    path = f"{trap.parent}:{os.environ['PATH']}"
+    path = f"{trap.parent}:{sweep.environment['PATH']}"
     sweep.run("sweep", str(sweep.file), status=-signal.SIGKILL, PATH=path)
     # The next launcher settles the submission: no run is lost or submitted twice.
     result = sweep.json("sweep")

@@ -137,7 +137,7 @@ def test_job_scripts_without_the_launcher(
     config.write_text(yaml.safe_dump(base_tree(squares)))
     (tmp_path / "settings.txt").write_text("seed=1\nseed=2\n")
     submit = ["sbatch", "--chdir", str(ROOT), "--gpus-per-node=0", "--cpus-per-task=2"]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{Path(sys.executable).parent}:{slurm_cluster.environment['PATH']}"
     export = f"--export=ALL,PATH={path},OMP_NUM_THREADS=1,SLURM_SUBMIT_DIR={ROOT},RANKS_PER_NODE="
     two = [*submit, f"{export}2", "--nodes=2", "-o", str(tmp_path / "two.log")]
     slurm_cluster.call(
