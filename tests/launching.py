@@ -40,7 +40,7 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def launch(
-    config: Path, *overrides: str, ranks: int = 1, fault: str = "", timeout: float = 120
+    config: Path, *overrides: str, ranks: int = 1, fault: str = "", timeout: float = 400
 ) -> subprocess.CompletedProcess[str]:
     """Train until the process ends; capture stdout and stderr as text."""
     script = FAULTY_TRAIN if fault else TRAIN
@@ -73,7 +73,7 @@ def train_alone(
     config: Path,
     *overrides: str,
     fault: str = "",
-    timeout: float = 120,
+    timeout: float = 400,
     changes: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run `python gantrain/train.py`: one rank, with the exit status of the trainer."""

@@ -45,8 +45,8 @@ def numbered_set(folder: Path, shards: int = 3, count: int = 23) -> Path:
 
 
 def data_config(shards: Path | str, scratch: Path, **changes: Any) -> DataConfig:
-    """Return a data config without worker processes and with a short timeout."""
-    defaults = {"shards": shards, "size": 32, "cache_dir": scratch, "workers": 0, "timeout_s": 5}
+    """Return a data config without worker processes and ."""
+    defaults = {"shards": shards, "size": 32, "cache_dir": scratch, "workers": 0, "timeout_s": 60}
     return DataConfig.model_validate({**defaults, "shuffle_buffer": 7, **changes})
 
 

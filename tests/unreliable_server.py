@@ -87,9 +87,9 @@ def send(
     failure: str,
 ) -> None:
     half = body[: len(body) // 2] if failure in ("drop", "stall", "trickle") else body
+    state.sent[name] += len(half)  # before the client can have it
     handler.wfile.write(half)
     handler.wfile.flush()
-    state.sent[name] += len(half)
     if failure == "stall":
         state.closing.wait(30)
     if failure == "trickle":

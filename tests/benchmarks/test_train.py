@@ -75,7 +75,9 @@ def test_paced_batches_pause_between_rounds_and_count_images() -> None:
     assert seen == [*range(21), -1]
 
 
-def test_a_pause_is_not_timed() -> None:
+def test_a_pause_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("benchmarks.pacing.time.perf_counter", lambda: now)
     benchmark = BenchmarkEnd()
     pacer = Pacer(benchmark.channel, images=1, warmup=1)
 
@@ -86,9 +88,9 @@ def test_a_pause_is_not_timed() -> None:
     thread = threading.Thread(target=train)
     thread.start()
     benchmark.receive()
-    time.sleep(0.3)
+    now = 1000.0
     benchmark.send("2")
-    assert benchmark.receive()["seconds"] < 0.2
+    assert benchmark.receive()["seconds"] == 0
     benchmark.send("1")
     thread.join(10)
 
@@ -253,7 +255,7 @@ def test_plain_and_ours_run_interleaved(tmp_path: Path, shards: Path) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
     )
     assert finished.returncode == 0, finished.stderr

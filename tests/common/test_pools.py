@@ -17,7 +17,6 @@ def double(number: int) -> int:
     return 2 * number
 
 
-@pytest.mark.timeout(60)
 def test_map_in_order_yields_in_order_and_reports_a_killed_worker_despite_blocked_signals() -> None:
     decoder_context()  # its fork server passes blocked signals on to every child
     assert list(map_in_order(double, range(40), workers=2)) == list(range(0, 80, 2))

@@ -2,18 +2,24 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from gantrain.common.prefetch import poll, prefetch
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_items_arrive_in_order_and_the_thread_ends() -> None:
     before = threading.active_count()
     assert list(prefetch((i for i in range(100)), 3)) == list(range(100))
-    time.sleep(0.05)
-    assert threading.active_count() == before
+    wait_until(lambda: threading.active_count() == before)
 
 
 def test_the_thread_is_at_most_depth_items_ahead() -> None:
@@ -26,8 +32,9 @@ def test_the_thread_is_at_most_depth_items_ahead() -> None:
 
     items = prefetch(count(), 3)
     next(items)
+    wait_until(lambda: len(produced) == 5)  # one consumed, three queued, one that has no slot
     time.sleep(0.2)
-    assert len(produced) == 5  # one consumed, three queued, one waiting for a free slot
+    assert len(produced) == 5
 
 
 def test_errors_of_the_source_are_raised_after_its_items() -> None:
@@ -42,23 +49,33 @@ def test_errors_of_the_source_are_raised_after_its_items() -> None:
 
 
 def test_a_slow_item_times_out() -> None:
+    release = threading.Event()
+
     def slow() -> Iterator[int]:
         yield 1
-        time.sleep(1)
+        release.wait()
         yield 2
 
     items = prefetch(slow(), 1, timeout=0.1)
     assert next(items) == 1
     with pytest.raises(TimeoutError, match=r"nothing in 0\.1 seconds"):
         next(items)
+    release.set()
 
 
 def test_the_first_item_has_its_own_timeout() -> None:
+    release = threading.Event()
+
     def slow_start() -> Iterator[int]:
         time.sleep(0.3)
-        yield from range(3)
+        yield 0
+        release.wait()
 
-    assert list(prefetch(slow_start(), 1, first_timeout=5, timeout=0.1)) == [0, 1, 2]
+    items = prefetch(slow_start(), 1, first_timeout=60, timeout=0.1)
+    assert next(items) == 0
+    with pytest.raises(TimeoutError):
+        next(items)
+    release.set()
 
 
 def test_poll_yields_none_while_no_item_arrives() -> None:
@@ -87,4 +104,4 @@ def test_closing_ends_the_thread_and_closes_the_source() -> None:
     items = prefetch(endless(), 2)
     next(items)
     items.close()  # type: ignore[attr-defined]
-    assert closed.wait(5)
+    assert closed.wait(60)

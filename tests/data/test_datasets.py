@@ -3,7 +3,6 @@ every rank, and one order for any number of ranks and workers and from any posit
 
 import io
 import itertools
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,7 +145,6 @@ def test_workers_together_produce_the_batches_of_their_rank(
         assert list(itertools.islice(with_workers, 7 * local_batch_size)) == expected
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(("workers", "shards"), [(1, 8), (2, 1), (2, 3)])
 def test_worker_processes_produce_the_same_sequence(
     datasets: Datasets, workers: int, shards: int
@@ -218,15 +216,6 @@ def test_every_image_is_equally_likely_at_every_position() -> None:
     expected = 3000 / 6
     chi_squared = ((counts - expected) ** 2 / expected).sum()
     assert chi_squared < 60  # the 99.99% quantile with 25 degrees of freedom
-
-
-def test_an_epoch_of_40000_images_starts_within_50_ms() -> None:
-    times = []
-    for epoch in range(5):
-        began = time.perf_counter()
-        FullShuffle(40_000).indices(PositionalRNG(0, 40_000 * epoch, 64))
-        times.append(time.perf_counter() - began)
-    assert sorted(times)[2] < 0.05
 
 
 @pytest.mark.parametrize("mode", ["cache", "stream"])

@@ -63,7 +63,7 @@ class SlurmCluster:
             env={**os.environ, **self.environment},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=300,
             check=True,
         )
         return done.stdout.strip()
@@ -74,7 +74,7 @@ class SlurmCluster:
             env={**os.environ, **self.environment},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=400,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
@@ -108,7 +108,7 @@ class Sweep:
             env={**self.environment, **changes},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=400,
             check=False,
         )
         assert done.returncode == status, done.stdout + done.stderr
@@ -131,7 +131,7 @@ class Sweep:
         """Return the directory of a run."""
         return self.directory / "runs" / run
 
-    def wait(self, *states: str, seconds: float = 240) -> list[dict[str, Any]]:
+    def wait(self, *states: str, seconds: float = 480) -> list[dict[str, Any]]:
         """Wait until every run is in one of these states; return the rows of `status`."""
 
         def rows_in_states() -> list[dict[str, Any]] | None:
@@ -143,7 +143,7 @@ class Sweep:
         )
         return rows
 
-    def wait_images(self, run: str, images: int, seconds: float = 120) -> None:
+    def wait_images(self, run: str, images: int, seconds: float = 400) -> None:
         """Wait until a run has seen this many images."""
         path = self.run_dir(run) / "status.json"
 
@@ -273,7 +273,7 @@ def on_slurm(
 
     yield make
     slurm_cluster.call("scancel", "--quiet", "--full", "--user=root")
-    wait_until(lambda: not slurm_cluster.call("squeue", "-h"), 60)
+    wait_until(lambda: not slurm_cluster.call("squeue", "-h"), 480)
 
 
 def run_cluster(

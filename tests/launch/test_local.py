@@ -53,15 +53,15 @@ def test_cancel_and_retry(make_sweep: Callable[..., Sweep], squares: Path) -> No
     sweep.wait_images(first, 32)
     assert sweep.run("cancel", str(sweep.file), status=2).stderr.startswith("launch: cancel: name")
     sweep.run("cancel", str(sweep.file), first, second)
-    wait_until(lambda: len(sweep.starts(first)) == 1 and _ended(sweep, first), 90)
+    wait_until(lambda: len(sweep.starts(first)) == 1 and _ended(sweep, first), 480)
     assert sweep.states() == ["cancelled", "cancelled"]
     assert not (sweep.run_dir(second) / "attempts.jsonl").exists()
     assert sweep.json("retry")["submitted"] == []
     assert sweep.json("retry", first)["submitted"] == [first]
-    wait_until(lambda: len(sweep.starts(first)) == 2, 90)
+    wait_until(lambda: len(sweep.starts(first)) == 2, 480)
     assert sweep.starts(first)[1]["images"] > 0
     sweep.run("cancel", str(sweep.file), "--all")
-    wait_until(lambda: _ended(sweep, first), 90)
+    wait_until(lambda: _ended(sweep, first), 480)
 
 
 def test_submit_adds_runs_to_one_directory(

@@ -72,7 +72,7 @@ def test_waiting_and_requeued_runs_use_the_code_of_their_submission(
     slurm_cluster.call("scontrol", "release", job)
     sweep.wait_images(long, 32)
     slurm_cluster.call("scontrol", "requeue", f"{job}_0")
-    wait_until(lambda: len(sweep.starts(long)) == 2, 60, sweep.logs)
+    wait_until(lambda: len(sweep.starts(long)) == 2, 480, sweep.logs)
     sweep.wait_images(long, sweep.starts(long)[1]["images"] + 1)
     slurm_cluster.call("scancel", f"{job}_0")
 
@@ -102,17 +102,17 @@ def test_nothing_of_the_launchers_own_job_reaches_the_runs(
     )
     long = sweep.runs()[0]["run"]
     sweep.wait_images(long, 32)
-    wait_until(lambda: sweep.states() == ["running", "finished"], 60, sweep.logs)
+    wait_until(lambda: sweep.states() == ["running", "finished"], 480, sweep.logs)
 
     # From a shell with such variables, which must not disturb the other commands either.
     settings = sweep.folder / "cluster.yaml"
     settings.write_text(yaml.safe_dump(SLURM_CLUSTER))
     sweep.environment.update(FOREIGN)
     sweep.run("cancel", str(sweep.file), "--all")
-    wait_until(lambda: not slurm_cluster.call("squeue", "-h"), 60)
+    wait_until(lambda: not slurm_cluster.call("squeue", "-h"), 480)
     again = sweep.json("retry", long, "--cluster", str(settings))
     assert again["submitted"] == [long]
-    wait_until(lambda: len(sweep.starts(long)) == 2, 60, sweep.logs)
+    wait_until(lambda: len(sweep.starts(long)) == 2, 480, sweep.logs)
     sweep.wait_images(long, sweep.starts(long)[1]["images"] + 1)
     assert sweep.states() == ["running", "finished"]
     assert slurm_cluster.call("squeue", "-h", "-o", "%l") == "30:00"

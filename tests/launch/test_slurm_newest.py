@@ -40,7 +40,7 @@ def test_array_preempted_and_cancelled(
     newest_cluster.call(
         *("sbatch", "-p", "high", "--exclusive", "-N2", "-o", "/dev/null", "--wrap", "srun sleep 1")
     )
-    wait_until(lambda: "requeued" in sweep.states(), 90, lambda: f"{sweep.runs()}{sweep.logs()}")
+    wait_until(lambda: len(sweep.starts(first)) == 2, 480, lambda: f"{sweep.runs()}{sweep.logs()}")
     sweep.run("cancel", str(sweep.file), second)
     rows = {row["run"]: row for row in sweep.wait("finished", "cancelled")}
     assert rows.pop(second)["state"] == "cancelled"

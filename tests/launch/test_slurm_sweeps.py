@@ -1,7 +1,6 @@
 """Sweeps on a real Slurm: arrays, throttle, ranks on several nodes, packs, halving."""
 
 import json
-import os
 import socket
 import sys
 from collections.abc import Callable
@@ -105,7 +104,7 @@ def test_halving_stops_the_worse_runs(on_slurm: Callable[..., Sweep], squares: P
         early_stop={"metric": "loss/discriminator", "min_kimg": 0.4, "factor": 2},
     )
     sweep.run("sweep", str(sweep.file))
-    rows = sweep.wait("finished", "stopped", seconds=300)
+    rows = sweep.wait("finished", "stopped")
     stopped = [row for row in rows if row["state"] == "stopped"]
     assert 1 <= len(stopped) < 4
     for row in stopped:

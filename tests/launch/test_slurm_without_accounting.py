@@ -35,7 +35,7 @@ def test_states_come_from_the_runs_own_files(
     bare_cluster.call("scancel", rows[cancelled]["job"])
     _kill_worker(sweep, killed)
 
-    wait_until(lambda: not bare_cluster.call("squeue", "-h", "-t", "all"), 60)
+    wait_until(lambda: not bare_cluster.call("squeue", "-h", "-t", "all"), 480)
     states = {row["run"]: row["state"] for row in sweep.runs()}
     assert states == {
         finished: "finished",
@@ -49,7 +49,7 @@ def test_states_come_from_the_runs_own_files(
     assert sweep.json("sweep")["submitted"] == []
     assert sweep.json("retry")["submitted"] == [failed, killed]
     sweep.run("cancel", str(sweep.file), "--all")
-    wait_until(lambda: not bare_cluster.call("squeue", "-h"), 120)
+    wait_until(lambda: not bare_cluster.call("squeue", "-h"), 480)
 
 
 def _kill_worker(sweep: Sweep, run: str) -> None:

@@ -65,7 +65,7 @@ class Visit:
 
 def wait_until(page: Any, expression: str) -> None:
     """Wait until an expression is true. The page's policy blocks Playwright's wait_for_function."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 120
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, f"still false: {expression}"
         page.wait_for_timeout(20)
@@ -89,7 +89,7 @@ class Opener:
         page.on("pageerror", lambda error: visited.errors.append(str(error)))
         page.on("request", lambda request: visited.requests.append(request.url))
         page.goto(url)
-        page.wait_for_selector("body[data-ready]", timeout=30_000)
+        page.wait_for_selector("body[data-ready]", timeout=120_000)
         return visited
 
     def close(self, name: str) -> None:

@@ -1,7 +1,6 @@
 """Two ranks that are stopped, killed or stuck, and runs that change their number of ranks."""
 
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +77,8 @@ def test_when_one_rank_is_killed_the_other_ends_and_the_next_start_works(
 ) -> None:
     run = tmp_path / "run"
     config = config_of(tmp_path, shards, "run", output={"checkpoint_every_kimg": 0.032})
-    start = time.monotonic()
     done = launch(config, ranks=2, fault="SIGKILL@80@1")
     assert done.returncode != 0
-    assert time.monotonic() - start < 60
     assert f"exitcode  : -{signal.SIGKILL}" in done.stderr
     assert "Another rank is gone" in done.stderr
     assert "Start again" in status(run)["reason"]
@@ -92,11 +89,9 @@ def test_when_one_rank_is_killed_the_other_ends_and_the_next_start_works(
 
 def test_a_stuck_rank_is_named_by_the_ranks_that_wait_for_it(shards: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    config = config_of(tmp_path, shards, "run", guard={"hang_seconds": 3})
-    start = time.monotonic()
+    config = config_of(tmp_path, shards, "run", guard={"hang_seconds": 8})
     done = launch(config, ranks=2, fault="hang@48@1")
     assert done.returncode != 0
-    assert time.monotonic() - start < 60
     assert "rank 1" in done.stderr
     assert "stuck in phase D at 48 images" in done.stderr
     assert [beat["rank"] for beat in read_heartbeats(run)] == [0, 1]
