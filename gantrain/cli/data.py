@@ -22,7 +22,10 @@ from rich.table import Table
 from gantrain.cli.evaluate import train_features
 from gantrain.cli.options import Background, FitOption, MaxMegapixels, check_writable
 from gantrain.common.errors import UserError
+from gantrain.common.text import printable
+from gantrain.config.values import TRAINABLE_SIZES
 from gantrain.data.importing.convert import MAX_MEGAPIXELS
+from gantrain.data.importing.labelling import ClassSetting
 from gantrain.data.shards.manifest import Manifest, read_manifest
 from gantrain.data.shards.samples import Sample
 
@@ -34,7 +37,7 @@ data_app = typer.Typer(
 
 Target = Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.")]
 SetFolder = Annotated[Path, typer.Argument(help="Folder with a set of shards.")]
-Size = Annotated[int, typer.Option(min=1, max=4096, help="Width and height in pixels.")]
+Size = Annotated[int, typer.Option(help="Width and height: 32, 64, 128 or 256 pixels.")]
 Channels = Annotated[int, typer.Option(min=1, max=3, help="1 for grey, 3 for RGB.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Number of processes. Default: one per available core.")
@@ -73,6 +76,7 @@ def render(
     from gantrain.data.bricks.render import render_samples, sample_count
     from gantrain.data.shards.writer import write_shards
 
+    _check_size(size)
     numbers = _split_parts(parts)
     start = time.monotonic()
     total = sample_count(numbers, views)
@@ -110,6 +114,20 @@ def import_(
     background: Background = "black",
     fit: FitOption = "crop",
     max_megapixels: MaxMegapixels = MAX_MEGAPIXELS,
+    classes: Annotated[
+        ClassSetting,
+        typer.Option(
+            help="Classes: the innermost folder, the path of folders, the file name "
+            "(`3001 brick 2x4 000L.png`), or none. Default: chosen and printed."
+        ),
+    ] = "auto",
+    splits: Annotated[
+        str,
+        typer.Option(
+            help="Split folders: auto knows customary names (train, val, test, …), none knows "
+            "none; or name them: `seg_train=train,seg_test=validation`."
+        ),
+    ] = "auto",
     validation_list: Annotated[
         Path | None,
         typer.Option(help="List of validation images. Default: validation.txt, if any."),
@@ -122,9 +140,15 @@ def import_(
     images_per_shard: PerShard = 1000,
     overwrite: Overwrite = False,
 ) -> None:
-    """Import a folder of image files as a set of shards."""
-    from gantrain.data.importing.folders import import_folder
+    """Import a folder of image files as a set of shards.
 
+    Images in the split "validation" are never trained on.
+    """
+    from gantrain.data.importing.folders import import_folder
+    from gantrain.data.importing.splits import parse_splits
+
+    _check_size(size)
+    console = Console()
     start = time.monotonic()
     with _progress("Importing") as advance:
         report = import_folder(
@@ -135,19 +159,18 @@ def import_(
             background=background,
             fit=fit,
             max_megapixels=max_megapixels,
+            classes=classes,
+            splits=parse_splits(splits),
             images_per_shard=images_per_shard,
             on_error="fail" if strict else "report",
             workers=workers,
             validation_list=validation_list,
             seed=seed,
             overwrite=overwrite,
+            on_plan=lambda plan: _print_lines(console, plan.describe()),
             on_progress=advance,
         )
     _print_summary(target, report.manifest, time.monotonic() - start)
-    console = Console()
-    if report.validation_list is not None:
-        validation = report.manifest.splits["validation"]
-        _print(console, f"{validation} images for validation, listed in {report.validation_list}")
     if report.ignored:
         kinds = ", ".join(f"{n} {suffix or 'no suffix'}" for suffix, n in report.ignored.items())
         _print(console, f"{sum(report.ignored.values())} other files ignored ({kinds})")
@@ -159,9 +182,9 @@ def import_(
     )
     _print_rows(
         console,
-        f"{len(report.validation_missing)} lines of the validation list match no image",
+        f"{len(report.plan.validation_missing)} lines of the validation list match no image",
         ("line",),
-        [(line,) for line in report.validation_missing],
+        [(line,) for line in report.plan.validation_missing],
     )
 
 
@@ -225,6 +248,17 @@ def show(
 data_app.command("features")(train_features)
 
 
+def _check_size(size: int) -> None:
+    """Raise UserError unless there are networks for images of this size."""
+    if size not in TRAINABLE_SIZES:
+        *others, last = TRAINABLE_SIZES
+        larger = next((each for each in TRAINABLE_SIZES if each >= size), last)
+        raise UserError(
+            f"size is {size}; the networks train on images of {', '.join(map(str, others))} or "
+            f"{last} pixels. Use --size {larger}: images of any size are resized to it."
+        )
+
+
 def _split_parts(parts: list[str] | None) -> list[str] | None:
     if parts is None:
         return None
@@ -236,7 +270,7 @@ def _split_parts(parts: list[str] | None) -> list[str] | None:
 
 @contextmanager
 def _progress(verb: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on stderr; yield a function of (done, total) that advances it."""
+    """Yield a function of (done, total) that shows a progress bar on stderr and advances it."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -244,13 +278,18 @@ def _progress(verb: str) -> Iterator[Callable[[int, int], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(verb, total=None)
+    console = Console(stderr=True)
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = progress.add_task(verb, total=None)
 
-        def advance(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
+    def advance(done: int, total: int) -> None:
+        progress.start()  # not before: other output may come first
+        progress.update(task, completed=done, total=total)
 
+    try:
         yield advance
+    finally:
+        progress.stop()
 
 
 def _count(
@@ -267,6 +306,11 @@ def _megabytes(manifest: Manifest) -> str:
 
 def _print(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_lines(console: Console, lines: Iterable[str]) -> None:
+    for line in lines:
+        _print(console, line)
 
 
 def _print_summary(target: Path, manifest: Manifest, seconds: float) -> None:
@@ -294,7 +338,7 @@ def _print_rows(
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows[:limit]:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(printable(cell)) for cell in row))
     if limit is not None and len(rows) > limit:
         table.add_row(f"... and {len(rows) - limit} more")
     console.print(table)

@@ -10,6 +10,7 @@ from rich.table import Table
 from gantrain.cli.options import Shards, select_data
 from gantrain.common.errors import UserError
 from gantrain.config.quality import goal_of
+from gantrain.config.values import TRAINABLE_SIZES
 
 Runs = Annotated[
     list[Path], typer.Argument(help="Run directories, or exported generator.safetensors files.")
@@ -86,7 +87,7 @@ def train_features(
     from gantrain.metrics.features import prepare_classifier
 
     manifest = load_manifest(folder)
-    if manifest.size not in (32, 64, 128, 256):
+    if manifest.size not in TRAINABLE_SIZES:
         raise UserError(f"{folder}: size {manifest.size}; expected 32, 64, 128 or 256.")
     section = {"shards": folder, "size": manifest.size, "channels": manifest.channels}
     config = DataConfig.model_validate({**section, "cache_dir": cache_dir})

@@ -46,6 +46,7 @@ def _is_remote(text: str) -> bool:
 
 
 OnlyWhole = BeforeValidator(_only_whole)
+TRAINABLE_SIZES = (32, 64, 128, 256)  # pixels
 Size = Annotated[Literal[32, 64, 128, 256], OnlyWhole]
 Folder = Annotated[Path, BeforeValidator(_as_path)]
 ShardsLocation = Annotated[Path | str, BeforeValidator(_as_path)]

@@ -39,14 +39,14 @@ def images(tmp_path: Path) -> Path:
 @pytest.fixture
 def shards(images: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "set"
-    stdout_of(run("import", images, folder, "--size", 8, "--workers", 1, "--images-per-shard", 4))
+    stdout_of(run("import", images, folder, "--size", 32, "--workers", 1, "--images-per-shard", 4))
     return folder
 
 
 def test_import_reports_every_file(images: Path, tmp_path: Path) -> None:
-    text = stdout_of(run("import", images, tmp_path / "set", "--size", 8, "--workers", 1))
-    assert "6 images of 8x8 in 1 shards" in text
-    assert "1 images for validation" in text
+    text = stdout_of(run("import", images, tmp_path / "set", "--size", 32, "--workers", 1))
+    assert "6 images of 32x32 in 1 shards" in text
+    assert "splits: train 6, validation 1 (held out, never trained on): 1 images listed in" in text
     assert "1 other files ignored (1 .me)" in text
     assert "1 images could not be read and were skipped" in text
     assert "[red]bad.png" in text
@@ -55,15 +55,65 @@ def test_import_reports_every_file(images: Path, tmp_path: Path) -> None:
 
 def test_import_passes_on_its_options(images: Path, tmp_path: Path) -> None:
     target = tmp_path / "set"
-    options = ("--size", 16, "--channels", 3, "--fit", "pad", "--background", "white")
+    options = ("--size", 32, "--channels", 3, "--fit", "pad", "--background", "white")
     stdout_of(run("import", images, target, *options, "--workers", 1))
     manifest = read_manifest(target)
-    assert (manifest.size, manifest.channels) == (16, 3)
+    assert (manifest.size, manifest.channels) == (32, 3)
     assert manifest.source == "images (fit pad, background white)"
     again = run("import", images, target, "--workers", 1)
     assert isinstance(again.exception, UserError)
     stdout_of(run("import", images, target, "--workers", 1, "--overwrite"))
     assert read_manifest(target).size == 64
+
+
+@pytest.mark.parametrize(("size", "advice"), [(28, 32), (33, 64), (0, 32), (-1, 32), (512, 256)])
+@pytest.mark.parametrize("command", ["import", "render"])
+def test_a_size_without_networks_is_an_error_at_once(
+    images: Path, tmp_path: Path, command: str, size: int, advice: int
+) -> None:
+    sources = (images,) if command == "import" else ()
+    result = run(command, *sources, tmp_path / "set", "--size", size)
+    assert isinstance(result.exception, UserError)
+    assert str(result.exception).startswith(
+        f"size is {size}; the networks train on images of 32, 64, 128 or 256 pixels. "
+        f"Use --size {advice}:"
+    )
+    assert not (tmp_path / "set").exists()
+
+
+def test_digits_of_28_pixels_are_resized(tmp_path: Path) -> None:
+    for digit in "01":
+        (tmp_path / "in" / digit).mkdir(parents=True)
+        Image.new("L", (28, 28), 255).save(tmp_path / "in" / digit / "1.png")
+    options = ("--size", 32, "--workers", 1)
+    text = stdout_of(run("import", tmp_path / "in", tmp_path / "set", *options))
+    assert "classes: 2 by path (the images are in 2 class folders" in text
+    assert "2 images of 32x32" in text
+
+
+def test_import_prints_classes_and_splits_before_it_reads(tmp_path: Path) -> None:
+    for name in ("data/Train/a[b]/1.png", "data/Train/dog/1.png", "data/Test/dog/2.png"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (28, 28), 255).save(path)
+    options = (tmp_path / "in", tmp_path / "set", "--size", 32, "--workers", 1)
+    text = stdout_of(run("import", *options))
+    assert text.splitlines()[:2] == [
+        "classes: 2 by path (the images are in 2 class folders; data/, which is around all, is "
+        "left out; change with --classes): a[b] 1, dog 2",
+        "splits: train 2, validation 1 (held out, never trained on): Test/ 1 for validation, "
+        "Train/ 2 for train (change with --splits)",
+    ]
+    everything = ("--splits", "train=train,test=train", "--classes", "none", "--overwrite")
+    text = stdout_of(run("import", *options, *everything))
+    assert text.startswith("classes: none (as --classes none states; change with --classes)\n")
+    assert "splits: train 3, validation 0: Test/ 1 for train" in text
+    manifest = read_manifest(tmp_path / "set")
+    assert manifest.splits == {"train": 3, "validation": 0}
+    assert manifest.classes == {}
+    for wrong in ("test", "test=maybe", "=train"):
+        assert "seg_train=train" in str(run("import", *options, "--splits", wrong).exception)
+    assert run("import", *options, "--classes", "words").exit_code == 2
 
 
 def test_import_strict_is_a_user_error(images: Path, tmp_path: Path) -> None:
@@ -94,19 +144,19 @@ def test_a_missing_set_is_a_user_error(command: str, tmp_path: Path) -> None:
 
 def test_show_prints_counts_and_classes(shards: Path) -> None:
     text = stdout_of(run("show", shards))
-    for words in ("6 of 8x8, grey", "train 5, validation 1", "2 classes", "brick 2x4", "3003"):
+    for words in ("6 of 32x32, grey", "train 5, validation 1", "2 classes", "brick 2x4", "3003"):
         assert words in text
     assert read_manifest(shards).identity in text
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_show_tiles_images_of_each_class(images: Path, tmp_path: Path, channels: int) -> None:
-    options = ("--size", 8, "--channels", channels, "--workers", 1)
+    options = ("--size", 32, "--channels", channels, "--workers", 1)
     stdout_of(run("import", images, tmp_path / "set", *options))
     grid = tmp_path / "grid.png"
     assert "6 images in" in stdout_of(run("show", tmp_path / "set", "--grid", grid))
     with Image.open(grid) as image:
-        assert image.size == (24, 16)
+        assert image.size == (96, 64)
         assert image.mode == ("L" if channels == 1 else "RGB")
         assert len(image.getcolors() or []) == 3
     result = run("show", tmp_path / "set", "--grid", tmp_path / "grid.nothing")
@@ -117,9 +167,9 @@ def test_show_tiles_images_of_each_class(images: Path, tmp_path: Path, channels:
 def test_render_passes_on_its_options(tmp_path: Path) -> None:
     target = tmp_path / "set"
     parts = ("--parts", "3001,3003", "--parts", "3005, 3001")
-    options = ("--size", 16, "--views", 3, "--seed", 7, "--tip", 0, "--images-per-shard", 10)
+    options = ("--size", 32, "--views", 3, "--seed", 7, "--tip", 0, "--images-per-shard", 10)
     text = stdout_of(run("render", target, *parts, *options, "--workers", 1))
-    assert "18 images of 16x16 in 2 shards" in text
+    assert "18 images of 32x32 in 2 shards" in text
     manifest = read_manifest(target)
     assert manifest.source == "rendered bricks (views 3, seed 7, tip 0)"
     assert sorted(manifest.classes) == ["3001", "3003", "3005"]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from gantrain.common.errors import UserError
-from gantrain.data.importing.filenames import label_from_path, read_validation_list, unique_keys
+from gantrain.data.importing.filenames import label_from_name, read_validation_list, unique_keys
 from gantrain.data.importing.folders import ImportReport, import_folder
 from gantrain.data.shards.manifest import read_manifest
 from gantrain.data.shards.reader import iterate_shard
@@ -58,11 +58,18 @@ def test_kaggles_folder_imports_unchanged(kaggle: Path, tmp_path: Path, inner: s
         (0, "L"),
         (3, "R"),
     }
-    assert report.validation_list == kaggle / "Validation.txt"
-    assert report.validation_missing == ("gone.png",)
+    assert report.plan.validation_list == kaggle / "Validation.txt"
+    assert report.plan.validation_missing == ("gone.png",)
     assert report.ignored == {}
     assert verify_shards(target, workers=1).ok
     assert json.loads((target / "import-report.json").read_text()) == {
+        "classes": {
+            "rule": "name",
+            "reason": "no class folders, and 24 of 24 file names are like "
+            "`3001 brick 2x4 000L.png`",
+        },
+        "split_folders": [],
+        "notes": [],
         "unreadable": [],
         "ignored": {},
         "validation_list": "Validation.txt",
@@ -84,7 +91,7 @@ def test_kaggles_folder_imports_unchanged(kaggle: Path, tmp_path: Path, inner: s
 def test_brick_file_names_are_parsed(
     name: str, part: str, words: str, view: int, camera: str
 ) -> None:
-    assert label_from_path(name) == {
+    assert label_from_name(name) == {
         "part": part, "name": words, "view": view, "camera": camera, "file": name,
     }  # fmt: skip
 

@@ -1,7 +1,8 @@
-"""Labels, keys and splits of images, from their file names."""
+"""Keys and labels of images from their file names, and lists of validation images."""
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,8 +18,8 @@ _LIST_NAME = "validation.txt"
 
 
 def display_path(path: str | os.PathLike[str]) -> str:
-    """Return a path as valid UTF-8 text with forward slashes; undecodable bytes become U+FFFD."""
-    return os.fsencode(path).decode("utf-8", "replace").replace(os.sep, "/")
+    """Return a path as valid UTF-8 text with forward slashes; escape bytes that are not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
 
 
 def natural_order(text: str) -> list[tuple[int, int, str]]:
@@ -29,40 +30,39 @@ def natural_order(text: str) -> list[tuple[int, int, str]]:
     ]
 
 
-def label_from_path(relative: str) -> Label:
-    """Return an image's label, from its path relative to the imported folder.
+def label_from_name(relative: str) -> Label | None:
+    """Return the label that an image's file name states, or None if it states none.
 
     A name such as `3001 brick 2x4 000L.png` gives part, name, view (an integer) and camera ("L" or
-    "R"). For any other name the class is the folder that contains the file; images at the top
-    level have no class. "file" is the path itself.
+    "R"); "file" is the path itself.
     """
-    path = PurePosixPath(relative)
-    brick = _BRICK.fullmatch(path.stem)
-    if brick:
-        return {
-            "part": brick["part"],
-            "name": brick["name"].strip(),
-            "view": int(brick["view"]),
-            "camera": brick["camera"],
-            "file": relative,
-        }
-    if len(path.parts) > 1:
-        return {"part": path.parent.name, "name": path.parent.name, "file": relative}
-    return {"file": relative}
+    brick = _BRICK.fullmatch(PurePosixPath(relative).stem)
+    if brick is None:
+        return None
+    return {
+        "part": brick["part"],
+        "name": brick["name"].strip(),
+        "view": int(brick["view"]),
+        "camera": brick["camera"],
+        "file": relative,
+    }
 
 
-def unique_keys(relatives: Iterable[str]) -> list[str]:
+def unique_keys(relatives: Iterable[str], *, names_tell: bool = False) -> list[str]:
     """Return a key for each path, unique even if case is ignored.
 
-    The key of a brick is its file name; other keys include the folders. Duplicates get a numeric
-    suffix.
+    names_tell: whether a name such as `3001 brick 2x4 000L.png` is a key by itself; other keys
+        include the folders.
+
+    Duplicates get a numeric suffix.
     """
     taken: set[str] = set()
     keys = []
     for relative in relatives:
         path = PurePosixPath(relative)
-        stem = path.stem if _BRICK.fullmatch(path.stem) else str(path.with_suffix(""))
-        stem = _INVALID_IN_KEYS.sub("_", stem)
+        alone = names_tell and _BRICK.fullmatch(path.stem)
+        stem = path.stem if alone else str(path.with_suffix(""))
+        stem = _INVALID_IN_KEYS.sub("_", unicodedata.normalize("NFC", stem))
         stem = "".join(character if character.isprintable() else "_" for character in stem)
         stem = stem.encode()[:_MAX_KEY_BYTES].decode(errors="ignore")
         key, number = stem, 1

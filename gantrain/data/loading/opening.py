@@ -8,6 +8,7 @@ import numpy as np
 from gantrain.common.errors import UserError
 from gantrain.common.pools import usable_cores
 from gantrain.config import DataConfig
+from gantrain.config.values import TRAINABLE_SIZES
 from gantrain.data.loading.cache import cache_folder, decoded_bytes, open_cache
 from gantrain.data.loading.datasets import CachedImageDataset, ImageDataset, StreamedImageDataset
 from gantrain.data.loading.decoder_processes import decoder_context
@@ -54,9 +55,12 @@ def check_image_shape(config: DataConfig, manifest: Manifest) -> None:
     for key in ("size", "channels"):
         expected, actual = getattr(config, key), getattr(manifest, key)
         if expected != actual:
+            advice = f"Choose a matching set, or train with data.{key}={actual}."
+            if key == "size" and actual not in TRAINABLE_SIZES:
+                advice = f"No network has this size; write the set again with --size {expected}."
             raise UserError(
                 f"{config.shards}: the images have {key} {actual}; expected {expected}, as "
-                f"data.{key} states. Choose a matching set, or train with data.{key}={actual}."
+                f"data.{key} states. {advice}"
             )
 
 
