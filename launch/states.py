@@ -49,7 +49,9 @@ class RunState:
     """The state of one run.
 
     reason: why, as one line for display. images, total: images seen so far, and in the whole run.
-    job: the newest task's id. slurm: that task's state, empty if Slurm does not know it.
+    job, token: the newest task's id, and its submission.
+    slurm: that task's state, empty if Slurm does not know it. slurm_detail: the state with Slurm's
+    reason, the exit code and the node, for display.
     outcome: of the newest attempt. heartbeat: Unix time of the last one. flat: the run's config,
     empty if it is not known. damage: files, lines and values of the run that are not valid; paths
     are relative to the sweep directory.
@@ -61,7 +63,9 @@ class RunState:
     images: int = 0
     total: int = 0
     job: str = ""
+    token: str = ""
     slurm: str = ""
+    slurm_detail: str = ""
     nodes: str = ""
     outcome: str = ""
     attempts: int = 0
@@ -188,7 +192,9 @@ def _state_of(sweep_dir: Path, run: StoredRun, task: TaskRef | None, infos: Task
         images=status.get("images_seen", 0),
         total=status.get("total_images") or round(total * 1000),
         job=task.job if task else "",
+        token=task.submission.token if task else "",
         slurm=info.state if info else "",
+        slurm_detail=_describe(info),
         nodes=(info.nodes if info else "") or (last.host if last else ""),
         outcome=(last.outcome or "") if last else "",
         attempts=len(attempts),
@@ -196,6 +202,15 @@ def _state_of(sweep_dir: Path, run: StoredRun, task: TaskRef | None, infos: Task
         flat=run.flat,
         damage=relative_to(sweep_dir, damage),
     )
+
+
+def _describe(info: TaskInfo | None) -> str:
+    if info is None:
+        return ""
+    parts = [info.state, info.reason if info.reason not in ("", "None") else ""]
+    parts.append(f"exit code {info.exit_code}" if info.exit_code not in ("", "0:0") else "")
+    parts.append(f"on {info.nodes}" if info.nodes and "None" not in info.nodes else "")
+    return ", ".join(filter(None, parts))
 
 
 def relative_to(sweep_dir: Path, damage: Sequence[str]) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from launch.cluster import Cluster
 from launch.environment import sbatch_defaults
 from launch.ledger import ArrayTask, Submission
 from launch.ports import free_port
+from launch.setup_lines import setup_script
 from launch.sweepdir import STARTED, TASKS, job_dir
 from launch.units import MAX_MINUTES
 
@@ -159,8 +160,7 @@ def _slurm_parameters(spec: JobSpec, token: str, after: str | None) -> dict[str,
 
 def _setup_lines(spec: JobSpec) -> list[str]:
     cluster = spec.cluster
-    lines = [f"module load {shlex.quote(module)}" for module in cluster.modules]
-    lines += cluster.setup
+    lines = setup_script(cluster.modules, cluster.setup)
     if (sbatch := shutil.which("sbatch")) is not None:
         # The worker calls scontrol; a job may start with an empty environment.
         lines.append(f'export PATH="${{PATH-}}${{PATH:+:}}"{shlex.quote(str(Path(sbatch).parent))}')

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from launch.damage import describe, summarize
+from launch.damage import describe
 from launch.doctor import Diagnosis
 from launch.leaderboard import Effect, Leaderboard
 from launch.plan import ABSENT, differences, short_names
@@ -105,11 +105,25 @@ def print_leaderboard(board: Leaderboard, limit: int) -> None:
 
 
 def print_diagnoses(diagnoses: Sequence[Diagnosis]) -> None:
-    """Print the cause, the evidence and the advice for each run that ended early."""
-    rows = [
-        [d.run, d.job or "—", d.cause, _evidence(d.evidence, d.damage), d.advice] for d in diagnoses
-    ]
-    print_table(["run", "job", "cause", "evidence", "what to do"], rows)
+    """Print the cause, the evidence and the advice for each run; runs alike are shown once.
+
+    Lines are not wrapped, so that commands can be copied.
+    """
+    alike: dict[tuple[str, str, str], list[Diagnosis]] = {}
+    for each in diagnoses:
+        key = (each.cause, each.evidence, each.advice.replace(each.run, "RUN"))
+        alike.setdefault(key, []).append(each)
+    for (cause, evidence, advice), group in alike.items():
+        first, runs = group[0], " ".join(each.run for each in group)
+        job = f", job {first.job}" if first.job else ""
+        console.print(Text(runs, style="bold"), Text(f"{cause}{job}"), sep="  ", soft_wrap=True)
+        lines = [("evidence", evidence), ("Slurm", first.slurm), ("log", str(first.log or ""))]
+        lines += [("", f"| {line}") for line in first.lines]
+        lines.append(("damaged", "; ".join(p for p in first.damage if p != evidence)))
+        lines.append(("to do", advice.replace("RUN", runs)))
+        for name, text in lines:
+            if text:
+                print(f"  {name:<10}{printable(text)}")
 
 
 def printable(text: str) -> str:
@@ -155,10 +169,6 @@ def format_age(moment: float | None) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f}{unit}"
     return f"{seconds:.0f}s"
-
-
-def _evidence(line: str, damage: Sequence[str]) -> str:
-    return line if not damage or line == damage[0] else f"{line}; {summarize(damage)}"
 
 
 def _print_effects(effects: Sequence[Effect], names: Mapping[str, str], metric: str) -> None:
