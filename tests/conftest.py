@@ -66,6 +66,7 @@ def train(
     """`gantrain/train.py` in this process: one rank, the trainer's own exit status."""
     for name in [n for n in os.environ if n.startswith(("WANDB_", "SLURM_", "MASTER_", "WORLD_"))]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in the processes that the tests launch
 
     def run(config: Path, *overrides: str) -> Ended:
         capsys.readouterr()

@@ -1,12 +1,16 @@
 """Parallel map over processes, in order and in bounded memory."""
 
+import math
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import forkserver, get_context, resource_tracker
+from pathlib import Path
 from typing import TypeVar
 
 from gantrain.common.errors import UserError
@@ -17,8 +21,39 @@ Result = TypeVar("Result")
 
 
 def usable_cores() -> int:
-    """Return the number of cores available to this process."""
-    return len(os.sched_getaffinity(0))
+    """Return the number of cores available to this process: by affinity and by its cgroup's quota.
+
+    At least 1. A container or a job limited to two cores may see all those of the machine.
+    """
+    return max(min(len(os.sched_getaffinity(0)), _quota()), 1)
+
+
+def _quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the number of cores that the cgroups of this process allow, rounded up."""
+    quotas = [float(sys.maxsize)]
+    with suppress(OSError, ValueError):
+        for line in proc.read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            folder = root / "cpu" if "cpu" in controllers.split(",") else root
+            own = folder / path.lstrip("/")
+            for group in (own, *own.parents):
+                if group.is_relative_to(folder):
+                    quotas.append(_quota_of(group))
+    return math.ceil(min(quotas))
+
+
+def _quota_of(group: Path) -> float:
+    with suppress(OSError, ValueError):
+        quota, period = (group / "cpu.max").read_text(encoding="utf-8").split()
+        return float(quota) / float(period)  # "max" raises ValueError
+    with suppress(OSError, ValueError):
+        quota, period = (
+            (group / name).read_text(encoding="utf-8")
+            for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        )
+        if float(quota) > 0:
+            return float(quota) / float(period)
+    return float(sys.maxsize)
 
 
 def start_fork_server() -> None:

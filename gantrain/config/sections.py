@@ -168,7 +168,8 @@ class TrainingConfig(Section):
         None,
         ge=1,
         le=4096,
-        description="threads of each rank on a CPU; empty: the cores divided by the ranks",
+        description="threads of each rank on a CPU; empty: OMP_NUM_THREADS if you set it, else the "
+        "cores that the job may use divided by the ranks, or 1 if others keep them busy",
     )
     mixed_precision: Annotated[Literal["no", "bf16", "fp16"], YamlNo] = Field(
         "no",

@@ -1,6 +1,7 @@
 """Set-up of this process: its rank, device, precision and threads, checked against the request."""
 
 import ctypes
+import logging
 import os
 import sys
 import warnings
@@ -10,9 +11,16 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 
 from gantrain.common.errors import UserError
-from gantrain.common.pools import usable_cores
 from gantrain.config import Config
 from gantrain.data.loading.datasets import ImageDataset
+from gantrain.training.launcher_settings import (
+    asks_for_cpu,
+    command_of,
+    remove_ignored_settings,
+)
+from gantrain.training.threads import set_threads
+
+logger = logging.getLogger(__name__)
 
 # torch's 25 MB would put all gradients of a network into one bucket; with small buckets some are
 # exchanged while others are computed.
@@ -76,7 +84,12 @@ def make_accelerator(config: Config) -> Accelerator:
     Raises UserError if the machine lacks what the config asks for.
     """
     training = config.training
-    cpu = training.device == "cpu" or not torch.cuda.is_available()
+    ignored = remove_ignored_settings(config, os.environ, command_of(os.getppid()))
+    if ignored:
+        logger.warning(
+            f"ignored, since the config decides: {', '.join(ignored)}. Set them in the config."
+        )
+    cpu = training.device == "cpu" or not torch.cuda.is_available() or asks_for_cpu()
     if training.device == "cuda" and cpu:
         raise UserError("training.device: 'cuda' requested, but torch finds no GPU; use auto.")
     if training.mixed_precision == "fp16" and cpu:
@@ -107,13 +120,3 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def set_threads(threads: int | None) -> None:
-    """Set the number of CPU threads of this rank; None divides the machine's cores by the ranks."""
-    # `accelerate launch` sets OMP_NUM_THREADS=1 if the user has not set it; a user's value wins.
-    by_launcher = "ACCELERATE_MIXED_PRECISION" in os.environ
-    if threads is None and by_launcher and os.environ.get("OMP_NUM_THREADS") == "1":
-        threads = max(usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
-    if threads is not None:
-        torch.set_num_threads(threads)
