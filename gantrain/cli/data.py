@@ -1,191 +1,29 @@
 """The `gantrain data` commands: create, verify and inspect sets of shards."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from gantrain.cli.evaluate import train_features
-from gantrain.cli.options import Background, FitOption, MaxMegapixels, check_writable
-from gantrain.common.errors import UserError
+from gantrain.cli.making import Workers, import_, render
+from gantrain.cli.options import check_writable
+from gantrain.cli.printing import MAX_LINES, print_line, print_rows, show_progress
 from gantrain.common.text import printable
-from gantrain.config.values import TRAINABLE_SIZES
-from gantrain.data.importing.convert import MAX_MEGAPIXELS
-from gantrain.data.importing.labelling import ClassSetting
-from gantrain.data.shards.manifest import Manifest, read_manifest
-from gantrain.data.shards.samples import Sample
+from gantrain.data.shards.manifest import read_manifest
 
 data_app = typer.Typer(
     help="Create, verify and inspect sets of shards.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+data_app.command()(render)
+data_app.command("import")(import_)
 
-Target = Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.")]
 SetFolder = Annotated[Path, typer.Argument(help="Folder with a set of shards.")]
-Size = Annotated[int, typer.Option(help="Width and height: 32, 64, 128 or 256 pixels.")]
-Channels = Annotated[int, typer.Option(min=1, max=3, help="1 for grey, 3 for RGB.")]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Number of processes. Default: one per available core.")
-]
-PerShard = Annotated[int, typer.Option(min=1, help="Images per tar.")]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace an existing set of shards at the target.")
-]
-
-_MAX_LINES = 50  # of a list of problems; the rest is only counted
-
-
-@data_app.command()
-def render(
-    target: Target,
-    size: Size = 64,
-    channels: Channels = 1,
-    parts: Annotated[
-        list[str] | None,
-        typer.Option(help="Part numbers, comma-separated or repeated. Default: all."),
-    ] = None,
-    views: Annotated[
-        int, typer.Option(min=1, help="Views of each part, each from two cameras.")
-    ] = 400,
-    seed: Annotated[int, typer.Option(help="Seed of the order and the first angles.")] = 0,
-    tip: Annotated[
-        float,
-        typer.Option(min=0, max=180, help="Degrees by which each part tips over."),
-    ] = 120.0,
-    workers: Workers = None,
-    images_per_shard: PerShard = 1000,
-    overwrite: Overwrite = False,
-) -> None:
-    """Render images of LEGO bricks as a set of shards."""
-    from gantrain.common.pools import usable_cores
-    from gantrain.data.bricks.render import render_samples, sample_count
-    from gantrain.data.shards.writer import write_shards
-
-    _check_size(size)
-    numbers = _split_parts(parts)
-    start = time.monotonic()
-    total = sample_count(numbers, views)
-    with _progress("Rendering") as advance:
-        samples = render_samples(
-            size=size,
-            channels=channels,
-            parts=numbers,
-            views=views,
-            seed=seed,
-            tip=tip,
-            workers=workers or usable_cores(),
-        )
-        manifest = write_shards(
-            target,
-            _count(samples, total, advance),
-            size=size,
-            channels=channels,
-            source=f"rendered bricks (views {views}, seed {seed}, tip {tip:g})",
-            images_per_shard=images_per_shard,
-            overwrite=overwrite,
-        )
-    _print_summary(target, manifest, time.monotonic() - start)
-
-
-@data_app.command(name="import")
-def import_(
-    folder: Annotated[
-        Path,
-        typer.Argument(help="Folder of images: flat, a subfolder per class, or Kaggle's."),
-    ],
-    target: Target,
-    size: Size = 64,
-    channels: Channels = 1,
-    background: Background = "black",
-    fit: FitOption = "crop",
-    max_megapixels: MaxMegapixels = MAX_MEGAPIXELS,
-    classes: Annotated[
-        ClassSetting,
-        typer.Option(
-            help="Classes: the innermost folder, the path of folders, the file name "
-            "(`3001 brick 2x4 000L.png`), or none. Default: chosen and printed."
-        ),
-    ] = "auto",
-    splits: Annotated[
-        str,
-        typer.Option(
-            help="Split folders: auto knows customary names (train, val, test, …), none knows "
-            "none; or name them: `seg_train=train,seg_test=validation`."
-        ),
-    ] = "auto",
-    validation_list: Annotated[
-        Path | None,
-        typer.Option(help="List of validation images. Default: validation.txt, if any."),
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")
-    ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the order of the images.")] = 0,
-    workers: Workers = None,
-    images_per_shard: PerShard = 1000,
-    overwrite: Overwrite = False,
-) -> None:
-    """Import a folder of image files as a set of shards.
-
-    Images in the split "validation" are never trained on.
-    """
-    from gantrain.data.importing.folders import import_folder
-    from gantrain.data.importing.splits import parse_splits
-
-    _check_size(size)
-    console = Console()
-    start = time.monotonic()
-    with _progress("Importing") as advance:
-        report = import_folder(
-            folder,
-            target,
-            size=size,
-            channels=channels,
-            background=background,
-            fit=fit,
-            max_megapixels=max_megapixels,
-            classes=classes,
-            splits=parse_splits(splits),
-            images_per_shard=images_per_shard,
-            on_error="fail" if strict else "report",
-            workers=workers,
-            validation_list=validation_list,
-            seed=seed,
-            overwrite=overwrite,
-            on_plan=lambda plan: _print_lines(console, plan.describe()),
-            on_progress=advance,
-        )
-    _print_summary(target, report.manifest, time.monotonic() - start)
-    if report.ignored:
-        kinds = ", ".join(f"{n} {suffix or 'no suffix'}" for suffix, n in report.ignored.items())
-        _print(console, f"{sum(report.ignored.values())} other files ignored ({kinds})")
-    _print_rows(
-        console,
-        f"{len(report.unreadable)} images could not be read and were skipped",
-        ("file", "reason"),
-        report.unreadable,
-    )
-    _print_rows(
-        console,
-        f"{len(report.plan.validation_missing)} lines of the validation list match no image",
-        ("line",),
-        [(line,) for line in report.plan.validation_missing],
-    )
 
 
 @data_app.command()
@@ -193,17 +31,17 @@ def verify(folder: SetFolder, workers: Workers = None) -> None:
     """Verify a set: lengths, hashes, counts, and every image. Exits with 1 if it is damaged."""
     from gantrain.data.shards.verify import verify_shards
 
-    with _progress("Verifying") as advance:
+    with show_progress("Verifying") as advance:
         report = verify_shards(folder, workers=workers, on_progress=advance)
     console = Console()
     if report.ok:
-        _print(console, f"OK: {report.images} images in {len(report.manifest.shards)} shards")
+        print_line(console, f"OK: {report.images} images in {len(report.manifest.shards)} shards")
         return
-    for problem in report.problems[:_MAX_LINES]:
-        _print(console, problem)
-    if len(report.problems) > _MAX_LINES:
-        _print(console, f"... and {len(report.problems) - _MAX_LINES} more")
-    _print(console, f"{len(report.problems)} problems. Write the set again.")
+    for problem in report.problems[:MAX_LINES]:
+        print_line(console, problem)
+    if len(report.problems) > MAX_LINES:
+        print_line(console, f"... and {len(report.problems) - MAX_LINES} more")
+    print_line(console, f"{len(report.problems)} problems. Write the set again.")
     raise typer.Exit(1)
 
 
@@ -219,19 +57,19 @@ def show(
         check_writable(grid, "--grid")
     manifest = read_manifest(folder)
     console = Console()
-    _print(console, f"{folder}:")
+    print_line(console, f"{folder}:")
     table = Table(show_header=False)
     kind = "grey" if manifest.channels == 1 else "RGB"
     for name, value in (
         ("images", f"{manifest.count} of {manifest.size}x{manifest.size}, {kind}"),
         ("splits", ", ".join(f"{split} {n}" for split, n in manifest.splits.items())),
-        ("shards", f"{len(manifest.shards)}, {_megabytes(manifest)}"),
+        ("shards", f"{len(manifest.shards)}, {manifest.bytes / 1e6:.1f} MB"),
         ("source", manifest.source),
         ("identity", manifest.identity),
     ):
-        table.add_row(name, escape(value))
+        table.add_row(name, escape(printable(value)))
     console.print(table)
-    _print_rows(
+    print_rows(
         console,
         f"{len(manifest.classes)} classes",
         ("class", "name", "images"),
@@ -242,103 +80,7 @@ def show(
         from gantrain.data.shards.contact_sheet import save_contact_sheet
 
         count = save_contact_sheet(folder, manifest, grid)
-        _print(console, f"{count} images in {grid}")
+        print_line(console, f"{count} images in {grid}")
 
 
 data_app.command("features")(train_features)
-
-
-def _check_size(size: int) -> None:
-    """Raise UserError unless there are networks for images of this size."""
-    if size not in TRAINABLE_SIZES:
-        *others, last = TRAINABLE_SIZES
-        larger = next((each for each in TRAINABLE_SIZES if each >= size), last)
-        raise UserError(
-            f"size is {size}; the networks train on images of {', '.join(map(str, others))} or "
-            f"{last} pixels. Use --size {larger}: images of any size are resized to it."
-        )
-
-
-def _split_parts(parts: list[str] | None) -> list[str] | None:
-    if parts is None:
-        return None
-    numbers = [part.strip() for group in parts for part in group.split(",") if part.strip()]
-    if not numbers:
-        raise UserError(f"parts is {','.join(parts)!r}; expected part numbers such as 3001,3003.")
-    return list(dict.fromkeys(numbers))
-
-
-@contextmanager
-def _progress(verb: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of (done, total) that shows a progress bar on stderr and advances it."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task = progress.add_task(verb, total=None)
-
-    def advance(done: int, total: int) -> None:
-        progress.start()  # not before: other output may come first
-        progress.update(task, completed=done, total=total)
-
-    try:
-        yield advance
-    finally:
-        progress.stop()
-
-
-def _count(
-    samples: Iterable[Sample], total: int, advance: Callable[[int, int], None]
-) -> Iterator[Sample]:
-    for done, sample in enumerate(samples, start=1):
-        yield sample
-        advance(done, total)
-
-
-def _megabytes(manifest: Manifest) -> str:
-    return f"{manifest.bytes / 1e6:.1f} MB"
-
-
-def _print(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _print_lines(console: Console, lines: Iterable[str]) -> None:
-    for line in lines:
-        _print(console, line)
-
-
-def _print_summary(target: Path, manifest: Manifest, seconds: float) -> None:
-    _print(
-        Console(),
-        f"{manifest.count} images of {manifest.size}x{manifest.size} in "
-        f"{len(manifest.shards)} shards ({_megabytes(manifest)}), {seconds:.1f} s "
-        f"({manifest.count / max(seconds, 1e-9):.0f} images/s): {target}",
-    )
-
-
-def _print_rows(
-    console: Console,
-    title: str,
-    columns: tuple[str, ...],
-    rows: Iterable[tuple[str, ...]],
-    *,
-    limit: int | None = _MAX_LINES,
-) -> None:
-    rows = list(rows)
-    if not rows:
-        return
-    _print(console, f"{title}:")  # a title of the table itself would wrap at the table's width
-    table = Table()
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows[:limit]:
-        table.add_row(*(escape(printable(cell)) for cell in row))
-    if limit is not None and len(rows) > limit:
-        table.add_row(f"... and {len(rows) - limit} more")
-    console.print(table)

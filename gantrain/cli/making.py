@@ -1,0 +1,202 @@
+"""The commands that create sets of shards: render, import."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gantrain.cli.options import Background, FitOption, MaxMegapixels
+from gantrain.cli.printing import print_line, print_lines, print_rows, show_progress
+from gantrain.common.errors import UserError
+from gantrain.config.values import TRAINABLE_SIZES
+from gantrain.data.importing.convert import MAX_MEGAPIXELS
+from gantrain.data.importing.labelling import ClassSetting
+from gantrain.data.shards.manifest import Manifest
+from gantrain.data.shards.samples import Sample
+
+Target = Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.")]
+Size = Annotated[int, typer.Option(help="Width and height: 32, 64, 128 or 256 pixels.")]
+Channels = Annotated[int, typer.Option(min=1, max=3, help="1 for grey, 3 for RGB.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Number of processes. Default: one per available core.")
+]
+PerShard = Annotated[int, typer.Option(min=1, help="Images per tar.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an existing set of shards at the target.")
+]
+
+
+def render(
+    target: Target,
+    size: Size = 64,
+    channels: Channels = 1,
+    parts: Annotated[
+        list[str] | None,
+        typer.Option(help="Part numbers, comma-separated or repeated. Default: all."),
+    ] = None,
+    views: Annotated[
+        int, typer.Option(min=1, help="Views of each part, each from two cameras.")
+    ] = 400,
+    seed: Annotated[int, typer.Option(help="Seed of the order and the first angles.")] = 0,
+    tip: Annotated[
+        float,
+        typer.Option(min=0, max=180, help="Degrees by which each part tips over."),
+    ] = 120.0,
+    workers: Workers = None,
+    images_per_shard: PerShard = 1000,
+    overwrite: Overwrite = False,
+) -> None:
+    """Render images of LEGO bricks as a set of shards."""
+    from gantrain.common.pools import usable_cores
+    from gantrain.data.bricks.render import render_samples, sample_count
+    from gantrain.data.shards.writer import write_shards
+
+    _check_size(size)
+    numbers = _split_parts(parts)
+    start = time.monotonic()
+    total = sample_count(numbers, views)
+    with show_progress("Rendering") as advance:
+        samples = render_samples(
+            size=size,
+            channels=channels,
+            parts=numbers,
+            views=views,
+            seed=seed,
+            tip=tip,
+            workers=workers or usable_cores(),
+        )
+        manifest = write_shards(
+            target,
+            _count(samples, total, advance),
+            size=size,
+            channels=channels,
+            source=f"rendered bricks (views {views}, seed {seed}, tip {tip:g})",
+            images_per_shard=images_per_shard,
+            overwrite=overwrite,
+        )
+    _print_summary(target, manifest, time.monotonic() - start)
+
+
+def import_(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Folder of images: flat, a subfolder per class, or Kaggle's."),
+    ],
+    target: Target,
+    size: Size = 64,
+    channels: Channels = 1,
+    background: Background = "black",
+    fit: FitOption = "crop",
+    max_megapixels: MaxMegapixels = MAX_MEGAPIXELS,
+    classes: Annotated[
+        ClassSetting,
+        typer.Option(
+            help="Classes: the innermost folder, the path of folders, the file name "
+            "(`3001 brick 2x4 000L.png`), or none. Default: chosen and printed."
+        ),
+    ] = "auto",
+    splits: Annotated[
+        str,
+        typer.Option(
+            help="Split folders: auto knows customary names (train, val, test, …), none knows "
+            "none; or name them: `seg_train=train,seg_test=validation`."
+        ),
+    ] = "auto",
+    validation_list: Annotated[
+        Path | None,
+        typer.Option(help="List of validation images. Default: validation.txt, if any."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the order of the images.")] = 0,
+    workers: Workers = None,
+    images_per_shard: PerShard = 1000,
+    overwrite: Overwrite = False,
+) -> None:
+    """Import a folder of image files as a set of shards.
+
+    Images in the split "validation" are never trained on.
+    """
+    from gantrain.data.importing.folders import import_folder
+    from gantrain.data.importing.splits import parse_splits
+
+    _check_size(size)
+    console = Console()
+    start = time.monotonic()
+    with show_progress("Importing") as advance:
+        report = import_folder(
+            folder,
+            target,
+            size=size,
+            channels=channels,
+            background=background,
+            fit=fit,
+            max_megapixels=max_megapixels,
+            classes=classes,
+            splits=parse_splits(splits),
+            images_per_shard=images_per_shard,
+            on_error="fail" if strict else "report",
+            workers=workers,
+            validation_list=validation_list,
+            seed=seed,
+            overwrite=overwrite,
+            on_plan=lambda plan: print_lines(console, plan.describe()),
+            on_progress=advance,
+        )
+    _print_summary(target, report.manifest, time.monotonic() - start)
+    if report.ignored:
+        kinds = ", ".join(f"{n} {suffix or 'no suffix'}" for suffix, n in report.ignored.items())
+        print_line(console, f"{sum(report.ignored.values())} other files ignored ({kinds})")
+    print_rows(
+        console,
+        f"{len(report.unreadable)} images could not be read and were skipped",
+        ("file", "reason"),
+        report.unreadable,
+    )
+    print_rows(
+        console,
+        f"{len(report.plan.validation_missing)} lines of the validation list match no image",
+        ("line",),
+        [(line,) for line in report.plan.validation_missing],
+    )
+
+
+def _check_size(size: int) -> None:
+    """Raise UserError unless there are networks for images of this size."""
+    if size not in TRAINABLE_SIZES:
+        *others, last = TRAINABLE_SIZES
+        larger = next((each for each in TRAINABLE_SIZES if each >= size), last)
+        raise UserError(
+            f"size is {size}; the networks train on images of {', '.join(map(str, others))} or "
+            f"{last} pixels. Use --size {larger}: images of any size are resized to it."
+        )
+
+
+def _split_parts(parts: list[str] | None) -> list[str] | None:
+    if parts is None:
+        return None
+    numbers = [part.strip() for group in parts for part in group.split(",") if part.strip()]
+    if not numbers:
+        raise UserError(f"parts is {','.join(parts)!r}; expected part numbers such as 3001,3003.")
+    return list(dict.fromkeys(numbers))
+
+
+def _count(
+    samples: Iterable[Sample], total: int, advance: Callable[[int, int], None]
+) -> Iterator[Sample]:
+    for done, sample in enumerate(samples, start=1):
+        yield sample
+        advance(done, total)
+
+
+def _print_summary(target: Path, manifest: Manifest, seconds: float) -> None:
+    print_line(
+        Console(),
+        f"{manifest.count} images of {manifest.size}x{manifest.size} in "
+        f"{len(manifest.shards)} shards ({manifest.bytes / 1e6:.1f} MB), {seconds:.1f} s "
+        f"({manifest.count / max(seconds, 1e-9):.0f} images/s): {target}",
+    )
