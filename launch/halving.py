@@ -7,6 +7,7 @@ both. A run that arrives early is compared with few others; the decision is reco
 reason.
 """
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,14 @@ from pathlib import Path
 
 from gantrain.common.files import write_json
 from gantrain.runs.records import read_json
-from launch.curves import Curve, value_at
+from launch.curves import Curve, images_due, measurements, names_in, value_at
+from launch.metric_names import direction_of, full_name
 from launch.sweepfile import EarlyStop
 
+logger = logging.getLogger(__name__)
+
 RUNGS = "rungs.json"
+LATEST = 1.1  # times a rung's images seen: where a value is still taken for the rung's
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ def compare(value: float, others: Sequence[float], rule: EarlyStop, rung: int) -
 
     NaN and infinity rank last, and never continue.
     """
-    sign = 1 if rule.direction == "min" else -1
+    direction = rule.direction or direction_of(rule.metric) or "min"
+    sign = 1 if direction == "min" else -1
     scores = sorted(_finite_or_worst(sign * v) for v in [value, *others])
     own = _finite_or_worst(sign * value)
     rank = sum(score < own for score in scores) + 1
@@ -76,16 +82,29 @@ def compare(value: float, others: Sequence[float], rule: EarlyStop, rung: int) -
 
 
 def decide(run_dir: Path, curve: Curve, rule: EarlyStop, total_images: int) -> Verdict | None:
-    """Compare the run at every rung that it has newly reached; return a verdict if it must stop."""
+    """Compare the run at every rung that it has newly reached; return a verdict if it must stop.
+
+    Logs a warning where there is nothing to compare at a rung.
+    """
     entries = read_rungs(run_dir)
     for rung in rungs(rule, total_images):
         if rung in entries and entries[rung].passed:
             continue
         if not curve or curve[-1]["images_seen"] < rung:
             break
-        value = value_at(curve, rule.metric, rung)
+        others = values_of_others(run_dir, rung)
+        value = _value_at_rung(
+            curve, rule, rung, measured_by_others=any(map(math.isfinite, others))
+        )
         if value is None:
-            break
+            if curve[-1]["images_seen"] <= rung * LATEST:
+                break  # it may come with the next lines
+            logger.warning(
+                f"launch: halving: no value of {rule.metric} by {rung:,} images; the run continues"
+            )
+            entries[rung] = RungEntry(math.nan, passed=True)
+            _write_rungs(run_dir, entries)
+            continue
         entries[rung] = RungEntry(value, passed=False)
         _write_rungs(run_dir, entries)
         verdict = compare(value, values_of_others(run_dir, rung), rule, rung)
@@ -96,12 +115,29 @@ def decide(run_dir: Path, curve: Curve, rule: EarlyStop, total_images: int) -> V
     return None
 
 
+def _value_at_rung(
+    curve: Curve, rule: EarlyStop, rung: int, *, measured_by_others: bool
+) -> float | None:
+    """Return the run's value at a rung, NaN if it has none where others have, None if it is due."""
+    metric = full_name(rule.metric, names_in(curve)) or rule.metric
+    value = value_at(curve, metric, rung)
+    if value is not None:
+        return value
+    later = [seen for seen, _ in measurements(curve, metric) if seen <= rung * LATEST]
+    if later:
+        return value_at(curve, metric, later[0])
+    lines = [line for line in curve if line["images_seen"] <= rung * LATEST]
+    return math.nan if measured_by_others and images_due(lines, metric) else None
+
+
 def values_of_others(run_dir: Path, rung: int) -> list[float]:
-    """Return the values of the sweep's other runs that have reached this rung."""
+    """Return the values of the sweep's other runs that were compared at this rung."""
     values = []
     for path in run_dir.parent.glob(f"*/{RUNGS}"):
         if path.parent.name != run_dir.name and rung in (entries := read_rungs(path.parent)):
-            values.append(entries[rung].value)
+            entry = entries[rung]
+            if not (entry.passed and math.isnan(entry.value)):  # it had nothing to compare
+                values.append(entry.value)
     return values
 
 

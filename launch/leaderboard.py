@@ -1,19 +1,22 @@
 """Rank runs by a metric at equal images seen, and measure each hyperparameter's main effect."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from gantrain.common.errors import UserError
+from gantrain.config.quality import goal_of
+from gantrain.config.sections import DEFAULT_METRIC
 from gantrain.runs.records import read_metrics
-from launch.curves import images_with, value_at
+from launch.curves import Curve, images_due, images_with, names_in, value_at
+from launch.metric_names import Direction, direction_of, full_name, measures
 from launch.plan import ABSENT, differences, differing_keys
 from launch.states import RunState
 from launch.sweepdir import run_dir
 
-Direction = Literal["min", "max"]
 _MAX_GROUPS = 4  # numbers with more values than this are sorted into this many groups
 
 
@@ -45,7 +48,9 @@ class Leaderboard:
     """Rows from the best to the worst, compared at `images` images seen.
 
     keys: hyperparameters that vary. effects: those with the largest range of means come first.
-    behind: runs that have not seen that many images, and are left out.
+    behind: runs that have not seen that many images, and are left out. unmeasured: runs that do
+    not measure the metric, such as those with another objective, and are left out. A run whose
+    newest value is not finite ranks last, with NaN.
     """
 
     metric: str
@@ -55,6 +60,7 @@ class Leaderboard:
     rows: list[Row]
     effects: list[Effect]
     behind: list[str]
+    unmeasured: list[str] = field(default_factory=list)
 
 
 def build_leaderboard(
@@ -66,13 +72,15 @@ def build_leaderboard(
 ) -> Leaderboard:
     """Rank the runs at the most images seen that all finished runs have, or at `kimg`."""
     curves = {run.run: read_metrics(run_dir(sweep_dir, run.run)) for run in runs}
-    lengths = {run: images_with(curve, metric) for run, curve in curves.items()}
+    unmeasured = [r.run for r in runs if _never_measures(r, curves[r.run], metric)]
+    compared = [run for run in runs if run.run not in unmeasured]
+    lengths = {run.run: _length(curves[run.run], metric) for run in compared}
     if kimg is not None:
         at = round(kimg * 1000)
     else:
-        finished = [lengths[r.run] for r in runs if r.state == "finished" and lengths[r.run]]
+        finished = [lengths[r.run] for r in compared if r.state == "finished" and lengths[r.run]]
         at = min(finished or [images for images in lengths.values() if images] or [0])
-    ranked = [run for run in runs if at and lengths[run.run] >= at]
+    ranked = [run for run in compared if at and lengths[run.run] >= at]
     scores = {r.run: value_at(curves[r.run], metric, at) for r in ranked}
     values = {run: math.nan if v is None else v for run, v in scores.items()}
     keys = [key for key in differing_keys([run.flat for run in runs]) if key != "seed"]
@@ -83,29 +91,64 @@ def build_leaderboard(
         keys=keys,
         rows=_rows(ranked, values, keys, direction, at),
         effects=_effects(ranked, values, keys, direction),
-        behind=[run.run for run in runs if run.run not in values],
+        behind=[run.run for run in compared if run.run not in values],
+        unmeasured=unmeasured,
     )
 
 
 def logged_metrics(sweep_dir: Path, runs: Sequence[RunState]) -> list[str]:
-    """Return the metrics that the runs have logged; the newest lines of 20 runs are read."""
-    names: dict[str, None] = {}
-    for run in runs[:20]:
-        for line in read_metrics(run_dir(sweep_dir, run.run))[-5:]:
-            names |= dict.fromkeys(line)
-    names.pop("images_seen", None)
-    return list(names)
+    """Return the metrics that the runs have logged; 20 runs that have logged any are read."""
+    curves = (read_metrics(run_dir(sweep_dir, run.run)) for run in runs)
+    read = itertools.islice((curve for curve in curves if curve), 20)
+    return list(dict.fromkeys(name for curve in read for name in names_in(curve)))
 
 
 def require_metric(metric: str | None, logged: Sequence[str]) -> str:
-    """Return the metric if the runs have logged it, or if they have logged nothing yet.
+    """Return the logged metric that a name stands for, or the name if nothing is logged yet.
 
-    Raises UserError that lists the logged metrics.
+    Without a name it is the default metric, if the runs have logged it. Raises UserError that
+    lists the logged metrics.
     """
-    if metric is None or (logged and metric not in logged):
+    name = metric or DEFAULT_METRIC
+    found = full_name(name, logged)
+    if found is None and (logged or metric is None):
         problem = "no metric given" if metric is None else f"metric {metric!r}: never logged"
         raise UserError(f"{problem}; choose --metric from: {', '.join(logged) or 'none'}.")
-    return metric
+    return found or name
+
+
+def choose_direction(
+    metric: str, stored_metric: str | None, stored: Direction, wanted: Direction | None
+) -> Direction:
+    """Return which values of a metric are better: as wanted, as stored for it, or by its name.
+
+    metric: in full. stored_metric, stored: what the sweep was launched with.
+
+    Raises UserError if the best value is neither the lowest nor the highest.
+    """
+    if wanted is not None:
+        return wanted
+    if full_name(stored_metric or DEFAULT_METRIC, [metric]):
+        return stored
+    if goal_of(metric) == "near 1":
+        raise UserError(
+            f"metric {metric!r}: its best value is 1, and runs are ranked by the lowest or the "
+            "highest; give --direction, or choose another metric."
+        )
+    return direction_of(metric) or "min"
+
+
+def _never_measures(run: RunState, curve: Curve, metric: str) -> bool:
+    return bool(curve) and metric not in names_in(curve) and not _should_measure(run, metric)
+
+
+def _should_measure(run: RunState, metric: str) -> bool:
+    return "objective.kind" not in run.flat or measures(run.flat, metric)
+
+
+def _length(curve: Curve, metric: str) -> int:
+    """Return images seen at the newest line that has the metric, or should have it."""
+    return images_with(curve, metric) or images_due(curve, metric)
 
 
 def _rows(
@@ -179,7 +222,8 @@ def _numbers_first(text: str) -> tuple[float, str]:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+    finite = all(map(math.isfinite, values))
+    return math.fsum(values) / len(values) if finite else math.nan
 
 
 def _sort_key(value: float, direction: Direction) -> float:

@@ -13,6 +13,7 @@ from gantrain.config import current_key, expand_path, parse_config, read_config
 from gantrain.config.paths import path_keys
 from gantrain.config.schema import RENAMED_KEYS
 from launch.dotted import Settings, apply_settings, flat_settings
+from launch.metric_checks import check_metrics
 from launch.sweepfile import SweepFile, expand, idle_rules
 
 # Keys that do not affect the trained weights and so are not part of a run's id: output locations,
@@ -57,7 +58,8 @@ class SweepPlan:
 def plan_sweep(sweep: SweepFile, source: Path, world_size: int) -> SweepPlan:
     """Validate every point of the sweep for `world_size` ranks; equal configs become one run.
 
-    Raises UserError naming the first point whose config is invalid, or if all points are equal.
+    Raises UserError naming the first point whose config is invalid, if all points are equal, or if
+    some run does not measure what the sweep compares.
     """
     base = _with_placeholders(_read_base(sweep, source), world_size)
     runs: dict[str, PlannedRun] = {}
@@ -79,6 +81,7 @@ def plan_sweep(sweep: SweepFile, source: Path, world_size: int) -> SweepPlan:
     notices = [f"exclude: {_describe(rule)} drops no point" for rule in idle_rules(sweep)]
     if equal := len(points) - len(runs):
         notices.insert(0, f"{len(points):,} points, {len(runs):,} runs: {equal:,} equal{why}")
+    notices += check_metrics(sweep, source, {run.id: run.flat for run in runs.values()})
     return SweepPlan(list(runs.values()), len(points), notices)
 
 

@@ -13,6 +13,7 @@ from gantrain.common.records import parse_record
 from gantrain.common.yaml_core import load_yaml, load_yaml_text
 from gantrain.runs.records import read_json
 from launch.cluster import Cluster, load_cluster, parse_cluster
+from launch.metric_names import direction_of
 from launch.project import project_of
 from launch.spelling import keep_spelling
 from launch.sweepdir import LAUNCH_AGAIN, SWEEP, directory_of, read_settings
@@ -83,7 +84,7 @@ def settings_from_file(
         pack=sweep.pack,
         throttle=sweep.throttle,
         metric=sweep.metric,
-        direction=sweep.direction,
+        direction=sweep.direction or direction_of(sweep.metric) or "min",
         early_stop=sweep.early_stop.model_dump() if sweep.early_stop else None,
         project=project,
     )

@@ -9,7 +9,13 @@ from gantrain.common.errors import UserError
 from gantrain.common.streams import listener_left
 from launch.damage import warn_of_damage
 from launch.doctor import diagnose_runs
-from launch.leaderboard import Direction, build_leaderboard, logged_metrics, require_metric
+from launch.leaderboard import (
+    build_leaderboard,
+    choose_direction,
+    logged_metrics,
+    require_metric,
+)
+from launch.metric_names import Direction
 from launch.plan import differences, differing_keys
 from launch.settings import read_ranking
 from launch.states import SweepStatus, read_sweep_status, select_runs, with_damaged_metrics
@@ -114,7 +120,8 @@ def show_leaderboard(
     runs = with_damaged_metrics(sweep_dir, status.runs)
     warn_of_damage(status, runs)
     chosen = require_metric(metric or ranking.metric, logged_metrics(sweep_dir, runs))
-    board = build_leaderboard(sweep_dir, runs, chosen, direction or ranking.direction, kimg)
+    better = choose_direction(chosen, ranking.metric, ranking.direction, direction)
+    board = build_leaderboard(sweep_dir, runs, chosen, better, kimg)
     if json:
         print_json(board)
     else:

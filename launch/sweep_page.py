@@ -1,5 +1,6 @@
 """The report command: a sweep as one HTML page that opens from disk."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +14,13 @@ from gantrain.runs.records import is_number, read_metrics
 from launch.curves import images_with, value_at
 from launch.damage import describe, warn_of_damage
 from launch.leaderboard import (
-    Direction,
     Leaderboard,
     build_leaderboard,
+    choose_direction,
     logged_metrics,
     require_metric,
 )
+from launch.metric_names import Direction
 from launch.plan import ABSENT, differing_keys, run_name, short_names
 from launch.settings import read_ranking
 from launch.states import RunState, with_damaged_metrics
@@ -50,13 +52,9 @@ def write_sweep_page(
     logged = logged_metrics(sweep_dir, runs)
     board = None
     if logged:
-        board = build_leaderboard(
-            sweep_dir,
-            runs,
-            require_metric(metric or ranking.metric or _default_metric(logged), logged),
-            direction or ranking.direction,
-            kimg,
-        )
+        chosen = require_metric(metric or ranking.metric or _default_metric(logged), logged)
+        better = choose_direction(chosen, ranking.metric, ranking.direction, direction)
+        board = build_leaderboard(sweep_dir, runs, chosen, better, kimg)
     path = out or sweep_dir / PAGE
     data = page_data(ranking.name, sweep_dir, runs, board)
     page = build_page(
@@ -164,7 +162,8 @@ def _score(sweep_dir: Path, run: RunState, board: Leaderboard | None) -> float |
     if board is None:
         return None
     curve = read_metrics(run_dir(sweep_dir, run.run))
-    return value_at(curve, board.metric, min(board.images, images_with(curve, board.metric)))
+    value = value_at(curve, board.metric, min(board.images, images_with(curve, board.metric)))
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _default_metric(logged: Sequence[str]) -> str | None:

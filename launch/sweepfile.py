@@ -104,7 +104,9 @@ class EarlyStop(StrictModel):
     """Successive halving (ASHA): at each rung only the best 1/factor of the runs continue."""
 
     metric: str = Field(description="a key of metrics.jsonl")
-    direction: Literal["min", "max"] = "min"
+    direction: Literal["min", "max"] | None = Field(
+        None, description="which values are better; empty: as the metric's name says, else min"
+    )
     min_kimg: Annotated[float, Field(gt=0)] = Field(description="kimg at the first rung")
     factor: int = Field(3, ge=2, description="each rung is this many times the one before")
 
@@ -122,8 +124,12 @@ class SweepFile(StrictModel):
     seeds: int | list[int] | None = Field(None, description="a number of seeds, or their list")
     include: list[_Settings] = []
     exclude: list[_Settings] = Field([], description="a value, or a list of values, for each key")
-    metric: str | None = Field(None, description="metric that the leaderboard ranks by")
-    direction: Literal["min", "max"] = "min"
+    metric: str | None = Field(
+        None, description="metric that the leaderboard ranks by; empty: quality/fid"
+    )
+    direction: Literal["min", "max"] | None = Field(
+        None, description="which values are better; empty: as the metric's name says, else min"
+    )
     cluster: str = Field("local", description="a file, or a name in configs/clusters/")
     resources: dict[str, Any] = Field({}, description="keys that override the cluster file's")
     pack: int = Field(1, ge=1, description="runs that share one job's GPU or node")

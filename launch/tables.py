@@ -99,6 +99,8 @@ def print_leaderboard(board: Leaderboard, limit: int) -> None:
     print_omitted(len(board.rows), limit)
     if board.behind:
         console.print(f"{len(board.behind)} runs have seen fewer images and are left out.")
+    if board.unmeasured:
+        console.print(f"{len(board.unmeasured)} runs do not measure it and are left out.")
     if board.effects:
         console.print()
         _print_effects(board.effects, names, board.metric)

@@ -1,6 +1,6 @@
 """The configuration of the objectives: which losses and penalties D and G minimise."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -9,6 +9,8 @@ from gantrain.config.sections import Section
 
 class DcganConfig(Section):
     """Binary cross-entropy on D's logits (Radford et al. 2016; the book's chapter 4)."""
+
+    LOGGED: ClassVar = ("health/d_logit_margin",)  # beside what every objective logs
 
     kind: Literal["dcgan"] = "dcgan"
     n_critic: int = Field(1, ge=1, le=100, description="D steps per G step")
@@ -30,6 +32,8 @@ class DcganConfig(Section):
 
 class WganGpConfig(Section):
     """Wasserstein loss with gradient penalty (Gulrajani et al. 2017)."""
+
+    LOGGED: ClassVar = ("loss/wasserstein", "loss/penalty")
 
     kind: Literal["wgan-gp"]
     n_critic: int = Field(5, ge=1, le=100, description="critic steps per generator step")

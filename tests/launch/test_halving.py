@@ -9,9 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.curves import value_at
-from launch.halving import compare, decide, read_rungs, rungs
-from launch.leaderboard import build_leaderboard
+from gantrain.common.errors import UserError
+from launch.curves import images_with, value_at
+from launch.halving import compare, decide, read_rungs, rungs, values_of_others
+from launch.leaderboard import (
+    build_leaderboard,
+    choose_direction,
+    logged_metrics,
+    require_metric,
+)
 from launch.states import RunState
 from launch.sweepfile import EarlyStop
 
@@ -73,6 +79,82 @@ def test_runs_decide_from_each_others_files(tmp_path: Path) -> None:
     assert decide(runs[2], curve(3.0), RULE, 27_000) is not None
 
 
+QUALITY = EarlyStop(metric="quality/fid", min_kimg=1, factor=3)
+
+
+def lines_with(*values: float | None, every: int = 1000) -> list[dict[str, Any]]:
+    """Lines of a run that measures at each; None where the value was not finite."""
+    rest = {"loss/generator": 1.0, "quality/swd": 0.5}
+    return [
+        {"images_seen": (i + 1) * every, **rest} | ({} if v is None else {"quality/fid_random": v})
+        for i, v in enumerate(values)
+    ]
+
+
+def test_metric_that_turns_nan_does_not_pass_on_old_values(tmp_path: Path) -> None:
+    lines = lines_with(1.0, 2.0, None, 4.0)
+    metric = "quality/fid_random"
+    assert [value_at(lines, metric, images) for images in (999, 1000, 2500, 4000)] == [
+        *(None, 1.0, 2.0, 4.0)
+    ]
+    assert math.isnan(value_at(lines, metric, 3000) or 0)
+    assert images_with(lines[:3], metric) == 3000
+    # An explicit null, as in files of other writers, is no value either.
+    assert math.isnan(value_at([*lines, {"images_seen": 5000, metric: None}], metric, 5000) or 0)
+    # Lines between measurements do not have the metric, and it is not missing there.
+    between = [*lines[:2], {"images_seen": 2500, "loss/generator": 1.0}]
+    assert value_at(between, metric, 2500) == 2.0
+    assert images_with(between, metric) == 2000
+    # Skipped steps are logged where there are some.
+    skipped = [{"images_seen": 1000, "health/skipped_steps": 3.0, "health/diagnosis": 0.0}]
+    skipped += [{"images_seen": 2000, "health/diagnosis": 0.0}]
+    assert value_at(skipped, "health/skipped_steps", 2000) == 0.0
+
+    runs = [tmp_path / name for name in ("a", "b", "c")]
+    for folder in runs:
+        folder.mkdir()
+    assert decide(runs[0], lines_with(5.0), QUALITY, 27_000) is None
+    assert decide(runs[1], lines_with(6.0, 6.0, 6.0), QUALITY, 27_000) is None
+    # The best of all until its metric turned NaN before the second rung.
+    assert decide(runs[2], lines_with(1.0, 1.0), QUALITY, 27_000) is None
+    verdict = decide(runs[2], lines_with(1.0, 1.0, None), QUALITY, 27_000)
+    assert verdict is not None
+    assert verdict.describe("quality/fid").startswith("quality/fid nan at 3,000 images ranks 2 of")
+    # Never finite, where others are.
+    (tmp_path / "d").mkdir()
+    verdict = decide(tmp_path / "d", lines_with(None), QUALITY, 27_000)
+    assert verdict is not None
+    assert math.isnan(verdict.value)
+
+
+def test_rung_without_a_measurement_does_not_end_halving(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Measured from 5,000 images on, so that the rungs at 1,000 and 3,000 have nothing to compare.
+    def line(images: int) -> dict[str, Any]:
+        measured = {"quality/fid_random": float(images)} if images >= 5000 else {}
+        return {"images_seen": images, "loss/generator": 1.0, **measured}
+
+    folder = tmp_path / "a"
+    folder.mkdir()
+    assert decide(folder, [line(1000)], QUALITY, 27_000) is None
+    assert read_rungs(folder) == {}  # the value may come with the next line
+    lines = [line(1000), line(2000), line(4000), line(6000)]
+    assert decide(folder, lines, QUALITY, 27_000) is None
+    assert caplog.messages == [
+        f"launch: halving: no value of quality/fid by {rung:,} images; the run continues"
+        for rung in (1000, 3000)
+    ]
+    assert decide(folder, [*lines, line(9000)], QUALITY, 27_000) is None
+    assert read_rungs(folder)[9000].value == 9000.0
+    (tmp_path / "b").mkdir()
+    assert values_of_others(tmp_path / "b", 1000) == []
+    # A value a little after the rung is the rung's: iterations do not end at round numbers.
+    late = [{"images_seen": 1024, "quality/fid_random": 7.0}]
+    assert decide(tmp_path / "b", late, QUALITY, 27_000) is None
+    assert read_rungs(tmp_path / "b")[1000].value == 7.0
+
+
 def test_value_at_is_the_mean_over_the_last_tenth() -> None:
     lines = curve(*range(1, 101), every=10)
     assert value_at(lines, "m", 1000) == pytest.approx(sum(range(91, 101)) / 10)
@@ -112,3 +194,41 @@ def test_leaderboard_compares_at_equal_images(tmp_path: Path) -> None:
     assert highest.images == 2000
     assert highest.behind == []
     assert highest.rows[0].values["generator.learning_rate"] == 3e-4
+
+
+def test_leaderboard_ranks_nan_last_and_leaves_out_what_does_not_measure(tmp_path: Path) -> None:
+    curves = {
+        "good": lines_with(3.0, 2.0, 1.0),
+        "turned": lines_with(0.1, None, None),
+        "never": lines_with(None, None, None),
+        "behind": lines_with(0.5),
+        "planned": [],
+        "other": [{"images_seen": 3000, "loss/generator": 1.0}],
+    }
+    states = []
+    for index, (name, lines) in enumerate(curves.items()):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        flat = {"generator.width": index, "objective.kind": "dcgan", "health.remedy": "off"}
+        flat |= {"metrics.features": "random", "metrics.every_kimg": 0 if name == "other" else 1}
+        states.append(state(name, flat, finished=name not in ("behind", "planned")))
+    logged = logged_metrics(tmp_path, states)
+    metric = require_metric("quality/fid", logged)
+    assert metric == require_metric(None, logged) == "quality/fid_random"
+    board = build_leaderboard(tmp_path, states, metric, "min")
+    assert board.images == 3000
+    assert [row.runs for row in board.rows] == [["good"], ["turned"], ["never"]]
+    assert [math.isnan(row.mean) for row in board.rows] == [False, True, True]
+    assert board.behind == ["behind", "planned"]
+    assert board.unmeasured == ["other"]
+
+
+def test_direction_follows_the_metric() -> None:
+    # The sweep's own metric keeps the sweep's direction; others have that of their name.
+    assert choose_direction("quality/fid_brick", "quality/fid", "max", None) == "max"
+    assert choose_direction("quality/recall_brick", "quality/fid_brick", "min", None) == "max"
+    assert choose_direction("quality/recall_brick", "quality/fid_brick", "min", "min") == "min"
+    assert choose_direction("loss/generator", "quality/recall_brick", "max", None) == "min"
+    with pytest.raises(UserError, match="give --direction"):
+        choose_direction("quality/diversity", "quality/fid", "min", None)
