@@ -121,6 +121,12 @@ class Config(Section):
                 f"{micro_batches} equal micro-batches (world_size x grad_accum_steps); choose a "
                 f"multiple of {micro_batches}"
             )
+        if self.total_images < self.training.batch_size:
+            raise ValueError(
+                f"training.total_kimg: {self.training.total_kimg:g} thousand images are "
+                f"{self.total_images}, fewer than one batch of {self.training.batch_size} "
+                f"(training.batch_size); choose {self.training.batch_size / 1000:g} or more"
+            )
         layers = self.data.size.bit_length() - 3
         for name, network in (("generator", self.generator), ("discriminator", self.discriminator)):
             expected = layers + (name == "generator")

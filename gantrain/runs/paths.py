@@ -27,9 +27,13 @@ def check_writable(run_dir: Path) -> None:
     """Raise OSError if something in a run directory stands in the way of a run's files."""
     for name in (CHECKPOINTS, SAMPLES, HEARTBEATS):
         if os.path.lexists(run_dir / name):
-            with TemporaryFile(dir=run_dir / name):
-                pass
-    for name in (METRICS, EVENTS, STATUS, CONFIG):
+            try:
+                with TemporaryFile(dir=run_dir / name):
+                    pass
+            except OSError as error:
+                error.filename = str(run_dir / name)  # not that of the temporary file
+                raise
+    for name in (METRICS, EVENTS, STATUS, CONFIG, GENERATOR, GENERATOR_BEST):
         if os.path.lexists(run_dir / name):
             (run_dir / name).open("ab").close()
 

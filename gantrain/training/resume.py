@@ -24,7 +24,7 @@ def find_checkpoint(config: Config) -> tuple[Snapshot | None, list[str]]:
     """Return the checkpoint to resume from, if any, and notices for the user.
 
     Raises UserError if output.resume forbids to resume, or requires it and there is no intact
-    checkpoint.
+    checkpoint, or if a finished run would be overwritten.
     """
     run_dir, resume = config.output.run_dir, config.output.resume
     if resume == "never":
@@ -37,6 +37,12 @@ def find_checkpoint(config: Config) -> tuple[Snapshot | None, list[str]]:
     snapshot, notices = read_newest(run_dir)
     if snapshot is None and (notices or resume == "must"):
         raise UserError("\n  ".join([f"{run_dir}: no intact checkpoint to resume from.", *notices]))
+    if snapshot is None and read_status(run_dir).get("state") == "finished":
+        raise UserError(
+            f"{run_dir} is a finished run without checkpoints; a new one would overwrite its "
+            "metrics, samples and generator. Choose another output.run_dir, or move the finished "
+            "run away."
+        )
     return snapshot, notices
 
 

@@ -5,10 +5,7 @@ to WORDS below.
 """
 
 import inspect
-import os
 import shutil
-import socket
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +18,7 @@ from PIL import Image
 from gantrain.cli import main as cli
 from gantrain.common.errors import USER_ERROR_STATUS
 from gantrain.train import main as train
+from tests.bad_paths import bad_inputs, bad_outputs, escape_output
 from tests.conftest import small_tree
 from tests.launching import write_config
 
@@ -134,80 +132,13 @@ def run_words(
         for made in ("target", "page"):
             shutil.rmtree(good.here / made, ignore_errors=True)
         capsys.readouterr()
-        for stream in (sys.stdout, sys.stderr):  # as those of the process, see common/streams.py
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        escape_output()
         with pytest.raises(SystemExit) as ended:
             cli.main(good.words(command, **changed))
         printed = capsys.readouterr()
         return int(ended.value.code or 0), printed.out, printed.err
 
     return run
-
-
-def bad_inputs(good: Good, folder: Path) -> dict[str, Path]:
-    """Make one path of each kind that is no good input."""
-    generator = (good.run / "generator.safetensors").read_bytes()
-    png = next(good.run.glob("samples/real.png")).read_bytes()
-    contents = {
-        "empty file": b"",
-        "garbage": bytes(range(256)) * 9,
-        "truncated": generator[: len(generator) // 2],
-        "truncated header": generator[:50],
-        "json": b'{"a": [1]}',
-        "deep json": b"[" * 100_000,
-        "yaml": b"a: 1\n",
-        "image": png[: len(png) // 2],
-        "tar": next(good.shards.glob("*.tar")).read_bytes(),
-    }
-    found = {kind: folder / kind.replace(" ", "-") for kind in contents}
-    for kind, content in contents.items():
-        found[kind].write_bytes(content)
-    (folder / "empty").mkdir()
-    (folder / "loop").symlink_to("loop")
-    (folder / "dangling").symlink_to("nowhere")
-    broken_set, broken_run = folder / "broken-set", folder / "broken-run"
-    broken_set.mkdir()
-    (broken_set / "manifest.json").write_bytes(b"{}")
-    for checkpoint in (good.run / "checkpoints").glob("images-*"):
-        shutil.copytree(checkpoint, broken_run / "checkpoints" / checkpoint.name)
-        (broken_run / "checkpoints" / checkpoint.name / "ema.safetensors").write_bytes(b"x")
-    with socket.socket(socket.AF_UNIX) as server:
-        os.chdir(folder)  # the path of a socket must be short
-        server.bind("socket")
-    return found | {
-        "missing": folder / "missing",
-        "below a file": folder / "json" / "x",
-        "empty folder": folder / "empty",
-        "link to itself": folder / "loop",
-        "link to nothing": folder / "dangling",
-        "too long": folder / ("x" * 300),
-        "unreadable": Path("/proc/self/mem"),
-        "device": Path("/dev/null"),
-        "socket": folder / "socket",
-        "not UTF-8": folder / os.fsdecode(b"latin-1-\xff"),
-        "broken set": broken_set,
-        "broken run": broken_run,
-    }
-
-
-def bad_outputs(folder: Path) -> dict[str, Path]:
-    """Make one path of each kind at which nothing can be written."""
-    (folder / "file").write_bytes(b"kept")
-    (folder / "loop").symlink_to("loop")
-    (folder / "dangling").symlink_to("/proc/none")
-    for suffix in ("", ".png", ".webp", ".onnx"):
-        (folder / f"folder{suffix}" / "kept").mkdir(parents=True)
-        os.mkfifo(folder / f"pipe{suffix}")
-    return {
-        "below a file": folder / "file" / "x",
-        "deep below a file": folder / "file" / "x" / "y",
-        "a folder with files": folder / "folder",
-        "a pipe": folder / "pipe",
-        "below a link to itself": folder / "loop" / "x",
-        "below a link to nothing": folder / "dangling" / "x",
-        "too long": folder / ("x" * 300),
-        "unwritable": Path("/proc/x"),
-    }
 
 
 def test_every_command_is_swept() -> None:
@@ -244,7 +175,7 @@ def test_a_bad_input_is_one_error_that_names_it(
     run_words: Callable[..., tuple[int, str, str]],
 ) -> None:
     wrong: list[str] = []
-    for kind, bad in bad_inputs(good, tmp_path).items():
+    for kind, bad in bad_inputs(good.run, good.shards, tmp_path).items():
         if is_good(command, path, kind):
             continue
         status, printed, errors = run_words(command, **{path: str(bad)})
