@@ -9,7 +9,9 @@ from torch import Tensor
 from gantrain.common.errors import UserError
 from gantrain.inference.directions import Direction
 
-_TERM = re.compile(r"\s*([+-]?)\s*(?:(\d+(?:\.\d+)?)\s*\*\s*)?([A-Za-z][\w=.-]*|\d+)\s*")
+# A class may be any text, such as `part=shoes/small boots`; it ends at a sign after a space.
+_NAME = r"[A-Za-z]\w*=\S.*?(?=\s+[+-]|\s*$)|[A-Za-z][\w=.-]*|\d+"
+_TERM = re.compile(rf"\s*([+-]?)\s*(?:(\d+(?:\.\d+)?)\s*\*\s*)?({_NAME})\s*")
 
 
 def parse_expression(text: str) -> list[tuple[float, str]]:

@@ -23,7 +23,7 @@ from gantrain.data.shards.samples import Label
 from gantrain.inference.sampling import generate_images, sample_latents
 from gantrain.models.networks import Generator
 
-_NOT_ATTRIBUTES = ("name", "view", "split")
+_NOT_ATTRIBUTES = ("name", "view", "split", "file")
 _ANGLES = ("yaw",)  # periodic attributes, in degrees
 _MAX_VALUES = 64  # of a text attribute; with more it is rather a name
 _MIN_SAMPLES = 20  # with a value, and without it

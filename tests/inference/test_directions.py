@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from gantrain.common.errors import UserError
+from gantrain.data.shards.samples import Label
 from gantrain.inference.arithmetic import evaluate_expression, parse_expression
 from gantrain.inference.direction_file import load_directions, save_directions
 from gantrain.inference.directions import (
@@ -79,6 +80,25 @@ def test_directions_are_added_in_standard_deviations() -> None:
 def test_an_invalid_expression_is_rejected(text: str) -> None:
     with pytest.raises(UserError, match="expected"):
         parse_expression(text)
+
+
+@pytest.mark.parametrize("name", ["shoes/small", "half bush", "a-b", "靴/小", "café.2", "3001"])
+def test_a_class_in_a_sum_may_be_any_text(name: str) -> None:
+    text = f"3 + 2*part={name} - 7+part={name}"
+    assert parse_expression(text) == [
+        (1.0, "3"),
+        (2.0, f"part={name}"),
+        (-1.0, "7"),
+        (1.0, f"part={name}"),
+    ]
+
+
+def test_file_names_are_no_attributes() -> None:
+    latents = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    labels: list[Label] = [
+        {"file": f"{'ab'[int(z[0] > 0)]}.png", "part": "xy"[int(z[0] > 0)]} for z in latents
+    ]
+    assert {each.name for each in fit_directions(latents, labels)} == {"part=x", "part=y"}
 
 
 def test_saved_directions_are_loaded_for_the_same_generator_only(tmp_path: Path) -> None:
