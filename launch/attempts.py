@@ -7,6 +7,7 @@ the end of a run; RUN_DIR/early_stop.json records that halving stopped it, and w
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +32,8 @@ Outcome = Literal[
     "finished", "failed", "diverged", "hung", "killed", "preempted", "cancelled", "stopped",
     "no-progress",
 ]  # fmt: skip
+
+_IDENTITY = ("token", "job", "restart")  # of one start among those of a run
 
 
 def _is_status(value: object) -> bool:
@@ -91,9 +94,20 @@ def write_start(run_dir: Path, attempt: Attempt) -> None:
     append_json(run_dir / ATTEMPTS, line)
 
 
-def write_end(run_dir: Path, outcome: Outcome, exit_status: int, **details: Any) -> None:
-    """Append the end of the newest attempt; `details` are further fields of Attempt."""
+def write_end(
+    run_dir: Path,
+    outcome: Outcome,
+    exit_status: int,
+    started: Attempt | None = None,
+    **details: Any,
+) -> None:
+    """Append the end of an attempt; `details` are further fields of Attempt.
+
+    started: which one, None for the newest. A worker that Slurm has lost may outlive a later start.
+    """
     line = {"event": "end", "time": time.time(), "outcome": outcome, "exit": exit_status}
+    if started is not None:
+        line |= {"of": {name: getattr(started, name) for name in _IDENTITY}}
     append_json(run_dir / ATTEMPTS, {**line, **details})
 
 
@@ -113,11 +127,20 @@ def read_attempts(run_dir: Path, problems: list[str] | None = None) -> list[Atte
             case "start" if "job" in known and "time" in known:
                 attempts.append(Attempt(**{"token": "", **known}))
             case "end" if attempts:
-                known["end"] = known.pop("time", attempts[-1].time)
-                attempts[-1] = replace(attempts[-1], **known)
+                index = _index_of(attempts, raw.get("of"))
+                known["end"] = known.pop("time", attempts[index].time)
+                attempts[index] = replace(attempts[index], **known)
             case "start" | "end" | None if problems is not None:
                 problems.append(f"{path}:{number}: is no start or end of an attempt")
     return attempts
+
+
+def _index_of(attempts: Sequence[Attempt], identity: object) -> int:
+    # The newest one if the line does not say, as in version 0.1.
+    for index in reversed(range(len(attempts))):
+        if identity == {name: getattr(attempts[index], name) for name in _IDENTITY}:
+            return index
+    return len(attempts) - 1
 
 
 def read_marker(run_dir: Path, name: str, problems: list[str] | None = None) -> Record | None:

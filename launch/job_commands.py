@@ -108,8 +108,7 @@ def _cancel_queued_jobs(runs: Sequence[RunState], cancelled: set[str]) -> list[s
         if any(m.run in cancelled for m in members)
         and all(m.run in cancelled or m.state in _WITHOUT_WORK for m in members)
     ]
-    if jobs:
-        slurm.run_command(["scancel", *jobs])
+    slurm.cancel_jobs(slurm.JobName(job, queued[job][0].token) for job in jobs)
     return jobs
 
 

@@ -22,6 +22,8 @@ from gantrain.runs.records import numbered_records
 
 LEDGER = "ledger.jsonl"
 _LOCK = "ledger.lock"
+# Of an intent, with their types; version 0.1 has the user only.
+_DETAILS = {"user": str, "cluster": str, "array": bool, "limit": int, "after": str}
 
 # The packs of one array task, trained one after another; runs of a pack train side by side.
 ArrayTask = list[list[str]]
@@ -30,10 +32,12 @@ SubmissionStatus = Literal["intent", "submitted", "abandoned"]
 
 @dataclass(frozen=True)
 class Submission:
-    """One job array, and the runs that each of its tasks trains.
+    """One job or job array, and the runs that each of its tasks trains.
 
     token: unique, also the job's name. job: the array's id, empty before it is known.
-    time: Unix time of the intent, in seconds.
+    cluster: Slurm's name for the cluster, without Slurm the host; empty in ledgers of version 0.1.
+    array: False for a job that is no array. limit: tasks of the array that run at the same time,
+    0 if not recorded. after: the job whose end it waits for. time: Unix time of the intent.
     """
 
     token: str
@@ -42,6 +46,10 @@ class Submission:
     status: SubmissionStatus
     job: str = ""
     user: str = ""
+    cluster: str = ""
+    array: bool = True
+    limit: int = 0
+    after: str = ""
     time: float = 0.0
 
 
@@ -54,8 +62,9 @@ class TaskRef:
 
     @property
     def job(self) -> str:
-        """The task's id, as in 12_3."""
-        return f"{self.submission.job}_{self.index}"
+        """The task's id, as in 12_3; 12 for a job that is no array."""
+        job = self.submission.job
+        return f"{job}_{self.index}" if self.submission.array else job
 
 
 def new_token() -> str:
@@ -81,13 +90,11 @@ def locked(sweep_dir: Path) -> Iterator[int]:
         yield lock
 
 
-def write_intent(
-    sweep_dir: Path, token: str, executor: str, tasks: Sequence[ArrayTask], user: str
-) -> Submission:
+def write_intent(sweep_dir: Path, intent: Submission) -> None:
     """Record a submission that is about to be made."""
-    line = {"token": token, "executor": executor, "elements": list(tasks), "user": user}
+    line = {"token": intent.token, "executor": intent.executor, "elements": list(intent.tasks)}
+    line |= {name: getattr(intent, name) for name in _DETAILS}
     _append(sweep_dir, {"event": "intent", **line})
-    return Submission(token, executor, tuple(tasks), "intent", user=user)
 
 
 def write_submitted(sweep_dir: Path, token: str, job: str) -> None:
@@ -147,8 +154,8 @@ def _replay(line: Mapping[str, Any], submissions: dict[str, Submission]) -> None
                 _text(line["executor"]),
                 tuple(_tasks(line["elements"])),
                 "intent",
-                user=_text(line["user"]),
                 time=float(line["time"]),
+                **_details(line),
             )
         case "submitted":
             job = _text(line["job"])
@@ -157,6 +164,13 @@ def _replay(line: Mapping[str, Any], submissions: dict[str, Submission]) -> None
             submissions[token] = replace(submissions[token], status="submitted", job=job)
         case "abandoned":
             submissions[token] = replace(submissions[token], status="abandoned")
+
+
+def _details(line: Mapping[str, Any]) -> dict[str, Any]:
+    details = {name: line[name] for name in _DETAILS if name in line}
+    if not all(isinstance(details[name], kind) for name, kind in _DETAILS.items() if name in line):
+        raise TypeError
+    return details
 
 
 def _text(value: object) -> str:

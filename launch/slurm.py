@@ -2,7 +2,7 @@
 
 import re
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,18 @@ ENDED_STATES = {
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL"),
     *("OUT_OF_MEMORY", "PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
 }
+
+
+@dataclass(frozen=True)
+class JobName:
+    """A job or array task, and its name, by which it is told from others of the same number.
+
+    cluster: Slurm's name for the cluster, empty if unknown.
+    """
+
+    job: str
+    name: str
+    cluster: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,19 +47,24 @@ class TaskInfo:
 
 @dataclass(frozen=True)
 class TaskInfos:
-    """What Slurm reports on array tasks, by id, as in 12_3.
+    """What Slurm reports on array tasks, by id, as in 12_3; 12 for a job that is no array.
 
-    error: why the query failed, empty if it did not.
+    error: why the query failed, empty if it did not. cluster: the one that was asked.
     """
 
     tasks: dict[str, TaskInfo] = field(default_factory=dict)
     error: str = ""
+    cluster: str = ""
 
 
 @dataclass(frozen=True)
 class ClusterLimits:
-    """The part of the cluster's configuration that the launcher needs."""
+    """The part of the cluster's configuration that the launcher needs.
 
+    max_array_size: tasks of an array; 0 if the cluster has no arrays.
+    """
+
+    cluster: str
     max_array_size: int
     accounting: bool
 
@@ -108,28 +125,50 @@ def submit_script(script: Path, lock: int) -> str:
 def read_limits() -> ClusterLimits:
     """Return the limits in the cluster's configuration; one call."""
     text = run_command(["scontrol", "show", "config"])
-    array = re.search(r"^MaxArraySize\s*=\s*(\d+)", text, re.MULTILINE)
-    storage = re.search(r"^AccountingStorageType\s*=\s*(\S+)", text, re.MULTILINE)
+    setting = {
+        name: match.group(1)
+        for name in ("ClusterName", "MaxArraySize", "AccountingStorageType")
+        if (match := re.search(rf"^{name}\s*=\s*(\S+)", text, re.MULTILINE))
+    }
+    size = int(setting.get("MaxArraySize", 1001))
+    if match := re.search(r"\bmax_array_tasks=(\d+)", text):
+        size = min(size, int(match.group(1)))
     # Without slurmdbd, Slurm up to 22.05 reports "none" and later versions "(null)".
-    accounting = storage is not None and storage.group(1).endswith("slurmdbd")
-    return ClusterLimits(int(array.group(1)) if array else 1001, accounting)
+    accounting = setting.get("AccountingStorageType", "").endswith("slurmdbd")
+    return ClusterLimits(setting.get("ClusterName", ""), size, accounting)
 
 
-def query_jobs(job_ids: Iterable[str], users: Iterable[str]) -> TaskInfos:
-    """Return what Slurm knows of the tasks of these array jobs; three calls for any number.
+def query_jobs(jobs: Iterable[JobName]) -> TaskInfos:
+    """Return what Slurm knows of the tasks of these jobs; three calls for any number.
 
-    users: the users who submitted them. A failed query does not raise; `error` has its message.
+    A job number says little: clusters count alike, and may start again. Jobs of another cluster or
+    with another name are left out. A failed query does not raise; `error` has its message.
     """
-    ids = sorted(set(job_ids), key=lambda job: int(job) if job.isdigit() else 0)
-    if not ids:
+    wanted = list(jobs)
+    if not wanted:
         return TaskInfos()
     try:
-        tasks = _query_accounting(ids) if read_limits().accounting else {}
-        # The controller is more up to date than the accounting database.
-        tasks |= _query_queue(sorted(set(users)), set(ids))
+        limits = read_limits()
+        names = {j.job: j.name for j in wanted if j.cluster in ("", limits.cluster)}
+        tasks = _query_accounting(names) if names and limits.accounting else {}
+        if names:
+            # The controller is more up to date than the accounting database.
+            tasks |= _query_queue(names)
     except UserError as error:
         return TaskInfos(error=str(error))
-    return TaskInfos(tasks)
+    return TaskInfos(tasks, cluster=limits.cluster)
+
+
+def cancel_jobs(jobs: Iterable[JobName]) -> None:
+    """Cancel jobs or array tasks, but none of the same number with another name.
+
+    Raises UserError with scancel's message if it fails.
+    """
+    by_name: dict[str, list[str]] = {}
+    for job in jobs:
+        by_name.setdefault(job.name, []).append(job.job)
+    for name, numbers in by_name.items():
+        run_command(["scancel", f"--name={name}", *numbers])
 
 
 def find_by_name(name: str) -> str | None:
@@ -143,14 +182,19 @@ def find_by_name(name: str) -> str | None:
     return ids[0] if ids else None
 
 
-def job_state(job: str) -> str:
+def job_state(job: str, restart: int) -> str:
     """Return one job's state from the controller, as the worker inside the job needs it.
+
+    restart: how often the job had been requeued when that worker started. If it was requeued since,
+    its state is REQUEUED: what the controller says is about a later start.
 
     Slurm reports every job that is being ended as COMPLETING. This returns the cause instead,
     PREEMPTED, TIMEOUT or CANCELLED, since without accounting it cannot be queried later.
     """
     text = run_command(["scontrol", "show", "job", job])
     state = _field(text, "JobState")
+    if int(_field(text, "Restarts") or 0) > restart:
+        return "REQUEUED"
     if state != "COMPLETING":
         return state
     if _field(text, "PreemptTime") not in ("", "None", "Unknown"):
@@ -174,25 +218,34 @@ def _parse_seconds(text: str) -> int | None:
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-def _query_queue(users: Sequence[str], ids: set[str]) -> dict[str, TaskInfo]:
-    columns = "%F|%K|%T|%r|%N"
-    output = run_command(
-        ["squeue", "-h", "-r", "-a", "-t", "all", "-u", ",".join(users), "-o", columns]
-    )
+def _query_queue(names: Mapping[str, str]) -> dict[str, TaskInfo]:
+    columns = "%F|%K|%T|%r|%N|%j"
+    try:
+        output = run_command(
+            ["squeue", "-h", "-r", "-a", "-t", "all", "-j", ",".join(names), "-o", columns]
+        )
+    except UserError as error:
+        if "Invalid job id" in str(error):  # squeue's answer if it knows none of them
+            return {}
+        raise
     tasks = {}
     for line in output.splitlines():
-        job, index, state, reason, nodes = line.split("|", 4)
-        if job in ids:
-            tasks[f"{job}_{index}"] = TaskInfo(state, reason, nodes)
+        job, index, state, reason, nodes, name = line.split("|", 5)
+        if names.get(job) == name:
+            task = f"{job}_{index}" if index.isdecimal() else job
+            tasks[task] = TaskInfo(state, reason, nodes)
     return tasks
 
 
-def _query_accounting(ids: Sequence[str]) -> dict[str, TaskInfo]:
-    columns = "JobID,State,ExitCode,NodeList"
-    output = run_command(["sacct", "-n", "-X", "-P", "-j", ",".join(ids), "-o", columns])
+def _query_accounting(names: Mapping[str, str]) -> dict[str, TaskInfo]:
+    # With all jobs of a number, as the newest may be another one. The last line of a requeued job
+    # has its present state.
+    columns = "JobID,State,ExitCode,NodeList,JobName"
+    output = run_command(["sacct", "-n", "-X", "-P", "-D", "-j", ",".join(names), "-o", columns])
     tasks = {}
     for line in output.splitlines():
-        job, state, exit_code, nodes = line.split("|", 3)
-        # "CANCELLED by 1000" includes the user.
-        tasks[job] = TaskInfo(state.split()[0], "", nodes, exit_code)
+        task, state, exit_code, nodes, name = line.split("|", 4)
+        if names.get(task.split("_")[0]) == name:
+            # "CANCELLED by 1000" includes the user.
+            tasks[task] = TaskInfo(state.split()[0], "", nodes, exit_code)
     return tasks

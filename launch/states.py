@@ -5,24 +5,27 @@ accounting, and has one state for all the runs of a job.
 """
 
 import os
-import time
+import socket
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from gantrain.common.errors import UserError
+from gantrain.common.files import file_system_time
 from gantrain.runs.records import (
     Record,
+    last_heartbeat,
     read_events,
     read_heartbeats,
     read_metrics,
     read_status,
+    seconds_since_heartbeat,
 )
 from launch import slurm
 from launch.attempts import CANCEL, EARLY_STOP, Attempt, read_attempts, read_marker
 from launch.ledger import Submission, TaskRef, latest_tasks, read_ledger
-from launch.slurm import TaskInfo, TaskInfos
+from launch.slurm import JobName, TaskInfo, TaskInfos
 from launch.submitit_adapter import is_local_controller
 from launch.sweepdir import RUN_ID, RUNS, StoredRun, read_runs, run_dir
 
@@ -42,6 +45,8 @@ State = Literal[
 SUBMITTABLE: tuple[State, ...] = ("planned", "interrupted")
 ENDED_EARLY: tuple[State, ...] = ("failed", "vanished", "interrupted")
 _HEARTBEAT_TIMEOUT = 600  # seconds
+_ALIVE = 120  # seconds; heartbeats are 5 s apart, and NFS may show them a minute late
+_WITHOUT_NODE = ("NODE_FAIL", "BOOT_FAIL")  # Slurm has lost the node, which may still be training
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,10 @@ class RunState:
     job, token: the newest task's id, and its submission.
     slurm: that task's state, empty if Slurm does not know it. slurm_detail: the state with Slurm's
     reason, the exit code and the node, for display.
-    outcome: of the newest attempt. heartbeat: Unix time of the last one. flat: the run's config,
-    empty if it is not known. damage: files, lines and values of the run that are not valid; paths
-    are relative to the sweep directory.
+    outcome: of the newest attempt. heartbeat: Unix time of the last one, by the file system's
+    clock. silence: seconds since then. flat: the run's config, empty if it is not known.
+    damage: files, lines and values of the run that are not valid; paths are relative to the sweep
+    directory.
     """
 
     run: str
@@ -70,6 +76,7 @@ class RunState:
     outcome: str = ""
     attempts: int = 0
     heartbeat: float | None = None
+    silence: float | None = None
     flat: dict[str, Any] = field(default_factory=dict, repr=False)
     damage: tuple[str, ...] = ()
 
@@ -78,12 +85,14 @@ class RunState:
 class SweepStatus:
     """The states of all runs of a sweep.
 
-    slurm_error: why the query to Slurm failed, empty if it did not. damage: of the ledger.
+    slurm_error: why the query to Slurm failed, empty if it did not. cluster: the one that was
+    asked, empty if none was. damage: of the ledger.
     """
 
     runs: list[RunState]
     submissions: list[Submission]
     slurm_error: str = ""
+    cluster: str = ""
     damage: tuple[str, ...] = ()
 
 
@@ -93,10 +102,12 @@ def read_sweep_status(sweep_dir: Path) -> SweepStatus:
     submissions = read_ledger(sweep_dir, damage)
     tasks = latest_tasks(submissions)
     queried = [s for s in submissions if s.executor == "slurm" and s.status == "submitted"]
-    infos = slurm.query_jobs((s.job for s in queried), (s.user for s in queried))
+    infos = slurm.query_jobs(JobName(s.job, s.token, s.cluster) for s in queried)
     stored = with_lost_runs(read_runs(sweep_dir), tasks)
-    runs = [_state_of(sweep_dir, run, tasks.get(run.id), infos) for run in stored]
-    return SweepStatus(runs, submissions, infos.error, relative_to(sweep_dir, damage))
+    now = file_system_time(sweep_dir)
+    runs = [_state_of(sweep_dir, run, tasks.get(run.id), infos, now) for run in stored]
+    found = relative_to(sweep_dir, damage)
+    return SweepStatus(runs, submissions, infos.error, infos.cluster, found)
 
 
 def with_lost_runs(stored: Sequence[StoredRun], submitted: Collection[str]) -> list[StoredRun]:
@@ -143,11 +154,13 @@ def classify(
     slurm_error: str,
     status: Record,
     attempts: Sequence[Attempt],
+    silence: float | None = None,
 ) -> tuple[State, str]:
     """Return a run's state and the reason for it.
 
     task: the run's newest submission, None without one. info: None if Slurm does not know the task.
-    status: the trainer's status file. attempts: oldest first.
+    slurm_error: why that says nothing. status: the trainer's status file. attempts: oldest first.
+    silence: seconds since the last heartbeat, None without one.
     """
     if status.get("state") == "finished":
         return "finished", ""
@@ -158,20 +171,27 @@ def classify(
     if task is None:
         return "planned", ""
     last = attempts[-1] if attempts else None
-    current = last if last is not None and last.job == task.job else None
+    # Not by the job's number, which another cluster may have given as well.
+    current = last if last is not None and last.token == task.submission.token else None
     outcome = current.outcome if current else None
     # One run of a pack may have failed while its job continues with the others.
     if outcome not in (None, "preempted"):
         return _state_after_end(outcome, status)
     if info is not None and info.active:
-        return _state_in_queue(info, _last_heartbeat(folder, status), current, bool(attempts))
+        return _state_in_queue(info, silence, current, bool(attempts))
+    alive = silence is not None and silence < _ALIVE and (last is None or last.outcome is None)
     if info is None and slurm_error:
-        state: State = "running" if current and outcome is None else "pending"
+        state: State = "running" if alive or (current and outcome is None) else "pending"
         return state, f"not known to Slurm: {slurm_error}"
+    if alive and (info is None or info.state in _WITHOUT_NODE):
+        known = f"is {info.state}" if info else "is not known to Slurm"
+        return "running", f"the job {known}, but the last heartbeat is {silence:.0f} s old"
     return _state_without_job(info, status, current)
 
 
-def _state_of(sweep_dir: Path, run: StoredRun, task: TaskRef | None, infos: TaskInfos) -> RunState:
+def _state_of(
+    sweep_dir: Path, run: StoredRun, task: TaskRef | None, infos: TaskInfos, now: float
+) -> RunState:
     damage = [run.problem] if run.problem else []
     if not run.id:
         (problem,) = relative_to(sweep_dir, damage)
@@ -183,7 +203,10 @@ def _state_of(sweep_dir: Path, run: StoredRun, task: TaskRef | None, infos: Task
         read_marker(folder, name, damage)
     info = _info_of(task, infos)
     last = attempts[-1] if attempts else None
-    state, reason = classify(folder, task, info, infos.error, status, attempts)
+    silence = seconds_since_heartbeat(folder, now)
+    error = infos.error or _elsewhere(task, infos)
+    state, reason = classify(folder, task, info, error, status, attempts, silence)
+    read_heartbeats(folder, damage)
     total = run.flat["training.total_kimg"] if run.flat else 0
     return RunState(
         run=run.id,
@@ -198,7 +221,8 @@ def _state_of(sweep_dir: Path, run: StoredRun, task: TaskRef | None, infos: Task
         nodes=(info.nodes if info else "") or (last.host if last else ""),
         outcome=(last.outcome or "") if last else "",
         attempts=len(attempts),
-        heartbeat=_last_heartbeat(folder, status, damage) if status else None,
+        heartbeat=last_heartbeat(folder) if status else None,
+        silence=silence if status else None,
         flat=run.flat,
         damage=relative_to(sweep_dir, damage),
     )
@@ -246,12 +270,12 @@ def _state_after_end(outcome: str | None, status: Record) -> tuple[State, str]:
 
 
 def _state_in_queue(
-    info: TaskInfo, heartbeat: float | None, current: Attempt | None, started_before: bool
+    info: TaskInfo, silence: float | None, current: Attempt | None, started_before: bool
 ) -> tuple[State, str]:
     if info.state in ("RUNNING", "COMPLETING"):
-        silence = time.time() - heartbeat if heartbeat else 0
-        if current and current.end is None and silence > _HEARTBEAT_TIMEOUT:
-            return "running", f"no heartbeat for {silence / 60:.0f} min"
+        silent = silence is not None and silence > _HEARTBEAT_TIMEOUT
+        if silent and current and current.end is None:
+            return "running", f"no heartbeat for {(silence or 0) / 60:.0f} min"
         return "running", ""
     return ("requeued" if started_before else "pending"), info.reason
 
@@ -281,17 +305,23 @@ def _state_without_job(
             return "vanished", "submitted, but neither running nor ended"
 
 
-def _last_heartbeat(folder: Path, status: Record, damage: list[str] | None = None) -> float | None:
-    beats = read_heartbeats(folder, damage)
-    times = [moment for moment in (status.get("time"), *(b.get("time") for b in beats)) if moment]
-    return max(times, default=None)
+def _elsewhere(task: TaskRef | None, infos: TaskInfos) -> str:
+    """Return why this machine cannot ask about the task's job; empty if it can."""
+    cluster = task.submission.cluster if task else ""
+    if task is None or not cluster:
+        return ""
+    if task.submission.executor == "slurm":
+        if cluster == infos.cluster or not infos.cluster:
+            return ""
+        return f"the job is on cluster {cluster}, and this is {infos.cluster}"
+    return "" if cluster == socket.gethostname() else f"the job was started on {cluster}"
 
 
 def _info_of(task: TaskRef | None, infos: TaskInfos) -> TaskInfo | None:
     if task is None or task.submission.status != "submitted":
         return None
     if task.submission.executor == "slurm":
-        return infos.tasks.get(task.job)
+        return infos.tasks.get(task.job) if not _elsewhere(task, infos) else None
     return TaskInfo("RUNNING") if _is_running(task.submission) else None
 
 
@@ -302,7 +332,7 @@ def _is_running(submission: Submission) -> bool:
         command_line = Path(f"/proc/{submission.job}/cmdline").read_bytes()
     except OSError:
         return not Path("/proc").is_dir() and _process_exists(submission.job)
-    return is_local_controller(command_line)
+    return is_local_controller(command_line, submission.token)
 
 
 def _process_exists(pid: str) -> bool:

@@ -5,10 +5,11 @@ works from the moment at which sbatch accepts it, whatever happens to the launch
 with whatever environment the job starts.
 """
 
-import getpass
 import os
+import pwd
 import shlex
 import shutil
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from launch.environment import sbatch_defaults
 from launch.ledger import ArrayTask, Submission
 from launch.ports import free_port
 from launch.setup_lines import setup_script
+from launch.slurm import ClusterLimits
 from launch.sweepdir import STARTED, TASKS, job_dir
 from launch.units import MAX_MINUTES
 
@@ -63,20 +65,29 @@ def submit_tasks(
     if spec.cluster.executor != "slurm":
         workers = min(spec.cluster.workers, len(tasks))
         return [_submit_local(spec, tasks[i::workers]) for i in range(workers)]
-    size = slurm.read_limits().max_array_size
+    limits = slurm.read_limits()
+    size = limits.max_array_size
     submissions: list[Submission] = []
     for start in range(0, len(tasks), size):
-        submission = _submit_array(spec, tasks[start : start + size], lock, after)
+        submission = _submit_array(spec, tasks[start : start + size], lock, after, limits)
         after = submission.job
         submissions.append(submission)
     return submissions
+
+
+def here(executor: str) -> str:
+    """Return where submissions from this machine go: Slurm's name for the cluster, or this host.
+
+    Raises UserError if Slurm does not respond.
+    """
+    return slurm.read_limits().cluster if executor == "slurm" else socket.gethostname()
 
 
 def settle_intent(sweep_dir: Path, submission: Submission) -> Submission | None:
     """Find out whether an intent of a launcher that died became a job, and record the answer.
 
     The caller holds the ledger's lock, so that launcher's sbatch has ended. Returns None if the
-    cluster does not have the job.
+    cluster does not have the job. The submission must have been made where `here` says.
     """
     folder = job_dir(sweep_dir, submission.token)
     job = slurm.find_by_name(submission.token) if submission.executor == "slurm" else None
@@ -105,12 +116,12 @@ def job_script(spec: JobSpec, token: str, count: int, after: str | None = None) 
 
 
 def _submit_array(
-    spec: JobSpec, tasks: Sequence[ArrayTask], lock: int, after: str | None
+    spec: JobSpec, tasks: Sequence[ArrayTask], lock: int, after: str | None, limits: ClusterLimits
 ) -> Submission:
     token = ledger.new_token()
     script = _create_job_dir(spec, token, tasks) / "job.sh"
     script.write_text(job_script(spec, token, len(tasks), after), encoding="utf-8")
-    intent = ledger.write_intent(spec.sweep_dir, token, "slurm", tasks, getpass.getuser())
+    intent = _write_intent(spec, token, tasks, cluster=limits.cluster)
     try:
         job = slurm.submit_script(script, lock)
     except UserError as error:
@@ -178,7 +189,7 @@ def _submit_local(spec: JobSpec, tasks: Sequence[ArrayTask]) -> Submission:
     # One process trains the packs of all these tasks, one after another.
     packs = [pack for task in tasks for pack in task]
     folder = _create_job_dir(spec, token, [packs])
-    intent = ledger.write_intent(spec.sweep_dir, token, executor, [packs], getpass.getuser())
+    intent = _write_intent(spec, token, [packs], cluster=socket.gethostname())
     if executor == "debug":
         from launch import worker
 
@@ -196,6 +207,24 @@ def _submit_local(spec: JobSpec, tasks: Sequence[ArrayTask]) -> Submission:
     command = f"{_worker_command(spec, token)} 0 {port}"
     job = submitit_adapter.start_local(folder, command, parameters)
     return _record_submitted(spec.sweep_dir, intent, job)
+
+
+def _write_intent(
+    spec: JobSpec, token: str, tasks: Sequence[ArrayTask], **details: Any
+) -> Submission:
+    intent = Submission(
+        token, spec.cluster.executor, tuple(tasks), "intent", user=_user_name(), **details
+    )
+    ledger.write_intent(spec.sweep_dir, intent)
+    return intent
+
+
+def _user_name() -> str:
+    # Not from the environment, where LOGNAME may be somebody else's.
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _record_submitted(sweep_dir: Path, intent: Submission, job: str) -> Submission:

@@ -72,9 +72,12 @@ def start_local(folder: Path, command: str, parameters: Mapping[str, Any]) -> st
         return str(executor._submit_command(command).job_id)
 
 
-def is_local_controller(command_line: bytes) -> bool:
-    """Return whether a process's command line is that of a controller that start_local started."""
-    return b"submitit" in command_line
+def is_local_controller(command_line: bytes, token: str) -> bool:
+    """Return whether a process's command line is that of start_local's controller of a submission.
+
+    token: the last part of the folder that start_local was given.
+    """
+    return b"submitit" in command_line and token.encode() in command_line
 
 
 def read_job_process(executor: str) -> JobProcess:

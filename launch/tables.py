@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import re
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -67,7 +66,7 @@ def print_status(runs: Sequence[RunState], keys: Sequence[str], limit: int) -> N
                 run.run,
                 state,
                 format_progress(run.images, run.total),
-                format_age(run.heartbeat),
+                format_age(run.silence),
                 run.job or "—",
                 run.nodes or "—",
                 *(format_value(v) for v in differences(run.flat, keys).values()),
@@ -162,11 +161,10 @@ def format_progress(images: int, total: int) -> str:
     return f"{images / 1000:,.4g}/{total / 1000:,.4g}k"
 
 
-def format_age(moment: float | None) -> str:
-    """Return the time since a Unix time in days, hours, minutes or seconds."""
-    if moment is None:
+def format_age(seconds: float | None) -> str:
+    """Return a time in days, hours, minutes or seconds."""
+    if seconds is None:
         return "—"
-    seconds = max(0.0, time.time() - moment)
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:
             return f"{seconds / size:.0f}{unit}"

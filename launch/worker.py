@@ -8,39 +8,38 @@ interrupted. It imports no torch, so that it is small and soon ready to receive 
 """
 
 import logging
-import os
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gantrain.common.errors import REQUEUE_STATUS, UserError
 from gantrain.common.files import write_json
 from gantrain.common.logs import configure_logging
-from gantrain.runs.paths import list_checkpoints
-from gantrain.runs.records import read_json, read_metrics, read_status
-from launch import bootstrap, slurm
+from gantrain.runs.records import (
+    read_json,
+    read_metrics,
+    read_status,
+)
+from launch import slurm
 from launch.attempts import (
     CANCEL,
     EARLY_STOP,
-    Attempt,
     Outcome,
     read_attempts,
     write_end,
     write_marker,
-    write_start,
 )
-from launch.environment import without_other_ranks
 from launch.halving import decide
 from launch.outcomes import outcome_of
-from launch.ranks import RankInfo, distributed_environment, read_rank_info
-from launch.sweepdir import STARTED, TASKS, config_file, job_dir, run_dir
+from launch.ranks import RankInfo
+from launch.sweepdir import STARTED, job_dir, run_dir
 from launch.sweepfile import EarlyStop
+from launch.trainer_process import is_done, newest_checkpoint, start_if_free
+from launch.worker_job import RunProcess, WorkerJob, read_job
 
 logger = logging.getLogger("launch.worker")  # as a script its __name__ is __main__
 
@@ -54,37 +53,11 @@ _MAX_STARTS_WITHOUT_PROGRESS = 3  # from the same checkpoint
 received: set[str] = set()  # names of the signals so far
 
 
-@dataclass
-class RunProcess:
-    """One run of the pack and its trainer process; times are of time.monotonic()."""
-
-    run: str
-    folder: Path
-    process: subprocess.Popen[bytes]
-    stop_requested_at: float | None = None
-    stop_outcome: Outcome | None = None
-    compared_at: float = 0.0
-    outcome: Outcome | None = None
-
-
-@dataclass
-class WorkerJob:
-    """The work of this process: the packs of one array task."""
-
-    sweep_dir: Path
-    token: str
-    rank_info: RankInfo
-    packs: list[list[str]]
-    cwd: str
-    early_stop: EarlyStop | None
-    running: list[RunProcess] = field(default_factory=list)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train this job's runs; return the exit status, 0 if nothing failed."""
     configure_logging()
     try:
-        job = _read_job(sys.argv[1:] if arguments is None else arguments)
+        job = read_job(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
         print(f"launch.worker: {error}", file=sys.stderr)
         return error.exit_status
@@ -107,12 +80,16 @@ def run_pack(job: WorkerJob, pack: Sequence[str]) -> int:
     job.running = []
     for run in pack:
         folder = run_dir(job.sweep_dir, run)
-        if not _is_done(folder, job.rank_info.job):
-            job.running.append(_start(job, run, folder, len(pack)))
+        if not is_done(folder, job.token):
+            job.running.append(RunProcess(run, folder, time.monotonic()))
     while any(each.outcome is None for each in job.running):
         for each in job.running:
-            if each.outcome is None:
-                _check(job, each)
+            if each.outcome is not None:
+                continue
+            if each.process is None:
+                start_if_free(job, each, len(pack), interrupted=bool(received - {"SIGCONT"}))
+            else:
+                _check(job, each, each.process)
         time.sleep(_POLL)
     interrupted = [each for each in job.running if each.outcome == "preempted"]
     failed = [each for each in job.running if each.outcome not in _NOT_FAILURES]
@@ -123,93 +100,14 @@ def run_pack(job: WorkerJob, pack: Sequence[str]) -> int:
     if failed and job.rank_info.rank:
         # Slurm ends the step with the first rank that fails; rank 0 has yet to record why.
         time.sleep(_OTHER_RANKS_GRACE)
-    return max((abs(each.process.returncode) or 1 for each in failed), default=0)
+    statuses = [each.process.returncode for each in failed if each.process is not None]
+    return max((abs(status) or 1 for status in statuses), default=0)
 
 
-def _read_job(arguments: Sequence[str]) -> WorkerJob:
-    sweep_dir, token, index, port = (*arguments, "", "", "", "")[:4]
-    path = job_dir(Path(sweep_dir), token) / TASKS
-    content = read_json(path)
-    if content is None:
-        raise UserError(f"{path}: cannot be read, so this job has no runs; nothing was trained.")
-    packs: list[list[list[str]]] = content["elements"]
-    if not index.isdecimal() or int(index) >= len(packs):
-        raise UserError(
-            f"index {index!r} in submission {token}: expected a number below {len(packs)}, Slurm's "
-            "SLURM_ARRAY_TASK_ID, to know which runs are this job's; nothing was trained."
-        )
-    settings: dict[str, Any] = content["worker"]
-    rule = settings.get("early_stop")
-    return WorkerJob(
-        sweep_dir=Path(sweep_dir),
-        token=token,
-        rank_info=read_rank_info(settings["executor"], int(index), int(port or 0)),
-        packs=packs[int(index)],
-        cwd=settings["cwd"],
-        early_stop=EarlyStop.model_validate(rule) if rule else None,
-    )
-
-
-def _is_done(folder: Path, job: str) -> bool:
-    # A requeued job must not repeat the runs that it has already brought to an end.
-    if read_status(folder).get("state") == "finished":
-        return True
-    if any(read_json(folder / marker) for marker in (CANCEL, EARLY_STOP)):
-        return True
-    attempts = read_attempts(folder)
-    if not attempts or attempts[-1].job != job:
-        return False
-    return attempts[-1].outcome not in (None, "preempted")
-
-
-def _start(job: WorkerJob, run: str, folder: Path, pack_size: int) -> RunProcess:
-    info = job.rank_info
-    if info.rank == 0:
-        attempt = Attempt(
-            job=info.job,
-            token=job.token,
-            time=time.time(),
-            images=_newest_checkpoint(folder),
-            restart=info.restart,
-            host=os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
-        )
-        write_start(folder, attempt)
-    logs = folder / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    # Appended, so that a run that resumes in another job has one log per rank.
-    with (logs / f"rank{info.rank}.log").open("ab") as log:
-        log.write(f"--- job {info.job}, start {info.restart + 1}\n".encode())
-        log.flush()
-        process = subprocess.Popen(
-            bootstrap.command(
-                Path(__file__).parents[1],
-                "gantrain.train",
-                *("--config", str(config_file(job.sweep_dir, run).absolute())),
-            ),
-            cwd=job.cwd,
-            env=_trainer_environment(info, pack_size),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    return RunProcess(run, folder, process)
-
-
-def _trainer_environment(info: RankInfo, pack_size: int) -> dict[str, str]:
-    environment = without_other_ranks(os.environ) | distributed_environment(info)
-    environment["PYTHONUNBUFFERED"] = "1"
-    cpus = int(os.environ.get("SLURM_CPUS_PER_TASK", "0") or 0)
-    if cpus:
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, cpus // pack_size)))
-    if info.under_slurm and info.local_world_size > 1:
-        environment.setdefault("NCCL_ASYNC_ERROR_HANDLING", "1")
-    return environment
-
-
-def _check(job: WorkerJob, each: RunProcess) -> None:
-    status = each.process.poll()
+def _check(job: WorkerJob, each: RunProcess, process: subprocess.Popen[bytes]) -> None:
+    status = process.poll()
     if status is None:
-        _stop_if_requested(job, each)
+        _stop_if_requested(job, each, process)
         return
     outcome = each.stop_outcome or outcome_of(status, received)
     if outcome == "preempted" and _makes_no_progress(each.folder):
@@ -218,17 +116,18 @@ def _check(job: WorkerJob, each: RunProcess) -> None:
     info = job.rank_info
     if info.rank == 0:
         slurm_state = _slurm_state(info) if received else ""
-        write_end(each.folder, outcome, status, signals=sorted(received), slurm_state=slurm_state)
+        details = {"signals": sorted(received), "slurm_state": slurm_state}
+        write_end(each.folder, outcome, status, each.attempt, **details)
     elif outcome == "failed":
         line = {"rank": info.rank, "exit": status, "host": socket.gethostname()}
         write_json(each.folder / "logs" / f"rank{info.rank}-failed.json", line)
 
 
-def _stop_if_requested(job: WorkerJob, each: RunProcess) -> None:
+def _stop_if_requested(job: WorkerJob, each: RunProcess, process: subprocess.Popen[bytes]) -> None:
     now = time.monotonic()
     if each.stop_requested_at is not None:
         if now - each.stop_requested_at > _CANCEL_GRACE:
-            each.process.kill()
+            process.kill()
         return
     outcome: Outcome | None = None
     if read_json(each.folder / CANCEL):
@@ -240,7 +139,7 @@ def _stop_if_requested(job: WorkerJob, each: RunProcess) -> None:
         outcome = "stopped" if _must_stop_early(each.folder, job.early_stop) else None
     if outcome is not None:
         each.stop_outcome, each.stop_requested_at = outcome, now
-        each.process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
 
 
 def _must_stop_early(folder: Path, rule: EarlyStop) -> bool:
@@ -257,14 +156,10 @@ def _makes_no_progress(folder: Path) -> bool:
     # A run that never reaches a checkpoint would use up time forever without an error.
     preempted = [a for a in read_attempts(folder) if a.outcome == "preempted"]
     earlier = [a.images for a in preempted[-_MAX_STARTS_WITHOUT_PROGRESS + 1 :]]
-    newest = _newest_checkpoint(folder)
+    newest = newest_checkpoint(folder)
     return len(earlier) == _MAX_STARTS_WITHOUT_PROGRESS - 1 and all(
         images == newest for images in earlier
     )
-
-
-def _newest_checkpoint(folder: Path) -> int:
-    return next((images for images, _ in list_checkpoints(folder)), 0)
 
 
 def _requeue(info: RankInfo) -> int:
@@ -293,7 +188,7 @@ def _slurm_state(info: RankInfo) -> str:
     if not info.under_slurm:
         return ""
     try:
-        return slurm.job_state(info.job)
+        return slurm.job_state(info.job, info.restart)
     except UserError:
         return ""
 
@@ -303,7 +198,7 @@ def _on_signal(job: WorkerJob, number: int) -> None:
     # Slurm signals every process of a step; without Slurm the child needs the signal forwarded.
     if not job.rank_info.under_slurm and number != signal.SIGCONT:
         for each in job.running:
-            if each.process.poll() is None:
+            if each.process is not None and each.process.poll() is None:
                 each.process.send_signal(number)
 
 

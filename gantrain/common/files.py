@@ -4,6 +4,8 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +19,19 @@ _SYSTEM_FILES = (".ds_store", "thumbs.db", "desktop.ini", ".localized", ".direct
 def is_system_file(name: str) -> bool:
     """Return whether a file name is one that desktop systems add to folders by themselves."""
     return name.startswith("._") or name.casefold() in _SYSTEM_FILES
+
+
+def file_system_time(folder: Path) -> float:
+    """Return the time by the clock that a file system dates its files with, as Unix time.
+
+    On a shared file system it is the server's: files of machines with different clocks compare. In
+    a folder that cannot be written to, it is this machine's.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return time.time()
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The status, health and curves of runs, rendered for the terminal."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +9,10 @@ from rich.panel import Panel
 from rich.table import Table
 
 from gantrain.common.errors import UserError
+from gantrain.common.files import file_system_time
 from gantrain.report.run_data import RunData, read_run
 from gantrain.runs.paths import METRICS, STATUS
-from gantrain.runs.records import Record, read_heartbeats
+from gantrain.runs.records import Record, read_heartbeats, seconds_since_heartbeat
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARKLINE_WIDTH = 40
@@ -97,7 +97,7 @@ def _status_lines(run: RunData) -> list[str]:
     if diagnosis is not None:
         colour = "green" if diagnosis.get("diagnosis") == "healthy" else "yellow"
         lines.append(f"[{colour}]health: {escape(str(diagnosis.get('reason', '')))}[/]")
-    silence = time.time() - float(run.status.get("time", time.time()))
+    silence = seconds_since_heartbeat(run.run_dir, file_system_time(run.run_dir)) or 0.0
     if run.status.get("state") == "running" and silence > _SILENCE_LIMIT:
         lines.append(f"[yellow]no update for {silence / 60:,.0f} min[/]")
     heartbeats = read_heartbeats(run.run_dir)

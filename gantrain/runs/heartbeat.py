@@ -116,6 +116,14 @@ class Heartbeat:
 
 def _furthest_behind(run_dir: Path, own: dict[str, Any]) -> dict[str, Any]:
     # The rank that has begun the fewest phases keeps the others waiting.
+    now = _written_at(run_dir, own)
     others = [s for s in read_heartbeats(run_dir) if s.get("rank") != own["rank"]]
-    alive = [s for s in others if own["time"] - s.get("time", 0) < 4 * _BEAT_SECONDS]
+    alive = [s for s in others if now - _written_at(run_dir, s) < 4 * _BEAT_SECONDS]
     return min([own, *alive], key=lambda state: state.get("phases_begun", 0))
+
+
+def _written_at(run_dir: Path, state: dict[str, Any]) -> float:
+    # By the file system's clock, since the ranks' machines may disagree about the time.
+    with suppress(OSError):
+        return heartbeat_file(run_dir, state.get("rank", 0)).stat().st_mtime
+    return 0.0

@@ -10,6 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -259,6 +260,28 @@ def read_status(run_dir: Path, problems: Problems = None) -> Record:
     """Return the valid values of the trainer's status file; empty if it is missing or broken."""
     path = run_dir / STATUS
     return keep_valid(read_json(path, problems) or {}, _STATUS_KINDS, str(path), problems)
+
+
+def last_heartbeat(run_dir: Path) -> float | None:
+    """Return when a heartbeat or the status was last written; None if neither was.
+
+    A Unix time by the clock of the file system, since the time in the file is by that of the
+    machine that wrote it.
+    """
+    times = []
+    for path in (*list_heartbeats(run_dir), run_dir / STATUS):
+        with suppress(OSError):
+            times.append(path.stat().st_mtime)
+    return max(times, default=None)
+
+
+def seconds_since_heartbeat(run_dir: Path, now: float) -> float | None:
+    """Return the age of a run's last heartbeat; None without one.
+
+    now: the file system's time, see `file_system_time`.
+    """
+    moment = last_heartbeat(run_dir)
+    return None if moment is None else max(0.0, now - moment)
 
 
 def read_heartbeats(run_dir: Path, problems: Problems = None) -> list[Record]:

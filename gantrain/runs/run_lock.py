@@ -11,6 +11,18 @@ from gantrain.common.locks import file_lock
 from gantrain.runs.paths import LOCK
 
 
+def lock_owner(run_dir: Path) -> str:
+    """Return who holds the run directory's lock, as in "process 12 on n1"; empty if nobody does."""
+    path = run_dir / LOCK
+    if not path.exists():
+        return ""
+    try:
+        with file_lock(path, wait=False, mode=0o666):
+            return ""
+    except BlockingIOError:
+        return _owner(path)
+
+
 @contextmanager
 def run_lock(run_dir: Path) -> Iterator[None]:
     """Hold the run directory's lock while the block runs; create the directory if it is missing.
@@ -24,11 +36,8 @@ def run_lock(run_dir: Path) -> Iterator[None]:
         try:
             descriptor = stack.enter_context(file_lock(path, wait=False, mode=0o666))
         except BlockingIOError:
-            owner = "another process"
-            with suppress(OSError):  # it may just have ended
-                owner = path.read_text(encoding="utf-8").strip() or owner
             raise UserError(
-                f"{run_dir} is in use by {owner}; wait for it to end, or choose another "
+                f"{run_dir} is in use by {_owner(path)}; wait for it to end, or choose another "
                 "output.run_dir."
             ) from None
         try:
@@ -41,3 +50,9 @@ def run_lock(run_dir: Path) -> Iterator[None]:
                 path.unlink()
                 run_dir.rmdir()
             raise
+
+
+def _owner(path: Path) -> str:
+    with suppress(OSError):  # it may just have ended
+        return path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+    return "another process"

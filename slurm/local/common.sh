@@ -16,6 +16,8 @@ if [ -n "$PREFIX" ]; then # another Slurm, from slurm/local/install --suite
     PLUGINS=PluginDir=$(echo "$PREFIX"/usr/lib/*/slurm-wlm)
     STEP_DAEMON=(-d "$PREFIX/bin/slurmstepd")
 fi
+CLUSTER=gantrain
+[ "$PORTS" = 26810 ] || CLUSTER=gantrain-$PORTS # several clusters need several names
 export SLURM_CONF=$DIR/slurm.conf
 
 die() {

@@ -64,7 +64,11 @@ class FakeSlurm:
         names = [part.removeprefix("--name=") for part in command if part.startswith("--name=")]
         if names:
             return "\n".join(job for job, (name, _) in self.jobs.items() if name == names[0])
-        rows = [f"{j}|{i}|PENDING|Priority|" for j, (_, n) in self.jobs.items() for i in range(n)]
+        rows = [
+            f"{job}|{i}|PENDING|Priority||{name}"
+            for job, (name, count) in self.jobs.items()
+            for i in range(count)
+        ]
         return "\n".join(rows)
 
 

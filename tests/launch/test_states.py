@@ -166,3 +166,44 @@ def test_truncated_line_of_attempts_is_skipped(tmp_path: Path) -> None:
     assert only.outcome == "preempted"
     assert only.signals == ["SIGUSR2"]
     assert only.end is not None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "slurm_state", "silence", "expected"),
+    [
+        (None, None, 5.0, "running"),  # Slurm has forgotten the job, the trainer lives
+        (None, "NODE_FAIL", 5.0, "running"),
+        (None, None, 3000.0, "vanished"),
+        (None, "NODE_FAIL", 3000.0, "failed"),
+        (None, "FAILED", 5.0, "failed"),  # Slurm has ended the processes of the step
+        ("preempted", None, 5.0, "interrupted"),
+        ("failed", None, 5.0, "failed"),
+    ],
+)
+def test_a_fresh_heartbeat_is_a_running_trainer(
+    tmp_path: Path, outcome: str | None, slurm_state: str | None, silence: float, expected: State
+) -> None:
+    attempt(tmp_path, outcome)
+    info = TaskInfo(slurm_state) if slurm_state else None
+    attempts = read_attempts(tmp_path)
+    assert classify(tmp_path, TASK, info, "", {}, attempts, silence)[0] == expected
+
+
+def test_an_attempt_of_another_clusters_job_of_the_same_number_is_not_this_ones(
+    tmp_path: Path,
+) -> None:
+    attempt(tmp_path, "failed", 1)
+    newer = TaskRef(Submission("t2", "slurm", ([["run"]],), "submitted", "12"), 0)
+    attempts = read_attempts(tmp_path)
+    assert classify(tmp_path, newer, TaskInfo("PENDING"), "", {}, attempts)[0] == "requeued"
+
+
+def test_an_end_belongs_to_the_start_that_ended(tmp_path: Path) -> None:
+    first = Attempt(job="12_0", token="token", time=1.0)
+    second = Attempt(job="12_0", token="token", time=2.0, restart=1)
+    write_start(tmp_path, first)
+    write_start(tmp_path, second)
+    write_end(tmp_path, "killed", -9, first)
+    assert [a.outcome for a in read_attempts(tmp_path)] == ["killed", None]
+    write_end(tmp_path, "preempted", 75)  # as version 0.1 wrote it: of the newest
+    assert [a.outcome for a in read_attempts(tmp_path)] == ["killed", "preempted"]

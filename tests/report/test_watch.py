@@ -1,6 +1,7 @@
 """The terminal view of runs, and the W&B workspace."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def _write_run(folder: Path, **status: object) -> Path:
 
 
 def test_watch_shows_status_health_and_curves(tmp_path: Path) -> None:
-    _write_run(tmp_path / "a")
+    os.utime(_write_run(tmp_path / "a") / "status.json", (1, 1))
     _write_run(tmp_path / "b", state="failed", reason="the disk is full")
     result = CliRunner().invoke(app, ["watch", str(tmp_path), "--once"])
     assert result.exit_code == 0, result.output
