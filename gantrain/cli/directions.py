@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gantrain.cli.options import Method, RunPath, Seed, Shards, require_suffix, select_data
 from gantrain.common.errors import UserError
+from gantrain.common.text import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,7 +129,7 @@ def _print_directions(directions: "Sequence[Direction]") -> None:
     table.add_column("")
     for direction in directions:
         unit = "AUC; 0.5 is chance" if direction.kind == "is" else "R2; 0 is chance"
-        table.add_row(direction.name, f"{direction.score:.2f}", unit)
+        table.add_row(Text(printable(direction.name)), f"{direction.score:.2f}", unit)
     Console().print(table)
 
 

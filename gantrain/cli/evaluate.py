@@ -6,9 +6,12 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gantrain.cli.options import Shards, select_data
+from gantrain.cli.printing import print_line
 from gantrain.common.errors import UserError
+from gantrain.common.text import printable
 from gantrain.config.quality import goal_of
 from gantrain.config.values import TRAINABLE_SIZES
 
@@ -65,14 +68,14 @@ def _print(columns: dict[str, dict[str, float]], notices: list[str]) -> None:
     names = list(dict.fromkeys(name for scores in columns.values() for name in scores))
     table = Table("metric", "best")
     for run in columns:
-        table.add_column(run, overflow="fold")
+        table.add_column(Text(printable(run)), overflow="fold")
     for name in names:
         values = [f"{scores[name]:.4g}" if name in scores else "-" for scores in columns.values()]
         best = goal_of(name) or ("as held-out" if name == "quality/ms_ssim" else "")
         table.add_row(name.removeprefix("quality/"), best, *values)
     console.print(table)
     for notice in dict.fromkeys(notices):
-        console.print(notice, markup=False, highlight=False, soft_wrap=True)
+        print_line(console, notice)
 
 
 def train_features(

@@ -46,7 +46,7 @@ def print_rows(
     print_line(console, f"{title}:")  # a title of the table itself would wrap at the table's width
     table = Table()
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(escape(column), overflow="fold")
     for row in rows[:limit]:
         table.add_row(*(escape(printable(cell)) for cell in row))
     if limit is not None and len(rows) > limit:

@@ -117,7 +117,7 @@ def _curve_table(run: RunData, count: int) -> Table:
         values = run.curves[name]
         newest = next((value for value in reversed(values) if value is not None), None)
         if newest is not None:
-            table.add_row(name, sparkline(values), f"{newest:.4g}")
+            table.add_row(escape(name), sparkline(values), f"{newest:.4g}")
     return table
 
 

@@ -74,7 +74,8 @@ class ProgressLine:
             left = max(self._total - images_seen, 0) / speed if speed else 0.0
             self._console.print(
                 f"{images_seen:>9,}/{self._total:,} images  {speed:,.0f} images/s  "
-                f"ETA {left / 60:.0f} min  {text}"
+                f"ETA {left / 60:.0f} min  {text}",
+                markup=False,
             )
 
     def print(self, message: str) -> None:
