@@ -89,25 +89,30 @@ class Schedule:
                 work()
         state.scheduled_at = state.images_seen
         self._record_checkpoints()
-        with services.heartbeat.phase("end"):
-            number = services.stop.agreed()
-        if number and not state.finished:
-            self._stop(number)
+        if not state.finished:
+            self._stop_if_asked()
 
     def finish(self) -> None:
         """Save the last checkpoint, measure the quality, log the last metrics and save samples.
 
         The checkpoint comes first: a longer run that resumes from it must not notice that this one
-        ended here, within a log interval and with a measurement.
+        ended here, within a log interval and with a measurement. A run that is killed or stopped
+        meanwhile does all of this again.
+
+        Raises StoppedError if the run was asked to stop.
         """
         metrics, state = self._state.config.metrics, self._state
         self._save()
+        self._stop_if_asked()
         self._read_meter()
         if metrics.every_kimg and state.measured_at != state.images_seen:
             self._evaluate()
-        for work in (self._diagnose, self._log, self._keep_best, self._sample):
+        for work in (self._diagnose, self._log, self._keep_best):
             work()
+        self._stop_if_asked()
+        self._sample()
         self._finish_saving()
+        self._stop_if_asked()
 
     def record_data_fault(self, fault: Fault) -> None:
         """Record a broken image or shard that the training continues without.
@@ -232,6 +237,12 @@ class Schedule:
         self._services.saver.check()
         for images_seen in self._services.saver.take_written():
             self._services.tracker.event("checkpoint", images_seen)
+
+    def _stop_if_asked(self) -> None:
+        with self._services.heartbeat.phase("end"):
+            number = self._services.stop.agreed()
+        if number:
+            self._stop(number)
 
     def _stop(self, number: int) -> None:
         images_seen, tracker = self._state.images_seen, self._services.tracker
