@@ -9,7 +9,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gantrain.cli.options import Method, RunPath, Seed, Shards, require_suffix, select_data
+from gantrain.cli.options import (
+    At,
+    Best,
+    Method,
+    RunPath,
+    Seed,
+    Shards,
+    require_suffix,
+    select_data,
+)
 from gantrain.common.errors import UserError
 from gantrain.common.text import printable
 
@@ -26,6 +35,8 @@ def arithmetic(
         str | None, typer.Argument(help="A sum, such as '3 - 7 + 12' or '3 + 2*part=3003'.")
     ] = None,
     shards: Shards = None,
+    at: At = None,
+    best: Best = False,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("arithmetic.png"),
 ) -> None:
@@ -39,12 +50,13 @@ def arithmetic(
     from gantrain.inference.arithmetic import evaluate_expression, parse_expression
     from gantrain.inference.direction_file import open_directions
     from gantrain.inference.directions import get_direction
-    from gantrain.inference.export import load_run
+    from gantrain.inference.export import open_generator
     from gantrain.inference.sampling import generate_images, select_latents
 
-    generator, config = load_run(run)
+    loaded = open_generator(run, at=at, best=best)
+    generator, config = loaded.generator, loaded.config
     if expression is None:
-        _print_directions(open_directions(run, generator, select_data(config, shards)))
+        _print_directions(open_directions(loaded.folder, generator, select_data(config, shards)))
         return
     require_suffix(out, ".png")
     names = [name for _, name in parse_expression(expression)]
@@ -52,7 +64,7 @@ def arithmetic(
     latents = select_latents(generator, numbers, seed)
     directions: list[Direction] = []
     if len(numbers) < len(names):
-        directions = open_directions(run, generator, select_data(config, shards))
+        directions = open_directions(loaded.folder, generator, select_data(config, shards))
     result = evaluate_expression(
         expression,
         dict(zip(numbers, latents, strict=True)),
@@ -60,7 +72,7 @@ def arithmetic(
     )
     images = generate_images(generator, torch.cat([latents, result[None]]))
     save_png(tile(images, 1, len(images)), out)
-    typer.echo(f"{expression}: {out}")
+    typer.echo(f"{expression} of {loaded.name}: {out}")
 
 
 def grid(
@@ -79,29 +91,32 @@ def grid(
     ] = 3.0,
     method: Method = "slerp",
     shards: Shards = None,
+    at: At = None,
+    best: Best = False,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("grid.png"),
 ) -> None:
     """Show the effect of a direction on several samples, or interpolate between four samples."""
     from gantrain.common.grids import save_png, tile
     from gantrain.inference.direction_file import open_directions
-    from gantrain.inference.export import load_run
+    from gantrain.inference.export import open_generator
     from gantrain.inference.interpolation import interpolate_grid
     from gantrain.inference.sampling import generate_images, select_latents
 
     require_suffix(out, ".png")
     if (direction is None) == (corners is None):
         raise UserError("grid: expected either --direction NAME or --corners 3,7,12,20.")
-    generator, config = load_run(run)
+    loaded = open_generator(run, at=at, best=best)
+    generator, config = loaded.generator, loaded.config
     if direction is None:
         numbers = _parse_corners(str(corners))
         anchors = select_latents(generator, numbers, seed)
         latents = interpolate_grid(anchors, rows, columns, method)
     else:
-        directions = open_directions(run, generator, select_data(config, shards))
+        directions = open_directions(loaded.folder, generator, select_data(config, shards))
         latents = _traverse(generator, directions, direction, rows, columns, extent, seed)
     save_png(tile(generate_images(generator, latents), rows, columns), out)
-    typer.echo(f"{rows} x {columns} images: {out}")
+    typer.echo(f"{rows} x {columns} images of {loaded.name}: {out}")
 
 
 def _traverse(

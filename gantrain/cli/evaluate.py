@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gantrain.cli.options import Shards, select_data
+from gantrain.cli.options import At, Best, Shards, select_data
 from gantrain.cli.printing import print_line
 from gantrain.common.errors import UserError
 from gantrain.common.text import printable
@@ -16,12 +16,15 @@ from gantrain.config.quality import goal_of
 from gantrain.config.values import TRAINABLE_SIZES
 
 Runs = Annotated[
-    list[Path], typer.Argument(help="Run directories, or exported generator.safetensors files.")
+    list[Path],
+    typer.Argument(help="Run directories, checkpoints in them, or exported .safetensors files."),
 ]
 
 
 def evaluate(
     runs: Runs,
+    at: At = None,
+    best: Best = False,
     samples: Annotated[
         int, typer.Option(min=16, max=50_000, help="Number of images per generator.")
     ] = 2000,
@@ -41,22 +44,29 @@ def evaluate(
     """
     import json
 
-    from gantrain.inference.export import load_run
+    from gantrain.inference.export import open_generator
     from gantrain.metrics.evaluate import evaluate_generator
 
     columns: dict[str, dict[str, float]] = {}
     notices: list[str] = []
     for run in runs:
-        generator, config = load_run(run)
+        loaded = open_generator(run, at=at, best=best)
+        generator, config = loaded.generator, loaded.config
         data = select_data(config, shards)
         result = evaluate_generator(
             generator, data, samples=samples, seed=seed, features_kind=features
         )
         if as_json:
-            content = {"run": str(run), **result.scores, "held_out": result.held_out}
+            content = {
+                "run": str(run),
+                "images_seen": loaded.images_seen,
+                **result.scores,
+                "held_out": result.held_out,
+            }
             typer.echo(json.dumps(content))
-        columns[str(run)] = result.scores
-        notices.append(f"{run}: {result.features}")
+        seen = "" if loaded.images_seen is None else f" at {loaded.images_seen / 1000:g} kimg"
+        columns[f"{run}{seen}"] = result.scores
+        notices.append(f"{run}{seen}: {result.features}")
         if result.held_out:
             columns.setdefault(f"held-out images of {data.shards}", result.held_out)
     if not as_json:

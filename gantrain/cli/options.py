@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from gantrain.config import Config, DataConfig
 
 RunPath = Annotated[
-    Path, typer.Argument(help="Run directory, or exported generator.safetensors file.")
+    Path,
+    typer.Argument(help="Run directory, a checkpoint in it, or an exported .safetensors file."),
+]
+At = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="KIMG", help="Use the run's checkpoint at this many kimg."),
+]
+Best = Annotated[
+    bool, typer.Option("--best", help="Use the run's generator that was measured best.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the samples.")]
 Truncation = Annotated[

@@ -8,21 +8,36 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from gantrain.cli.options import check_writable
+from gantrain.cli.options import At, Best, RunPath, check_writable
+from gantrain.common.errors import UserError
 from gantrain.common.streams import listener_left
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    run: RunPath,
+    at: At = None,
+    best: Best = False,
     out: Annotated[
         Path | None, typer.Option(help="HTML file to write. Default: RUN/report.html.")
     ] = None,
 ) -> None:
-    """Write a page about a run: samples, curves, events, config. It works offline."""
+    """Write a page about a run: samples, curves, events, config. It works offline.
+
+    With a checkpoint or an exported generator of the run, the page also shows samples of that
+    generator and what was measured of it.
+    """
+    from gantrain.inference.export import open_generator
+    from gantrain.inference.sources import find_source
     from gantrain.report.run_page import PAGE, write_run_page
 
-    check_writable(out or run / PAGE, "--out")
-    path = write_run_page(run, out)
+    source = find_source(run)
+    if source.run_dir is None:
+        raise UserError(f"{run}: not in a run directory, which a report is about.")
+    check_writable(out or source.run_dir / PAGE, "--out")
+    generator = None
+    if at is not None or best or not source.is_run:
+        generator = open_generator(run, at=at, best=best)
+    path = write_run_page(source.run_dir, out, generator)
     typer.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

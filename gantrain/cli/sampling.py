@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gantrain.cli.options import Method, RunPath, Seed, Truncation, require_suffix
+from gantrain.cli.options import At, Best, Method, RunPath, Seed, Truncation, require_suffix
 from gantrain.common.errors import UserError
 
 Steps = Annotated[
@@ -17,19 +17,22 @@ Milliseconds = Annotated[int, typer.Option(min=10, help="Duration of each frame.
 def sample(
     run: RunPath,
     count: Annotated[int, typer.Option("--n", min=1, help="Number of images.")] = 64,
+    at: At = None,
+    best: Best = False,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("samples.png"),
     truncation: Truncation = 1.0,
 ) -> None:
     """Generate images with a run's EMA generator and tile them into one PNG."""
     from gantrain.common.grids import save_png, tile_square
-    from gantrain.inference.export import load_generator
+    from gantrain.inference.export import open_generator
     from gantrain.inference.sampling import sample_images
 
     require_suffix(out, ".png")
-    images = sample_images(load_generator(run), count, seed, truncation=truncation)
+    loaded = open_generator(run, at=at, best=best)
+    images = sample_images(loaded.generator, count, seed, truncation=truncation)
     save_png(tile_square(images), out)
-    typer.echo(f"{count} images: {out}")
+    typer.echo(f"{count} images of {loaded.name}: {out}")
 
 
 def interpolate(
@@ -37,6 +40,8 @@ def interpolate(
     samples: Annotated[list[int], typer.Argument(help="Two or more samples, by number.")],
     steps: Steps = 8,
     method: Method = "slerp",
+    at: At = None,
+    best: Best = False,
     seed: Seed = 0,
     truncation: Truncation = 1.0,
     milliseconds: Milliseconds = 60,
@@ -50,13 +55,14 @@ def interpolate(
     """
     from gantrain.common.grids import save_png, tile
     from gantrain.inference import interpolation
-    from gantrain.inference.export import load_generator
+    from gantrain.inference.export import open_generator
     from gantrain.inference.sampling import generate_images, select_latents
 
     if len(samples) < 2:
         raise UserError("interpolate: one sample given; expected two or more, as in: RUN 3 7.")
     require_suffix(out, ".png", ".gif", ".webp")
-    generator = load_generator(run)
+    loaded = open_generator(run, at=at, best=best)
+    generator = loaded.generator
     anchors = select_latents(generator, samples, seed, truncation=truncation)
     images = generate_images(generator, interpolation.interpolate(anchors, steps, method))
     if out.suffix.lower() == ".png":
@@ -65,7 +71,9 @@ def interpolate(
     else:
         frames = [tile(image[None], 1, 1) for image in images]
         interpolation.save_animation(frames, out, milliseconds)
-    typer.echo(f"{len(images)} images from {' to '.join(map(str, samples))}: {out}")
+    typer.echo(
+        f"{len(images)} images from {' to '.join(map(str, samples))} of {loaded.name}: {out}"
+    )
 
 
 def walk(
@@ -76,6 +84,8 @@ def walk(
         int, typer.Option(min=1, max=16, help="Show TILES x TILES walks at the same time.")
     ] = 1,
     method: Method = "slerp",
+    at: At = None,
+    best: Best = False,
     seed: Seed = 0,
     truncation: Truncation = 1.0,
     milliseconds: Milliseconds = 60,
@@ -86,11 +96,12 @@ def walk(
 
     from gantrain.common.grids import tile
     from gantrain.inference import interpolation
-    from gantrain.inference.export import load_generator
+    from gantrain.inference.export import open_generator
     from gantrain.inference.sampling import generate_images, sample_latents
 
     require_suffix(out, ".gif", ".webp")
-    generator = load_generator(run)
+    loaded = open_generator(run, at=at, best=best)
+    generator = loaded.generator
     walks = [
         interpolation.interpolate(
             sample_latents(generator, count, seed, first=i * count, truncation=truncation),
@@ -105,4 +116,4 @@ def walk(
         for latents in torch.stack(walks).unbind(1)
     ]
     interpolation.save_animation(frames, out, milliseconds)
-    typer.echo(f"{len(frames)} frames through {count} samples: {out}")
+    typer.echo(f"{len(frames)} frames through {count} samples of {loaded.name}: {out}")

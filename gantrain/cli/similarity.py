@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gantrain.cli.options import (
+    At,
     Background,
+    Best,
     FitOption,
     MaxMegapixels,
     RunPath,
@@ -34,6 +36,8 @@ def project(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     steps: Annotated[int, typer.Option(min=1, help="Optimisation steps.")] = 300,
     starts: Annotated[int, typer.Option(min=1, max=64, help="Starting points for each image.")] = 4,
+    at: At = None,
+    best: Best = False,
     seed: Seed = 0,
     background: Background = "black",
     fit: FitOption = "crop",
@@ -53,12 +57,13 @@ def project(
     from gantrain.common.grids import save_png, tile
     from gantrain.data.importing.convert import Conversion, parse_background
     from gantrain.inference import projection
-    from gantrain.inference.export import load_run
+    from gantrain.inference.export import open_generator
 
     require_suffix(out, ".png")
     if latents is not None:
         check_writable(latents, "--latents")
-    generator, config = load_run(run)
+    loaded = open_generator(run, at=at, best=best)
+    generator, config = loaded.generator, loaded.config
     conversion = Conversion(
         config.data.size, config.data.channels, parse_background(background), fit, max_megapixels
     )
@@ -72,7 +77,7 @@ def project(
             f"{path}: differs by {error:.2f} of 255 grey levels on average "
             f"(best random latent: {start:.2f})"
         )
-    typer.echo(f"given images above, generated images below: {out}")
+    typer.echo(f"given images above, images of {loaded.name} below: {out}")
 
 
 def nearest(
@@ -85,6 +90,8 @@ def nearest(
     ] = 5,
     by: Annotated[Literal["pixels", "features"], typer.Option(help="What to compare.")] = "pixels",
     shards: Shards = None,
+    at: At = None,
+    best: Best = False,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("nearest.png"),
 ) -> None:
@@ -95,11 +102,12 @@ def nearest(
     """
 
     from gantrain.data.loading.labelled import open_labelled_dataset
-    from gantrain.inference.export import load_run
+    from gantrain.inference.export import open_generator
     from gantrain.inference.sampling import generate_images, select_latents
 
     require_suffix(out, ".png")
-    generator, config = load_run(run)
+    loaded = open_generator(run, at=at, best=best)
+    generator, config = loaded.generator, loaded.config
     data = select_data(config, shards)
     labelled = open_labelled_dataset(data)
     numbers = samples or list(range(8))
@@ -110,7 +118,7 @@ def nearest(
         result = _search_by_features(images, labelled, data, config.metrics.features, count)
     _save_rows(images, labelled, result, out)
     _print_distances(numbers, labelled, result)
-    typer.echo(f"searched {len(labelled.rows):,} training images: {out}")
+    typer.echo(f"{loaded.name}: searched {len(labelled.rows):,} training images: {out}")
 
 
 def _search_by_pixels(images: "Tensor", labelled: "LabelledDataset", count: int) -> "Nearest":

@@ -21,14 +21,14 @@ logger = logging.getLogger(__name__)
 DIRECTIONS = "directions.safetensors"
 
 
-def open_directions(run: Path, generator: Generator, data: DataConfig) -> list[Direction]:
+def open_directions(folder: Path, generator: Generator, data: DataConfig) -> list[Direction]:
     """Return the directions of a generator; find them unless they have been saved before.
 
-    run: run directory or exported generator. The file is saved in or next to it.
+    folder: where the file is saved.
 
     Raises UserError if the data set or its labels are not available.
     """
-    path = (run if run.is_dir() else run.parent) / DIRECTIONS
+    path = folder / DIRECTIONS
     source = _digest(generator, data)
     directions = load_directions(path, source)
     if directions is None:

@@ -1,21 +1,33 @@
 """The HTML page of one run."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gantrain.common.files import write_text
+from gantrain.common.grids import tile_square
+from gantrain.inference.export import Loaded
+from gantrain.inference.sampling import sample_images
 from gantrain.report.page import build_page
 from gantrain.report.run_data import RunData, read_run
-from gantrain.report.thumbnails import as_data_url, pick_evenly
+from gantrain.report.thumbnails import as_data_url, encode, pick_evenly
+from gantrain.runs.generator_file import read_measured
+from gantrain.runs.paths import GENERATOR_BEST
+from gantrain.runs.records import read_metrics
 
 PAGE = "report.html"
 _MAX_GRIDS = 60
 _MAX_GRID_BYTES = 3_000_000  # of all grids on the page, encoded
 _GRID_SIDE = 800  # pixels
+_SAMPLES = 64
 
 
-def write_run_page(run_dir: Path, path: Path | None = None) -> Path:
+def write_run_page(
+    run_dir: Path, path: Path | None = None, generator: Loaded | None = None
+) -> Path:
     """Write the page of a run to `path`, or to report.html in the run directory; return the path.
+
+    generator: one of the run's, to show with its samples and with what was measured of it.
 
     Raises UserError if the folder is not a run directory.
     """
@@ -23,7 +35,8 @@ def write_run_page(run_dir: Path, path: Path | None = None) -> Path:
     path = path or run_dir / PAGE
     name = run_dir.resolve().name
     scripts = ("uplot", "page", "curves", "run")
-    page = build_page("run", f"{name} · gantrain", {"name": name, **_page_data(run)}, scripts)
+    data = {"name": name, **_page_data(run), "generator": generator and _show(generator, run_dir)}
+    page = build_page("run", f"{name} · gantrain", data, scripts)
     write_text(path, page)
     return path
 
@@ -43,6 +56,32 @@ def _page_data(run: RunData) -> dict[str, Any]:
         "grids": _encode_grids(run),
         "real": as_data_url(run.real, side=_GRID_SIDE) if run.real else None,
         "notes": run.notes,
+        "best": _best(run.run_dir),
+    }
+
+
+def _best(run_dir: Path) -> dict[str, Any] | None:
+    best = read_measured(run_dir / GENERATOR_BEST)
+    return None if best is None else asdict(best)
+
+
+def _show(loaded: Loaded, run_dir: Path) -> dict[str, Any]:
+    """Return samples of a generator, and the metrics of exactly its weights."""
+    measured = {
+        name: value
+        for line in read_metrics(run_dir)
+        if line["images_seen"] == loaded.images_seen
+        for name, value in line.items()
+        if name.startswith("quality/")
+    }
+    if loaded.measured is not None:
+        measured.setdefault(loaded.measured.metric, loaded.measured.value)
+    images = sample_images(loaded.generator, _SAMPLES, 0)
+    return {
+        "file": loaded.path.name,
+        "images_seen": loaded.images_seen,
+        "samples": encode(tile_square(images), side=_GRID_SIDE),
+        "measured": measured,
     }
 
 

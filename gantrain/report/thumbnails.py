@@ -35,6 +35,11 @@ def as_data_url(path: Path, *, side: int, crop: int | None = None, quality: int 
     if crop is not None:
         crop = min(crop, *image.size)
         image = image.crop((0, 0, crop, crop))
+    return encode(image, side=side, quality=quality)
+
+
+def encode(image: Image.Image, *, side: int, quality: int = 80) -> str:
+    """Return an image as WebP in a data URL; side and quality as for `as_data_url`."""
     image.thumbnail((side, side), Image.Resampling.BOX)
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=quality, method=4)

@@ -115,9 +115,12 @@ def _curve_table(run: RunData, count: int) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     for name in sorted(run.curves, key=_prefix_rank)[:count]:
         values = run.curves[name]
-        newest = next((value for value in reversed(values) if value is not None), None)
+        points = zip(reversed(values), reversed(run.images), strict=True)
+        newest = next(((value, seen) for value, seen in points if value is not None), None)
         if newest is not None:
-            table.add_row(escape(name), sparkline(values), f"{newest:.4g}")
+            value, seen = newest
+            age = "" if seen == run.images[-1] else f"at {seen / 1000:,.4g} kimg"
+            table.add_row(escape(name), sparkline(values), f"{value:.4g}", age)
     return table
 
 

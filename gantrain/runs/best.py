@@ -5,14 +5,17 @@ file records it, so that weights and value cannot be separated.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from gantrain.common.errors import UserError
-from gantrain.config.quality import Ruler
+from gantrain.config import OutputConfig
+from gantrain.config.quality import Ruler, choose_ruler, goal_of
+from gantrain.config.sections import DEFAULT_METRIC
 from gantrain.runs.checkpoint import read_checkpoint
 from gantrain.runs.generator_file import Measured, read_measured, write_generator
 from gantrain.runs.paths import GENERATOR_BEST, checkpoint_dir, list_checkpoints
-from gantrain.runs.records import read_metrics
+from gantrain.runs.records import is_number, read_metrics
 
 
 def export_best(run_dir: Path, best: Measured) -> None:
@@ -50,16 +53,51 @@ def restore_best(run_dir: Path, ruler: Ruler | None, images_seen: int) -> Measur
     return None
 
 
+def find_best(run_dir: Path, output: OutputConfig) -> Path:
+    """Return the generator of a run that was measured best: its exported file or its checkpoint.
+
+    A run of version 0.1 or 0.2 exported none. output: names the metric for those.
+
+    Raises UserError that says what is there if the run has none.
+    """
+    path = run_dir / GENERATOR_BEST
+    if path.exists():
+        return path
+    logged = list(dict.fromkeys(name for line in read_metrics(run_dir) for name in line))
+    metric = output.keep_best or DEFAULT_METRIC
+    goal = output.keep_best_is if goal_of(metric) is None else None  # 0.1 wrote its default
+    wanted = output.model_copy(update={"keep_best": metric, "keep_best_is": goal})
+    ruler = None
+    if logged:
+        with suppress(UserError):
+            ruler = choose_ruler(wanted, logged)
+    if ruler is None:
+        raise UserError(f"--best: {run_dir} has no {metric} (yet); use --at KIMG instead.")
+    best = min(_measurements(run_dir, ruler), key=lambda each: ruler.rank(each.value))
+    folder = checkpoint_dir(run_dir, best.images_seen)
+    if not folder.exists():
+        kept = ", ".join(f"{n / 1000:g}" for n, _ in sorted(list_checkpoints(run_dir)))
+        raise UserError(
+            f"--best: the best {best.metric} of {run_dir}, {best.value:.4g}, was measured at "
+            f"{best.images_seen / 1000:g} kimg, of which no generator was kept; use --at with one "
+            f"of its checkpoints, at {kept or 'none'} kimg."
+        )
+    return folder
+
+
 def measured_checkpoints(run_dir: Path, ruler: Ruler) -> list[Measured]:
     """Return the measurements whose checkpoint is there, best first."""
-    lines = read_metrics(run_dir)
-    values = {line["images_seen"]: line[ruler.metric] for line in lines if ruler.metric in line}
-    found = [
-        Measured(ruler.metric, float(value), images_seen)
-        for images_seen, _ in list_checkpoints(run_dir)
-        if isinstance(value := values.get(images_seen), int | float)
-    ]
+    there = {images_seen for images_seen, _ in list_checkpoints(run_dir)}
+    found = [each for each in _measurements(run_dir, ruler) if each.images_seen in there]
     return sorted(found, key=lambda each: (ruler.rank(each.value), each.images_seen))
+
+
+def _measurements(run_dir: Path, ruler: Ruler) -> list[Measured]:
+    return [
+        Measured(ruler.metric, float(value), int(line["images_seen"]))
+        for line in read_metrics(run_dir)
+        if is_number(value := line.get(ruler.metric))
+    ]
 
 
 def _from_best_to_worst(

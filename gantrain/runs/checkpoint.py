@@ -121,12 +121,20 @@ def remove_checkpoint(folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def read_newest(run_dir: Path) -> tuple[Snapshot | None, list[str]]:
-    """Return the newest checkpoint that verifies, if any, and why each newer one was skipped."""
+def is_checkpoint(folder: Path) -> bool:
+    """Return whether a folder is a checkpoint, perhaps a broken one."""
+    return (folder / _STATE).is_file()
+
+
+def read_newest(run_dir: Path, only: Collection[str] = ()) -> tuple[Snapshot | None, list[str]]:
+    """Return the newest checkpoint that verifies, if any, and why each newer one was skipped.
+
+    only: as for `read_checkpoint`.
+    """
     skipped: list[str] = []
     for _, folder in list_checkpoints(run_dir):
         try:
-            return read_checkpoint(folder), skipped
+            return read_checkpoint(folder, only), skipped
         except UserError as error:
             skipped.append(f"skipped a checkpoint: {error}")
     return None, skipped

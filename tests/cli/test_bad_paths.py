@@ -233,10 +233,10 @@ def test_an_unwritable_output_is_one_error_that_names_it(
 def test_a_bug_is_called_one_and_keeps_its_traceback(
     good: Good, monkeypatch: pytest.MonkeyPatch, run_words: Callable[..., tuple[int, str, str]]
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of all things")
 
-    monkeypatch.setattr("gantrain.inference.export.load_generator", fail)
+    monkeypatch.setattr("gantrain.inference.export.open_generator", fail)
     status, _, errors = run_words("sample")
     assert status == 70
     assert errors.startswith("Traceback")

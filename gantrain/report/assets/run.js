@@ -35,7 +35,9 @@ function showHeader() {
     ["image size", size && `${size}×${size}×${config["data.channels"]}`],
     ["batch size", config["training.batch_size"]], ["seed", config.seed],
     ["median speed", speeds.length ? `${number(speeds[speeds.length >> 1])} images/s` : null],
-    ["health", diagnosis?.diagnosis], ["data", config["data.shards"]],
+    ["health", diagnosis?.diagnosis],
+    ["best", data.best && `${data.best.metric} ${number(data.best.value)} at ${kimg(data.best.images_seen)}`],
+    ["data", config["data.shards"]],
     ["last update", status.time && `${utc(status.time, 16)} UTC`],
     ["reason", status.reason],
   ];
@@ -47,6 +49,18 @@ function showHeader() {
   }
   if (total) $("progress").value = seen / total; else $("progress").hidden = true;
   if (data.notes.length) { $("notes").hidden = false; $("notes").textContent = data.notes.join("; "); }
+}
+
+// The generator that the report was asked for, with the values of exactly its weights.
+function showGenerator() {
+  if (!data.generator) return;
+  const { file, images_seen, samples, measured } = data.generator;
+  const seen = images_seen === null ? "" : ` at ${kimg(images_seen)}`;
+  $("generator").hidden = false;
+  $("h-generator").textContent = `Generator${seen} (${file})`;
+  $("generated").src = samples; $("generated").alt = `samples of the generator${seen}`;
+  const rows = Object.entries(measured).map(([name, value]) => ({ cells: [name, number(value)] }));
+  if (rows.length) fillTable($("measured"), ["metric", "value"], rows); else $("unmeasured").hidden = false;
 }
 
 function showSamples(curves) {
@@ -166,5 +180,5 @@ function showCommand() {
 }
 
 const curves = createCurves();
-showHeader(); showSamples(curves); showNumbers(); showEvents(); showConfig(); showCommand();
+showHeader(); showGenerator(); showSamples(curves); showNumbers(); showEvents(); showConfig(); showCommand();
 requestAnimationFrame(() => requestAnimationFrame(() => { document.body.dataset.ready = performance.now().toFixed(0); }));
