@@ -40,6 +40,11 @@ def overridden_keys(words: Sequence[str]) -> dict[str, str]:
 
 
 def _parse(word: str) -> tuple[str, Any]:
+    if not word.isprintable() and any("\ud800" <= character <= "\udfff" for character in word):
+        raise UserError(
+            f"Override {word!r}: not text in this locale's encoding; use a UTF-8 locale such as "
+            "LC_ALL=C.UTF-8, and names in UTF-8."
+        )
     key, sign, text = word.partition("=")
     key, text = key.strip(), text.strip()
     if word.startswith("-") or not sign or not key:

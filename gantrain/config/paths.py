@@ -25,7 +25,8 @@ def expand_path(text: str, source: str) -> str:
 
     `$$` is a dollar sign. A `pipe:` command stays as it is.
 
-    Raises UserError, beginning with `source`, if the variable or the user does not exist.
+    Raises UserError, beginning with `source`, if the variable or the user does not exist, or the
+    locale has no such file names.
     """
     if text.startswith(_COMMAND):
         return text
@@ -47,6 +48,13 @@ def expand_path(text: str, source: str) -> str:
         return value
 
     expanded = _VARIABLE.sub(value_of, text)
+    try:
+        os.fsencode(expanded)
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{source}: {text!r} cannot be a file name in this locale's encoding; use a UTF-8 "
+            "locale such as LC_ALL=C.UTF-8."
+        ) from None
     if expanded.startswith("~"):
         name = expanded.partition("/")[0]
         try:

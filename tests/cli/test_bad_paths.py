@@ -5,7 +5,9 @@ to WORDS below.
 """
 
 import inspect
+import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,3 +265,59 @@ def test_the_home_folder_is_found_after_an_equals_sign(
         cli.main(["sample", str(good.run), "--n", "1", "--out=~/made/s.png"])
     assert ended.value.code == 0
     assert (tmp_path / "made" / "s.png").is_file()
+
+
+@pytest.fixture
+def as_nobody(good: Good, tmp_path: Path) -> Callable[[Callable[[], int]], int]:
+    """Call a function as a user who may read everything here and write nothing."""
+    if os.getuid() != 0:
+        pytest.skip("only root can become another user")
+    for folder in (good.here, *good.here.rglob("*"), good.shards, *good.shards.iterdir(), tmp_path):
+        folder.chmod(folder.stat().st_mode | 0o555)
+    for parent in {*good.here.parents, *good.shards.parents, *tmp_path.parents}:
+        if parent.is_relative_to(tempfile.gettempdir()):
+            parent.chmod(parent.stat().st_mode | 0o111)
+
+    def call(function: Callable[[], int]) -> int:
+        os.setresuid(65534, 65534, 0)
+        try:
+            return function()
+        finally:
+            os.setresuid(0, 0, 0)
+
+    return call
+
+
+def test_a_working_directory_of_somebody_else_is_one_line(
+    good: Good,
+    as_nobody: Callable[[Callable[[], int]], int],
+    run_words: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def sample() -> int:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["sample", str(good.run), "--n", "1"])
+        return int(ended.value.code or 0)
+
+    def start() -> int:
+        return train(["--config", str(good.here / "c.yaml"), "output.run_dir=run"])
+
+    run_words("sample")  # imports what another user may not be allowed to
+    scratch = good.here / "scratch-of-all"
+    scratch.mkdir()
+    scratch.chmod(0o777)
+    monkeypatch.setenv("SLURM_TMPDIR", str(scratch))
+    monkeypatch.chdir(tmp_path)
+    for function, line in (
+        (sample, "samples.png: Permission denied; give a file that can be written with --out.\n"),
+        (start, "run: Permission denied; "),
+    ):
+        capsys.readouterr()
+        assert as_nobody(function) == USER_ERROR_STATUS
+        errors = capsys.readouterr().err
+        assert f"gantrain: {line}" in errors
+        assert "Traceback" not in errors
+        assert errors.count("gantrain: ") == 1
+    assert not list(tmp_path.iterdir())

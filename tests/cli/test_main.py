@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 import gantrain
 from gantrain.cli import main as cli
 from gantrain.common.errors import UserError
+from gantrain.common.yaml_core import dump_yaml
 from gantrain.report import wandb_workspace
+from tests.conftest import small_tree
 
 
 def _run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -72,7 +74,7 @@ def test_a_workspace_that_wandb_rejects_is_reported(monkeypatch: pytest.MonkeyPa
         wandb_workspace.save_workspace("someone", "bricks")
 
 
-def test_a_terminal_without_unicode_gets_escapes(shards: Path) -> None:
+def test_a_terminal_without_unicode_gets_escapes(shards: Path, tmp_path: Path) -> None:
     environment = {
         **os.environ,
         "PYTHONIOENCODING": "ascii",
@@ -91,6 +93,19 @@ def test_a_terminal_without_unicode_gets_escapes(shards: Path) -> None:
         *(0, b"a \\xd7 \\u2026\n"),
         b"\\u2192\n",
     )
+    for words in (["output.run_dir=r\u00e9"], []):
+        config = tmp_path / "config.yaml"
+        tree = small_tree(tmp_path / "s\u00e9t", tmp_path / "run")
+        config.write_text(dump_yaml(tree), encoding="utf-8")
+        trained = subprocess.run(
+            [sys.executable, "-m", "gantrain.train", "--config", str(config), *words],
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
+        assert trained.returncode == 2, trained.stderr
+        assert trained.stderr.startswith(b"gantrain: ")
+        assert b"locale's encoding; use a UTF-8 locale" in trained.stderr
     shown = subprocess.run(
         [sys.executable, "-m", "gantrain", "data", "show", str(shards)],
         env=environment,
