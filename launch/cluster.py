@@ -95,8 +95,7 @@ class Cluster(StrictModel):
     @field_validator("partition", "exclude", mode="before")
     @classmethod
     def _join_names(cls, value: Any) -> Any:
-        names = [str(each) for each in value] if isinstance(value, list) else [value]
-        return ",".join(names) if isinstance(names[0], str) else value
+        return (",".join(map(str, value)) or None) if isinstance(value, list) else value
 
     @field_validator("nodes", mode="before")
     @classmethod
@@ -134,15 +133,12 @@ class Cluster(StrictModel):
         return self.world_size * self.cpus_per_rank
 
 
-def load_cluster(
-    name: str, changes: Mapping[str, Any], pack: int = 1, folders: Sequence[Path] = (Path(),)
-) -> Cluster:
-    """Read `configs/clusters/NAME.yaml`, or a file given by its path.
+def find_cluster(name: str, folders: Sequence[Path] = (Path(),)) -> Path:
+    """Return the file `configs/clusters/NAME.yaml`, or the one that is given by its path.
 
-    changes: keys that override the file's. pack: runs per job, checked against the ranks.
     folders: where relative paths and `configs/clusters` are looked for, in this order.
 
-    Raises UserError naming the file, the key and what was expected.
+    Raises UserError with the names that there are.
     """
     relative = Path(name) if name.endswith((".yaml", ".yml")) else CLUSTERS / f"{name}.yaml"
     paths = [folder / relative for folder in folders]
@@ -154,6 +150,19 @@ def load_cluster(
             f"cluster {name!r}: no file {places}; give the path of a cluster file or one of: "
             f"{', '.join(sorted(found)) or 'none'}."
         )
+    return path
+
+
+def load_cluster(
+    name: str, changes: Mapping[str, Any], pack: int = 1, folders: Sequence[Path] = (Path(),)
+) -> Cluster:
+    """Read a cluster file; see find_cluster for `name` and `folders`.
+
+    changes: keys that override the file's. pack: runs per job, checked against the ranks.
+
+    Raises UserError naming the file, the key and what was expected.
+    """
+    path = find_cluster(name, folders)
     tree = read_yaml(
         path, kind="cluster file", expected="keys such as `executor:` and `partition:`"
     )

@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gantrain.common.errors import UserError
-from gantrain.config import load_config
-from gantrain.config.paths import escape_paths
 from launch import slurm
 from launch.attempts import CANCEL, write_marker
-from launch.cluster import load_cluster
+from launch.cluster import find_cluster, load_cluster
 from launch.damage import warn_of_damage
+from launch.edited_files import EditedFiles
 from launch.launcher import LaunchResult, resubmit, submit_missing
 from launch.plan import plan_run, plan_sweep
 from launch.settings import (
     LaunchSettings,
+    cluster_in_files,
     parse_resources,
-    settings_from_directory,
     settings_from_file,
 )
 from launch.states import RunState, State, read_sweep_status, select_runs
@@ -49,13 +48,17 @@ def submit_run(
     json: bool,
 ) -> None:
     """Submit one training config as a run of the sweep in `directory`."""
-    tree = load_config(config, overrides).model_dump(mode="json")
+    file = find_cluster(cluster)
+    chosen = load_cluster(cluster, parse_resources(resources))
     settings = LaunchSettings(
         name=directory.name,
         sweep_dir=directory,
-        cluster=load_cluster(cluster, parse_resources(resources)),
+        cluster=chosen,
+        cluster_file=file.absolute(),
+        cluster_option=True,
+        in_files=cluster_in_files(file, {}, chosen),
     )
-    run = plan_run(escape_paths(tree), str(config), settings.cluster.world_size)
+    run = plan_run(config, overrides, settings.cluster.world_size)
     _print_result(settings, submit_missing(settings, [run]), "submitted", json)
 
 
@@ -69,11 +72,12 @@ def retry_runs(
 ) -> None:
     """Submit runs again: failed and vanished ones, or the named ones unless they are finished."""
     sweep_dir = find_sweep_dir(target)
-    settings = settings_from_directory(sweep_dir, cluster, resources)
+    files = EditedFiles(target, sweep_dir, cluster, resources)
     status = read_sweep_status(sweep_dir)
     selected = select_runs(status.runs, runs)
     warn_of_damage(status, selected)
-    _print_result(settings, resubmit(settings, selected, named=bool(runs)), "retried", json)
+    result = resubmit(files, selected, named=bool(runs))
+    _print_result(files.settings, result, "retried", json, files.lines)
 
 
 def cancel_runs(target: Path, runs: Sequence[str] | None, *, everything: bool, json: bool) -> None:

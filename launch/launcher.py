@@ -9,6 +9,7 @@ from gantrain.common.errors import UserError
 from launch import ledger
 from launch.attempts import CANCEL, EARLY_STOP
 from launch.code_snapshot import snapshot_code
+from launch.edited_files import EditedFiles
 from launch.ledger import ArrayTask, Submission
 from launch.plan import PlannedRun, differing_keys, run_name
 from launch.settings import LaunchSettings
@@ -60,13 +61,14 @@ def submit_missing(settings: LaunchSettings, planned: Sequence[PlannedRun]) -> L
     return LaunchResult([run.id for run in missing], _count(states, missing), jobs, recovered)
 
 
-def resubmit(settings: LaunchSettings, chosen: Sequence[RunState], *, named: bool) -> LaunchResult:
-    """Submit the chosen runs that failed or vanished again.
+def resubmit(files: EditedFiles, chosen: Sequence[RunState], *, named: bool) -> LaunchResult:
+    """Submit the chosen runs that failed or vanished again, with what their files say now.
 
     named: the user named the runs, so retry cancelled, stopped and interrupted ones as well.
 
     Raises UserError if the cluster refuses a job, or if Slurm does not respond.
     """
+    settings = files.settings
     sweep_dir = settings.sweep_dir
     with ledger.locked(sweep_dir) as lock:
         recovered = settle_intents(sweep_dir)
@@ -75,7 +77,9 @@ def resubmit(settings: LaunchSettings, chosen: Sequence[RunState], *, named: boo
         runs = [current[run.run] for run in chosen]
         retried = _RETRIED_BY_NAME if named else _RETRIED
         # Without its config, which a damaged line had, a run cannot be submitted.
-        again = [PlannedRun(run.run, run.flat) for run in runs if run.state in retried and run.flat]
+        again = files.plan([run for run in runs if run.state in retried and run.flat])
+        if again and files.to_store is not None:
+            write_settings(sweep_dir, files.to_store.to_json())
         for run in again:
             for marker in (CANCEL, EARLY_STOP):
                 (run_dir(sweep_dir, run.id) / marker).unlink(missing_ok=True)

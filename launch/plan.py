@@ -3,14 +3,14 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gantrain.common.errors import UserError
 from gantrain.common.records import flatten, unflatten
-from gantrain.config import current_key, expand_path, parse_config, read_config
-from gantrain.config.paths import path_keys
+from gantrain.config import current_key, expand_path, load_config, parse_config, read_config
+from gantrain.config.paths import escape_paths, path_keys
 from gantrain.config.schema import RENAMED_KEYS
 from launch.dotted import Settings, apply_settings, flat_settings
 from launch.metric_checks import check_metrics
@@ -31,10 +31,14 @@ _HASHED_NAMES = {new: old for old, new in RENAMED_KEYS.items()}
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run: its id, and its validated config as dotted keys with plain values."""
+    """One run: its id, and its validated config as dotted keys with plain values.
+
+    source: `config` and `overrides` of a run that was submitted alone.
+    """
 
     id: str
     flat: dict[str, Any]
+    source: dict[str, Any] | None = None
 
     @property
     def tree(self) -> dict[str, Any]:
@@ -90,9 +94,12 @@ def plan_runs(sweep: SweepFile, source: Path, world_size: int) -> list[PlannedRu
     return plan_sweep(sweep, source, world_size).runs
 
 
-def plan_run(tree: Mapping[str, Any], source: str, world_size: int) -> PlannedRun:
-    """Plan one run from a config tree; `source` names it in the UserError."""
-    return _validate(_with_placeholders(tree, world_size), source)
+def plan_run(config: Path, overrides: Sequence[str], world_size: int) -> PlannedRun:
+    """Plan one run from a config file and overrides. Raises UserError if they are not valid."""
+    tree = escape_paths(load_config(config, overrides).model_dump(mode="json"))
+    run = _validate(_with_placeholders(tree, world_size), str(config))
+    source = {"config": str(config.absolute()), "overrides": list(overrides)}
+    return replace(run, source=source)
 
 
 def _read_base(sweep: SweepFile, source: Path) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from launch.states import SUBMITTABLE, State, read_sweep_status
 from launch.submission import job_script
 from launch.sweepdir import RUNS
 from launch.sweepfile import load_sweep
-from launch.tables import format_value, print_json, print_omitted, print_table
+from launch.tables import print_json, print_omitted, print_table
+from launch.values import format_value
 
 
 def show_plan(

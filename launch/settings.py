@@ -1,7 +1,7 @@
 """How a sweep is launched: from its sweep file or its directory, with command-line overrides."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from gantrain.common.errors import UserError
 from gantrain.common.records import parse_record
 from gantrain.common.yaml_core import load_yaml, load_yaml_text
 from gantrain.runs.records import read_json
-from launch.cluster import Cluster, load_cluster, parse_cluster
+from launch.cluster import Cluster, find_cluster, load_cluster, parse_cluster
 from launch.metric_names import direction_of
 from launch.project import project_of
 from launch.spelling import keep_spelling
@@ -27,7 +27,9 @@ class LaunchSettings:
     """A sweep's directory, its cluster, and how its runs are packed, throttled and compared.
 
     pack: runs per job. throttle: jobs of the sweep that run at the same time. project: where
-    relative paths in the runs' configs lead; the working directory of the jobs.
+    relative paths in the runs' configs lead; the working directory of the jobs. sweep_file,
+    cluster_file: absolute paths. cluster_option: the command line named the cluster, not the sweep
+    file. in_files: the cluster's keys as the files have them, without the command line's.
     """
 
     name: str
@@ -39,6 +41,10 @@ class LaunchSettings:
     direction: str = "min"
     early_stop: dict[str, Any] | None = None
     project: Path | None = None
+    sweep_file: Path | None = None
+    cluster_file: Path | None = None
+    cluster_option: bool = False
+    in_files: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of sweep.json."""
@@ -51,6 +57,10 @@ class LaunchSettings:
             "direction": self.direction,
             "early_stop": self.early_stop,
             "project": str((self.project or Path()).absolute()),
+            "sweep_file": _as_text(self.sweep_file),
+            "cluster_file": _as_text(self.cluster_file),
+            "cluster_option": self.cluster_option,
+            "in_files": self.in_files,
         }
 
 
@@ -67,27 +77,56 @@ class StoredSettings(BaseModel):
     direction: Literal["min", "max"] = "min"
     early_stop: dict[str, Any] | None = None
     project: str | None = None
+    sweep_file: Path | None = None
+    cluster_file: Path | None = None
+    cluster_option: bool = False
+    in_files: dict[str, Any] | None = None
 
 
 def settings_from_file(
     sweep: SweepFile, path: Path, cluster: str | None, resources: Sequence[str] | None
 ) -> LaunchSettings:
     """Return the settings of a sweep file with the command line's cluster and resources applied."""
-    changes = {**sweep.resources, **parse_resources(resources)}
     sweep_dir, here = directory_of(path), Path()
     project = _project(sweep, sweep_dir, path)
     folders = (here, project) if cluster else (path.parent, project, here)
+    file = find_cluster(cluster or sweep.cluster, folders)
+    changes = {**sweep.resources, **parse_resources(resources)}
+    chosen = load_cluster(str(file), changes, sweep.pack)
     return LaunchSettings(
         name=sweep.name,
         sweep_dir=sweep_dir,
-        cluster=load_cluster(cluster or sweep.cluster, changes, sweep.pack, folders),
-        pack=sweep.pack,
-        throttle=sweep.throttle,
-        metric=sweep.metric,
-        direction=sweep.direction or direction_of(sweep.metric) or "min",
-        early_stop=sweep.early_stop.model_dump() if sweep.early_stop else None,
+        cluster=chosen,
+        **launch_keys(sweep),
         project=project,
+        sweep_file=path.absolute(),
+        cluster_file=file.absolute(),
+        cluster_option=cluster is not None,
+        in_files=cluster_in_files(file, sweep.resources, chosen),
     )
+
+
+def launch_keys(sweep: SweepFile) -> dict[str, Any]:
+    """Return how a sweep file says that its runs are packed, throttled and compared."""
+    return {
+        "pack": sweep.pack,
+        "throttle": sweep.throttle,
+        "metric": sweep.metric,
+        "direction": sweep.direction or direction_of(sweep.metric) or "min",
+        "early_stop": sweep.early_stop.model_dump() if sweep.early_stop else None,
+    }
+
+
+def cluster_in_files(file: Path, resources: Mapping[str, Any], chosen: Cluster) -> dict[str, Any]:
+    """Return the keys of a cluster as the files have them; those of `chosen` if that is no cluster.
+
+    file: the cluster file. resources: of the sweep file.
+    """
+    try:  # what only the command line makes valid, such as a time for signal_seconds
+        cluster = load_cluster(str(file), resources)
+    except UserError:
+        cluster = chosen
+    return cluster.model_dump(mode="json")
 
 
 def settings_from_directory(
@@ -97,7 +136,7 @@ def settings_from_directory(
 
     Raises UserError if a key of `resources` is unknown or its value invalid.
     """
-    stored = _read_stored(sweep_dir)
+    stored = read_stored(sweep_dir)
     changes, project = parse_resources(resources), _stored_project(stored.project)
     if cluster is not None:
         folders = (Path(), project or Path())
@@ -108,7 +147,8 @@ def settings_from_directory(
     return LaunchSettings(sweep_dir=sweep_dir, cluster=chosen, project=project, **values)
 
 
-def _read_stored(sweep_dir: Path) -> StoredSettings:
+def read_stored(sweep_dir: Path) -> StoredSettings:
+    """Return the content of sweep.json. Raises UserError if it is damaged."""
     content = read_settings(sweep_dir)
     try:
         return parse_record(content, StoredSettings, str(sweep_dir / SWEEP))
@@ -149,6 +189,10 @@ def _project(sweep: SweepFile, sweep_dir: Path, path: Path) -> Path:
     if stored and sweep.dir is not None and sweep.dir.is_absolute():
         return Path.cwd()
     return project_of(path) or Path.cwd()
+
+
+def _as_text(path: Path | None) -> str | None:
+    return str(path) if path else None
 
 
 def _stored_project(text: object) -> Path | None:

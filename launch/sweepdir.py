@@ -45,11 +45,13 @@ class StoredRun:
     """A run of the sweep as stored in its directory, with the present names of all config keys.
 
     problem: the damaged line that this run had, if its config is not known; flat is empty then.
+    source: as in PlannedRun.
     """
 
     id: str
     flat: dict[str, Any]
     problem: str = ""
+    source: dict[str, Any] | None = None
 
 
 def find_sweep_dir(target: Path) -> Path:
@@ -129,7 +131,9 @@ def read_runs(sweep_dir: Path) -> list[StoredRun]:
         elif not isinstance(flat, dict) or not _is_length(flat.get("training.total_kimg")):
             damaged.append(StoredRun(run, {}, f"{path}:{number}: flat: is not the config of a run"))
         else:
-            runs.setdefault(run, StoredRun(run, rename_old_flat_keys(flat)))
+            source = line.get("source")
+            known = source if isinstance(source, dict) else None
+            runs.setdefault(run, StoredRun(run, rename_old_flat_keys(flat), source=known))
     damaged += [StoredRun(_id_in(path, problem), {}, problem) for problem in problems]
     for run in damaged:
         runs.setdefault(run.id or run.problem, run)
@@ -148,10 +152,15 @@ def add_runs(sweep_dir: Path, planned: Iterable[PlannedRun]) -> list[StoredRun]:
         before = path.read_bytes() if path.exists() else b""
         if before and not before.endswith(b"\n"):
             before += b"\n"
-        lines = (json.dumps({"id": run.id, "flat": run.flat}) + "\n" for run in new.values())
+        lines = (json.dumps(_line_of(run)) + "\n" for run in new.values())
         with replacing(path) as temporary:
             temporary.write_bytes(before + "".join(lines).encode())
     return read_runs(sweep_dir)
+
+
+def _line_of(run: PlannedRun) -> dict[str, Any]:
+    line = {"id": run.id, "flat": run.flat}
+    return {**line, "source": run.source} if run.source else line
 
 
 def _is_length(kimg: object) -> bool:

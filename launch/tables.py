@@ -14,8 +14,9 @@ from rich.text import Text
 from launch.damage import describe
 from launch.doctor import Diagnosis
 from launch.leaderboard import Effect, Leaderboard
-from launch.plan import ABSENT, differences, short_names
+from launch.plan import differences, short_names
 from launch.states import RunState
+from launch.values import format_value
 
 _COLOURS = {
     "finished": "green",
@@ -145,15 +146,6 @@ def print_omitted(count: int, limit: int) -> None:
     """Print how many of `count` rows a limit left out, if any."""
     if count > limit:
         console.print(f"… and {count - limit:,} more; --limit 0 shows all.")
-
-
-def format_value(value: Any) -> str:
-    """Return a config value as short text."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list):
-        return "[" + ", ".join(format_value(v) for v in value) + "]"
-    return ABSENT if value is None else str(value)
 
 
 def format_progress(images: int, total: int) -> str:

@@ -286,7 +286,7 @@ def mutations(draw: st.DrawFn) -> tuple[str, Callable[[bytes], bytes]]:
 
 
 @settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(mutations(), min_size=1, max_size=3))
 def test_no_damage_is_a_traceback(
