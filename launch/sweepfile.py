@@ -17,9 +17,10 @@ from pydantic import (
 )
 
 from gantrain.common.errors import UserError
-from gantrain.common.validation import nearest, problems_of
+from gantrain.common.validation import problems_of
 from gantrain.common.yaml_core import load_yaml_text
 from gantrain.config import current_key, expand_path, known_keys, read_yaml
+from gantrain.config.suggestions import suggest_key
 from launch.dotted import Settings, flat_settings, is_inside, matches, repeated_key, split_keys
 from launch.dotted import apply_settings as apply_settings
 from launch.spelling import keep_spelling
@@ -236,8 +237,7 @@ def _check_keys(path: Path, sweep: SweepFile) -> None:
         for key in (key for entry in entries for key in split_keys(entry)):
             if key not in known:
                 raise UserError(
-                    f"{path}: {source}: the training config has no key {key!r}; "
-                    f"the nearest is {nearest(key, known)!r}."
+                    f"{path}: {source}: the training config has no key {key!r}; {suggest_key(key)}."
                 )
             if key.startswith("output.run_dir"):
                 raise UserError(f"{path}: {source}: {key} is set by the launcher; use `dir:`.")

@@ -111,10 +111,14 @@ def explain_unknown(key: str, kind: object) -> str:
 
     kind: objective.kind of the config.
     """
-    return f"unknown key {key!r}; {_advice(key, kind)}"
+    return f"unknown key {key!r}; {suggest_key(key, kind)}"
 
 
-def _advice(key: str, kind: object) -> str:
+def suggest_key(key: str, kind: object = None) -> str:
+    """Return what to write instead of a dotted key that does not exist: `write seed`, for example.
+
+    kind: objective.kind of the config, for keys that only the other objectives have.
+    """
     section, _, last = key.rpartition(".")
     if key.startswith("objective.") and (kinds := kinds_with(last)):
         return (

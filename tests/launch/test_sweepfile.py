@@ -120,7 +120,12 @@ def test_values_may_be_sections(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"grid": {"generator.learnin_rate": [1]}}, "nearest is 'generator.learning_rate'"),
+        (
+            {"grid": {"generator.learnin_rate": [1]}},
+            "nearest known one is 'generator.learning_rate'",
+        ),
+        ({"grid": {"lr": [1]}}, "write generator.learning_rate or discriminator.learning_rate"),
+        ({"set": {"batch_size": 1}}, "write training.batch_size"),
         ({"gird": {"seed": [1]}}, "nearest known one is 'grid'"),
         ({"zip": {"seed": [1, 2], "generator.width": [4]}}, "different lengths"),
         ({"set": {"output.run_dir": "x"}}, "use `dir:`"),
