@@ -102,7 +102,11 @@ def plan(
     cluster: ClusterOption = None,
     resource: ResourceOption = None,
     probe: Annotated[
-        bool, typer.Option("--probe", help="train a few batches here to forecast the duration")
+        bool,
+        typer.Option(
+            "--probe",
+            help="train a few batches here, alone and side by side, for the forecast",
+        ),
     ] = False,
     script: Annotated[bool, typer.Option("--script", help="print the job script")] = False,
     limit: LimitOption = 40,
@@ -111,7 +115,9 @@ def plan(
     """Show the runs of a sweep, their states and a forecast. Submits nothing."""
     from launch.plan_command import show_plan
 
-    show_plan(sweep_file, cluster, resource, probe=probe, script=script, limit=limit, json=json)
+    show_plan(
+        *(sweep_file, cluster, resource), with_probe=probe, script=script, limit=limit, json=json
+    )
 
 
 @app.command()

@@ -1,11 +1,13 @@
 """The plan command: the runs of a sweep, their states, and a forecast."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from launch.forecast import Forecast, forecast, measured_speed, probe_speed
+from launch.forecast import Forecast, cost_from_probe, cost_of_earlier_runs, forecast
 from launch.launcher import job_spec, pack_runs
 from launch.plan import PlannedRun, SweepPlan, differences, differing_keys, plan_sweep, short_names
+from launch.probe import PACKS, probe
 from launch.settings import LaunchSettings, settings_from_file
 from launch.states import SUBMITTABLE, State, read_sweep_status
 from launch.submission import job_script
@@ -20,7 +22,7 @@ def show_plan(
     cluster: str | None,
     resources: Sequence[str] | None,
     *,
-    probe: bool,
+    with_probe: bool,
     script: bool,
     limit: int,
     json: bool,
@@ -32,7 +34,11 @@ def show_plan(
     runs = planned.runs
     states = _read_states(settings.sweep_dir)
     missing = [run for run in runs if states.get(run.id, "planned") in SUBMITTABLE]
-    cost = _forecast(settings, runs, missing, probe)
+    if with_probe and missing:
+        cost, notices = _forecast_by_probe(settings, missing)
+        planned = replace(planned, notices=[*planned.notices, *notices])
+    else:
+        cost = _forecast(settings, runs, missing)
     text = ""
     if script and settings.cluster.executor == "slurm":
         text = _example_script(settings, missing)
@@ -63,14 +69,47 @@ def _read_states(sweep_dir: Path) -> dict[str, State]:
 
 
 def _forecast(
-    settings: LaunchSettings, runs: Sequence[PlannedRun], missing: Sequence[PlannedRun], probe: bool
+    settings: LaunchSettings, runs: Sequence[PlannedRun], missing: Sequence[PlannedRun]
 ) -> Forecast | None:
-    speed = measured_speed(settings.sweep_dir, [run.id for run in runs])
-    if speed is None and probe and missing:
-        speed = probe_speed(missing[0])
-    if speed is None:
+    """Return the forecast from the sweep's own runs so far."""
+    cost = cost_of_earlier_runs(settings.sweep_dir, [run.id for run in runs], settings.pack)
+    if cost is None:
         return None
-    return forecast(missing, settings.cluster.devices, settings.pack, *speed)
+    devices, at_a_time = settings.cluster.devices, jobs_at_a_time(settings)
+    return forecast(missing, devices, settings.pack, at_a_time, cost)
+
+
+def _forecast_by_probe(
+    settings: LaunchSettings, missing: Sequence[PlannedRun]
+) -> tuple[Forecast | None, list[str]]:
+    """Return the forecast from a probe on this machine, and what a user should know about it."""
+    cluster = settings.cluster
+    side_by_side = settings.pack * (cluster.workers if cluster.executor == "local" else 1)
+    packs = {1, side_by_side, *(PACKS if cluster.world_size == 1 else ())}
+    cores = cluster.cpus_per_rank if cluster.executor == "slurm" else None
+    measured = probe(missing[0], sorted(packs), side_by_side, cores, settings.project or Path.cwd())
+    source = f"a probe of run {measured.run} on this machine, one rank"
+    notices = []
+    if cluster.gpus_per_node and measured.alone.on_cpu:
+        notices.append("the probe ran on the CPU; call plan --probe on a node with a GPU")
+    cost = cost_from_probe(measured, side_by_side, source)
+    if cost is None:
+        failed = measured.packs[-1]
+        notices.append(f"{failed.pack} runs do not run side by side: {failed.problem}")
+        return None, notices
+    devices, at_a_time = cluster.devices, jobs_at_a_time(settings)
+    return forecast(missing, devices, settings.pack, at_a_time, cost, measured), notices
+
+
+def jobs_at_a_time(settings: LaunchSettings) -> int:
+    """Return how many jobs run at the same time if none waits in a queue."""
+    match settings.cluster.executor:
+        case "slurm":
+            return settings.throttle
+        case "local":
+            return settings.cluster.workers
+        case "debug":
+            return 1
 
 
 def _example_script(settings: LaunchSettings, missing: Sequence[PlannedRun]) -> str:
@@ -116,11 +155,32 @@ def _print_forecast(
     if cost is None:
         print("forecast: none yet; --probe measures the speed on this machine")
         return
+    if cost.packs:
+        _print_packs(settings, cost, device)
     print(
         f"forecast: {cost.device_hours:,.2f} {device} hours, longest run "
-        f"{cost.longest_run_hours:,.2f} h, at {cost.images_per_second:,.0f} images/s "
-        f"({cost.source})"
+        f"{_duration(cost.longest_run_hours)}, {_duration(cost.wall_hours)} in all if no job "
+        f"waits, at {cost.images_per_second:,.0f} images/s ({cost.source})"
     )
+
+
+def _duration(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:,.1f} h"
+    return f"{hours * 60:.0f} min" if hours * 60 >= 2 else f"{hours * 3600:.0f} s"
+
+
+def _print_packs(settings: LaunchSettings, cost: Forecast, device: str) -> None:
+    rows = [
+        [str(each.pack), f"{each.each:,.0f}", f"{each.total:,.0f}", each.problem]
+        for each in cost.packs
+    ]
+    columns = ["side by side", "images/s each", "images/s in all", ""]
+    print_table(columns, rows, f"Runs that share this machine's {device}")
+    if cost.best_pack != settings.pack and settings.cluster.world_size == 1:
+        print(
+            f"pack: {cost.best_pack} gives the most images/s; this sweep has pack: {settings.pack}"
+        )
 
 
 def _count_jobs(settings: LaunchSettings, missing: Sequence[PlannedRun]) -> int:
