@@ -155,15 +155,15 @@ def train_and_recover(
     """Train to the end; roll back to the last checkpoint whenever the training diverges."""
     config = state.config
     iterate = joint if config.training.updates == "joint" else alternating
-    schedule.start()
-    while not state.finished:
+    while True:
+        schedule.start()
         real = real_batches(dataset, config, state.data_rng, gan.accelerator.device, gan.layout)
         try:
             train(gan, objective, real, state, services, iterate, schedule.after_iteration)
+            schedule.finish()
+            break
         except RollBack as reason:
             roll_back(str(reason), gan, objective, state, services)
-            schedule.start()
-    schedule.finish()
     if state.rank == 0:
         export_generator(gan.ema.generator, config, state.images_seen, schedule.best.newest)
     services.tracker.event("finished", state.images_seen)

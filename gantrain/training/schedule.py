@@ -95,16 +95,20 @@ class Schedule:
     def finish(self) -> None:
         """Save the last checkpoint, measure the quality, log the last metrics and save samples.
 
-        The checkpoint comes first: a longer run that resumes from it must not notice that this one
-        ended here, within a log interval and with a measurement. A run that is killed or stopped
-        meanwhile does all of this again.
+        The checkpoint is of the time before: a longer run that resumes from it must not notice that
+        this one ended here, within a log interval and with a measurement. A run that is killed or
+        stopped meanwhile does all of this again.
 
-        Raises StoppedError if the run was asked to stop.
+        Raises RollBack, before anything is saved, if the training cannot end like this, and
+        StoppedError if the run was asked to stop.
         """
         metrics, state = self._state.config.metrics, self._state
-        self._save()
-        self._stop_if_asked()
+        meter = self._services.meter.state()
         self._read_meter()
+        if self._roll_back_reason:
+            raise RollBack(self._roll_back_reason)
+        self._save(meter)
+        self._stop_if_asked()
         if metrics.every_kimg and state.measured_at != state.images_seen:
             self._evaluate()
         for work in (self._diagnose, self._log, self._keep_best):
@@ -217,12 +221,13 @@ class Schedule:
             images = gan.ema.generator(gan.latents(rng, Stream.GRID_LATENTS))
             self._services.tracker.grid("fake", state.images_seen, tile(images, rows, columns))
 
-    def _save(self) -> None:
+    def _save(self, meter: list[dict[str, Any]] | None = None) -> None:
+        """Save a checkpoint, unless that is done already. meter: its state if it has been read."""
         state, services = self._state, self._services
         if state.saved_at == state.images_seen:
             return
         with services.heartbeat.phase("checkpoint"):
-            meter = services.meter.state()  # a collective call
+            meter = services.meter.state() if meter is None else meter  # a collective call
             if state.rank == 0:
                 step = services.tracker.step
                 services.saver.save(take_snapshot(self._gan, state, meter, step), self.best.best)

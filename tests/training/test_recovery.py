@@ -268,6 +268,24 @@ def test_many_bad_steps_roll_back_with_lower_learning_rates_and_the_run_recovers
     assert not any("health/skipped_steps" in line for line in curve(run))
 
 
+def test_bad_steps_at_the_end_of_a_run_are_tried_again_too(
+    shards: Path, tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    sections: Sections = {
+        "output": {"checkpoint_every_kimg": 0.064, "log_every_kimg": 0.064},
+        "guard": {"bad_steps": 2},
+    }
+    # The last line, at 160 images, is of a log interval that is cut short.
+    poison(monkeypatch, lambda images, tried: images >= 128 and tried == 1)
+    done = train(config_of(tmp_path, shards, "run", sections))
+    assert done.returncode == 0, done.stderr
+    (event,) = events(run, "rolled_back")
+    assert event["to"] == 128
+    assert [line["images_seen"] for line in curve(run)] == [64, 128, 160]
+    assert not any("health/skipped_steps" in line for line in curve(run))
+
+
 def test_a_run_that_diverges_again_and_again_stops_with_a_diagnosis(
     shards: Path, tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
