@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gantrain.common.errors import UserError, os_reason
-from gantrain.common.locks import exclusive_task, size_and_mtime
+from gantrain.common.locks import exclusive_task, file_lock, size_and_mtime
 from gantrain.data.shards.faults import ScratchError
 from gantrain.data.shards.manifest import MANIFEST_NAME, Manifest, ShardEntry, load_manifest
 from gantrain.data.shards.tar_index import ShardReader, open_shard
@@ -105,7 +105,10 @@ class ShardStore:
                 try:
                     _evict(folder, self.limit - entry.bytes)
                     _retry(url, self.retries, lambda: self._download_to(partial, url, entry))
-                    partial.replace(path)
+                    # One at a time: of two shards that arrive together, each must see the other.
+                    with file_lock(folder / "shards.lock", wait=True):
+                        _evict(folder, self.limit - entry.bytes)
+                        partial.replace(path)
                 except _DiskFullError as error:
                     raise ScratchError(
                         f"{partial}: cannot be written ({error}). Free some space, lower "
