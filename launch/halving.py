@@ -7,6 +7,7 @@ both. A run that arrives early is compared with few others; the decision is reco
 reason.
 """
 
+import dataclasses
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -40,10 +41,15 @@ class Verdict:
 
     def describe(self, metric: str) -> str:
         """Return the reason as one line for display."""
-        return (
-            f"{metric} {self.value:.4g} at {self.rung:,} images ranks {self.rank} of {self.peers}; "
-            f"the bar is {self.bar:.4g}"
+        place = (
+            f"{metric} {self.value:.4g} at {self.rung:,} images ranks {self.rank} of {self.peers}"
         )
+        return f"{place}; the bar is {self.bar:.4g}" if math.isfinite(self.bar) else place
+
+    def to_json(self) -> dict[str, float | None]:
+        """Return the fields for early_stop.json; NaN and infinity become None."""
+        fields = dataclasses.asdict(self)
+        return {k: v if math.isfinite(v) else None for k, v in fields.items()}
 
 
 @dataclass(frozen=True)

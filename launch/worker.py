@@ -148,7 +148,7 @@ def _must_stop_early(folder: Path, rule: EarlyStop) -> bool:
     if verdict is None:
         return False
     reason = verdict.describe(rule.metric)
-    write_marker(folder, EARLY_STOP, reason=reason, metric=rule.metric, **verdict.__dict__)
+    write_marker(folder, EARLY_STOP, reason=reason, metric=rule.metric, **verdict.to_json())
     return True
 
 

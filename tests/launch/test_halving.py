@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gantrain.common.errors import UserError
+from launch.attempts import EARLY_STOP, read_marker, write_marker
 from launch.curves import images_with, value_at
 from launch.halving import compare, decide, read_rungs, rungs, values_of_others
 from launch.leaderboard import (
@@ -119,7 +120,11 @@ def test_metric_that_turns_nan_does_not_pass_on_old_values(tmp_path: Path) -> No
     assert decide(runs[2], lines_with(1.0, 1.0), QUALITY, 27_000) is None
     verdict = decide(runs[2], lines_with(1.0, 1.0, None), QUALITY, 27_000)
     assert verdict is not None
-    assert verdict.describe("quality/fid").startswith("quality/fid nan at 3,000 images ranks 2 of")
+    assert verdict.describe("quality/fid") == "quality/fid nan at 3,000 images ranks 2 of 2"
+    write_marker(runs[2], EARLY_STOP, reason="", **verdict.to_json())
+    marker = read_marker(runs[2], EARLY_STOP)
+    assert marker is not None
+    assert (marker["value"], marker["rank"]) == (None, 2)
     # Never finite, where others are.
     (tmp_path / "d").mkdir()
     verdict = decide(tmp_path / "d", lines_with(None), QUALITY, 27_000)
