@@ -8,6 +8,7 @@ from typing import Any
 from gantrain.common.errors import UserError
 from launch.states import RunState
 from launch.sweepdir import read_settings
+from launch.values import format_value
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _less_gpu_memory(files: Files, where: str, retry: str, sweep: str) -> str:
 
 
 def _now(value: object) -> str:
-    return f" (now {value})" if value not in (None, "", [], {}) else ""
+    return f" (now {format_value(value)})" if value not in (None, "", [], {}) else ""
 
 
 def _text(value: object) -> str:

@@ -251,6 +251,13 @@ def find_in_status(
             f"the trainer died of signal {-(last.exit or 0)}",
             f"signal 9 is most often the kernel's out-of-memory killer: {_RAISE_MEM}",
         )
+    if last is None and not own_log and run.slurm == "FAILED" and not run.nodes:
+        return Finding(
+            "no node that may be used",
+            "Slurm: FAILED before it had a node",
+            "correct `exclude`{exclude}, `constraint`{constraint} or `partition`{partition}, or "
+            "lower `mem`{mem} or `gpus_per_node`{gpus_per_node}, in {cluster}, then {retry}",
+        )
     if last is None:
         evidence = own_log[-1] if own_log else "the run has no record of the job, which left no log"
         return Finding(

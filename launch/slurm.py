@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from gantrain.common.errors import UserError
@@ -56,6 +57,11 @@ class TaskInfos:
     error: str = ""
     cluster: str = ""
 
+    @cached_property
+    def jobs(self) -> set[str]:
+        """The numbers of the jobs of which Slurm knows at least one task."""
+        return {task.split("_")[0] for task in self.tasks}
+
 
 @dataclass(frozen=True)
 class ClusterLimits:
@@ -81,7 +87,8 @@ def run_command(command: Sequence[str]) -> str:
             text=True,
             timeout=_TIMEOUT,
             check=False,
-            env={**slurm_client_environment(), "SLURM_TIME_FORMAT": "%s"},
+            # Without an abbreviation of the tasks that sacct shows in one line.
+            env={**slurm_client_environment(), "SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"},
         )
     except FileNotFoundError:
         raise UserError(
@@ -242,10 +249,26 @@ def _query_accounting(names: Mapping[str, str]) -> dict[str, TaskInfo]:
     # has its present state.
     columns = "JobID,State,ExitCode,NodeList,JobName"
     output = run_command(["sacct", "-n", "-X", "-P", "-D", "-j", ",".join(names), "-o", columns])
-    tasks = {}
+    tasks: dict[str, TaskInfo] = {}
     for line in output.splitlines():
-        task, state, exit_code, nodes, name = line.split("|", 4)
-        if names.get(task.split("_")[0]) == name:
+        ids, state, exit_code, nodes, name = line.split("|", 4)
+        if names.get(ids.split("_")[0]) == name:
+            nodes = "" if nodes == "None assigned" else nodes
             # "CANCELLED by 1000" includes the user.
-            tasks[task] = TaskInfo(state.split()[0], "", nodes, exit_code)
+            info = TaskInfo(state.split()[0], "", nodes, exit_code)
+            tasks |= dict.fromkeys(expand_tasks(ids), info)
     return tasks
+
+
+def expand_tasks(ids: str) -> list[str]:
+    """Return the tasks that sacct shows in one line, as 12_[0,2-5%1], since none has started."""
+    match = re.fullmatch(r"(\d+)_\[([\d,:-]+)(?:%\d+)?\]", ids)
+    if match is None:
+        return [ids]
+    job, tasks = match.groups()
+    indices: list[int] = []
+    for part in tasks.split(","):
+        bounds, _, step = part.partition(":")
+        first, _, last = bounds.partition("-")
+        indices += range(int(first), int(last or first) + 1, int(step or 1))
+    return [f"{job}_{index}" for index in indices]

@@ -27,7 +27,7 @@ from launch.attempts import CANCEL, EARLY_STOP, Attempt, read_attempts, read_mar
 from launch.ledger import Submission, TaskRef, latest_tasks, read_ledger
 from launch.slurm import JobName, TaskInfo, TaskInfos
 from launch.submitit_adapter import is_local_controller
-from launch.sweepdir import RUN_ID, RUNS, StoredRun, read_runs, run_dir
+from launch.sweepdir import RUN_ID, RUNS, StoredRun, job_dir, read_runs, run_dir
 
 State = Literal[
     "planned",  # never submitted
@@ -201,7 +201,7 @@ def _state_of(
     attempts = read_attempts(folder, damage) if task is not None else []
     for name in (EARLY_STOP, CANCEL):
         read_marker(folder, name, damage)
-    info = _info_of(task, infos)
+    info = _info_of(sweep_dir, task, infos)
     last = attempts[-1] if attempts else None
     silence = seconds_since_heartbeat(folder, now)
     error = infos.error or _elsewhere(task, infos)
@@ -317,12 +317,24 @@ def _elsewhere(task: TaskRef | None, infos: TaskInfos) -> str:
     return "" if cluster == socket.gethostname() else f"the job was started on {cluster}"
 
 
-def _info_of(task: TaskRef | None, infos: TaskInfos) -> TaskInfo | None:
+def _info_of(sweep_dir: Path, task: TaskRef | None, infos: TaskInfos) -> TaskInfo | None:
     if task is None or task.submission.status != "submitted":
         return None
     if task.submission.executor == "slurm":
-        return infos.tasks.get(task.job) if not _elsewhere(task, infos) else None
+        if _elsewhere(task, infos):
+            return None
+        info = infos.tasks.get(task.job)
+        removed = info is None and _was_removed(sweep_dir, task, infos)
+        return TaskInfo("CANCELLED") if removed else info
     return TaskInfo("RUNNING") if _is_running(task.submission) else None
+
+
+def _was_removed(sweep_dir: Path, task: TaskRef, infos: TaskInfos) -> bool:
+    # Slurm keeps no record of a task that was cancelled while it waited, if others of its array
+    # remain. One that has started has a log.
+    folder = job_dir(sweep_dir, task.submission.token)
+    logs = (folder / f"{task.job}_0_log.{name}" for name in ("out", "err"))
+    return task.submission.job in infos.jobs and not any(path.exists() for path in logs)
 
 
 def _is_running(submission: Submission) -> bool:

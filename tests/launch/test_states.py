@@ -18,7 +18,7 @@ from launch.attempts import (
 from launch.doctor import diagnose
 from launch.ledger import Submission, TaskRef
 from launch.outcomes import outcome_of
-from launch.slurm import TaskInfo
+from launch.slurm import TaskInfo, expand_tasks
 from launch.states import RunState, State, classify
 
 TASK = TaskRef(Submission("token", "slurm", ([["run"]],), "submitted", "12"), 0)
@@ -207,3 +207,11 @@ def test_an_end_belongs_to_the_start_that_ended(tmp_path: Path) -> None:
     assert [a.outcome for a in read_attempts(tmp_path)] == ["killed", None]
     write_end(tmp_path, "preempted", 75)  # as version 0.1 wrote it: of the newest
     assert [a.outcome for a in read_attempts(tmp_path)] == ["killed", "preempted"]
+
+
+def test_tasks_that_sacct_shows_in_one_line() -> None:
+    assert expand_tasks("12_3") == ["12_3"]
+    assert expand_tasks("12") == ["12"]
+    assert expand_tasks("12_[3]") == ["12_3"]
+    assert expand_tasks("12_[0,2-4,7%2]") == ["12_0", "12_2", "12_3", "12_4", "12_7"]
+    assert expand_tasks("12_[0-6:3]") == ["12_0", "12_3", "12_6"]
