@@ -1,7 +1,8 @@
 """Evaluation of the generator during training, with the images divided among the ranks."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -42,10 +43,8 @@ class Evaluator:
 
         Raises UserError if the metrics cannot be measured.
         """
-        try:
+        with _naming_the_way_out():
             self._measure(generator, _TRIAL_SAMPLES)
-        except UserError as error:
-            raise UserError(f"{error}\n  To train without metrics: metrics.every_kimg=0.") from None
 
     def measure(self, generator: Generator) -> dict[str, float]:
         """Return the `quality/…` metrics of `metrics.samples` images, equal on all ranks.
@@ -86,7 +85,8 @@ class Evaluator:
         data, metrics, cache = self._config.data, self._config.metrics, self._dataset.decoded
         if not metrics.every_kimg:
             return []
-        name, _ = choose_features(metrics.features, data, has_cache=cache is not None)
+        with _naming_the_way_out():
+            name, _ = choose_features(metrics.features, data, has_cache=cache is not None)
         held_out = len(held_out_rows(cache.table, data)) if cache is not None else 0
         return measured_names(
             name,
@@ -129,6 +129,14 @@ class Evaluator:
             where = f"rank {rank}: " if len(reasons) > 1 and len(failed) < len(reasons) else ""
             raise UserError(where + reason) from failure
         return result
+
+
+@contextmanager
+def _naming_the_way_out() -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{error}\n  To train without metrics: metrics.every_kimg=0.") from None
 
 
 @torch.no_grad()
