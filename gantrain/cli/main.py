@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. What the user can fix, and a signal, are one line on stderr."""
     configure_logging()
     words = [expand_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
-    sys.exit(run_command("gantrain", lambda: app(words), debug=DEBUG in words))
+    others = [word for word in words if word != DEBUG]  # it may also follow the command
+    sys.exit(run_command("gantrain", lambda: app(others), debug=DEBUG in words))
 
 
 if __name__ == "__main__":

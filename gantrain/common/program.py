@@ -8,12 +8,16 @@ from pathlib import Path
 from gantrain.common.access import explain
 from gantrain.common.errors import BUG_STATUS, USER_ERROR_STATUS, UserError
 
+# RuntimeErrors of torch for the CPU and for GPUs.
+_OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory", re.IGNORECASE)
+
 
 def report_failure(program: str, error: Exception, *, debug: bool = False) -> int:
     """Print what ended a program to stderr, and return its exit status.
 
-    A UserError, or an error of the operating system such as a missing permission or a full disk, is
-    one line. Any other exception is a mistake in this project: its traceback is printed.
+    A UserError, an error of the operating system such as a missing permission or a full disk, and
+    exhausted memory are one line. Any other exception is a mistake in this project: its traceback
+    is printed.
 
     debug: print the traceback of the former as well.
     """
@@ -22,6 +26,9 @@ def report_failure(program: str, error: Exception, *, debug: bool = False) -> in
             message, status = str(error), error.exit_status
         case OSError():
             message, status = explain(error), USER_ERROR_STATUS
+        case _ if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+            message = "not enough memory; ask for fewer or smaller images, or free some memory."
+            status = USER_ERROR_STATUS
         case _:
             debug, status = True, BUG_STATUS
             message = (

@@ -41,7 +41,7 @@ def check_same_set(before: DataSet | None, state: TrainingState) -> list[str]:
 def _difference(before: DataSet, now: DataSet) -> str:
     parts = [f"{before.count:,} images -> {now.count:,}"]
     if before.count == now.count:
-        parts = [f"{now.count:,} images, others than before"]
+        parts = [f"{now.count:,} images, others or in another order"]
     for word, names in (
         ("new", sorted(set(now.classes) - set(before.classes))),
         ("missing", sorted(set(before.classes) - set(now.classes))),

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import typer
 from PIL import Image
 
@@ -248,8 +250,31 @@ def test_a_bug_is_called_one_and_keeps_its_traceback(
     )
 
 
+def test_exhausted_memory_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, run_words: Callable[..., tuple[int, str, str]]
+) -> None:
+    def allocate(*_: object, **__: object) -> object:
+        return np.empty(2**62, np.uint8)
+
+    monkeypatch.setattr("gantrain.inference.export.open_generator", allocate)
+    assert run_words("sample")[::2] == (
+        USER_ERROR_STATUS,
+        "gantrain: not enough memory; ask for fewer or smaller images, or free some memory.\n",
+    )
+
+    def allocate_tensor(*_: object, **__: object) -> object:
+        return torch.empty(2**60, dtype=torch.uint8)
+
+    monkeypatch.setattr("gantrain.inference.export.open_generator", allocate_tensor)
+    assert run_words("sample")[0] == USER_ERROR_STATUS
+
+
 def test_debug_prints_the_traceback_of_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
-    for words, shown in ((["sample", "nowhere"], False), (["--debug", "sample", "nowhere"], True)):
+    for words, shown in (
+        (["sample", "nowhere"], False),
+        (["--debug", "sample", "nowhere"], True),
+        (["sample", "nowhere", "--debug"], True),
+    ):
         with pytest.raises(SystemExit):
             cli.main(words)
         errors = capsys.readouterr().err

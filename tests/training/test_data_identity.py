@@ -58,7 +58,7 @@ def test_another_set_at_the_same_path_is_said_and_other_classes_are_refused(
     write_set(shards, seed=0)  # the same images again
     assert "the data set changed" not in resume(0.192)
     write_set(shards, seed=1)
-    said = "the data set changed since the checkpoint: 48 images, others than before"
+    said = "the data set changed since the checkpoint: 48 images, others or in another order"
     assert f"{said} ({shards})\n" in resume(0.224)
     assert any(said in notice for e in events(run, "resumes") for notice in e["notices"])
     write_set(shards, count=40, seed=1)
