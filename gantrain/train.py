@@ -47,6 +47,7 @@ from gantrain.inference.export import export_generator
 from gantrain.metrics.evaluator import Evaluator
 from gantrain.runs.paths import REAL_SAMPLES, SAMPLES, check_writable, list_grids
 from gantrain.runs.run_lock import run_lock
+from gantrain.runs.wandb_environment import check_wandb_settings
 from gantrain.training.batch import real_batches
 from gantrain.training.best import BestSoFar
 from gantrain.training.data_identity import describe_set
@@ -119,6 +120,7 @@ def run_training(config: Config) -> None:
         if accelerator.is_main_process:
             stack.enter_context(run_lock(config.output.run_dir))
             check_writable(config.output.run_dir)
+            check_wandb_settings(config.wandb)
         snapshot, notices = find_checkpoint(config)
         tracker_step = 0
         if snapshot is not None:

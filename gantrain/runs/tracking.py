@@ -20,7 +20,7 @@ from gantrain.runs.records import (
     event_record,
     extend_last_metrics,
 )
-from gantrain.runs.wandb_run import WandbRun, start_wandb
+from gantrain.runs.wandb_run import WandbRun
 
 
 class Tracker:
@@ -48,7 +48,7 @@ class Tracker:
         self._progress = progress
         self._failures = failures
         self._metrics = LineFile(self._run_dir / METRICS)
-        self._wandb = WandbRun(None, step)
+        self._wandb = WandbRun(config, step)
         self._logged_at = logged_at
         if write:
             (self._run_dir / SAMPLES).mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,8 @@ class Tracker:
     def connect(self) -> None:
         """Start the W&B run, which may take seconds; until then nothing is sent there."""
         if self._write:
-            self._wandb = start_wandb(self._config, self.step)
+            with self._failures.contain("W&B"):
+                self._wandb.connect()
 
     @property
     def step(self) -> int:

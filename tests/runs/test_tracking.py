@@ -1,22 +1,30 @@
 """What a run logs to W&B, read back from real offline runs, and to its own files."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from wandb.util import get_core_path
 
+from gantrain.runs.paths import list_grids
 from gantrain.runs.records import read_metrics
+from gantrain.runs.wandb_environment import clean_environment
 from tests.conftest import small_tree
-from tests.launching import Train, train_alone, write_config
+from tests.curves import events
+from tests.launching import FAULTY_TRAIN, Train, environment, train_alone, write_config
 
 
 def inspect(run: Path, *options: str) -> str:
     """What W&B's own reader makes of an offline run."""
-    wandb = str(Path(sys.executable).with_name("wandb"))
-    command = [wandb, "leet", "inspect", "--json", *options, str(run)]
+    (file,) = run.resolve().glob("run-*.wandb")
+    # What `wandb leet inspect` runs, without the seconds that `wandb` takes to start.
+    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", *options]
+    command += ["--run-file", str(file), str(file.parents[1])]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -36,10 +44,11 @@ def test_an_offline_run_has_config_curves_and_grids_and_continues_after_a_resume
         assert done.returncode == 0
         assert "wandb" not in done.stderr
     first, second = sorted((run / "wandb").glob("offline-run-*"))
-    assert first.name.rpartition("-")[2] == second.name.rpartition("-")[2]
+    (file,), (other,) = (list(folder.glob("run-*.wandb")) for folder in (first, second))
+    assert file.name == other.name
     before, after = history(first), history(second)
-    # The second segment begins where the checkpoint was, so that nothing is refused as too old.
-    assert before[-2]["_step"] < after[0]["_step"] <= before[-1]["_step"]
+    # Steps only grow, so that nothing is refused as too old.
+    assert before[-1]["_step"] + 1 == after[0]["_step"]
     for segment in (before, after):
         assert [x["_step"] for x in segment] == sorted({x["_step"] for x in segment})
         assert all("images_seen" in line for line in segment)
@@ -80,6 +89,129 @@ def test_without_a_login_or_a_network_the_run_continues_offline_with_one_log_lin
     written = b"".join(path.read_bytes() for path in run.rglob("*") if path.is_file())
     assert not key or key not in done.stdout + done.stderr
     assert not key or key.encode() not in written
+
+
+def descendants(pid: int) -> list[int]:
+    """The process and its children, youngest first, as Slurm signals them."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [*(p for child in children for p in descendants(int(child))), pid]
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 75), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
+def test_signals_to_every_process_of_a_run_cost_wandb_nothing(
+    number: signal.Signals, status: int, shards: Path, tmp_path: Path, train: Train
+) -> None:
+    run = tmp_path / "run"
+    output = {"checkpoint_every_kimg": 0.064, "sample_every_kimg": 0.064}
+    tree = small_tree(shards, run, wandb={"mode": "offline"}, output=output)
+    config = write_config(tmp_path / "config.yaml", tree)
+    command = [sys.executable, str(FAULTY_TRAIN), "--config", str(config)]
+    with subprocess.Popen(
+        command,
+        env=environment(GANTRAIN_FAULT="SIGSTOP@96"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        for pid in descendants(process.pid):
+            os.kill(pid, number)
+        process.send_signal(signal.SIGCONT)
+        printed, _ = process.communicate()
+    assert process.returncode == status
+    assert "Traceback" not in printed
+    if number != signal.SIGKILL:  # nothing is missing even if the run never resumes
+        assert_complete(run)
+    done = train(config)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert_complete(run)
+
+
+def assert_complete(run: Path) -> None:
+    """Assert that W&B has each line of metrics, event and grid of a run, and each line once."""
+    rows = [
+        row for segment in sorted((run / "wandb").glob("offline-run-*")) for row in history(segment)
+    ]
+    assert [row["_step"] for row in rows] == sorted({row["_step"] for row in rows})
+    for line in read_metrics(run):
+        at = [r for r in rows if r["images_seen"] == line["images_seen"] and "loss/generator" in r]
+        assert len(at) == 1
+        assert {k: at[0][k] for k in line} == line
+    sent = {(row["images_seen"], key.removesuffix("._type")) for row in rows for key in row}
+    assert {(e["images_seen"], f"events/{e['event']}") for e in events(run)} <= sent
+    assert {(images, "samples/fake") for images, _ in list_grids(run)} <= sent
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("WANDB_MODE", "none", "wandb.mode=offline decides"),
+        ("WANDB_MODE", "", "wandb.mode=offline decides"),
+        ("WANDB_MODE", "online", "wandb.mode=offline decides"),
+        ("WANDB_BASE_URL", "foo", "valid URL"),
+        ("WANDB_SILENT", "maybe", "valid boolean"),
+        ("WANDB_INIT_TIMEOUT", "soon", "valid number"),
+        ("WANDB_RESUME_FROM", "other?_step=3", "another run"),
+    ],
+)
+def test_a_variable_that_wandb_rejects_is_named_in_one_line_and_ignored(
+    name: str,
+    value: str,
+    said: str,
+    shards: Path,
+    tmp_path: Path,
+    train: Train,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(name, value)
+    run = tmp_path / "run"
+    tree = small_tree(shards, run, wandb={"mode": "offline"}, training={"total_kimg": 0.032})
+    done = train(write_config(tmp_path / "config.yaml", tree))
+    assert done.returncode == 0
+    (line,) = (line for line in done.stderr.splitlines() if "W&B" in line or "wandb:" in line)
+    assert line.startswith(f"W&B: {name}={value} is ignored; ")
+    assert said in line
+    (segment,) = (run / "wandb").glob("offline-run-*")
+    assert [row["images_seen"] for row in history(segment)] == [0, 32]
+
+
+def test_a_mode_in_the_environment_that_sends_less_is_used() -> None:
+    environment = {"WANDB_MODE": "offline"}
+    mode, (notice,) = clean_environment("online", environment)
+    assert mode == "offline"
+    assert "instead of wandb.mode=online" in notice
+    assert clean_environment("offline", {"WANDB_MODE": "disabled"})[0] == "disabled"
+    assert clean_environment("online", {}) == ("online", [])
+
+
+def test_metrics_do_not_go_to_another_server_than_the_one_that_was_meant(tmp_path: Path) -> None:
+    assert clean_environment("online", {"WANDB_BASE_URL": "server.example"})[0] == "offline"
+    (tmp_path / "settings").write_text("[default]\nbase_url = server.example\n")
+    mode, notices = clean_environment("online", {"WANDB_CONFIG_DIR": str(tmp_path)})
+    assert mode == "offline"
+    assert f"{tmp_path / 'settings'}: base_url = server.example is ignored" in notices[0]
+
+
+def test_a_secret_is_not_repeated() -> None:
+    _, notices = clean_environment("online", {"WANDB_HTTP_PROXY": "user:secret@proxy"})
+    assert "WANDB_HTTP_PROXY is ignored" in notices[0]
+    assert "secret" not in " ".join(notices)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("project", "a/b"), ("project", "x" * 200), ("tags", ["x" * 65])]
+)
+def test_a_setting_that_wandb_rejects_is_an_error_at_the_start(
+    key: str, value: object, shards: Path, tmp_path: Path, train: Train
+) -> None:
+    tree = small_tree(shards, tmp_path / "run", wandb={"mode": "offline", key: value})
+    done = train(write_config(tmp_path / "config.yaml", tree))
+    assert done.returncode == 2
+    assert f"wandb.{key}" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_truncated_last_line_is_skipped(tmp_path: Path) -> None:
