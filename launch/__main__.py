@@ -125,12 +125,19 @@ def sweep(
     sweep_file: SweepFileArgument,
     cluster: ClusterOption = None,
     resource: ResourceOption = None,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="submit the rest as places in Slurm's queue come free"),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Submit the runs of a sweep that are missing: new ones and interrupted ones."""
+    """Submit the runs of a sweep that are missing: new ones and interrupted ones.
+
+    Where Slurm accepts fewer jobs at once, the other runs stay planned.
+    """
     from launch.job_commands import submit_sweep
 
-    submit_sweep(sweep_file, cluster, resource, json=json)
+    submit_sweep(sweep_file, cluster, resource, wait=wait, json=json)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """The commands that start or end jobs: sweep, submit, retry, cancel."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from gantrain.common.errors import UserError
@@ -10,6 +11,7 @@ from launch.cluster import find_cluster, load_cluster
 from launch.damage import warn_of_damage
 from launch.edited_files import EditedFiles
 from launch.launcher import LaunchResult, resubmit, submit_missing
+from launch.places import describe_waiting, require_place, submit_in_turns
 from launch.plan import plan_run, plan_sweep
 from launch.settings import (
     LaunchSettings,
@@ -28,14 +30,41 @@ _WITHOUT_WORK: tuple[State, ...] = ("finished", "stopped", "cancelled", "failed"
 
 
 def submit_sweep(
-    sweep_file: Path, cluster: str | None, resources: Sequence[str] | None, *, json: bool
+    sweep_file: Path,
+    cluster: str | None,
+    resources: Sequence[str] | None,
+    *,
+    wait: bool,
+    json: bool,
 ) -> None:
-    """Submit the runs of a sweep file that are new or were interrupted."""
+    """Submit the runs of a sweep file that are new or were interrupted.
+
+    wait: until Slurm has accepted all of them, if it does not at once.
+    """
     sweep = load_sweep(sweep_file)
     settings = settings_from_file(sweep, sweep_file, cluster, resources)
     planned = plan_sweep(sweep, sweep_file, settings.cluster.world_size)
-    result = submit_missing(settings, planned.runs)
-    _print_result(settings, result, "submitted", json, planned.notices)
+    if not wait:
+        result = submit_missing(settings, planned.runs)
+        require_place(result)
+        _print_result(settings, result, "submitted", json, planned.notices)
+        return
+    turns: list[LaunchResult] = []
+    for result in submit_in_turns(settings, planned.runs):
+        if not json and (result.submitted or not turns):
+            _print_result(settings, result, "submitted", json, () if turns else planned.notices)
+        turns.append(result)
+    if json:
+        _print_result(settings, _together(turns), "submitted", json, planned.notices)
+
+
+def _together(turns: Sequence[LaunchResult]) -> LaunchResult:
+    return replace(
+        turns[-1],
+        submitted=[run for turn in turns for run in turn.submitted],
+        jobs=[job for turn in turns for job in turn.jobs],
+        recovered=[line for turn in turns for line in turn.recovered],
+    )
 
 
 def submit_run(
@@ -59,7 +88,9 @@ def submit_run(
         in_files=cluster_in_files(file, {}, chosen),
     )
     run = plan_run(config, overrides, settings.cluster.world_size)
-    _print_result(settings, submit_missing(settings, [run]), "submitted", json)
+    result = submit_missing(settings, [run])
+    require_place(result)
+    _print_result(settings, result, "submitted", json)
 
 
 def retry_runs(
@@ -77,6 +108,7 @@ def retry_runs(
     selected = select_runs(status.runs, runs)
     warn_of_damage(status, selected)
     result = resubmit(files, selected, named=bool(runs))
+    require_place(result)
     _print_result(files.settings, result, "retried", json, files.lines)
 
 
@@ -127,6 +159,8 @@ def _print_result(
         print_json(
             {
                 "submitted": result.submitted,
+                "waiting": result.waiting,
+                "limit": result.limit,
                 "left": result.others,
                 "jobs": [{"token": job.token, "job": job.job} for job in result.jobs],
                 "recovered": result.recovered,
@@ -144,4 +178,6 @@ def _print_result(
         + (f" as {settings.cluster.executor} jobs {jobs}" if jobs else "")
         + (f"; other runs: {others}" if others else "")
     )
+    if result.waiting:
+        print(describe_waiting(result))
     print(f"python -m launch status {settings.sweep_dir}")

@@ -1,7 +1,8 @@
 """Submit the runs of a sweep that need it: find them, pack them into jobs, record the jobs."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,17 @@ class LaunchResult:
     """The runs that were submitted, in which jobs, and the states of the other runs.
 
     others: state to number of runs. recovered: what became of unfinished submissions of launchers
-    that died, one line each for display.
+    that died, one line each for display. waiting: the runs for which Slurm has no place now,
+    because of `limit`. active: jobs of the sweep that Slurm has.
     """
 
     submitted: list[str]
     others: dict[str, int]
     jobs: list[Submission]
     recovered: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    limit: str = ""
+    active: int = 0
 
 
 def submit_missing(settings: LaunchSettings, planned: Sequence[PlannedRun]) -> LaunchResult:
@@ -57,8 +62,8 @@ def submit_missing(settings: LaunchSettings, planned: Sequence[PlannedRun]) -> L
         ids = {run.id for run in planned}
         states = {run.run: run.state for run in status.runs if run.run in ids}
         missing = [run for run in planned if states[run.id] in SUBMITTABLE]
-        jobs = _submit(settings, missing, every_run, status, lock)
-    return LaunchResult([run.id for run in missing], _count(states, missing), jobs, recovered)
+        submitted = _submit(settings, missing, every_run, status, lock)
+    return replace(submitted, others=_count(states, missing), recovered=recovered)
 
 
 def resubmit(files: EditedFiles, chosen: Sequence[RunState], *, named: bool) -> LaunchResult:
@@ -80,13 +85,33 @@ def resubmit(files: EditedFiles, chosen: Sequence[RunState], *, named: bool) -> 
         again = files.plan([run for run in runs if run.state in retried and run.flat])
         if again and files.to_store is not None:
             write_settings(sweep_dir, files.to_store.to_json())
-        for run in again:
-            for marker in (CANCEL, EARLY_STOP):
-                (run_dir(sweep_dir, run.id) / marker).unlink(missing_ok=True)
         every_run = [StoredRun(run.run, run.flat) for run in status.runs]
-        jobs = _submit(settings, again, every_run, status, lock)
+        with _without_markers(sweep_dir, again):
+            submitted = _submit(settings, again, every_run, status, lock)
     states = {run.run: run.state for run in runs}
-    return LaunchResult([run.id for run in again], _count(states, again), jobs, recovered)
+    return replace(submitted, others=_count(states, again), recovered=recovered)
+
+
+@contextmanager
+def _without_markers(sweep_dir: Path, runs: Sequence[PlannedRun]) -> Iterator[None]:
+    # A worker that started while a marker is there would end the run. Runs that found no place in
+    # the queue stay stopped or cancelled.
+    before = {s.token for s in ledger.read_ledger(sweep_dir)}
+    removed: dict[Path, bytes] = {}
+    for run in runs:
+        for marker in (CANCEL, EARLY_STOP):
+            path = run_dir(sweep_dir, run.id) / marker
+            with suppress(FileNotFoundError):
+                removed[path] = path.read_bytes()
+                path.unlink()
+    try:
+        yield
+    finally:
+        new = [s for s in ledger.read_ledger(sweep_dir) if s.token not in before]
+        submitted = ledger.latest_tasks(new).keys()
+        for path, content in removed.items():
+            if path.parent.name not in submitted:
+                path.write_bytes(content)
 
 
 def settle_intents(sweep_dir: Path) -> list[str]:
@@ -145,16 +170,26 @@ def _submit(
     every_run: Sequence[StoredRun],
     status: SweepStatus,
     lock: int,
-) -> list[Submission]:
+) -> LaunchResult:
+    active = active_arrays(status, settings.throttle)
+    count = sum(array.tasks for array in active)
     if not runs:
-        return []
+        return LaunchResult([], {}, [], active=count)
     keys = differing_keys([run.flat for run in every_run])
     for run in runs:
         write_config(settings.sweep_dir, run, trainer_overrides(settings, run, keys))
     code = snapshot_code(settings.sweep_dir).absolute()
-    active = active_arrays(status)
     tasks = pack_runs([run.id for run in runs], settings.pack)
-    return submit_tasks(job_spec(settings, code), tasks, lock, active[-1] if active else None)
+    jobs, limit = submit_tasks(job_spec(settings, code), tasks, lock, active)
+    done = ledger.latest_tasks(jobs)
+    return LaunchResult(
+        [run.id for run in runs if run.id in done],
+        {},
+        jobs,
+        waiting=[run.id for run in runs if run.id not in done],
+        limit=limit,
+        active=count + sum(len(job.tasks) for job in jobs),
+    )
 
 
 def _require_status(sweep_dir: Path) -> SweepStatus:

@@ -14,6 +14,7 @@ from launch.submission import job_script
 from launch.sweepdir import RUNS
 from launch.sweepfile import load_sweep
 from launch.tables import print_json, print_omitted, print_table
+from launch.throttle import next_place
 from launch.values import format_value
 
 
@@ -114,7 +115,9 @@ def jobs_at_a_time(settings: LaunchSettings) -> int:
 
 def _example_script(settings: LaunchSettings, missing: Sequence[PlannedRun]) -> str:
     spec = job_spec(settings, settings.sweep_dir.absolute() / "code" / "DIGEST")
-    return job_script(spec, "TOKEN", _count_jobs(settings, missing) or 1)
+    return job_script(
+        spec, "TOKEN", next_place([], _count_jobs(settings, missing) or 1, settings.throttle)
+    )
 
 
 def _print_runs(

@@ -2,21 +2,30 @@
 
 import re
 import subprocess
+import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 from gantrain.common.errors import UserError
 from launch.environment import slurm_client_environment
 
 _TIMEOUT = 60  # seconds
+_RETRIES = re.compile(r"(Slurm [^:]*), sleeping and retrying")  # sbatch says so once
+_RETRY_SECONDS = 2.0  # between its second try, after one second, and its third, after three
 # Every other state, those that later versions add included, is of a job that runs or will run: at
 # worst a run is submitted again too late, but never twice.
 ENDED_STATES = {
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL"),
     *("OUT_OF_MEMORY", "PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
 }
+
+
+class SubmitLimitError(UserError):
+    """Slurm accepts no more jobs for now, or fewer; the message is its name for the limit."""
 
 
 @dataclass(frozen=True)
@@ -108,25 +117,56 @@ def submit_script(script: Path, lock: int) -> str:
 
     lock: a descriptor that sbatch inherits and keeps open until it ends.
 
-    Raises UserError with sbatch's own message if it is missing or fails.
+    Raises SubmitLimitError if Slurm accepts no job of this size for now; UserError with sbatch's
+    own message if it is missing or fails.
     """
-    try:
-        done = subprocess.run(
-            ["sbatch", str(script)],
-            capture_output=True,
-            text=True,
-            check=False,
-            pass_fds=(lock,),
-            env=slurm_client_environment(),
-        )
-    except FileNotFoundError:
-        raise UserError("sbatch: not found, so this machine has no Slurm.") from None
-    if done.returncode:
-        raise UserError(f"sbatch: {' '.join(done.stderr.split())}")
-    match = re.search(r"job (\d+)", done.stdout)
-    if match is None:
-        raise UserError(f"sbatch: no job id in its output ({' '.join(done.stdout.split())}).")
-    return match.group(1)
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        try:
+            process = subprocess.Popen(
+                ["sbatch", str(script)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                pass_fds=(lock,),
+                env=slurm_client_environment(),
+            )
+        except FileNotFoundError:
+            raise UserError("sbatch: not found, so this machine has no Slurm.") from None
+        full = _end_retries(process, errors)
+        output = " ".join(process.communicate()[0].split())
+        message = _read(errors)
+    match = re.search(r"job (\d+)", output)
+    if match is not None and process.returncode == 0:
+        return match.group(1)
+    if limit := re.search(r"\w*(Submit|MaxJobCount)\w*Limit\w*", message):
+        raise SubmitLimitError(limit.group())
+    if full:
+        raise SubmitLimitError(full)
+    if not process.returncode:
+        raise UserError(f"sbatch: no job id in its output ({output}).")
+    raise UserError(f"sbatch: {message}")
+
+
+def _end_retries(process: "subprocess.Popen[str]", errors: IO[str]) -> str:
+    """Wait for sbatch, or end its retries, which take minutes where the queue is full.
+
+    Returns why it retried, empty if it did not.
+    """
+    deadline, reason = None, ""
+    while process.poll() is None:
+        if deadline is None and (match := _RETRIES.search(_read(errors))):
+            deadline, reason = time.monotonic() + _RETRY_SECONDS, match.group(1)
+        if deadline is not None and time.monotonic() > deadline:
+            process.terminate()
+            break
+        time.sleep(0.05)
+    return reason
+
+
+def _read(file: IO[str]) -> str:
+    file.seek(0)
+    return " ".join(file.read().split())
 
 
 def read_limits() -> ClusterLimits:

@@ -28,6 +28,7 @@ from launch.ledger import Submission, TaskRef, latest_tasks, read_ledger
 from launch.slurm import JobName, TaskInfo, TaskInfos
 from launch.submitit_adapter import is_local_controller
 from launch.sweepdir import RUN_ID, RUNS, StoredRun, job_dir, read_runs, run_dir
+from launch.throttle import ActiveArray
 
 State = Literal[
     "planned",  # never submitted
@@ -121,10 +122,24 @@ def with_lost_runs(stored: Sequence[StoredRun], submitted: Collection[str]) -> l
     ]
 
 
-def active_arrays(status: SweepStatus) -> list[str]:
-    """Return the sweep's jobs that run or will run, oldest first."""
-    active = {r.job.rsplit("_", 1)[0] for r in status.runs if TaskInfo(r.slurm).active}
-    return [s.job for s in status.submissions if s.job in active]
+def active_arrays(status: SweepStatus, throttle: int) -> list[ActiveArray]:
+    """Return the sweep's jobs that run or will run, oldest first.
+
+    throttle: the limit of arrays of version 0.1, each of which waits for the one before it.
+    """
+    tasks: dict[str, set[str]] = {}
+    for run in status.runs:
+        if TaskInfo(run.slurm).active:
+            tasks.setdefault(run.token, set()).add(run.job)
+    arrays: list[ActiveArray] = []
+    for submission in status.submissions:
+        if submission.token not in tasks:
+            continue
+        after, limit = submission.after, submission.limit
+        if not limit:
+            after, limit = (arrays[-1].job if arrays else ""), throttle
+        arrays.append(ActiveArray(submission.job, len(tasks[submission.token]), limit, after))
+    return arrays
 
 
 def select_runs(runs: Sequence[RunState], prefixes: Sequence[str] | None) -> list[RunState]:

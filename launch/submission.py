@@ -25,8 +25,9 @@ from launch.environment import sbatch_defaults
 from launch.ledger import ArrayTask, Submission
 from launch.ports import free_port
 from launch.setup_lines import setup_script
-from launch.slurm import ClusterLimits
+from launch.slurm import ClusterLimits, SubmitLimitError
 from launch.sweepdir import STARTED, TASKS, job_dir
+from launch.throttle import ActiveArray, Place, next_place
 from launch.units import MAX_MINUTES
 
 _LOCAL_START_TIMEOUT = 5.0  # seconds
@@ -51,28 +52,38 @@ class JobSpec:
 
 
 def submit_tasks(
-    spec: JobSpec, tasks: Sequence[ArrayTask], lock: int, after: str | None
-) -> list[Submission]:
+    spec: JobSpec, tasks: Sequence[ArrayTask], lock: int, active: Sequence[ActiveArray]
+) -> tuple[list[Submission], str]:
     """Submit jobs for these tasks, and record each submission before and after it is made.
 
-    On Slurm they become arrays of at most MaxArraySize tasks. Each array waits for the one before
-    it (the first for the job `after`), so that one throttle covers all of them.
+    On Slurm they become arrays of at most MaxArraySize tasks, and single jobs where that is 0.
+    Where Slurm accepts fewer jobs, they are halved; the last tasks may find no place. Returns the
+    submissions and the limit that the next one met, empty if all tasks are submitted.
 
-    lock: descriptor of the ledger's lock.
+    lock: descriptor of the ledger's lock. active: the sweep's jobs, oldest first.
 
     Raises UserError with Slurm's message if it refuses an array; earlier arrays stay submitted.
     """
     if spec.cluster.executor != "slurm":
         workers = min(spec.cluster.workers, len(tasks))
-        return [_submit_local(spec, tasks[i::workers]) for i in range(workers)]
+        return [_submit_local(spec, tasks[i::workers]) for i in range(workers)], ""
     limits = slurm.read_limits()
-    size = limits.max_array_size
+    size = limits.max_array_size or 1
+    queue, rest = list(active), list(tasks)
     submissions: list[Submission] = []
-    for start in range(0, len(tasks), size):
-        submission = _submit_array(spec, tasks[start : start + size], lock, after, limits)
-        after = submission.job
+    while rest:
+        place = next_place(queue, min(size, len(rest)), spec.throttle)
+        try:
+            submission = _submit_array(spec, rest[: place.count], lock, place, limits)
+        except SubmitLimitError as error:
+            if place.count == 1:
+                return submissions, str(error)
+            size = place.count // 2
+            continue
         submissions.append(submission)
-    return submissions
+        queue.append(ActiveArray(submission.job, place.count, place.limit, place.after))
+        del rest[: place.count]
+    return submissions, ""
 
 
 def here(executor: str) -> str:
@@ -103,25 +114,28 @@ def settle_intent(sweep_dir: Path, submission: Submission) -> Submission | None:
     return _record_submitted(sweep_dir, submission, job)
 
 
-def job_script(spec: JobSpec, token: str, count: int, after: str | None = None) -> str:
-    """Return the sbatch script of an array of `count` tasks that waits for the job `after`."""
+def job_script(spec: JobSpec, token: str, place: Place, *, array: bool = True) -> str:
+    """Return the sbatch script of an array at this place, or of a single job."""
     # The batch script's own environment always has the task's id; that of srun's tasks may not.
+    index = '"${SLURM_ARRAY_TASK_ID-}"' if array else "0"
     return submitit_adapter.slurm_script(
         folder=job_dir(spec.sweep_dir, token).absolute(),
-        command=f'{_worker_command(spec, token)} "${{SLURM_ARRAY_TASK_ID-}}" "$port"',
+        command=f'{_worker_command(spec, token)} {index} "$port"',
         token=token,
-        count=count,
-        parameters=_slurm_parameters(spec, token, after),
+        count=place.count if array else None,
+        parameters=_slurm_parameters(spec, token, place),
     )
 
 
 def _submit_array(
-    spec: JobSpec, tasks: Sequence[ArrayTask], lock: int, after: str | None, limits: ClusterLimits
+    spec: JobSpec, tasks: Sequence[ArrayTask], lock: int, place: Place, limits: ClusterLimits
 ) -> Submission:
-    token = ledger.new_token()
-    script = _create_job_dir(spec, token, tasks) / "job.sh"
-    script.write_text(job_script(spec, token, len(tasks), after), encoding="utf-8")
-    intent = _write_intent(spec, token, tasks, cluster=limits.cluster)
+    token, array = ledger.new_token(), limits.max_array_size > 0
+    folder = _create_job_dir(spec, token, tasks)
+    script = folder / "job.sh"
+    script.write_text(job_script(spec, token, place, array=array), encoding="utf-8")
+    details = {"limit": place.limit, "after": place.after, "array": array}
+    intent = _write_intent(spec, token, tasks, cluster=limits.cluster, **details)
     try:
         job = slurm.submit_script(script, lock)
     except UserError as error:
@@ -129,12 +143,13 @@ def _submit_array(
         accepted = slurm.find_by_name(token)
         if accepted is None:
             ledger.write_abandoned(spec.sweep_dir, token, str(error))
+            shutil.rmtree(folder, ignore_errors=True)
             raise
         job = accepted
     return _record_submitted(spec.sweep_dir, intent, job)
 
 
-def _slurm_parameters(spec: JobSpec, token: str, after: str | None) -> dict[str, Any]:
+def _slurm_parameters(spec: JobSpec, token: str, place: Place) -> dict[str, Any]:
     cluster = spec.cluster
     optional: dict[str, Any] = {
         name: getattr(cluster, name)
@@ -145,8 +160,8 @@ def _slurm_parameters(spec: JobSpec, token: str, after: str | None) -> dict[str,
     if cluster.gpus_per_node:
         kind = f"{cluster.gpu_type}:" if cluster.gpu_type else ""
         optional["gpus_per_node"] = f"{kind}{cluster.gpus_per_node}"
-    if after is not None:
-        optional["dependency"] = f"afterany:{after}"
+    if place.after:
+        optional["dependency"] = f"afterany:{place.after}"
     return {
         "job_name": token,
         "comment": spec.name,
@@ -155,7 +170,7 @@ def _slurm_parameters(spec: JobSpec, token: str, after: str | None) -> dict[str,
         "ntasks_per_node": cluster.ranks_per_node,
         "cpus_per_task": cluster.cpus_per_rank,
         "signal_delay_s": cluster.signal_seconds,
-        "array_parallelism": spec.throttle,
+        "array_parallelism": place.limit,
         "setup": _setup_lines(spec),
         "srun_args": [
             # A rank that dies must not leave the others waiting for it until the time limit.

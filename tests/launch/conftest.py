@@ -250,7 +250,7 @@ def make_sweep(tmp_path: Path, squares: Path) -> Callable[..., Sweep]:
 @pytest.fixture(scope="session")
 def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
     """A Slurm with accounting."""
-    yield from run_cluster(tmp_path_factory, "slurm", "slurmdbd", "mariadbd")
+    yield from run_cluster(tmp_path_factory, "slurm", "slurmdbd", "mariadbd", options=("--limits",))
 
 
 @pytest.fixture(scope="session")
