@@ -26,6 +26,7 @@ from pathlib import Path
 
 import torch
 
+from gantrain.common.access import follow_group_access
 from gantrain.common.errors import (
     INTERRUPTED_STATUS,
     DivergedError,
@@ -84,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(path: Path, overrides: Sequence[str], rank: str) -> int:
     try:
         config = load_config(path, overrides)
+        follow_group_access(config.output.run_dir)
         try:
             run_training(config)
         except OSError as error:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from gantrain.common.access import follow_group_access
 from gantrain.common.errors import UserError
 from launch import slurm
 from launch.attempts import CANCEL, write_marker
@@ -120,6 +121,7 @@ def cancel_runs(target: Path, runs: Sequence[str] | None, *, everything: bool, j
     if bool(runs) == everything:
         raise UserError("cancel: name the runs, or give --all.")
     sweep_dir, status = find_status(target)
+    follow_group_access(sweep_dir)
     chosen = select_runs(status.runs, runs)
     warn_of_damage(status, chosen)
     selected = [run for run in chosen if run.state in _CANCELLABLE]

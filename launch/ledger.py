@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from gantrain.common.access import follow_group_access
 from gantrain.common.errors import UserError
 from gantrain.common.locks import file_lock
 from gantrain.runs.records import numbered_records
@@ -81,6 +82,7 @@ def locked(sweep_dir: Path) -> Iterator[int]:
 
     Raises UserError if the file system does not support locks.
     """
+    follow_group_access(sweep_dir)
     with file_lock(sweep_dir / _LOCK, wait=True, mode=0o666) as lock:
         if lock is None:
             raise UserError(

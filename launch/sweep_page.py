@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gantrain.common.access import follow_group_access
 from gantrain.common.files import write_text
 from gantrain.report.page import build_page
 from gantrain.report.thumbnails import as_data_url, pick_evenly
@@ -60,6 +61,7 @@ def write_sweep_page(
     page = build_page(
         "sweep", f"{ranking.name} · gantrain", data, ("page", "sweep"), styles=("sweep",)
     )
+    follow_group_access(path.parent)
     write_text(path, page)
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
 

@@ -16,7 +16,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gantrain.common.errors import REQUEUE_STATUS, UserError
+from gantrain.common.access import explain, follow_group_access
+from gantrain.common.errors import REQUEUE_STATUS, USER_ERROR_STATUS, UserError
 from gantrain.common.files import write_json
 from gantrain.common.logs import configure_logging
 from gantrain.runs.records import (
@@ -61,6 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"launch.worker: {error}", file=sys.stderr)
         return error.exit_status
+    except OSError as error:
+        print(f"launch.worker: {explain(error)}", file=sys.stderr)
+        return USER_ERROR_STATUS
+    follow_group_access(job.sweep_dir)
     if job.rank_info.rank == 0:
         index = job.rank_info.index
         started = {"job": job.rank_info.job.rsplit("_", 1)[0], "index": index}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from gantrain.common.files import replacing
+from gantrain.common.tensors import save_tensors
 from gantrain.config import DataConfig
 from gantrain.data.loading.labelled import open_labelled_dataset
 from gantrain.inference.directions import Direction, find_directions
@@ -47,7 +47,7 @@ def save_directions(directions: Sequence[Direction], path: Path, source: str) ->
     header = {"format": "pt", "directions": json.dumps(entries), "made_with": source}
     with replacing(path) as temporary:
         vectors = torch.stack([d.vector for d in directions])
-        save_file({"vectors": vectors}, temporary, metadata=header)
+        save_tensors({"vectors": vectors}, temporary, metadata=header)
 
 
 def load_directions(path: Path, source: str) -> list[Direction] | None:

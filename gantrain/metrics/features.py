@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gantrain.common.errors import UserError
@@ -19,6 +18,7 @@ from gantrain.common.files import replacing
 from gantrain.common.locks import exclusive_task, size_and_mtime
 from gantrain.common.pools import usable_cores
 from gantrain.common.rng import Stream, derive_seed
+from gantrain.common.tensors import save_tensors
 from gantrain.config import DataConfig
 from gantrain.data.loading.cache import Cache, open_cache
 from gantrain.data.loading.datasets import scaled
@@ -154,7 +154,7 @@ def _save(path: Path, trained: TrainedClassifier) -> None:
     }
     # A full disk only means that the next run trains it again.
     with suppress(OSError), replacing(path) as temporary:
-        save_file(trained.network.state_dict(), temporary, metadata=header)
+        save_tensors(trained.network.state_dict(), temporary, metadata=header)
 
 
 def _load(path: Path, manifest: Manifest) -> TrainedClassifier | None:

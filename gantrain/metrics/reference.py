@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from gantrain.common.files import replacing
 from gantrain.common.rng import PositionalRNG
+from gantrain.common.tensors import save_tensors
 from gantrain.config import DataConfig
 from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.loading.scratch import open_store
@@ -83,7 +84,7 @@ def _save(reference: Reference, path: Path) -> None:
         suppress(OSError, SafetensorError),
         replacing(path, durable=False, concurrent=True) as temporary,
     ):
-        save_file(tensors, temporary)
+        save_tensors(tensors, temporary)
 
 
 def _compute(

@@ -15,12 +15,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from gantrain.common.errors import UserError
 from gantrain.common.files import replacing_folder, write_text
 from gantrain.common.records import read_object, read_record
+from gantrain.common.tensors import save_tensors
 from gantrain.runs.paths import CHECKPOINTS, checkpoint_dir, list_checkpoints
 
 LATEST = "latest"
@@ -107,7 +108,7 @@ def write_checkpoint(snapshot: Snapshot, run_dir: Path) -> Path:
 
 def _write_files(snapshot: Snapshot, staging: Path) -> None:
     for name, tensors in snapshot.tensors.items():
-        save_file(tensors, staging / f"{name}{_TENSORS}")
+        save_tensors(tensors, staging / f"{name}{_TENSORS}")
     (staging / _STATE).write_text(snapshot.state.model_dump_json(indent=1), encoding="utf-8")
     hashes = {path.name: _hash(path) for path in sorted(staging.iterdir())}
     (staging / _MANIFEST).write_text(json.dumps(hashes, indent=1), encoding="utf-8")

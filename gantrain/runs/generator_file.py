@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gantrain.common.errors import UserError
 from gantrain.common.files import replacing
+from gantrain.common.tensors import save_tensors
 from gantrain.runs.paths import GENERATOR
 
 
@@ -58,7 +58,7 @@ def write_generator(
         header |= {"metric": measured.metric, "value": repr(measured.value)}
     on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(on_host, temporary, metadata=header)
+        save_tensors(on_host, temporary, metadata=header)
 
 
 def read_generator(path: Path) -> GeneratorFile:
