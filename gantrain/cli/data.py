@@ -11,7 +11,7 @@ from rich.table import Table
 from gantrain.cli.evaluate import train_features
 from gantrain.cli.making import Workers, import_, render
 from gantrain.cli.options import check_writable
-from gantrain.cli.printing import MAX_LINES, print_line, print_rows, show_progress
+from gantrain.cli.printing import MAX_LINES, counted, print_line, print_rows, show_progress
 from gantrain.common.text import printable
 from gantrain.data.shards.manifest import read_manifest
 
@@ -35,7 +35,9 @@ def verify(folder: SetFolder, workers: Workers = None) -> None:
         report = verify_shards(folder, workers=workers, on_progress=advance)
     console = Console()
     if report.ok:
-        print_line(console, f"OK: {report.images} images in {len(report.manifest.shards)} shards")
+        shards = counted(len(report.manifest.shards), "shard")
+        found = f"{counted(report.images, 'image')} in {shards}"
+        print_line(console, f"OK: {found}")
         return
     for problem in report.problems[:MAX_LINES]:
         print_line(console, problem)

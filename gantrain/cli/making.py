@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from gantrain.cli.options import Background, FitOption, MaxMegapixels
-from gantrain.cli.printing import print_line, print_lines, print_rows, show_progress
+from gantrain.cli.printing import counted, print_line, print_lines, print_rows, show_progress
 from gantrain.common.errors import UserError
 from gantrain.config.values import TRAINABLE_SIZES
 from gantrain.data.importing.convert import MAX_MEGAPIXELS
@@ -196,7 +196,7 @@ def _count(
 def _print_summary(target: Path, manifest: Manifest, seconds: float) -> None:
     print_line(
         Console(),
-        f"{manifest.count} images of {manifest.size}x{manifest.size} in "
-        f"{len(manifest.shards)} shards ({manifest.bytes / 1e6:.1f} MB), {seconds:.1f} s "
+        f"{counted(manifest.count, 'image')} of {manifest.size}x{manifest.size} in "
+        f"{counted(len(manifest.shards), 'shard')} ({manifest.bytes / 1e6:.1f} MB), {seconds:.1f} s "
         f"({manifest.count / max(seconds, 1e-9):.0f} images/s): {target}",
     )
