@@ -41,7 +41,7 @@ from gantrain.common.program import expand_home
 from gantrain.common.rng import PositionalRNG
 from gantrain.common.streams import tolerant_streams
 from gantrain.config import Config, load_config
-from gantrain.config.quality import choose_ruler
+from gantrain.config.quality import choose_ruler, doubts
 from gantrain.data.loading.datasets import ImageDataset, scaled
 from gantrain.data.loading.opening import open_dataset
 from gantrain.inference.export import export_generator
@@ -124,6 +124,7 @@ def run_training(config: Config) -> None:
             check_writable(config.output.run_dir)
             check_wandb_settings(config.wandb)
         snapshot, notices = find_checkpoint(config)
+        notices += doubts(ruler)
         tracker_step = 0
         if snapshot is not None:
             notices += load_snapshot(snapshot, gan, objective, state, meter)

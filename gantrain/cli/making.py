@@ -197,6 +197,6 @@ def _print_summary(target: Path, manifest: Manifest, seconds: float) -> None:
     print_line(
         Console(),
         f"{counted(manifest.count, 'image')} of {manifest.size}x{manifest.size} in "
-        f"{counted(len(manifest.shards), 'shard')} ({manifest.bytes / 1e6:.1f} MB), {seconds:.1f} s "
-        f"({manifest.count / max(seconds, 1e-9):.0f} images/s): {target}",
+        f"{counted(len(manifest.shards), 'shard')} ({manifest.bytes / 1e6:.1f} MB), "
+        f"{seconds:.1f} s ({manifest.count / max(seconds, 1e-9):.0f} images/s): {target}",
     )

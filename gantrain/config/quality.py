@@ -54,7 +54,7 @@ def choose_ruler(output: OutputConfig, logged: Sequence[str]) -> Ruler | None:
     logged: the metrics that this run logs. `quality/fid` stands for `quality/fid_FEATURES`.
 
     Raises UserError if the run does not log the metric, unless it is the default, or if its best
-    value is unknown or contradicts output.keep_best_is.
+    value is unknown.
     """
     name, wanted = output.keep_best, output.keep_best_is
     if name is None:
@@ -71,12 +71,18 @@ def choose_ruler(output: OutputConfig, logged: Sequence[str]) -> Ruler | None:
             f"output.keep_best: the best value of {metric} does not follow from its name; set "
             "output.keep_best_is to lowest or highest."
         )
-    if goal is not None and wanted not in (None, goal):
-        raise UserError(
-            f"output.keep_best_is: {wanted!r} found, but the best {metric} is the one that is "
-            f"{goal}; leave output.keep_best_is out."
-        )
-    return Ruler(metric, goal or wanted or "lowest")
+    return Ruler(metric, wanted or goal or "lowest")
+
+
+def doubts(ruler: Ruler | None) -> list[str]:
+    """Return a line that says that output.keep_best_is keeps what is usually worse, if it does."""
+    goal = goal_of(ruler.metric) if ruler else None
+    if ruler is None or goal in (None, ruler.goal):
+        return []
+    return [
+        f"output.keep_best_is: the {ruler.goal} {ruler.metric} is kept, as requested, though the "
+        f"best is the one that is {goal}"
+    ]
 
 
 def _never_logged(name: str, logged: Sequence[str]) -> str:

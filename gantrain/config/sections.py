@@ -243,8 +243,8 @@ class OutputConfig(Section):
     )
     keep_best_is: Literal["lowest", "highest"] | None = Field(
         None,
-        description="which value of keep_best is the best; only for metrics whose best value "
-        "does not follow from their name, such as loss/wasserstein",
+        description="which value of keep_best is the best; needed only for metrics whose best "
+        "value does not follow from their name, such as loss/wasserstein",
     )
     grid: tuple[Annotated[int, Field(ge=1, le=32)], Annotated[int, Field(ge=1, le=32)]] = Field(
         (8, 8), strict=False, description="rows and columns of the sample grids"

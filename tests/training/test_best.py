@@ -99,7 +99,6 @@ def test_the_default_keeps_the_best_fid_and_nothing_without_measurements(
         ("output.keep_best=quality/fid_brick", "Choose one of quality/fid_random"),
         ("output.keep_best=losses/generator", "never logs it"),
         ("output.keep_best=quality/memorisation", "never logs it"),
-        ("output.keep_best_is=highest", "leave output.keep_best_is out"),
     ],
 )
 def test_an_impossible_ruler_is_an_error_before_anything_is_written(
