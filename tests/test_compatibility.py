@@ -40,6 +40,7 @@ def test_an_old_run_resumes_as_its_own_version_resumed_it(
     assert done.returncode == 0, done.stderr
     assert "dcgan resumes at 4,800 of 5,440 images" in done.stderr
     assert "accumulate" not in done.stderr  # a key that only changed its name is not a change
+    assert "data.on_change" not in done.stderr  # nor is a new one at its default
     expected = [json.loads(line) for line in (old / "resumed-metrics.jsonl").open()]
     lines = read_metrics(old / "run")
     assert "quality/fid_random" in lines[-1]  # version 0.1 did not measure the end of a run

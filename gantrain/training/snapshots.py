@@ -93,16 +93,20 @@ def load_snapshot(
     return notices
 
 
-def config_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return the dotted keys whose values differ between two config trees, with both values."""
-    old, new = flatten(before), flatten(now)
-    keys = dict.fromkeys([*old, *new])
+def config_changes(before: Mapping[str, Any], config: Config) -> dict[str, tuple[Any, Any]]:
+    """Return the dotted keys whose values differ from an earlier config tree, with both values.
+
+    A key that the earlier version did not have counts if it is not at its default.
+    """
+    old, new = flatten(before), flatten(config.model_dump(mode="json"))
+    chosen = flatten(config.model_dump(mode="json", exclude_defaults=True))
+    keys = [key for key in dict.fromkeys([*old, *new]) if key in old or key in chosen]
     return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
 
 
 def _check_config(snapshot: Snapshot, config: Config) -> list[str]:
     before = rename_old_keys(snapshot.state.config)
-    changes = config_changes(before, config.model_dump(mode="json"))
+    changes = config_changes(before, config)
     for key, (old, new) in changes.items():
         section, _, name = key.partition(".")
         of_network = section in ("generator", "discriminator") and name not in _TUNABLE
