@@ -1,5 +1,6 @@
 """Cluster files: the resources of a job, and how its environment is set up."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,9 @@ _RESERVED_OPTIONS = {
         ("array", "job-name", "output", "error", "open-mode", "dependency", "requeue", "wrap")
     ),
 }
+
+
+_GPUS = {"gres": re.compile(r"gpu(:.*)?"), "gpus-per-node": re.compile(r".+")}
 
 
 class Cluster(StrictModel):
@@ -95,7 +99,10 @@ class Cluster(StrictModel):
     @field_validator("partition", "exclude", mode="before")
     @classmethod
     def _join_names(cls, value: Any) -> Any:
-        return (",".join(map(str, value)) or None) if isinstance(value, list) else value
+        if isinstance(value, list):
+            value = ",".join(map(str, value))
+        # Slurm takes a space for the end of the list.
+        return re.sub(r"\s*,\s*", ",", value.strip()) if isinstance(value, str) else value
 
     @field_validator("nodes", mode="before")
     @classmethod
@@ -126,10 +133,22 @@ class Cluster(StrictModel):
         return self.nodes * self.ranks_per_node
 
     @property
+    def gpus(self) -> int:
+        """Number of GPUs of each node, also where only sbatch's own options request them."""
+        if self.gpus_per_node:
+            return self.gpus_per_node
+        for option in ("gpus-per-node", "gres"):
+            requested = str(self.sbatch.get(option, "")).split(",")
+            counts = [parse_gpus(text)[1] for text in requested if _GPUS[option].fullmatch(text)]
+            if counts:
+                return sum(counts)
+        return 0
+
+    @property
     def devices(self) -> int:
         """Number of GPUs of one job, or of CPUs if it has no GPU; the forecast counts these."""
-        if self.gpus_per_node:
-            return self.nodes * self.gpus_per_node
+        if self.gpus:
+            return self.nodes * self.gpus
         return self.world_size * self.cpus_per_rank
 
 

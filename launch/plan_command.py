@@ -17,6 +17,15 @@ from launch.tables import print_json, print_omitted, print_table
 from launch.throttle import next_place
 from launch.values import format_value
 
+# Settings on which the speed of a run depends most.
+_COSTLY_KEYS = (
+    *("data.size", "data.channels", "data.mode", "training.batch_size", "training.updates"),
+    *("training.grad_accum_steps", "training.mixed_precision", "training.compile"),
+    *(f"{n}.{k}" for n in ("generator", "discriminator") for k in ("width", "kernel", "norm")),
+    *("generator.upsampling", "discriminator.spectral_norm", "objective.kind"),
+    *("objective.n_critic", "objective.penalty_every", "augment.diffaugment"),
+)
+
 
 def show_plan(
     sweep_file: Path,
@@ -91,8 +100,10 @@ def _forecast_by_probe(
     measured = probe(missing[0], sorted(packs), side_by_side, cores, settings.project or Path.cwd())
     source = f"a probe of run {measured.run} on this machine, one rank"
     notices = []
-    if cluster.gpus_per_node and measured.alone.on_cpu:
+    if cluster.gpus and measured.alone.on_cpu:
         notices.append("the probe ran on the CPU; call plan --probe on a node with a GPU")
+    if dear := [key for key in differing_keys([r.flat for r in missing]) if key in _COSTLY_KEYS]:
+        notices.append(f"the runs differ in {', '.join(dear)}; the probe is of one of them")
     cost = cost_from_probe(measured, side_by_side, source)
     if cost is None:
         failed = measured.packs[-1]
@@ -148,7 +159,7 @@ def _print_forecast(
     settings: LaunchSettings, missing: Sequence[PlannedRun], cost: Forecast | None
 ) -> None:
     cluster = settings.cluster
-    device = "GPU" if cluster.gpus_per_node else "CPU"
+    device = "GPU" if cluster.gpus else "CPU"
     packed = f" of {settings.pack} runs each" if settings.pack > 1 else ""
     print(
         f"{len(missing):,} to submit as {_count_jobs(settings, missing):,} jobs{packed} "

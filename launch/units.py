@@ -62,7 +62,8 @@ def parse_gpus(value: object) -> tuple[str | None, int]:
         )
     if match["any"]:
         return None, int(match["any"])
-    return match["type"], int(match["number"] or 1)
+    kind = None if match["type"] == "gpu" else match["type"]
+    return kind, int(match["number"] or 1)
 
 
 def _minutes(value: object) -> int | None:

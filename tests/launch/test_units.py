@@ -114,6 +114,7 @@ def test_other_memory_is_an_error(tmp_path: Path, text: str) -> None:
         ("a100", ("a100", 1)),
         ("gpu:4", (None, 4)),
         ("gpu:a100:4", ("a100", 4)),
+        ("gpu", (None, 1)),
         ("3090:2", ("3090", 2)),
         ("1g.5gb:2", ("1g.5gb", 2)),
     ],
@@ -148,11 +149,27 @@ def test_values_that_slurm_would_take_differently(tmp_path: Path, line: str, mes
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("options", "gpus"),
+    [
+        ("gres: gpu:a100:4", 4),
+        ("gres: 'gpu:2,shard:8'", 2),
+        ("gres: 'gpu:a100:1,gpu:h100:2'", 3),
+        ("gpus-per-node: 8", 8),
+        ("gres: shard:8", 0),
+        ("nice: 5", 0),
+    ],
+)
+def test_forecast_counts_gpus_of_sbatch_options(tmp_path: Path, options: str, gpus: int) -> None:
+    cluster = load_cluster(write_cluster(tmp_path, f"nodes: 2\nsbatch: {{{options}}}"), {})
+    assert (cluster.gpus, cluster.devices) == (gpus, 2 * gpus or 2)
+
+
 def test_names_stay_as_they_are_written(tmp_path: Path) -> None:
     lines = """
 account: 0123
 partition: [1e5, gpu]
-exclude: [n01, 012]
+exclude: n01 , 012
 constraint: "[a|b]"
 modules: [12.10, cuda/12.4]
 sbatch: {reservation: 007, begin: 16:00, nice: 10, exclusive: true, contiguous: false}
