@@ -100,7 +100,7 @@ class Cluster(StrictModel):
     @classmethod
     def _join_names(cls, value: Any) -> Any:
         if isinstance(value, list):
-            value = ",".join(map(str, value))
+            value = ",".join(map(str, value)) or None
         # Slurm takes a space for the end of the list.
         return re.sub(r"\s*,\s*", ",", value.strip()) if isinstance(value, str) else value
 

@@ -193,6 +193,7 @@ sbatch: {reservation: 007, begin: 16:00, nice: 10, exclusive: true, contiguous: 
     assert (changed.account, changed.constraint, changed.exclude, changed.mem, changed.qos) == (
         *("0o17", "[a|b]", "n1,n2", "64", "1"),
     )
+    assert load_cluster(write_cluster(tmp_path, "exclude: []"), {}).exclude is None
     file = tmp_path / "sweep.yaml"
     file.write_text("name: 007\nbase: base.yaml\nresources: {account: 0123, time: 1-0}\n")
     sweep = load_sweep(file)
