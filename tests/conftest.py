@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from tests.launching import Ended, Train
 IMAGES = 200
 # As in the processes that the tests launch: sums over threads round by their number.
 torch.set_num_threads(1)
+# In the background of a script, whose `&` disables Ctrl-C, as in the foreground.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says more of what else the machine does.
 settings.register_profile("gantrain", deadline=None)
 settings.load_profile("gantrain")

@@ -47,7 +47,11 @@ def losses() -> dict[str, OSError]:
 def listener_left() -> bool:
     """Return whether nobody reads stdout any more. A loop that only prints should end then."""
     error = _losses.get("stdout")
-    return error is not None and error.errno in _NOBODY_LISTENS
+    if error is not None:
+        return error.errno in _NOBODY_LISTENS
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))  # a pipe without a reader
 
 
 class _TolerantFile(io.FileIO):
