@@ -23,7 +23,8 @@ def root_of(sweep_file: Path) -> Path:
 def as_seen_from_here(path: Path) -> Path:
     """Return a path relative to the working directory if it is inside, else as it is."""
     here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    inside = path.is_relative_to(here) and here != Path(here.anchor)
+    return path.relative_to(here) if inside else path
 
 
 def _absolute(path: Path) -> Path:
