@@ -8,6 +8,7 @@ one twice.
 
 import json
 import os
+import pwd
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,6 +72,15 @@ class TaskRef:
 def new_token() -> str:
     """Return a random name that no other submission has."""
     return secrets.token_hex(5)
+
+
+def user_name() -> str:
+    """Return the name of this process's user."""
+    # Not from the environment, where LOGNAME may be somebody else's.
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 @contextmanager

@@ -35,7 +35,7 @@ class JobName:
     cluster: Slurm's name for the cluster, empty if unknown.
     """
 
-    job: str
+    job: str  # empty if unknown
     name: str
     cluster: str = ""
 
@@ -60,11 +60,13 @@ class TaskInfos:
     """What Slurm reports on array tasks, by id, as in 12_3; 12 for a job that is no array.
 
     error: why the query failed, empty if it did not. cluster: the one that was asked.
+    private: whether it shows users their own jobs only.
     """
 
     tasks: dict[str, TaskInfo] = field(default_factory=dict)
     error: str = ""
     cluster: str = ""
+    private: bool = False
 
     @cached_property
     def jobs(self) -> set[str]:
@@ -76,12 +78,14 @@ class TaskInfos:
 class ClusterLimits:
     """The part of the cluster's configuration that the launcher needs.
 
-    max_array_size: tasks of an array; 0 if the cluster has no arrays.
+    max_array_size: tasks of an array; 0 if the cluster has no arrays. private: whether users see
+    their own jobs only.
     """
 
     cluster: str
     max_array_size: int
     accounting: bool
+    private: bool = False
 
 
 def run_command(command: Sequence[str]) -> str:
@@ -174,7 +178,7 @@ def read_limits() -> ClusterLimits:
     text = run_command(["scontrol", "show", "config"])
     setting = {
         name: match.group(1)
-        for name in ("ClusterName", "MaxArraySize", "AccountingStorageType")
+        for name in ("ClusterName", "MaxArraySize", "AccountingStorageType", "PrivateData")
         if (match := re.search(rf"^{name}\s*=\s*(\S+)", text, re.MULTILINE))
     }
     size = int(setting.get("MaxArraySize", 1001))
@@ -182,7 +186,8 @@ def read_limits() -> ClusterLimits:
         size = min(size, int(match.group(1)))
     # Without slurmdbd, Slurm up to 22.05 reports "none" and later versions "(null)".
     accounting = setting.get("AccountingStorageType", "").endswith("slurmdbd")
-    return ClusterLimits(setting.get("ClusterName", ""), size, accounting)
+    private = "jobs" in setting.get("PrivateData", "").split(",")
+    return ClusterLimits(setting.get("ClusterName", ""), size, accounting, private)
 
 
 def query_jobs(jobs: Iterable[JobName]) -> TaskInfos:
@@ -196,14 +201,14 @@ def query_jobs(jobs: Iterable[JobName]) -> TaskInfos:
         return TaskInfos()
     try:
         limits = read_limits()
-        names = {j.job: j.name for j in wanted if j.cluster in ("", limits.cluster)}
+        names = {j.job: j.name for j in wanted if j.job and j.cluster in ("", limits.cluster)}
         tasks = _query_accounting(names) if names and limits.accounting else {}
         if names:
             # The controller is more up to date than the accounting database.
             tasks |= _query_queue(names)
     except UserError as error:
         return TaskInfos(error=str(error))
-    return TaskInfos(tasks, cluster=limits.cluster)
+    return TaskInfos(tasks, cluster=limits.cluster, private=limits.private)
 
 
 def cancel_jobs(jobs: Iterable[JobName]) -> None:

@@ -24,7 +24,7 @@ from gantrain.runs.records import (
 )
 from launch import slurm
 from launch.attempts import CANCEL, EARLY_STOP, Attempt, read_attempts, read_marker
-from launch.ledger import Submission, TaskRef, latest_tasks, read_ledger
+from launch.ledger import Submission, TaskRef, latest_tasks, read_ledger, user_name
 from launch.slurm import JobName, TaskInfo, TaskInfos
 from launch.submitit_adapter import is_local_controller
 from launch.sweepdir import RUN_ID, RUNS, StoredRun, job_dir, read_runs, run_dir
@@ -102,7 +102,7 @@ def read_sweep_status(sweep_dir: Path) -> SweepStatus:
     damage: list[str] = []
     submissions = read_ledger(sweep_dir, damage)
     tasks = latest_tasks(submissions)
-    queried = [s for s in submissions if s.executor == "slurm" and s.status == "submitted"]
+    queried = [s for s in submissions if s.executor == "slurm" and s.status != "abandoned"]
     infos = slurm.query_jobs(JobName(s.job, s.token, s.cluster) for s in queried)
     stored = with_lost_runs(read_runs(sweep_dir), tasks)
     now = file_system_time(sweep_dir)
@@ -219,7 +219,7 @@ def _state_of(
     info = _info_of(sweep_dir, task, infos)
     last = attempts[-1] if attempts else None
     silence = seconds_since_heartbeat(folder, now)
-    error = infos.error or _elsewhere(task, infos)
+    error = infos.error or _unknowable(task, infos)
     state, reason = classify(folder, task, info, error, status, attempts, silence)
     read_heartbeats(folder, damage)
     total = run.flat["training.total_kimg"] if run.flat else 0
@@ -320,23 +320,30 @@ def _state_without_job(
             return "vanished", "submitted, but neither running nor ended"
 
 
-def _elsewhere(task: TaskRef | None, infos: TaskInfos) -> str:
-    """Return why this machine cannot ask about the task's job; empty if it can."""
-    cluster = task.submission.cluster if task else ""
-    if task is None or not cluster:
+def _unknowable(task: TaskRef | None, infos: TaskInfos) -> str:
+    """Return why an unknown job of the task says nothing; empty if this machine would know it."""
+    if task is None:
         return ""
-    if task.submission.executor == "slurm":
-        if cluster == infos.cluster or not infos.cluster:
-            return ""
-        return f"the job is on cluster {cluster}, and this is {infos.cluster}"
-    return "" if cluster == socket.gethostname() else f"the job was started on {cluster}"
+    submission = task.submission
+    if submission.executor != "slurm":
+        host = submission.cluster or socket.gethostname()
+        return "" if host == socket.gethostname() else f"the job was started on {host}"
+    if _is_elsewhere(submission, infos):
+        return f"the job is on cluster {submission.cluster}, and this is {infos.cluster}"
+    if infos.private and submission.user not in ("", user_name()):
+        return f"the cluster shows jobs of {submission.user} to that user only"
+    return ""
+
+
+def _is_elsewhere(submission: Submission, infos: TaskInfos) -> bool:
+    return bool(submission.cluster and infos.cluster) and submission.cluster != infos.cluster
 
 
 def _info_of(sweep_dir: Path, task: TaskRef | None, infos: TaskInfos) -> TaskInfo | None:
     if task is None or task.submission.status != "submitted":
         return None
     if task.submission.executor == "slurm":
-        if _elsewhere(task, infos):
+        if _is_elsewhere(task.submission, infos):
             return None
         info = infos.tasks.get(task.job)
         removed = info is None and _was_removed(sweep_dir, task, infos)

@@ -6,7 +6,6 @@ with whatever environment the job starts.
 """
 
 import os
-import pwd
 import shlex
 import shutil
 import socket
@@ -228,18 +227,10 @@ def _write_intent(
     spec: JobSpec, token: str, tasks: Sequence[ArrayTask], **details: Any
 ) -> Submission:
     intent = Submission(
-        token, spec.cluster.executor, tuple(tasks), "intent", user=_user_name(), **details
+        token, spec.cluster.executor, tuple(tasks), "intent", user=ledger.user_name(), **details
     )
     ledger.write_intent(spec.sweep_dir, intent)
     return intent
-
-
-def _user_name() -> str:
-    # Not from the environment, where LOGNAME may be somebody else's.
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def _record_submitted(sweep_dir: Path, intent: Submission, job: str) -> Submission:

@@ -12,11 +12,14 @@ import yaml
 
 from gantrain.common.errors import UserError
 from launch import ledger, slurm
+from launch.attempts import CANCEL, write_marker
 from launch.cluster import Cluster
-from launch.launcher import LaunchResult, submit_missing
+from launch.edited_files import EditedFiles
+from launch.launcher import LaunchResult, resubmit, submit_missing
 from launch.ledger import latest_tasks, read_ledger
 from launch.plan import plan_runs
 from launch.settings import LaunchSettings
+from launch.slurm import SubmitLimitError
 from launch.states import read_sweep_status
 from launch.sweepfile import load_sweep
 from tests.launch.conftest import base_tree
@@ -35,7 +38,10 @@ class FakeSlurm:
     steps: int = 0
     die_at: int = -1
     refuse: bool = False
+    max_tasks: int = 1000
     max_array: int = 4
+    cluster: str = "one"
+    private: str = "none"
 
     def step(self) -> None:
         """Mark a point at which the launcher may be killed."""
@@ -50,6 +56,8 @@ class FakeSlurm:
             raise UserError("sbatch: error: QOSMaxSubmitJobPerUserLimit")
         name = text.split("--job-name=")[1].split()[0]
         last = int(text.split("--array=0-")[1].split("%")[0])
+        if sum(count for _, count in self.jobs.values()) + last + 1 > self.max_tasks:
+            raise SubmitLimitError("AssocMaxSubmitJobLimit")
         self.jobs[str(100 + len(self.jobs))] = (name, last + 1)
         self.step()
         return list(self.jobs)[-1]
@@ -58,8 +66,9 @@ class FakeSlurm:
         """Return what Slurm's commands would print."""
         self.calls.append(command[0])
         if command[:2] == ["scontrol", "show"]:
-            size = f"MaxArraySize = {self.max_array}"
-            return f"AccountingStorageType = accounting_storage/none\n{size}\n"
+            size = f"MaxArraySize = {self.max_array}\nPrivateData = {self.private}"
+            storage = "AccountingStorageType = accounting_storage/none"
+            return f"ClusterName = {self.cluster}\n{storage}\n{size}\n"
         assert command[0] == "squeue"
         names = [part.removeprefix("--name=") for part in command if part.startswith("--name=")]
         if names:
@@ -212,3 +221,57 @@ def test_status_of_1000_runs_takes_two_calls(fake_slurm: FakeSlurm, tmp_path: Pa
     assert fake_slurm.calls == ["scontrol", "squeue"]  # and sacct, with accounting
     states = [run.state for run in status.runs]
     assert states.count("finished") == states.count("pending") == 500
+
+
+def test_what_finds_no_place_stays_as_it_was(
+    fake_slurm: FakeSlurm, launch_ten: Callable[[], LaunchResult], tmp_path: Path
+) -> None:
+    fake_slurm.max_tasks = 7
+    done = launch_ten()
+    assert (len(done.submitted), len(done.waiting)) == (7, 3)
+    assert done.limit == "AssocMaxSubmitJobLimit"
+    assert [len(job.tasks) for job in done.jobs] == [4, 2, 1]
+    assert launch_ten().waiting == done.waiting
+
+    # The first three are cancelled; two of them find a place again.
+    sweep_dir = tmp_path / "sweep"
+    fake_slurm.max_tasks = 9
+    again = done.submitted[:3]
+    for run in again:
+        write_marker(sweep_dir / "runs" / run, CANCEL, reason="test")
+    chosen = [run for run in read_sweep_status(sweep_dir).runs if run.run in again]
+    retried = resubmit(EditedFiles(sweep_dir, sweep_dir, None, None), chosen, named=True)
+    assert (len(retried.submitted), len(retried.waiting)) == (2, 1)
+    states = {run.run: run.state for run in read_sweep_status(sweep_dir).runs}
+    assert [states[run] for run in again] == ["pending", "pending", "cancelled"]
+
+
+def test_another_clusters_submissions_stay_open(
+    fake_slurm: FakeSlurm, launch_ten: Callable[[], LaunchResult], tmp_path: Path
+) -> None:
+    # A launcher dies on one cluster, and the next one runs on another.
+    fake_slurm.die_at = 5
+    with pytest.raises(KilledError):
+        launch_ten()
+    fake_slurm.cluster, jobs = "two", fake_slurm.jobs
+    fake_slurm.jobs = {}
+    there = launch_ten()
+    assert len(there.submitted) == 6
+    assert there.others == {"pending": 4}
+    assert "only one" in there.recovered[0]
+    fake_slurm.cluster, fake_slurm.jobs = "one", jobs
+    back = launch_ten()
+    assert back.submitted == []
+    assert "is job 100" in back.recovered[0]
+
+
+def test_other_users_hidden_jobs_are_not_vanished(
+    fake_slurm: FakeSlurm,
+    launch_ten: Callable[[], LaunchResult],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    launch_ten()
+    fake_slurm.jobs = {}
+    fake_slurm.private = "jobs,users"
+    monkeypatch.setattr("launch.states.user_name", lambda: "somebody-else")
+    assert launch_ten().others == {"pending": 10}
