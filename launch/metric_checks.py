@@ -6,11 +6,15 @@ from typing import Any
 
 from gantrain.common.errors import UserError
 from gantrain.common.validation import nearest
+from gantrain.config import expand_path
 from gantrain.config.quality import goal_of
+from gantrain.runs.records import Record, read_json
 from launch.halving import LATEST, rungs
 from launch.metric_names import full_name, measures, names_of
+from launch.project import project_of
 from launch.sweepfile import EarlyStop, SweepFile
 
+_SMALL_SET = 1_000_000_000  # bytes of decoded images that fit into any node's scratch
 Flats = Mapping[str, Mapping[str, Any]]  # the flat configs of runs by their ids
 
 
@@ -21,6 +25,9 @@ def check_metrics(sweep: SweepFile, source: Path, runs: Flats) -> list[str]:
     the highest and no direction is given, or if halving would compare nothing.
     """
     rule = sweep.early_stop
+    if sweep.metric is None and rule is None:
+        return []
+    runs = _with_features(runs, source)
     if sweep.metric is not None:
         _check(f"{source}: metric", sweep.metric, runs)
         _check_direction(f"{source}: metric", sweep.metric, sweep.direction)
@@ -44,6 +51,37 @@ def first_measurement(flat: Mapping[str, Any], metric: str) -> int:
     while _end_of_iteration(line * every, step) < min(due, total):
         line += 1
     return min(_end_of_iteration(line * every, step), _end_of_iteration(total, step))
+
+
+def _with_features(runs: Flats, source: Path) -> Flats:
+    """Return the configs with the features that `auto` stands for, where the data set tells."""
+    sets: dict[str, Record | None] = {}
+    resolved = {}
+    for run, flat in runs.items():
+        shards = str(flat["data.shards"])
+        if flat["metrics.features"] == "auto" and shards not in sets:
+            folders = (project_of(source) or Path(), Path())
+            paths = (f / expand_path(shards, f"{source}: data.shards") for f in folders)
+            manifests = (read_json(path / "manifest.json") for path in paths)
+            sets[shards] = next((m for m in manifests if m is not None), None)
+        features = _features_of(flat, sets.get(shards))
+        resolved[run] = {**flat, "metrics.features": features}
+    return resolved
+
+
+def _features_of(flat: Mapping[str, Any], manifest: Record | None) -> str:
+    """Return metrics.features, or what `auto` is certain to stand for on a local data set."""
+    features: str = flat["metrics.features"]
+    if features != "auto" or manifest is None:
+        return features
+    classes, count = manifest.get("classes"), manifest.get("count")
+    if not isinstance(classes, dict) or not isinstance(count, int):
+        return features
+    if len(classes) < 2:
+        return "random"
+    bytes_decoded = count * flat["data.size"] ** 2 * flat["data.channels"]
+    fits = flat["data.mode"] == "auto" and bytes_decoded < _SMALL_SET
+    return "brick" if fits or flat["data.mode"] == "cache" else features
 
 
 def _end_of_iteration(images: float, step: int) -> int:

@@ -1,5 +1,6 @@
 """The metrics that a sweep file names: known before the runs log them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,31 @@ def test_runs_too_short_for_halving_are_named(tmp_path: Path) -> None:
     rule = {"metric": "loss/generator", "min_kimg": 5}
     notices = plan(tmp_path, grid={"training.total_kimg": [4, 8, 16]}, early_stop=rule)
     assert notices == ["early_stop: 1 runs end before the first comparison"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "data", "known"),
+    [
+        (2, {}, ["brick"]),
+        (2, {"mode": "cache"}, ["brick"]),
+        (1, {}, ["random"]),
+        (0, {"mode": "stream"}, ["random"]),
+        (2, {"mode": "stream"}, ["brick", "random"]),  # it depends on an earlier classifier
+    ],
+)
+def test_features_are_those_that_the_data_set_allows(
+    tmp_path: Path, classes: int, data: dict[str, Any], known: list[str]
+) -> None:
+    (tmp_path / "set").mkdir()
+    manifest = {"classes": {f"c{i}": {} for i in range(classes)}, "count": 40}
+    (tmp_path / "set" / "manifest.json").write_text(json.dumps(manifest))
+    base = base_tree(tmp_path / "set", kimg=10)
+    base["data"] |= data
+    base["metrics"] = {"every_kimg": 1}
+    for features in ("brick", "random"):
+        content = {"metric": f"quality/fid_{features}", "seeds": 1}
+        if features in known:
+            assert plan(tmp_path, base, **content) == []
+        else:
+            with pytest.raises(UserError, match="these runs do not measure it"):
+                plan(tmp_path, base, **content)
