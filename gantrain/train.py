@@ -51,7 +51,6 @@ from gantrain.runs.run_lock import run_lock
 from gantrain.runs.wandb_environment import check_wandb_settings
 from gantrain.training.batch import real_batches
 from gantrain.training.best import BestSoFar
-from gantrain.training.data_identity import describe_set
 from gantrain.training.distributed import check_same_data, check_world_size, make_accelerator
 from gantrain.training.gan import Gan
 from gantrain.training.joint import joint
@@ -115,7 +114,7 @@ def run_training(config: Config) -> None:
     check_same_data(dataset, accelerator)
     gan, objective = Gan(config, accelerator), make_objective(config.objective)
     state = TrainingState(config, accelerator.process_index, accelerator.num_processes)
-    state.data = describe_set(dataset.manifest)
+    state.data = dataset.manifest.summary
     meter, evaluator = Meter(accelerator), Evaluator(config, dataset, accelerator)
     ruler = choose_ruler(config.output, [*evaluator.names(), *metric_names(objective)])
     with ExitStack() as stack:

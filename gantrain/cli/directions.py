@@ -54,9 +54,9 @@ def arithmetic(
     from gantrain.inference.sampling import generate_images, select_latents
 
     loaded = open_generator(run, at=at, best=best)
-    generator, config = loaded.generator, loaded.config
+    generator = loaded.generator
     if expression is None:
-        _print_directions(open_directions(loaded.folder, generator, select_data(config, shards)))
+        _print_directions(open_directions(loaded.folder, generator, select_data(loaded, shards)))
         return
     require_suffix(out, ".png")
     names = [name for _, name in parse_expression(expression)]
@@ -64,7 +64,7 @@ def arithmetic(
     latents = select_latents(generator, numbers, seed)
     directions: list[Direction] = []
     if len(numbers) < len(names):
-        directions = open_directions(loaded.folder, generator, select_data(config, shards))
+        directions = open_directions(loaded.folder, generator, select_data(loaded, shards))
     result = evaluate_expression(
         expression,
         dict(zip(numbers, latents, strict=True)),
@@ -107,13 +107,13 @@ def grid(
     if (direction is None) == (corners is None):
         raise UserError("grid: expected either --direction NAME or --corners 3,7,12,20.")
     loaded = open_generator(run, at=at, best=best)
-    generator, config = loaded.generator, loaded.config
+    generator = loaded.generator
     if direction is None:
         numbers = _parse_corners(str(corners))
         anchors = select_latents(generator, numbers, seed)
         latents = interpolate_grid(anchors, rows, columns, method)
     else:
-        directions = open_directions(loaded.folder, generator, select_data(config, shards))
+        directions = open_directions(loaded.folder, generator, select_data(loaded, shards))
         latents = _traverse(generator, directions, direction, rows, columns, extent, seed)
     save_png(tile(generate_images(generator, latents), rows, columns), out)
     typer.echo(f"{rows} x {columns} images of {loaded.name}: {out}")

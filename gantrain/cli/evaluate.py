@@ -51,8 +51,8 @@ def evaluate(
     notices: list[str] = []
     for run in runs:
         loaded = open_generator(run, at=at, best=best)
-        generator, config = loaded.generator, loaded.config
-        data = select_data(config, shards)
+        generator = loaded.generator
+        data = select_data(loaded, shards)
         result = evaluate_generator(
             generator, data, samples=samples, seed=seed, features_kind=features
         )

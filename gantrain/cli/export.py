@@ -63,9 +63,9 @@ def play(
     if folder is not None:
         check_writable(folder, "--export", folder=True)
     loaded = open_generator(run, at=at, best=best)
-    generator, config = loaded.generator, loaded.config
+    generator = loaded.generator
     try:
-        directions = open_directions(loaded.folder, generator, select_data(config, shards))
+        directions = open_directions(loaded.folder, generator, select_data(loaded, shards))
     except UserError as error:
         typer.echo(f"no sliders for directions: {error}")
         directions = []

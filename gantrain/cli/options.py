@@ -1,5 +1,6 @@
 """Options that several commands share, and their validation."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -7,10 +8,15 @@ import typer
 
 from gantrain.common.errors import UserError
 from gantrain.common.files import unwritable_reason
+from gantrain.common.set_identity import difference
 from gantrain.data.importing.convert import Fit
+from gantrain.data.shards.manifest import load_manifest
 
 if TYPE_CHECKING:
-    from gantrain.config import Config, DataConfig
+    from gantrain.config import DataConfig
+    from gantrain.inference.export import Loaded
+
+logger = logging.getLogger(__name__)
 
 RunPath = Annotated[
     Path,
@@ -64,21 +70,30 @@ def check_writable(path: Path, option: str, *, folder: bool = False) -> None:
         raise UserError(f"{path}: {reason}; give a {kind} that can be written with {option}.")
 
 
-def select_data(config: "Config", shards: str | None) -> "DataConfig":
-    """Return the data section of a run's config, with the value of --shards if it is given.
+def select_data(loaded: "Loaded", shards: str | None) -> "DataConfig":
+    """Return the data section of a generator's config, with the value of --shards if it is given.
 
-    Raises UserError if neither is a folder that exists or a URL.
+    A set that is not the one that the generator was trained on is a warning.
+
+    Raises UserError if the place is neither a folder that exists nor a URL.
     """
-    if shards is None:
-        place = config.data.shards
-        if isinstance(place, Path) and not place.exists():
-            raise UserError(
-                f"{place}: no such folder; the run was trained on the set that was there. If it "
-                "has moved, give its place with --shards FOLDER."
-            )
-        return config.data
     from gantrain.config import expand_path, parse_config
 
-    tree = config.model_dump(mode="json")
-    tree["data"]["shards"] = expand_path(shards, "--shards")
-    return parse_config(tree, "--shards").data
+    data = loaded.config.data
+    if shards is not None:
+        tree = loaded.config.model_dump(mode="json")
+        tree["data"]["shards"] = expand_path(shards, "--shards")
+        data = parse_config(tree, "--shards").data
+    elif isinstance(data.shards, Path) and not data.shards.exists():
+        raise UserError(
+            f"{data.shards}: no such folder; the run was trained on the set that was there. If it "
+            "has moved, give its place with --shards FOLDER."
+        )
+    if loaded.data is not None and isinstance(data.shards, Path):
+        now = load_manifest(data.shards).summary
+        if now.content != loaded.data.content:
+            logger.warning(
+                f"{data.shards}: not the set that {loaded.name} was trained on: "
+                f"{difference(loaded.data, now)}"
+            )
+    return data

@@ -108,7 +108,7 @@ def nearest(
     require_suffix(out, ".png")
     loaded = open_generator(run, at=at, best=best)
     generator, config = loaded.generator, loaded.config
-    data = select_data(config, shards)
+    data = select_data(loaded, shards)
     labelled = open_labelled_dataset(data)
     numbers = samples or list(range(8))
     images = generate_images(generator, select_latents(generator, numbers, seed))

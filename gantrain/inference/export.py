@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from gantrain.common.errors import UserError
+from gantrain.common.set_identity import DataSet
 from gantrain.config import Config, OutputConfig, parse_config
 from gantrain.inference.sources import find_checkpoint_at, find_source
 from gantrain.models.networks import Generator
@@ -41,6 +42,7 @@ class Loaded:
     config: of its run. images_seen: None if its file does not say it.
     measured: of exactly these weights; None if they were not measured, or it is not known.
     path: the file or the checkpoint that it comes from. run_dir: see `Source`.
+    data: the set that it was trained on; None if that is not known.
     """
 
     generator: Generator
@@ -49,6 +51,7 @@ class Loaded:
     measured: Measured | None
     path: Path
     run_dir: Path | None
+    data: DataSet | None = None
 
     @property
     def folder(self) -> Path:
@@ -118,7 +121,9 @@ def _load_newest(run_dir: Path) -> Loaded:
 
 def _from_snapshot(snapshot: Snapshot, folder: Path, run_dir: Path | None) -> Loaded:
     generator, config = _build(snapshot.tensors["ema"], snapshot.state.config, str(folder))
-    return Loaded(generator, config, snapshot.images_seen, None, folder, run_dir)
+    return Loaded(
+        generator, config, snapshot.images_seen, None, folder, run_dir, snapshot.state.data
+    )
 
 
 def _output_config(run_dir: Path) -> OutputConfig:

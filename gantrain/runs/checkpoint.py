@@ -21,6 +21,7 @@ from torch import Tensor
 from gantrain.common.errors import UserError
 from gantrain.common.files import replacing_folder, write_text
 from gantrain.common.records import read_object, read_record
+from gantrain.common.set_identity import DataSet
 from gantrain.common.tensors import save_tensors
 from gantrain.runs.paths import CHECKPOINTS, checkpoint_dir, list_checkpoints
 
@@ -49,14 +50,6 @@ class Progress(BaseModel):
     meter: list[MeterGroup]
     health: dict[str, Any] = Field(default_factory=dict)
     remedies: dict[str, Any] = Field(default_factory=dict)
-
-
-class DataSet(BaseModel):
-    """The set that a run is trained on; `content` is the SHA-256 of its shards' hashes."""
-
-    content: str
-    count: int
-    classes: list[str]
 
 
 class State(BaseModel):

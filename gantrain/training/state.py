@@ -4,10 +4,10 @@ import time
 from dataclasses import dataclass, field
 
 from gantrain.common.rng import PositionalRNG
+from gantrain.common.set_identity import DataSet
 from gantrain.config import Config
 from gantrain.health.diagnosis import HealthState
 from gantrain.health.remedies import RemedyState
-from gantrain.runs.checkpoint import DataSet
 from gantrain.training.batch import local_rng, steps_per_real_batch
 
 

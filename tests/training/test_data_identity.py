@@ -100,7 +100,10 @@ def forget_set(checkpoint: Path) -> None:
 
 
 def test_a_moved_set_is_found_by_what_the_error_names(
-    run: Path, tmp_path: Path, train: Train
+    run: Path,
+    tmp_path: Path,
+    train: Train,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     (tmp_path / "set").rename(tmp_path / "moved")
     for words in (["evaluate", str(run)], ["nearest", str(run), "--out", str(tmp_path / "n.png")]):
@@ -109,12 +112,18 @@ def test_a_moved_set_is_found_by_what_the_error_names(
     words = ["nearest", str(run), "--shards", str(tmp_path / "moved")]
     result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "n.png")])
     assert result.exit_code == 0, result.output
+    assert "not the set" not in caplog.text
     for words in (["report", str(run)], ["sample", str(run), "--out", str(tmp_path / "s.png")]):
         assert CliRunner().invoke(app, words).exit_code == 0
     played = CliRunner().invoke(app, ["play", str(run), "--export", str(tmp_path / "page")])
     assert played.exit_code == 0
     assert "no sliders for directions" in played.output
     assert "--shards FOLDER" in played.output
+    write_set(tmp_path / "other", count=40)
+    other = ["--shards", str(tmp_path / "other"), "--out", str(tmp_path / "n.png")]
+    result = CliRunner().invoke(app, ["nearest", str(run), *other])
+    assert result.exit_code == 0
+    assert "not the set that run at 0.16 kimg was trained on: 48 images -> 40" in caplog.text
     config = tmp_path / "config.yaml"
     done = train(config, "training.total_kimg=0.192")
     assert done.returncode == 2

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gantrain.common.errors import UserError, os_reason
+from gantrain.common.set_identity import DataSet
 from gantrain.common.validation import problems_of
 from gantrain.data.shards.samples import SPLITS, Label, Split, class_of, split_of
 
@@ -102,12 +103,11 @@ class Manifest(_Entry):
         return hashlib.sha256(content.encode()).hexdigest()
 
     @property
-    def content_hash(self) -> str:
-        """SHA-256 of the shards' hashes, 64 hex digits: equal for sets with equal samples.
-
-        Unlike `identity` it does not depend on the names of shards, nor on `source`.
-        """
-        return hashlib.sha256("".join(entry.sha256 for entry in self.shards).encode()).hexdigest()
+    def summary(self) -> DataSet:
+        """What identifies the samples; unlike `identity` without names of shards and `source`."""
+        hashes = "".join(entry.sha256 for entry in self.shards)
+        content = hashlib.sha256(hashes.encode()).hexdigest()
+        return DataSet(content=content, count=self.count, classes=sorted(self.classes))
 
     def to_json(self) -> str:
         """Return the text of the manifest's file; equal manifests give equal text."""
