@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import gantrain.common.files
+import gantrain.common.tensors
 import gantrain.runs.checkpoint
 from gantrain.common.errors import UserError
 from gantrain.config import OutputConfig
@@ -74,8 +75,8 @@ def die_at_write(point: int, folder: Path, work: Callable[[], object]) -> int:
                 if left[0] == 0:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-        def save_half(tensors: object, path: Path) -> None:
-            save(tensors, path)
+        def save_half(tensors: object, path: Path, metadata: object) -> None:
+            save(tensors, path, metadata=metadata)
             half = path.read_bytes()[:700]
             left[0] -= 1
             if left[0] == 0:  # the library's own write, truncated
@@ -88,9 +89,9 @@ def die_at_write(point: int, folder: Path, work: Callable[[], object]) -> int:
                 os.kill(os.getpid(), signal.SIGKILL)
             sync(path)
 
-        checkpoint, files = vars(gantrain.runs.checkpoint), vars(gantrain.common.files)
-        save, sync = checkpoint["save_file"], files["sync"]
-        checkpoint["save_file"], files["sync"] = save_half, sync_or_die
+        written_by, files = vars(gantrain.common.tensors), vars(gantrain.common.files)
+        save, sync = written_by["save_file"], files["sync"]
+        written_by["save_file"], files["sync"] = save_half, sync_or_die
         sys.addaudithook(count)
         try:
             work()
