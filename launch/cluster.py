@@ -185,7 +185,7 @@ def load_cluster(
     tree = read_yaml(
         path, kind="cluster file", expected="keys such as `executor:` and `partition:`"
     )
-    tree = keep_spelling(tree, load_yaml_text(path.read_text(encoding="utf-8")), RESOURCE_NAMES)
+    tree = keep_spelling(tree, load_yaml_text(path.read_text(encoding="utf-8-sig")), RESOURCE_NAMES)
     return parse_cluster(tree, changes, str(path), pack)
 
 

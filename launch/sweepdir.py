@@ -29,7 +29,7 @@ from gantrain.runs.records import is_number, numbered_records, read_json
 from launch.dotted import apply_settings
 from launch.plan import PlannedRun, rename_old_flat_keys
 from launch.project import as_seen_from_here, root_of
-from launch.sweepfile import load_sweep
+from launch.sweepfile import read_sweep
 
 SWEEP = "sweep.json"
 RUNS = "runs.jsonl"
@@ -74,7 +74,7 @@ def directory_of(sweep_file: Path) -> Path:
     A relative one is in the project of the sweep file, without a project beside the file. A sweep
     that an earlier version launched in the working directory stays there.
     """
-    sweep = load_sweep(sweep_file)
+    sweep = read_sweep(sweep_file)
     directory = sweep.dir or Path("runs") / sweep.name
     there = root_of(sweep_file) / directory
     if not (there / SWEEP).exists():

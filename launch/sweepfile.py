@@ -151,14 +151,27 @@ class SweepFile(StrictModel):
 
 
 def load_sweep(path: Path) -> SweepFile:
-    """Read and validate a sweep file; `base` becomes relative to the working directory.
+    """Read and check a sweep file, to launch it.
+
+    Raises UserError as `read_sweep` does, and if settings are unknown or hide one another.
+    """
+    sweep = read_sweep(path)
+    _check_keys(path, sweep)
+    _check_lengths_and_seeds(path, sweep)
+    _check_axes(path, sweep)
+    _check_exclude(path, sweep)
+    return sweep
+
+
+def read_sweep(path: Path) -> SweepFile:
+    """Read a sweep file; `base` becomes relative to the working directory.
 
     `~` and environment variables in `base`, `dir` and `cluster` are expanded.
 
     Raises UserError naming the file, the key, what was expected and the nearest known key.
     """
     tree = read_yaml(path, kind="sweep file", expected="keys such as `name:`, `base:` and `grid:`")
-    written = load_yaml_text(path.read_text(encoding="utf-8"))
+    written = load_yaml_text(path.read_text(encoding="utf-8-sig"))
     tree = keep_spelling(tree, written, ("name", "base", "dir", "cluster"))
     if isinstance(tree.get("resources"), dict):
         tree["resources"] = keep_spelling(tree["resources"], written["resources"], RESOURCE_NAMES)
@@ -167,10 +180,6 @@ def load_sweep(path: Path) -> SweepFile:
     except ValidationError as error:
         problems = problems_of(error, SweepFile)
         raise UserError(f"{path}: {'; '.join(problems)}.") from None
-    _check_keys(path, sweep)
-    _check_lengths_and_seeds(path, sweep)
-    _check_axes(path, sweep)
-    _check_exclude(path, sweep)
     base, folder, cluster = (
         expand_path(str(value), f"{path}: {key}") if value else None
         for key, value in (("base", sweep.base), ("dir", sweep.dir), ("cluster", sweep.cluster))

@@ -107,6 +107,15 @@ def test_sweep_of_an_earlier_version_stays_where_it_was_launched(
     assert directory_of(file) == tmp_path / "project" / "runs" / "s"
 
 
+def test_sweep_that_could_not_be_launched_today_is_found(tmp_path: Path) -> None:
+    # Earlier versions accepted a key in `exclude` that no point has.
+    file = write_project(tmp_path, exclude=[{"generator.width": 4}])
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())  # with a byte order mark
+    with pytest.raises(UserError, match=r"exclude: generator\.width: no point"):
+        load_sweep(file)
+    assert directory_of(file) == tmp_path / "runs" / "s"
+
+
 def test_home_and_variables_in_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SWEEP_TEST", str(tmp_path / "scratch"))
