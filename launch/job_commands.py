@@ -47,7 +47,7 @@ def submit_sweep(
     planned = plan_sweep(sweep, sweep_file, settings.cluster.world_size)
     if not wait:
         result = submit_missing(settings, planned.runs)
-        require_place(result)
+        require_place(result, "submitted")
         _print_result(settings, result, "submitted", json, planned.notices)
         return
     turns: list[LaunchResult] = []
@@ -90,7 +90,7 @@ def submit_run(
     )
     run = plan_run(config, overrides, settings.cluster.world_size)
     result = submit_missing(settings, [run])
-    require_place(result)
+    require_place(result, "submitted")
     _print_result(settings, result, "submitted", json)
 
 
@@ -109,7 +109,7 @@ def retry_runs(
     selected = select_runs(status.runs, runs)
     warn_of_damage(status, selected)
     result = resubmit(files, selected, named=bool(runs))
-    require_place(result)
+    require_place(result, "retried")
     _print_result(files.settings, result, "retried", json, files.lines)
 
 
@@ -181,5 +181,5 @@ def _print_result(
         + (f"; other runs: {others}" if others else "")
     )
     if result.waiting:
-        print(describe_waiting(result))
+        print(describe_waiting(result, verb))
     print(f"python -m launch status {settings.sweep_dir}")

@@ -35,17 +35,21 @@ def submit_in_turns(
         raise StoppedError(text, INTERRUPTED_STATUS) from None
 
 
-def require_place(result: LaunchResult) -> None:
+def require_place(result: LaunchResult, verb: str) -> None:
     """Raise StoppedError if Slurm has no job of the sweep and no place for one."""
     if result.waiting and not result.active:
-        raise StoppedError(describe_waiting(result), REQUEUE_STATUS)
+        raise StoppedError(describe_waiting(result, verb), REQUEUE_STATUS)
 
 
-def describe_waiting(result: LaunchResult) -> str:
-    """Return how many runs found a place in the queue and how many did not, and what to do."""
+def describe_waiting(result: LaunchResult, verb: str) -> str:
+    """Return how many runs found a place in the queue and how many did not, and what to do.
+
+    verb: submitted or retried.
+    """
+    wait = ", or `sweep --wait` submits as places come free" if verb == "submitted" else ""
     return (
-        f"{len(result.submitted)} submitted, {len(result.waiting)} left, because Slurm accepts no "
-        f"more jobs now ({result.limit}): call again, or `sweep --wait` submits as places come free"
+        f"{len(result.submitted)} {verb}, {len(result.waiting)} left, because Slurm accepts no "
+        f"more jobs now ({result.limit}): call again{wait}"
     )
 
 

@@ -107,7 +107,7 @@ def _trainer_environment(info: RankInfo, pack_size: int) -> dict[str, str]:
     environment = without_other_ranks(os.environ) | distributed_environment(info)
     environment["PYTHONUNBUFFERED"] = "1"
     cpus = int(os.environ.get("SLURM_CPUS_PER_TASK", "0") or 0)
-    if cpus:
+    if info.under_slurm and cpus:  # without it, they are those of a job that the launcher is in
         environment.setdefault("OMP_NUM_THREADS", str(max(1, cpus // pack_size)))
     if info.under_slurm and info.local_world_size > 1:
         environment.setdefault("NCCL_ASYNC_ERROR_HANDLING", "1")

@@ -21,6 +21,8 @@ def lock_owner(run_dir: Path) -> str:
             return ""
     except BlockingIOError:
         return _owner(path)
+    except OSError:  # whoever takes the lock says why it cannot
+        return ""
 
 
 @contextmanager

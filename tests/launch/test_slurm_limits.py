@@ -34,6 +34,10 @@ def test_a_limit_on_submitted_jobs(
         assert "9 submitted, 16 left" in done.stdout
         assert "sweep --wait" in done.stdout
         assert sorted(sweep.states()) == ["pending"] * 9 + ["planned"] * 16
+        # The throttle is 64: no array waits for another one.
+        assert (
+            slurm_cluster.call("squeue", "-h", "-o", "%E|").replace("(null)", "").strip("|\n") == ""
+        )
         again = sweep.json("sweep")
         assert (again["submitted"], len(again["waiting"])) == ([], 16)
 
