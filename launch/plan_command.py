@@ -94,7 +94,7 @@ def _forecast_by_probe(
 ) -> tuple[Forecast | None, list[str]]:
     """Return the forecast from a probe on this machine, and what a user should know about it."""
     cluster = settings.cluster
-    side_by_side = settings.pack * (cluster.workers if cluster.executor == "local" else 1)
+    side_by_side = _side_by_side(settings)
     packs = {1, side_by_side, *(PACKS if cluster.world_size == 1 else ())}
     cores = cluster.cpus_per_rank if cluster.executor == "slurm" else None
     measured = probe(missing[0], sorted(packs), side_by_side, cores, settings.project or Path.cwd())
@@ -111,6 +111,12 @@ def _forecast_by_probe(
         return None, notices
     devices, at_a_time = cluster.devices, jobs_at_a_time(settings)
     return forecast(missing, devices, settings.pack, at_a_time, cost, measured), notices
+
+
+def _side_by_side(settings: LaunchSettings) -> int:
+    """Return how many runs share a device: those of a job, and of all jobs on this machine."""
+    local = settings.cluster.executor == "local"
+    return settings.pack * (settings.cluster.workers if local else 1)
 
 
 def jobs_at_a_time(settings: LaunchSettings) -> int:
@@ -191,10 +197,12 @@ def _print_packs(settings: LaunchSettings, cost: Forecast, device: str) -> None:
     ]
     columns = ["side by side", "images/s each", "images/s in all", ""]
     print_table(columns, rows, f"Runs that share this machine's {device}")
-    if cost.best_pack != settings.pack and settings.cluster.world_size == 1:
-        print(
-            f"pack: {cost.best_pack} gives the most images/s; this sweep has pack: {settings.pack}"
-        )
+    if cost.best_pack in (None, _side_by_side(settings)) or settings.cluster.world_size > 1:
+        return
+    own = f"this sweep has pack: {settings.pack}"
+    if _side_by_side(settings) > settings.pack:
+        own += f" and workers: {settings.cluster.workers}, {_side_by_side(settings)} in all"
+    print(f"{cost.best_pack} runs side by side give the most images/s; {own}")
 
 
 def _count_jobs(settings: LaunchSettings, missing: Sequence[PlannedRun]) -> int:
