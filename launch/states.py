@@ -14,6 +14,7 @@ from typing import Any, Literal
 from gantrain.common.errors import UserError
 from gantrain.common.files import file_system_time
 from gantrain.runs.records import (
+    ALIVE_SECONDS,
     Record,
     last_heartbeat,
     read_events,
@@ -46,7 +47,6 @@ State = Literal[
 SUBMITTABLE: tuple[State, ...] = ("planned", "interrupted")
 ENDED_EARLY: tuple[State, ...] = ("failed", "vanished", "interrupted")
 _HEARTBEAT_TIMEOUT = 600  # seconds
-_ALIVE = 120  # seconds; heartbeats are 5 s apart, and NFS may show them a minute late
 _WITHOUT_NODE = ("NODE_FAIL", "BOOT_FAIL")  # Slurm has lost the node, which may still be training
 
 
@@ -194,7 +194,9 @@ def classify(
         return _state_after_end(outcome, status)
     if info is not None and info.active:
         return _state_in_queue(info, silence, current, bool(attempts))
-    alive = silence is not None and silence < _ALIVE and (last is None or last.outcome is None)
+    alive = (
+        silence is not None and silence < ALIVE_SECONDS and (last is None or last.outcome is None)
+    )
     if info is None and slurm_error:
         state: State = "running" if alive or (current and outcome is None) else "pending"
         return state, f"not known to Slurm: {slurm_error}"

@@ -9,6 +9,7 @@ from gantrain.common.errors import UserError
 from gantrain.common.streams import listener_left
 from launch.damage import warn_of_damage
 from launch.doctor import diagnose_runs
+from launch.job_logs import job_logs
 from launch.leaderboard import (
     build_leaderboard,
     choose_direction,
@@ -70,16 +71,20 @@ def show_status(target: Path, runs: Sequence[str] | None, *, limit: int, json: b
 
 
 def show_log(target: Path, run: str, *, rank: int, lines: int, follow: bool, json: bool) -> None:
-    """Print the last lines of one rank's log.
+    """Print the last lines of one rank's log; of the job's own if the worker did not start.
 
-    Raises UserError if the rank has no log yet.
+    Raises UserError if there is neither.
     """
     sweep_dir, status = find_status(target)
     selected = select_runs(status.runs, [run])[0]
     warn_of_damage(status, [selected])
     path = run_dir(sweep_dir, selected.run) / "logs" / f"rank{rank}.log"
     if not path.exists():
-        raise UserError(f"{path}: no log yet; the run is {selected.state}.")
+        own = job_logs(sweep_dir, selected.job, selected.token)
+        if not own:
+            raise UserError(f"{path}: no log yet; the run is {selected.state}.")
+        logger.warning(f"launch: {path}: no log yet; this is the job's own, {own[0].path}")
+        path = own[0].path
     tail = path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
     if json:
         print_json({"run": selected.run, "state": selected.state, "log": path, "lines": tail})

@@ -19,7 +19,7 @@ from gantrain.runs.paths import (
     STATUS,
     list_grids,
 )
-from gantrain.runs.records import Record, read_events, read_metrics, read_status
+from gantrain.runs.records import Record, read_events, read_metrics, read_status, silence_of
 
 _MAX_POINTS = 10_000  # of a curve; neighbouring points of a longer one are averaged
 _MAX_EVENTS = 2_000
@@ -71,6 +71,8 @@ def read_run(run_dir: Path) -> RunData:
     events = [_with_new_names(event) for event in read_events(run_dir, problems)]
     status = read_status(run_dir, problems)
     _note_problems(run_dir, problems, notes)
+    if silence := silence_of(run_dir, status):
+        notes.append(silence)
     if len(events) > _MAX_EVENTS:
         notes.append(f"only the newest {_MAX_EVENTS:,} of {len(events):,} events are shown")
     real = run_dir / SAMPLES / REAL_SAMPLES

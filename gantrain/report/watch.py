@@ -9,14 +9,12 @@ from rich.panel import Panel
 from rich.table import Table
 
 from gantrain.common.errors import UserError
-from gantrain.common.files import file_system_time
 from gantrain.report.run_data import RunData, read_run
 from gantrain.runs.paths import METRICS, STATUS
-from gantrain.runs.records import Record, read_heartbeats, seconds_since_heartbeat
+from gantrain.runs.records import Record, read_heartbeats, silence_of
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARKLINE_WIDTH = 40
-_SILENCE_LIMIT = 60.0  # seconds without an update, after which a running run may have died
 _MAX_RANKS = 16
 _PREFIX_ORDER = ("loss/", "quality/", "health/")
 _COLOURS = {"finished": "green", "running": "cyan", "failed": "red", "diverged": "red"}
@@ -97,9 +95,8 @@ def _status_lines(run: RunData) -> list[str]:
     if diagnosis is not None:
         colour = "green" if diagnosis.get("diagnosis") == "healthy" else "yellow"
         lines.append(f"[{colour}]health: {escape(str(diagnosis.get('reason', '')))}[/]")
-    silence = seconds_since_heartbeat(run.run_dir, file_system_time(run.run_dir)) or 0.0
-    if run.status.get("state") == "running" and silence > _SILENCE_LIMIT:
-        lines.append(f"[yellow]no update for {silence / 60:,.0f} min[/]")
+    if silence := silence_of(run.run_dir, run.status):
+        lines.append(f"[yellow]{silence}[/]")
     heartbeats = read_heartbeats(run.run_dir)
     if len(heartbeats) > 1:
         phases = [f"{beat.get('rank')}: {beat.get('phase')}" for beat in heartbeats[:_MAX_RANKS]]

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from gantrain.common.errors import os_reason
-from gantrain.common.files import append_text, replacing
+from gantrain.common.files import append_text, file_system_time, replacing
 from gantrain.runs.paths import EVENTS, METRICS, STATUS, list_heartbeats
 
 Record = dict[str, Any]
 Problems = list[str] | None
 Kinds = Mapping[str, Callable[[object], bool]]  # key to whether a value of it is valid
 
+# Heartbeats are 5 s apart, and NFS may show them a minute late.
+ALIVE_SECONDS = 120.0
 _MAX_LINE = 16_000_000  # bytes; a longer line is no record
 _MAX_COUNT = 2**63
 _MAX_QUOTE = 40  # characters of an odd value that a problem quotes
@@ -273,6 +275,19 @@ def last_heartbeat(run_dir: Path) -> float | None:
         with suppress(OSError):
             times.append(path.stat().st_mtime)
     return max(times, default=None)
+
+
+def silence_of(run_dir: Path, status: Record) -> str:
+    """Return for how long a run that should be training has been silent; empty if it is not.
+
+    status: its status file. All that show runs use this, so that they agree about which are alive.
+    """
+    if status.get("state") != "running":
+        return ""
+    silence = seconds_since_heartbeat(run_dir, file_system_time(run_dir))
+    if silence is None or silence < ALIVE_SECONDS:
+        return ""
+    return f"no update for {silence / 60:,.0f} min, so it may have ended without a record"
 
 
 def seconds_since_heartbeat(run_dir: Path, now: float) -> float | None:

@@ -59,6 +59,7 @@ def test_a_failing_set_up_is_shown_and_corrected(on_slurm: Callable[..., Sweep])
     text = sweep.run("doctor", str(sweep.file)).stdout
     assert found["log"] in text
     assert "| ls: cannot access" in text
+    assert sweep.json("tail", found["run"])["lines"] == found["lines"]
     follow(sweep, found["advice"], setup=["true"])
     sweep.wait("finished")
 

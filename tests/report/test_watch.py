@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,14 @@ def test_the_workspace_is_accepted_by_its_package() -> None:
     pytest.importorskip("wandb_workspaces")
     workspace = build_workspace("someone", "bricks")
     assert [section.name for section in workspace.sections] == list(SECTIONS)
+
+
+def test_page_and_terminal_agree_that_a_run_is_silent(tmp_path: Path) -> None:
+    folder = _write_run(tmp_path / "a")
+    for age, silent in ((10, False), (1200, True)):
+        os.utime(folder / "status.json", (time.time() - age, time.time() - age))
+        shown = CliRunner().invoke(app, ["watch", str(folder), "--once"]).output
+        assert CliRunner().invoke(app, ["report", str(folder)]).exit_code == 0
+        page = (folder / "report.html").read_text()
+        assert ("no update for 20 min" in shown) == silent
+        assert ("no update for 20 min" in page) == silent
