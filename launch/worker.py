@@ -115,7 +115,7 @@ def _check(job: WorkerJob, each: RunProcess, process: subprocess.Popen[bytes]) -
         _stop_if_requested(job, each, process)
         return
     outcome = each.stop_outcome or outcome_of(status, received)
-    if outcome == "preempted" and _makes_no_progress(each.folder):
+    if outcome == "preempted" and makes_no_progress(each.folder):
         outcome = "no-progress"
     each.outcome = outcome
     info = job.rank_info
@@ -157,9 +157,14 @@ def _must_stop_early(folder: Path, rule: EarlyStop) -> bool:
     return True
 
 
-def _makes_no_progress(folder: Path) -> bool:
+def makes_no_progress(folder: Path) -> bool:
+    """Return whether a run that was interrupted now was so three times at the same checkpoint."""
     # A run that never reaches a checkpoint would use up time forever without an error.
-    preempted = [a for a in read_attempts(folder) if a.outcome == "preempted"]
+    attempts = read_attempts(folder)
+    failures = [i for i, attempt in enumerate(attempts) if attempt.outcome == "no-progress"]
+    # A retry after such an error, perhaps with more time, starts counting again.
+    attempts = attempts[failures[-1] + 1 :] if failures else attempts
+    preempted = [a for a in attempts if a.outcome == "preempted"]
     earlier = [a.images for a in preempted[-_MAX_STARTS_WITHOUT_PROGRESS + 1 :]]
     newest = newest_checkpoint(folder)
     return len(earlier) == _MAX_STARTS_WITHOUT_PROGRESS - 1 and all(

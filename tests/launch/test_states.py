@@ -20,6 +20,7 @@ from launch.ledger import Submission, TaskRef
 from launch.outcomes import outcome_of
 from launch.slurm import TaskInfo, expand_tasks
 from launch.states import RunState, State, classify
+from launch.worker import makes_no_progress
 
 TASK = TaskRef(Submission("token", "slurm", ([["run"]],), "submitted", "12"), 0)
 
@@ -215,3 +216,10 @@ def test_tasks_that_sacct_shows_in_one_line() -> None:
     assert expand_tasks("12_[3]") == ["12_3"]
     assert expand_tasks("12_[0,2-4,7%2]") == ["12_0", "12_2", "12_3", "12_4", "12_7"]
     assert expand_tasks("12_[0-6:3]") == ["12_0", "12_3", "12_6"]
+
+
+def test_a_retry_after_no_progress_has_three_starts_again(tmp_path: Path) -> None:
+    for expected in (False, False, True, False, False, True):
+        attempt(tmp_path)
+        assert makes_no_progress(tmp_path) == expected
+        write_end(tmp_path, "no-progress" if expected else "preempted", 75)
