@@ -81,7 +81,7 @@ _IN_LOGS = (
         re.compile(
             r".*(couldn't chdir to|Stale file handle|can't open file '.*bootstrap\.py'"
             r"|No such file or directory: '.*/(elements\.json|configs/\w+\.yaml)'"
-            r"|(elements\.json|configs/\w+\.yaml): .*No such file|IO setup failed).*"
+            r"|elements\.json: cannot be read|configs/\w+\.yaml: .*No such file|IO setup failed).*"
         ),
         "{retry}: a shared file system may show new files late; if it happens again, " + _EXCLUDE,
     ),

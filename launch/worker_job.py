@@ -4,7 +4,6 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gantrain.common.errors import UserError
 from gantrain.runs.records import read_json
@@ -53,16 +52,15 @@ def read_job(arguments: Sequence[str]) -> WorkerJob:
     """
     sweep_dir, token, index, port = (*arguments, "", "", "", "")[:4]
     path = job_dir(Path(sweep_dir), token) / TASKS
-    content = read_json(path)
-    if content is None:
+    content = read_json(path) or {}
+    packs, settings = content.get("elements"), content.get("worker")
+    if not isinstance(packs, list) or not isinstance(settings, dict):
         raise UserError(f"{path}: cannot be read, so this job has no runs; nothing was trained.")
-    packs: list[list[list[str]]] = content["elements"]
     if not index.isdecimal() or int(index) >= len(packs):
         raise UserError(
             f"index {index!r} in submission {token}: expected a number below {len(packs)}, Slurm's "
             "SLURM_ARRAY_TASK_ID, to know which runs are this job's; nothing was trained."
         )
-    settings: dict[str, Any] = content["worker"]
     rule = settings.get("early_stop")
     return WorkerJob(
         sweep_dir=Path(sweep_dir),

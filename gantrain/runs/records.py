@@ -36,7 +36,7 @@ def is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def is_count(value: object) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
     """Return whether a value is a number of images, starts and the like."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT
 

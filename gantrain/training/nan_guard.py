@@ -5,9 +5,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from gantrain.common.errors import UserError
 from gantrain.common.files import write_json
 from gantrain.common.records import read_object
 from gantrain.runs.paths import RECOVERY
+from gantrain.runs.records import is_count, is_number
 
 
 class RollBack(Exception):  # noqa: N818 - a request, not an error
@@ -58,7 +60,13 @@ def read_recovery(run_dir: Path) -> tuple[int, float]:
     if not path.exists():
         return 0, 1.0
     content = read_object(path)
-    return int(content["rollbacks"]), float(content["learning_rate_scale"])
+    rollbacks, scale = content.get("rollbacks"), content.get("learning_rate_scale")
+    if not is_count(rollbacks) or not is_number(scale) or not 0 < scale <= 1:
+        raise UserError(
+            f"{path}: expected a count `rollbacks` and a factor `learning_rate_scale` up to 1; "
+            "correct it, or remove it to train with the learning rates of the config."
+        )
+    return rollbacks, float(scale)
 
 
 def write_recovery(run_dir: Path, rollbacks: int, learning_rate_scale: float) -> None:

@@ -141,8 +141,8 @@ LINES = {
     "world-size mismatch": "gantrain: training.world_size: 4 ranks asked for, but 1 take part.",
     "import error": "ModuleNotFoundError: No module named 'torch'",
     "no Python on the node": "srun: error: execve(): /v/bin/python: No such file or directory",
-    "files not visible on the node": "FileNotFoundError: [Errno 2] No such file or directory: "
-    "'/sweep/jobs/ab/elements.json'",
+    "files not visible on the node": "launch.worker: /s/jobs/ab/elements.json: cannot be read, so "
+    "this job has no runs; nothing was trained.",
     "disk full": "OSError: [Errno 28] No space left on device",
     "lost connection between ranks": "RuntimeError: [gloo] Connection closed by peer [127.0.0.1]",
     "node without a working GPU": "RuntimeError: CUDA error: no CUDA-capable device is detected",

@@ -31,6 +31,9 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A sweep of a failed run and three finished ones."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("launch.submitit_adapter.start_local", lambda *arguments: "1")
+    for name in ("sweep.yaml", "run.yaml"):
+        shutil.copy(OLD / name, tmp_path)
+    shutil.copytree(ROOT / "configs" / "clusters", tmp_path / "configs" / "clusters")
     return copy_sweep(tmp_path / "sweep")
 
 
@@ -149,9 +152,6 @@ def test_a_run_whose_config_is_lost_is_one_row(sweep: Path, line: bytes) -> None
     assert FAILED in invoke("report", str(sweep)).stderr
     # Its config is not known, so it cannot be submitted; the sweep file adds its line again.
     assert read("retry", sweep)["submitted"] == []
-    for name in ("sweep.yaml", "run.yaml"):
-        shutil.copy(OLD / name, sweep.parent)
-    shutil.copytree(ROOT / "configs" / "clusters", sweep.parent / "configs" / "clusters")
     assert invoke("sweep", "sweep.yaml").exit_code == 0
     assert path.read_bytes().startswith(b"".join(lines))  # nothing that was there is lost
     assert rows(sweep)[FAILED]["damage"] == []
@@ -304,6 +304,8 @@ def test_no_damage_is_a_traceback(
         ["leaderboard", str(sweep), "--metric", "loss/generator"],
         ["report", str(sweep)],
         ["tail", str(sweep), FINISHED[0]],
+        ["plan", "sweep.yaml"],
+        ["sweep", "sweep.yaml"],
         ["retry", str(sweep)],
         ["cancel", str(sweep), "--all", "--json"],
     ):
