@@ -187,8 +187,12 @@ def _setup_lines(spec: JobSpec) -> list[str]:
     cluster = spec.cluster
     lines = setup_script(cluster.modules, cluster.setup)
     if (sbatch := shutil.which("sbatch")) is not None:
-        # The worker calls scontrol; a job may start with an empty environment.
-        lines.append(f'export PATH="${{PATH-}}${{PATH:+:}}"{shlex.quote(str(Path(sbatch).parent))}')
+        # The worker calls scontrol; a job may start with an empty environment or another PATH.
+        folder = shlex.quote(str(Path(sbatch).parent))
+        lines.append(
+            f'[ "$(command -v sbatch)" = {shlex.quote(sbatch)} ] || '
+            f'export PATH={folder}"${{PATH:+:$PATH}}"'
+        )
     port = 'port=""'
     if cluster.world_size > 1:
         # This script runs on the machine of rank 0.
