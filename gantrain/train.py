@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rank = os.environ.get("RANK", "0")
     configure_logging(int(rank))
     with tolerant_streams(), stops_raise("gantrain", *PREEMPTING, *INTERRUPTING):
-        return _train(options.config, options.overrides + others, rank)
+        return _train(options.config, others + options.overrides, rank)
 
 
 def _train(path: Path, overrides: Sequence[str], rank: str) -> int:

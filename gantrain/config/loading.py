@@ -1,5 +1,6 @@
 """Read a configuration from YAML with dotted overrides, validate it, write it back."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,8 @@ def read_yaml(
         tree = load_yaml(text)
     except ValueError as error:
         advice = "; indent with spaces, not with tabs" if "\t" in text else ""
+        if re.search(r"\{.*\$\{", text):
+            advice = "; in { } a value with ${NAME} needs quotes"
         raise UserError(f"{path}: not valid YAML: {error}{advice}.") from None
     if not isinstance(tree, dict):
         found = "the file is empty" if tree is None else f"{expectations.quoted(tree)} found"

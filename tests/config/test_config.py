@@ -107,6 +107,7 @@ def test_a_bare_yes_or_no_is_read_as_it_was_written(tmp_path: Path) -> None:
         (b"# nothing\n", "the file is empty"),
         (b"data:\n\tshards: x", "indent with spaces, not with tabs"),
         (b"data: x\n", r"data: 'x' found; expected a section with the keys shards"),
+        (b"data: {shards: ${X}/s}\n", r"in \{ \} a value with \$\{NAME\} needs quotes"),
         (b"data: {shards: s}\ndata.shards: t\n", r"data\.shards is there twice"),
         (b"data: 5\ndata.shards: t\n", r"data\.shards: 'data' is a value, not a section"),
         (b"a: \x00", "not valid YAML"),

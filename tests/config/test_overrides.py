@@ -68,10 +68,11 @@ def test_an_override_that_is_none_is_answered_with_what_to_write(
 
 
 def test_the_words_of_an_option_are_an_override_too(config: Path, train: Train) -> None:
-    done = train(config, "seed=1", "--seed", "1")
-    assert done.returncode == 2
-    assert "gantrain: Override '--seed': expected dotted.key=value" in done.stderr
-    assert "write seed=VALUE" in done.stderr
+    for words in (["--seed", "1"], ["seed=1", "--seed", "1"], ["--seed", "1", "seed=1"]):
+        done = train(config, *words)
+        assert done.returncode == 2
+        assert "gantrain: Override '--seed': expected dotted.key=value" in done.stderr
+        assert "write seed=VALUE" in done.stderr
 
 
 def test_customary_names_are_no_keys_and_stand_for_keys() -> None:
