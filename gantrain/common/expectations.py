@@ -17,6 +17,16 @@ _SWITCHES = {
     **dict.fromkeys(("false", "no", "off", "n", "0"), "false"),
 }
 
+_OFF = ("disabled", "no", "off")
+# What other tools call a choice, and what it is called here; the first that can be chosen is meant.
+_CHOICES = {
+    **dict.fromkeys(("none", "off", "no", "false", "disable"), _OFF),
+    **dict.fromkeys(("gpu", "nvidia"), ("cuda",)),
+    **dict.fromkeys(("fp32", "float32", "full", "32"), ("no",)),
+    **dict.fromkeys(("float16", "half", "amp", "16"), ("fp16",)),
+    "bfloat16": ("bf16",),
+}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -98,7 +108,8 @@ def hint(node: Node, root: Node, value: object) -> str:
         return "give it a value, or leave the key out"
     if isinstance(value, str):
         text = value.strip()
-        near = difflib.get_close_matches(text.lower(), [c for c in choices if isinstance(c, str)])
+        near = [c for c in _CHOICES.get(text.lower(), ()) if c in choices]
+        near += difflib.get_close_matches(text.lower(), [c for c in choices if isinstance(c, str)])
         if near:
             return f"did you mean {near[0]}?"
         if "boolean" in types:

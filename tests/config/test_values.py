@@ -93,6 +93,9 @@ def assert_kept(config: Config, key: str, value: object) -> None:
         ("data.classes", 3001, "write [3001]"),
         ("objective.kind", "wgan_gp", "did you mean wgan-gp?"),
         ("training.mixed_precision", "BF16", "did you mean bf16?"),
+        ("training.mixed_precision", "fp32", "did you mean no?"),
+        ("training.device", "gpu", "did you mean cuda?"),
+        ("wandb.mode", "none", "did you mean disabled?"),
         ("training.batch_size", None, "leave the key out"),
     ],
 )
