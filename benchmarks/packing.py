@@ -2,7 +2,8 @@
 
 For each pack, `plan --probe` forecasts a sweep of tiny runs on this machine, without Slurm and
 one pack at a time; then the sweep is trained and timed, from the first start of a run to the last
-end. Run it while nothing else runs; the load average before both is printed.
+end. Run it while nothing else runs: the load before both is printed, and the last column is the
+ratio that is left if the sweep had trained at the probe's images/s.
 """
 
 import argparse
@@ -42,7 +43,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of each run")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    print("pack  images/s each  forecast  measured  forecast/measured  load before")
+    print(
+        "pack  forecast  measured  ratio  images/s each: probe, sweep  ratio at the sweep's speed"
+    )
     for pack in options.packs:
         with tempfile.TemporaryDirectory() as folder:
             load = [os.getloadavg()[0]]
@@ -51,12 +54,14 @@ def main() -> None:
             load.append(os.getloadavg()[0])
             measured = train(file)
             expected = forecast["wall_hours"] * 3600
+            trained = call("plan", file)["forecast"]["images_per_second"]
+            probed = forecast["images_per_second"]
             print(
-                f"{pack:4d}  {forecast['images_per_second']:13,.0f}  {expected:6.1f} s  "
-                f"{measured:6.1f} s  {expected / measured:17.2f}  "
-                + ", ".join(f"{each:.1f}" for each in load),
+                f"{pack:4d}  {expected:6.1f} s  {measured:6.1f} s  {expected / measured:5.2f}  "
+                f"{probed:20,.0f}, {trained:5,.0f}  {expected / measured * probed / trained:25.2f}",
                 flush=True,
             )
+            print(f"      load before the probe {load[0]:.1f}, before the sweep {load[1]:.1f}")
             speeds = ", ".join(f"{p['pack']}: {p['total']:,.0f}" for p in forecast["packs"])
             print(f"      images/s in all, by runs side by side: {speeds}", flush=True)
 
