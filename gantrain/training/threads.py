@@ -15,7 +15,8 @@ from gantrain.training.launcher_settings import command_of
 
 logger = logging.getLogger(__name__)
 
-_SLOWER = 1.5  # so much slower than one thread, several are waiting for shared cores
+# So much slower than one thread, several take turns on shared cores and wait for each other.
+_SLOWER = 1.5
 _PROBE_SECONDS = 0.1
 
 
@@ -24,8 +25,9 @@ def set_threads(threads: int | None) -> None:
 
     threads: training.cpu_threads. If it is None, OMP_NUM_THREADS decides if the user set it, in the
     environment or by --num_cpu_threads_per_process; otherwise each rank gets its part of the cores
-    that this process may use. If others keep these busy, it is one thread: threads that take turns
-    on a core wait for each other, and two of them were 2 to 13 times slower than one.
+    that this process may use. If other processes keep these busy, a warning says so. The number is
+    not lowered then: sums are in another order with another number of threads, and a run that is
+    started twice must not depend on the load.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -36,10 +38,10 @@ def set_threads(threads: int | None) -> None:
     threads = max(usable_cores() // ranks, 1)
     torch.set_num_threads(threads)
     if threads > 1 and (slower := _slowdown(threads)) > _SLOWER:
-        torch.set_num_threads(1)
-        logger.info(
-            f"cpu: 1 thread a rank, since {threads} are {slower:.1f} times slower now: the cores "
-            "are shared with other processes. To choose the number: training.cpu_threads."
+        logger.warning(
+            f"cpu: {threads} threads are {slower:.1f} times slower than 1 at the moment, since "
+            "other processes use the same cores; if that is not to change, train with "
+            "OMP_NUM_THREADS=1 or training.cpu_threads=1."
         )
 
 

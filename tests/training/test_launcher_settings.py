@@ -109,10 +109,10 @@ print("threads", torch.get_num_threads())
         ([], {"OMP_NUM_THREADS": "1"}, 0.5, 1),
         (["--num_cpu_threads_per_process", "1"], {}, 0.5, 1),
         (None, {"OMP_NUM_THREADS": "2"}, 0.5, 2),
-        (None, {}, 5.0, 1),
+        (None, {}, 5.0, 6),
     ],
 )
-def test_a_number_of_threads_that_the_user_chose_is_kept(
+def test_a_number_of_threads_that_the_user_chose_is_kept_and_busy_cores_are_a_warning(
     options: list[str] | None,
     variables: dict[str, str],
     slowdown: float,
@@ -135,3 +135,4 @@ def test_a_number_of_threads_that_the_user_chose_is_kept(
         check=False,
     )
     assert f"threads {expected}" in done.stdout, done.stderr
+    assert ("threads are 5.0 times slower" in done.stderr) is (slowdown > 1)
