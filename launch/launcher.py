@@ -23,7 +23,7 @@ from launch.states import (
     active_arrays,
     read_sweep_status,
 )
-from launch.submission import JobSpec, here, settle_intent, submit_tasks
+from launch.submission import JobSpec, settle_intent, submit_tasks
 from launch.sweepdir import StoredRun, add_runs, run_dir, write_config, write_settings
 
 _RETRIED: tuple[State, ...] = ("failed", "vanished")
@@ -123,11 +123,10 @@ def settle_intents(sweep_dir: Path) -> list[str]:
     for submission in ledger.read_ledger(sweep_dir):
         if submission.status != "intent":
             continue
-        cluster = submission.cluster
-        if cluster and cluster != here(submission.executor):
-            outcome = f"is left open: only {cluster}, where it was made, knows its job"
+        settled = settle_intent(sweep_dir, submission)
+        if settled is submission:
+            outcome = f"is left open: only {submission.cluster}, where it was made, knows its job"
         else:
-            settled = settle_intent(sweep_dir, submission)
             outcome = f"is job {settled.job}" if settled else "never reached the cluster"
         lines.append(f"submission {submission.token} of a launcher that died {outcome}")
     return lines

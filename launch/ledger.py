@@ -25,7 +25,8 @@ from gantrain.runs.records import numbered_records
 LEDGER = "ledger.jsonl"
 _LOCK = "ledger.lock"
 # Of an intent, with their types; version 0.1 has the user only.
-_DETAILS = {"user": str, "cluster": str, "array": bool, "limit": int, "after": str}
+_TEXTS = dict.fromkeys(("user", "cluster", "controller", "after"), str)
+_DETAILS: dict[str, type] = {**_TEXTS, "array": bool, "limit": int}
 
 # The packs of one array task, trained one after another; runs of a pack train side by side.
 ArrayTask = list[list[str]]
@@ -38,8 +39,9 @@ class Submission:
 
     token: unique, also the job's name. job: the array's id, empty before it is known.
     cluster: Slurm's name for the cluster, without Slurm the host; empty in ledgers of version 0.1.
-    array: False for a job that is no array. limit: tasks of the array that run at the same time,
-    0 if not recorded. after: the job whose end it waits for. time: Unix time of the intent.
+    controller: Slurm's, see ClusterLimits. array: False for a job that is no array.
+    limit: tasks of the array that run at the same time, 0 if not recorded.
+    after: the job whose end it waits for. time: Unix time of the intent.
     """
 
     token: str
@@ -49,6 +51,7 @@ class Submission:
     job: str = ""
     user: str = ""
     cluster: str = ""
+    controller: str = ""
     array: bool = True
     limit: int = 0
     after: str = ""
@@ -65,7 +68,14 @@ class TaskRef:
     @property
     def job(self) -> str:
         """The task's id, as in 12_3; 12 for a job that is no array."""
-        job = self.submission.job
+        return self._of(self.submission.job)
+
+    @property
+    def name(self) -> str:
+        """The submission's name in place of the job's number, which other jobs may have."""
+        return self._of(self.submission.token)
+
+    def _of(self, job: str) -> str:
         return f"{job}_{self.index}" if self.submission.array else job
 
 

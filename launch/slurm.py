@@ -14,6 +14,8 @@ from gantrain.common.errors import UserError
 from launch.environment import slurm_client_environment
 
 _TIMEOUT = 60  # seconds
+_CONTROLLER = ("SlurmctldHost[0]", "SlurmctldPort")
+_VISIBILITY = ("AccountingStorageType", "PrivateData")
 _RETRIES = re.compile(r"(Slurm [^:]*), sleeping and retrying")  # sbatch says so once
 _RETRY_SECONDS = 2.0  # between its second try, after one second, and its third, after three
 # Every other state, those that later versions add included, is of a job that runs or will run: at
@@ -57,20 +59,21 @@ class TaskInfo:
 
 @dataclass(frozen=True)
 class TaskInfos:
-    """What Slurm reports on array tasks, by id, as in 12_3; 12 for a job that is no array.
+    """What Slurm reports on tasks, by NAME_INDEX, and NAME for a job that is no array.
 
-    error: why the query failed, empty if it did not. cluster: the one that was asked.
+    error: why the query failed, empty if it did not. cluster, controller: the one that was asked.
     private: whether it shows users their own jobs only.
     """
 
     tasks: dict[str, TaskInfo] = field(default_factory=dict)
     error: str = ""
     cluster: str = ""
+    controller: str = ""
     private: bool = False
 
     @cached_property
-    def jobs(self) -> set[str]:
-        """The numbers of the jobs of which Slurm knows at least one task."""
+    def names(self) -> set[str]:
+        """The names of the jobs of which Slurm knows at least one task."""
         return {task.split("_")[0] for task in self.tasks}
 
 
@@ -78,11 +81,13 @@ class TaskInfos:
 class ClusterLimits:
     """The part of the cluster's configuration that the launcher needs.
 
+    controller: host and port, since clusters may have the same name.
     max_array_size: tasks of an array; 0 if the cluster has no arrays. private: whether users see
     their own jobs only.
     """
 
     cluster: str
+    controller: str
     max_array_size: int
     accounting: bool
     private: bool = False
@@ -178,8 +183,8 @@ def read_limits() -> ClusterLimits:
     text = run_command(["scontrol", "show", "config"])
     setting = {
         name: match.group(1)
-        for name in ("ClusterName", "MaxArraySize", "AccountingStorageType", "PrivateData")
-        if (match := re.search(rf"^{name}\s*=\s*(\S+)", text, re.MULTILINE))
+        for name in (*_CONTROLLER, "ClusterName", "MaxArraySize", *_VISIBILITY)
+        if (match := re.search(rf"^{re.escape(name)}\s*=\s*(\S+)", text, re.MULTILINE))
     }
     size = int(setting.get("MaxArraySize", 1001))
     if match := re.search(r"\bmax_array_tasks=(\d+)", text):
@@ -187,7 +192,8 @@ def read_limits() -> ClusterLimits:
     # Without slurmdbd, Slurm up to 22.05 reports "none" and later versions "(null)".
     accounting = setting.get("AccountingStorageType", "").endswith("slurmdbd")
     private = "jobs" in setting.get("PrivateData", "").split(",")
-    return ClusterLimits(setting.get("ClusterName", ""), size, accounting, private)
+    controller = ":".join(setting.get(name, "") for name in _CONTROLLER)
+    return ClusterLimits(setting.get("ClusterName", ""), controller, size, accounting, private)
 
 
 def query_jobs(jobs: Iterable[JobName]) -> TaskInfos:
@@ -201,14 +207,14 @@ def query_jobs(jobs: Iterable[JobName]) -> TaskInfos:
         return TaskInfos()
     try:
         limits = read_limits()
-        names = {j.job: j.name for j in wanted if j.job and j.cluster in ("", limits.cluster)}
-        tasks = _query_accounting(names) if names and limits.accounting else {}
-        if names:
+        numbers = {j.name: j.job for j in wanted if j.job and j.cluster in ("", limits.cluster)}
+        tasks = _query_accounting(numbers) if numbers and limits.accounting else {}
+        if numbers:
             # The controller is more up to date than the accounting database.
-            tasks |= _query_queue(names)
+            tasks |= _query_queue(numbers)
     except UserError as error:
         return TaskInfos(error=str(error))
-    return TaskInfos(tasks, cluster=limits.cluster, private=limits.private)
+    return TaskInfos(tasks, "", limits.cluster, limits.controller, limits.private)
 
 
 def cancel_jobs(jobs: Iterable[JobName]) -> None:
@@ -270,12 +276,11 @@ def _parse_seconds(text: str) -> int | None:
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-def _query_queue(names: Mapping[str, str]) -> dict[str, TaskInfo]:
+def _query_queue(numbers: Mapping[str, str]) -> dict[str, TaskInfo]:
+    jobs = ",".join(sorted(set(numbers.values())))
     columns = "%F|%K|%T|%r|%N|%j"
     try:
-        output = run_command(
-            ["squeue", "-h", "-r", "-a", "-t", "all", "-j", ",".join(names), "-o", columns]
-        )
+        output = run_command(["squeue", "-h", "-r", "-a", "-t", "all", "-j", jobs, "-o", columns])
     except UserError as error:
         if "Invalid job id" in str(error):  # squeue's answer if it knows none of them
             return {}
@@ -283,31 +288,33 @@ def _query_queue(names: Mapping[str, str]) -> dict[str, TaskInfo]:
     tasks = {}
     for line in output.splitlines():
         job, index, state, reason, nodes, name = line.split("|", 5)
-        if names.get(job) == name:
-            task = f"{job}_{index}" if index.isdecimal() else job
+        if numbers.get(name) == job:
+            task = f"{name}_{index}" if index.isdecimal() else name
             tasks[task] = TaskInfo(state, reason, nodes)
     return tasks
 
 
-def _query_accounting(names: Mapping[str, str]) -> dict[str, TaskInfo]:
+def _query_accounting(numbers: Mapping[str, str]) -> dict[str, TaskInfo]:
+    jobs = ",".join(sorted(set(numbers.values())))
     # With all jobs of a number, as the newest may be another one. The last line of a requeued job
     # has its present state.
     columns = "JobID,State,ExitCode,NodeList,JobName"
-    output = run_command(["sacct", "-n", "-X", "-P", "-D", "-j", ",".join(names), "-o", columns])
+    output = run_command(["sacct", "-n", "-X", "-P", "-D", "-j", jobs, "-o", columns])
     tasks: dict[str, TaskInfo] = {}
     for line in output.splitlines():
         ids, state, exit_code, nodes, name = line.split("|", 4)
-        if names.get(ids.split("_")[0]) == name:
+        job = ids.split("_")[0]
+        if numbers.get(name) == job:
             nodes = "" if nodes == "None assigned" else nodes
             # "CANCELLED by 1000" includes the user.
             info = TaskInfo(state.split()[0], "", nodes, exit_code)
-            tasks |= dict.fromkeys(expand_tasks(ids), info)
+            tasks |= dict.fromkeys(expand_tasks(name + ids.removeprefix(job)), info)
     return tasks
 
 
 def expand_tasks(ids: str) -> list[str]:
     """Return the tasks that sacct shows in one line, as 12_[0,2-5%1], since none has started."""
-    match = re.fullmatch(r"(\d+)_\[([\d,:-]+)(?:%\d+)?\]", ids)
+    match = re.fullmatch(r"(\w+)_\[([\d,:-]+)(?:%\d+)?\]", ids)
     if match is None:
         return [ids]
     job, tasks = match.groups()

@@ -332,6 +332,8 @@ def _unknowable(task: TaskRef | None, infos: TaskInfos) -> str:
         return "" if host == socket.gethostname() else f"the job was started on {host}"
     if _is_elsewhere(submission, infos):
         return f"the job is on cluster {submission.cluster}, and this is {infos.cluster}"
+    if submission.controller and infos.controller not in ("", submission.controller):
+        return f"the job's controller is {submission.controller}, and this is {infos.controller}"
     if infos.private and submission.user not in ("", user_name()):
         return f"the cluster shows jobs of {submission.user} to that user only"
     return ""
@@ -345,9 +347,7 @@ def _info_of(sweep_dir: Path, task: TaskRef | None, infos: TaskInfos) -> TaskInf
     if task is None or task.submission.status != "submitted":
         return None
     if task.submission.executor == "slurm":
-        if _is_elsewhere(task.submission, infos):
-            return None
-        info = infos.tasks.get(task.job)
+        info = infos.tasks.get(task.name)
         removed = info is None and _was_removed(sweep_dir, task, infos)
         return TaskInfo("CANCELLED") if removed else info
     return TaskInfo("RUNNING") if _is_running(task.submission) else None
@@ -358,7 +358,7 @@ def _was_removed(sweep_dir: Path, task: TaskRef, infos: TaskInfos) -> bool:
     # remain. One that has started has a log.
     folder = job_dir(sweep_dir, task.submission.token)
     logs = (folder / f"{task.job}_0_log.{name}" for name in ("out", "err"))
-    return task.submission.job in infos.jobs and not any(path.exists() for path in logs)
+    return task.submission.token in infos.names and not any(path.exists() for path in logs)
 
 
 def _is_running(submission: Submission) -> bool:

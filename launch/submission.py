@@ -85,19 +85,12 @@ def submit_tasks(
     return submissions, ""
 
 
-def here(executor: str) -> str:
-    """Return where submissions from this machine go: Slurm's name for the cluster, or this host.
-
-    Raises UserError if Slurm does not respond.
-    """
-    return slurm.read_limits().cluster if executor == "slurm" else socket.gethostname()
-
-
 def settle_intent(sweep_dir: Path, submission: Submission) -> Submission | None:
     """Find out whether an intent of a launcher that died became a job, and record the answer.
 
     The caller holds the ledger's lock, so that launcher's sbatch has ended. Returns None if the
-    cluster does not have the job. The submission must have been made where `here` says.
+    cluster does not have the job. Without an answer the submission stays as it is: only the machine
+    or cluster on which it was made knows.
     """
     folder = job_dir(sweep_dir, submission.token)
     job = slurm.find_by_name(submission.token) if submission.executor == "slurm" else None
@@ -107,10 +100,22 @@ def settle_intent(sweep_dir: Path, submission: Submission) -> Submission | None:
         if job is not None or submission.executor == "slurm" or time.monotonic() > deadline:
             break
         time.sleep(0.2)
+    if job is None and not _made_here(submission):
+        return submission
     if job is None:
         ledger.write_abandoned(sweep_dir, submission.token, "the cluster has no such job")
         return None
     return _record_submitted(sweep_dir, submission, job)
+
+
+def _made_here(submission: Submission) -> bool:
+    if submission.executor != "slurm":
+        return submission.cluster in ("", socket.gethostname())
+    limits = slurm.read_limits()
+    return submission.cluster in ("", limits.cluster) and submission.controller in (
+        "",
+        limits.controller,
+    )
 
 
 def job_script(spec: JobSpec, token: str, place: Place, *, array: bool = True) -> str:
@@ -134,7 +139,8 @@ def _submit_array(
     script = folder / "job.sh"
     script.write_text(job_script(spec, token, place, array=array), encoding="utf-8")
     details = {"limit": place.limit, "after": place.after, "array": array}
-    intent = _write_intent(spec, token, tasks, cluster=limits.cluster, **details)
+    details |= {"cluster": limits.cluster, "controller": limits.controller}
+    intent = _write_intent(spec, token, tasks, **details)
     try:
         job = slurm.submit_script(script, lock)
     except UserError as error:

@@ -41,6 +41,7 @@ class FakeSlurm:
     max_tasks: int = 1000
     max_array: int = 4
     cluster: str = "one"
+    port: int = 6817
     private: str = "none"
 
     def step(self) -> None:
@@ -68,7 +69,8 @@ class FakeSlurm:
         if command[:2] == ["scontrol", "show"]:
             size = f"MaxArraySize = {self.max_array}\nPrivateData = {self.private}"
             storage = "AccountingStorageType = accounting_storage/none"
-            return f"ClusterName = {self.cluster}\n{storage}\n{size}\n"
+            cluster = f"ClusterName = {self.cluster}\nSlurmctldPort = {self.port}"
+            return f"{cluster}\n{storage}\n{size}\n"
         assert command[0] == "squeue"
         names = [part.removeprefix("--name=") for part in command if part.startswith("--name=")]
         if names:
@@ -246,20 +248,24 @@ def test_what_finds_no_place_stays_as_it_was(
     assert [states[run] for run in again] == ["pending", "pending", "cancelled"]
 
 
+@pytest.mark.parametrize("difference", [{"cluster": "two"}, {"port": 7000}])
 def test_another_clusters_submissions_stay_open(
-    fake_slurm: FakeSlurm, launch_ten: Callable[[], LaunchResult], tmp_path: Path
+    fake_slurm: FakeSlurm, launch_ten: Callable[[], LaunchResult], difference: dict[str, Any]
 ) -> None:
     # A launcher dies on one cluster, and the next one runs on another.
     fake_slurm.die_at = 5
     with pytest.raises(KilledError):
         launch_ten()
-    fake_slurm.cluster, jobs = "two", fake_slurm.jobs
-    fake_slurm.jobs = {}
+    jobs, fake_slurm.jobs = fake_slurm.jobs, {}
+    before = {name: getattr(fake_slurm, name) for name in difference}
+    vars(fake_slurm).update(difference)
     there = launch_ten()
     assert len(there.submitted) == 6
     assert there.others == {"pending": 4}
     assert "only one" in there.recovered[0]
-    fake_slurm.cluster, fake_slurm.jobs = "one", jobs
+    # Both clusters' jobs count from 100.
+    assert launch_ten().submitted == []
+    vars(fake_slurm).update(before, jobs=jobs)
     back = launch_ten()
     assert back.submitted == []
     assert "is job 100" in back.recovered[0]

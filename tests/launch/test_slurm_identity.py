@@ -51,7 +51,7 @@ def test_a_job_is_known_by_its_cluster_and_its_name(
     assert len(slurm_cluster.call("squeue", "-h", "-r", "-j", other).splitlines()) == 2
     slurm_cluster.call("scancel", other)
     ledger.write_text(before)
-    wait_until(lambda: not slurm_cluster.call("squeue", "-h"), 60, sweep.logs)
+    wait_until(lambda: not slurm_cluster.call("squeue", "-h"), 480, sweep.logs)
     assert sweep.states() == ["cancelled", "cancelled"]
 
 
@@ -65,21 +65,17 @@ def test_a_requeued_run_waits_for_a_start_that_slurm_has_lost(
     sweep.wait_images(run, 32)
     node = sweep.runs()[0]["nodes"]
     trainer = json.loads((sweep.run_dir(run) / "status.json").read_text())["pid"]
-    # The node's daemons die, the trainer lives on, and Slurm gives the job to the other node.
-    slurmd = int((slurm_cluster.folder / f"slurmd-{node}.pid").read_text())
-    os.kill(slurmd, signal.SIGKILL)
-    for step in _ancestors(trainer):
-        if Path(f"/proc/{step}/comm").read_text().strip() == "slurmstepd":
-            os.kill(step, signal.SIGKILL)
+    # The node's daemon dies, the trainer lives on, and Slurm gives the job to the other node.
+    os.kill(int((slurm_cluster.folder / f"slurmd-{node}.pid").read_text()), signal.SIGKILL)
     try:
         slurm_cluster.call("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
         log = sweep.run_dir(run) / "logs" / "rank0.log"
         waits = f"start 2 waits for process {trainer}"
-        wait_until(lambda: waits in log.read_text(), 90, sweep.logs)
+        wait_until(lambda: waits in log.read_text(), 480, sweep.logs)
         assert sweep.states() == ["running"]
         assert len(sweep.starts(run)) == 1
         os.kill(trainer, signal.SIGKILL)
-        wait_until(lambda: len(sweep.starts(run)) == 2, 60, sweep.logs)
+        wait_until(lambda: len(sweep.starts(run)) == 2, 480, sweep.logs)
         sweep.wait_images(run, sweep.starts(run)[1]["images"] + 1)
         first, second = read_attempts(sweep.run_dir(run))
         assert (first.restart, first.outcome) == (0, "killed")
@@ -89,11 +85,3 @@ def test_a_requeued_run_waits_for_a_start_that_slurm_has_lost(
         slurm_cluster.up(*slurm_cluster.options)
         with suppress(subprocess.CalledProcessError):  # it may have resumed by itself
             slurm_cluster.call("scontrol", "update", f"nodename={node}", "state=resume")
-
-
-def _ancestors(pid: int) -> list[int]:
-    found = []
-    while pid > 1:
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-        found.append(pid)
-    return found[:-1]

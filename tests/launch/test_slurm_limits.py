@@ -50,11 +50,11 @@ def test_a_limit_on_submitted_jobs(
             text=True,
         ) as waiting:
             slurm_cluster.call("scancel", *queued()[:4])
-            wait_until(lambda: len(queued()) == 9, 60, lambda: str(sweep.runs()))
+            wait_until(lambda: len(queued()) == 9, 480, lambda: str(sweep.runs()))
             assert waiting.poll() is None
             set_limit(-1)
             slurm_cluster.call("scancel", queued()[0])
-            output, _ = waiting.communicate(timeout=120)
+            output, _ = waiting.communicate(timeout=480)
         result = json.loads(output)
         assert waiting.returncode == 0
         assert (len(result["submitted"]), result["waiting"]) == (16, [])
