@@ -4,8 +4,6 @@ Where the run's own files have a final answer, it takes precedence: Slurm forget
 accounting, and has one state for all the runs of a job.
 """
 
-import os
-import socket
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,10 +23,10 @@ from gantrain.runs.records import (
 )
 from launch import slurm
 from launch.attempts import CANCEL, EARLY_STOP, Attempt, read_attempts, read_marker
-from launch.ledger import Submission, TaskRef, latest_tasks, read_ledger, user_name
+from launch.ledger import Submission, TaskRef, latest_tasks, read_ledger
 from launch.slurm import JobName, TaskInfo, TaskInfos
-from launch.submitit_adapter import is_local_controller
-from launch.sweepdir import RUN_ID, RUNS, StoredRun, job_dir, read_runs, run_dir
+from launch.sweepdir import RUN_ID, RUNS, StoredRun, read_runs, run_dir
+from launch.task_infos import info_of, why_unknown
 from launch.throttle import ActiveArray
 
 State = Literal[
@@ -218,10 +216,10 @@ def _state_of(
     attempts = read_attempts(folder, damage) if task is not None else []
     for name in (EARLY_STOP, CANCEL):
         read_marker(folder, name, damage)
-    info = _info_of(sweep_dir, task, infos)
+    info = info_of(sweep_dir, task, infos)
     last = attempts[-1] if attempts else None
     silence = seconds_since_heartbeat(folder, now)
-    error = infos.error or _unknowable(task, infos)
+    error = infos.error or why_unknown(task, infos)
     state, reason = classify(folder, task, info, error, status, attempts, silence)
     read_heartbeats(folder, damage)
     total = run.flat["training.total_kimg"] if run.flat else 0
@@ -320,60 +318,3 @@ def _state_without_job(
             return "failed", str(status.get("reason", "")) or "the job ended before the run did"
         case _:
             return "vanished", "submitted, but neither running nor ended"
-
-
-def _unknowable(task: TaskRef | None, infos: TaskInfos) -> str:
-    """Return why an unknown job of the task says nothing; empty if this machine would know it."""
-    if task is None:
-        return ""
-    submission = task.submission
-    if submission.executor != "slurm":
-        host = submission.cluster or socket.gethostname()
-        return "" if host == socket.gethostname() else f"the job was started on {host}"
-    if _is_elsewhere(submission, infos):
-        return f"the job is on cluster {submission.cluster}, and this is {infos.cluster}"
-    if submission.controller and infos.controller not in ("", submission.controller):
-        return f"the job's controller is {submission.controller}, and this is {infos.controller}"
-    if infos.private and submission.user not in ("", user_name()):
-        return f"the cluster shows jobs of {submission.user} to that user only"
-    return ""
-
-
-def _is_elsewhere(submission: Submission, infos: TaskInfos) -> bool:
-    return bool(submission.cluster and infos.cluster) and submission.cluster != infos.cluster
-
-
-def _info_of(sweep_dir: Path, task: TaskRef | None, infos: TaskInfos) -> TaskInfo | None:
-    if task is None or task.submission.status != "submitted":
-        return None
-    if task.submission.executor == "slurm":
-        info = infos.tasks.get(task.name)
-        removed = info is None and _was_removed(sweep_dir, task, infos)
-        return TaskInfo("CANCELLED") if removed else info
-    return TaskInfo("RUNNING") if _is_running(task.submission) else None
-
-
-def _was_removed(sweep_dir: Path, task: TaskRef, infos: TaskInfos) -> bool:
-    # Slurm keeps no record of a task that was cancelled while it waited, if others of its array
-    # remain. One that has started has a log.
-    folder = job_dir(sweep_dir, task.submission.token)
-    logs = (folder / f"{task.job}_0_log.{name}" for name in ("out", "err"))
-    return task.submission.token in infos.names and not any(path.exists() for path in logs)
-
-
-def _is_running(submission: Submission) -> bool:
-    if submission.executor == "debug":
-        return False
-    try:
-        command_line = Path(f"/proc/{submission.job}/cmdline").read_bytes()
-    except OSError:
-        return not Path("/proc").is_dir() and _process_exists(submission.job)
-    return is_local_controller(command_line, submission.token)
-
-
-def _process_exists(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (OSError, ValueError):
-        return False
-    return True

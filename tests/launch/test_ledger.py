@@ -279,5 +279,5 @@ def test_other_users_hidden_jobs_are_not_vanished(
     launch_ten()
     fake_slurm.jobs = {}
     fake_slurm.private = "jobs,users"
-    monkeypatch.setattr("launch.states.user_name", lambda: "somebody-else")
+    monkeypatch.setattr("launch.task_infos.user_name", lambda: "somebody-else")
     assert launch_ten().others == {"pending": 10}
