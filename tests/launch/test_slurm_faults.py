@@ -195,7 +195,9 @@ def test_killed_worker_vanishes_and_is_retried(
     run = start(long_run, 450)
     status = json.loads((long_run.run_dir(run) / "status.json").read_text())
     worker = int(Path(f"/proc/{status['pid']}/stat").read_text().split()[3])
-    os.kill(worker, signal.SIGKILL)
+    # Without cgroups Slurm does not end the trainer of a dead worker, and it would finish the run.
+    for process in (worker, status["pid"]):
+        os.kill(process, signal.SIGKILL)
     row = long_run.wait("failed", "vanished")[0]
     assert row["run"] == run
     (diagnosis,) = long_run.json("doctor")["diagnoses"]
