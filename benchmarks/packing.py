@@ -99,19 +99,17 @@ def draw_noise() -> Iterator[Sample]:
 def train(file: Path) -> float:
     """Train a sweep; return the seconds from the first start of a run to the last end."""
     call("sweep", file)
+    folder = file.parent / "runs" / "packing"
     while True:
         rows = call("status", file)["runs"]
-        if all(row["state"] == "finished" for row in rows):
-            break
         if any(row["state"] in ("failed", "vanished") for row in rows):
             raise SystemExit(f"{rows}")
-        time.sleep(2)
-    attempts = [
-        attempt
-        for row in rows
-        for attempt in read_attempts(run_dir(file.parent / "runs" / "packing", row["run"]))
-    ]
-    return max(a.end or 0.0 for a in attempts) - min(a.time for a in attempts)
+        # A run is finished a moment before its end is recorded.
+        attempts = [each for row in rows for each in read_attempts(run_dir(folder, row["run"]))]
+        ends = [attempt.end for attempt in attempts if attempt.end is not None]
+        if len(ends) == len(rows):
+            return max(ends) - min(attempt.time for attempt in attempts)
+        time.sleep(1)
 
 
 def call(command: str, file: Path, *options: str) -> Any:
