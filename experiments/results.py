@@ -9,8 +9,8 @@ import numpy as np
 
 from experiments.plan import PlannedRun
 from gantrain.health.diagnosis import CODES
+from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import EVENTS
-from gantrain.runs.records import read_metrics
 
 FID = "quality/fid_brick"
 PARTS = "quality/parts_made"

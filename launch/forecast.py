@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gantrain.runs.records import read_json, read_metrics
+from gantrain.runs.metrics_file import read_metrics
+from gantrain.runs.records import read_json
 from launch.attempts import read_attempts
 from launch.curves import median_speed
 from launch.plan import PlannedRun

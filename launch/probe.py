@@ -14,7 +14,7 @@ from typing import Any
 
 from gantrain.common.errors import UserError
 from gantrain.common.yaml_core import dump_yaml
-from gantrain.runs.records import read_metrics
+from gantrain.runs.metrics_file import read_metrics
 from launch import bootstrap
 from launch.curves import median_speed
 from launch.dotted import apply_settings

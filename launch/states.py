@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 from gantrain.common.errors import UserError
 from gantrain.common.files import file_system_time
+from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.records import (
     ALIVE_SECONDS,
     Record,
     last_heartbeat,
     read_events,
     read_heartbeats,
-    read_metrics,
     read_status,
     seconds_since_heartbeat,
 )

@@ -20,11 +20,8 @@ from gantrain.common.access import explain, follow_group_access
 from gantrain.common.errors import REQUEUE_STATUS, USER_ERROR_STATUS, UserError
 from gantrain.common.files import write_json
 from gantrain.common.logs import configure_logging
-from gantrain.runs.records import (
-    read_json,
-    read_metrics,
-    read_status,
-)
+from gantrain.runs.metrics_file import read_metrics
+from gantrain.runs.records import read_json, read_status
 from launch import slurm
 from launch.attempts import (
     CANCEL,

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from gantrain.runs.checkpoint import read_newest
-from gantrain.runs.records import read_events, read_metrics, read_status
+from gantrain.runs.metrics_file import read_metrics
+from gantrain.runs.records import read_events, read_status
 
 
 def curve(run_dir: Path) -> list[dict[str, float]]:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from gantrain.cli.main import app
 from gantrain.data.shards.verify import verify_shards
 from gantrain.runs.checkpoint import read_newest
-from gantrain.runs.records import read_metrics
+from gantrain.runs.metrics_file import read_metrics
 from tests.curves import events
 from tests.launching import Train
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from wandb.util import get_core_path
 
+from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import list_grids
-from gantrain.runs.records import read_metrics
 from tests.curves import events
 
 

@@ -10,6 +10,7 @@ from gantrain.common.errors import UserError
 from gantrain.common.records import flatten
 from gantrain.common.yaml_core import load_yaml
 from gantrain.config import Config
+from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import (
     CONFIG,
     EVENTS,
@@ -19,7 +20,7 @@ from gantrain.runs.paths import (
     STATUS,
     list_grids,
 )
-from gantrain.runs.records import Record, read_events, read_metrics, read_status, silence_of
+from gantrain.runs.records import Record, read_events, read_status, silence_of
 
 _MAX_POINTS = 10_000  # of a curve; neighbouring points of a longer one are averaged
 _MAX_EVENTS = 2_000

@@ -12,8 +12,8 @@ from gantrain.report.page import build_page
 from gantrain.report.run_data import RunData, read_run
 from gantrain.report.thumbnails import as_data_url, encode, pick_evenly
 from gantrain.runs.generator_file import read_measured
+from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import GENERATOR_BEST
-from gantrain.runs.records import read_metrics
 
 PAGE = "report.html"
 _MAX_GRIDS = 60

@@ -14,8 +14,9 @@ from gantrain.config.quality import Ruler, choose_ruler, goal_of
 from gantrain.config.sections import DEFAULT_METRIC
 from gantrain.runs.checkpoint import read_checkpoint
 from gantrain.runs.generator_file import Measured, read_measured, write_generator
+from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import GENERATOR_BEST, checkpoint_dir, list_checkpoints
-from gantrain.runs.records import is_number, read_metrics
+from gantrain.runs.records import is_number
 
 
 def export_best(run_dir: Path, best: Measured) -> None:

@@ -1,4 +1,4 @@
-"""The records of a run directory: metrics, events, status, heartbeats. Needs no torch.
+"""The records of a run directory: events, status, heartbeats. Needs no torch.
 
 Other processes write these files, perhaps of another version, and disks damage them. A reader skips
 what it does not understand. It adds a sentence to `problems` for it, with the file and the line, if
@@ -9,14 +9,14 @@ writer was killed.
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from gantrain.common.errors import os_reason
-from gantrain.common.files import append_text, file_system_time, replacing
-from gantrain.runs.paths import EVENTS, METRICS, STATUS, list_heartbeats
+from gantrain.common.files import append_text, file_system_time
+from gantrain.runs.paths import EVENTS, STATUS, list_heartbeats
 
 Record = dict[str, Any]
 Problems = list[str] | None
@@ -27,8 +27,6 @@ ALIVE_SECONDS = 120.0
 _MAX_LINE = 16_000_000  # bytes; a longer line is no record
 _MAX_COUNT = 2**63
 _MAX_QUOTE = 40  # characters of an odd value that a problem quotes
-
-_MEASURED = ("quality/", "speed/seconds_of_metrics")
 
 
 def is_text(value: object) -> bool:
@@ -95,10 +93,10 @@ def read_json(path: Path, problems: Problems = None) -> Record | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        _note(problems, f"{path}: cannot be read ({os_reason(error)})")
+        note(problems, f"{path}: cannot be read ({os_reason(error)})")
         return None
     if isinstance(content, str):
-        _note(problems, f"{path}: cannot be read ({content})")
+        note(problems, f"{path}: cannot be read ({content})")
         return None
     return content
 
@@ -113,7 +111,7 @@ def numbered_records(path: Path, problems: Problems = None) -> Iterator[tuple[in
                 if len(line) == _MAX_LINE and not line.endswith(b"\n"):
                     while (line := file.readline(_MAX_LINE)) and not line.endswith(b"\n"):
                         pass
-                    _note(problems, f"{path}:{number}: is longer than {_MAX_LINE:,} bytes")
+                    note(problems, f"{path}:{number}: is longer than {_MAX_LINE:,} bytes")
                     continue
                 if not line.strip():
                     continue
@@ -121,11 +119,11 @@ def numbered_records(path: Path, problems: Problems = None) -> Iterator[tuple[in
                 if not isinstance(content, str):
                     yield number, content
                 elif line.endswith(b"\n"):
-                    _note(problems, f"{path}:{number}: is {content}")
+                    note(problems, f"{path}:{number}: is {content}")
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        _note(problems, f"{path}: cannot be read ({os_reason(error)})")
+        note(problems, f"{path}: cannot be read ({os_reason(error)})")
 
 
 def keep_valid(record: Record, kinds: Kinds, source: str, problems: Problems = None) -> Record:
@@ -136,28 +134,10 @@ def keep_valid(record: Record, kinds: Kinds, source: str, problems: Problems = N
     valid = {}
     for key, value in record.items():
         if key in kinds and not kinds[key](value):
-            _note(problems, f"{source}: {key}: {_quote(value)} is no valid value")
+            note(problems, f"{source}: {key}: {_quote(value)} is no valid value")
         else:
             valid[key] = value
     return valid
-
-
-def read_metrics(run_dir: Path, problems: Problems = None) -> list[Record]:
-    """Return the lines of metrics.jsonl that have `images_seen`, oldest first.
-
-    `images_seen` is a finite number; all other values are numbers or None. Empty if the file is
-    missing or unreadable.
-    """
-    path = run_dir / METRICS
-    lines = []
-    for number, line in numbered_records(path, problems):
-        source = f"{path}:{number}"
-        if not is_number(line.get("images_seen")):
-            _note(problems, f"{source}: has no valid images_seen")
-            continue
-        kinds = dict.fromkeys(line, _is_metric)
-        lines.append(keep_valid(line, kinds, source, problems))
-    return lines
 
 
 def read_events(run_dir: Path, problems: Problems = None) -> list[Record]:
@@ -168,72 +148,6 @@ def read_events(run_dir: Path, problems: Problems = None) -> list[Record]:
         event = keep_valid(line, _EVENT_KINDS, f"{path}:{number}", problems)
         events.append({"event": "?", **event})
     return events
-
-
-def drop_metrics_after(run_dir: Path, images_seen: int, measured_at: int | None) -> None:
-    """Remove the metrics after `images_seen`; a run that resumes there writes them again.
-
-    Earlier lines stay as they are, also those that are no metrics.
-
-    measured_at: images seen at the last scheduled measurement of the quality. A line after it loses
-    what was measured because the run ended there, since it is made longer now. None: not known.
-
-    Raises OSError if the file cannot be read or written.
-    """
-    kept = []
-    dropping = False
-    for line in _metrics_lines(run_dir):
-        seen = _images_seen(line)
-        # What follows the first removed line and is no metric is of the same time.
-        dropping = dropping if seen is None else seen > images_seen
-        if not dropping:
-            kept.append(line)
-    last = _last_metrics(kept)
-    if measured_at is not None and last is not None:
-        row, record = last
-        if record["images_seen"] > measured_at:
-            kept[row] = _encode({k: v for k, v in record.items() if not k.startswith(_MEASURED)})
-    _write_metrics(run_dir, kept)
-
-
-def extend_last_metrics(run_dir: Path, line: Record) -> bool:
-    """Add to the last line of metrics what it lacks, if it is at as many images seen as `line`.
-
-    Return whether it is. Raises OSError if the file cannot be read or written.
-    """
-    lines = _metrics_lines(run_dir)
-    last = _last_metrics(lines)
-    if last is None or last[1]["images_seen"] != line["images_seen"]:
-        return False
-    row, record = last
-    lines[row] = _encode({**line, **record})
-    _write_metrics(run_dir, lines)
-    return True
-
-
-def _metrics_lines(run_dir: Path) -> list[bytes]:
-    """Return the lines of metrics.jsonl, without a last one that was cut short."""
-    path = run_dir / METRICS
-    *lines, cut_short = path.read_bytes().split(b"\n") if path.exists() else [b""]
-    return [*lines, cut_short] if _images_seen(cut_short) is not None else lines
-
-
-def _last_metrics(lines: Sequence[bytes]) -> tuple[int, Record] | None:
-    """Return the row and the content of the last line that is metrics."""
-    for row in reversed(range(len(lines))):
-        record = parse_object(lines[row])
-        if not isinstance(record, str) and is_number(record.get("images_seen")):
-            return row, record
-    return None
-
-
-def _encode(record: Record) -> bytes:
-    return json.dumps(record).encode()
-
-
-def _write_metrics(run_dir: Path, lines: Sequence[bytes]) -> None:
-    with replacing(run_dir / METRICS) as temporary:
-        temporary.write_bytes(b"".join(line + b"\n" for line in lines))
 
 
 class LineFile:
@@ -309,22 +223,12 @@ def read_heartbeats(run_dir: Path, problems: Problems = None) -> list[Record]:
     ]
 
 
-def _images_seen(line: bytes) -> float | None:
-    content = parse_object(line)
-    seen = None if isinstance(content, str) else content.get("images_seen")
-    return seen if is_number(seen) else None
-
-
-def _is_metric(value: object) -> bool:
-    # NaN and infinity are values that a diverged run may have logged.
-    return value is None or isinstance(value, float) or is_number(value)
-
-
 def _quote(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _MAX_QUOTE else text[: _MAX_QUOTE - 3] + "..."
 
 
-def _note(problems: Problems, text: str) -> None:
+def note(problems: Problems, text: str) -> None:
+    """Add a sentence to the problems, if the caller of a reader wants them."""
     if problems is not None:
         problems.append(text)

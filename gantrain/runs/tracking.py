@@ -12,14 +12,10 @@ from gantrain.common.grids import save_png
 from gantrain.common.streams import losses
 from gantrain.config import Config
 from gantrain.runs.failures import Failures
+from gantrain.runs.metrics_file import drop_metrics_after, extend_last_metrics
 from gantrain.runs.paths import METRICS, REAL_SAMPLES, SAMPLES, STATUS, grid_file
 from gantrain.runs.progress import ProgressLine
-from gantrain.runs.records import (
-    LineFile,
-    drop_metrics_after,
-    event_record,
-    extend_last_metrics,
-)
+from gantrain.runs.records import LineFile, event_record
 from gantrain.runs.wandb_run import WandbRun
 
 

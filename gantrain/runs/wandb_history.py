@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import list_grids
-from gantrain.runs.records import read_events, read_metrics
+from gantrain.runs.records import read_events
 
 _SECONDS = 120.0  # longest wait for W&B's reader
 _TIMING = "speed/"  # metrics that differ when the same steps are trained again

@@ -15,8 +15,8 @@ from gantrain.common.errors import UserError
 from gantrain.inference.export import load_generator, open_generator
 from gantrain.runs.checkpoint import read_checkpoint
 from gantrain.runs.generator_file import read_measured
+from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import GENERATOR, GENERATOR_BEST, checkpoint_dir
-from gantrain.runs.records import read_metrics
 from tests.conftest import small_tree
 from tests.launching import write_config
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from gantrain.cli.main import app as gantrain_app
-from gantrain.runs.records import drop_metrics_after, read_metrics
+from gantrain.runs.metrics_file import drop_metrics_after, read_metrics
 from launch.__main__ import app
 from launch.attempts import read_attempts, write_end, write_start
 from launch.sweepdir import add_runs, read_runs

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gantrain.runs.records import read_metrics
+from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.wandb_environment import clean_environment
 from tests.conftest import small_tree
 from tests.launching import FAULTY_TRAIN, Train, environment, train_alone, write_config

@@ -12,8 +12,8 @@ from gantrain.metrics.evaluator import Evaluator
 from gantrain.models.networks import Generator
 from gantrain.runs.checkpoint import read_checkpoint
 from gantrain.runs.generator_file import Measured, read_generator, read_measured
+from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import GENERATOR, GENERATOR_BEST, checkpoint_dir, list_checkpoints
-from gantrain.runs.records import read_metrics
 from gantrain.training.objectives import make_objective, metric_names
 from tests.conftest import WGAN_GP, small_tree
 from tests.curves import assert_same_end, curve, events, status
