@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.launch.conftest import SlurmCluster, Sweep, base_tree, curve_of, wait_until
+from tests.wandb_files import assert_complete
 
 pytestmark = pytest.mark.slurm
 KIMG = 16
@@ -74,15 +75,21 @@ def wait_for_requeue(sweep: Sweep, run: str) -> None:
 
 
 def test_preempted_without_a_signal(
-    long_run: Sweep, slurm_cluster: SlurmCluster, undisturbed: Callable[[], list[dict[str, float]]]
+    on_slurm: Callable[..., Sweep],
+    squares: Path,
+    slurm_cluster: SlurmCluster,
+    undisturbed: Callable[[], list[dict[str, float]]],
 ) -> None:
-    run = start(long_run)
-    occupy(slurm_cluster)
-    wait_for_requeue(long_run, run)
-    row = long_run.wait("finished")[0]
-    assert len(long_run.starts(run)) == 2
+    sweep = on_slurm(base=base_tree(squares, KIMG) | {"wandb": {"mode": "offline"}})
+    run = start(sweep)
+    occupy(slurm_cluster)  # SIGTERM to every process of the step, W&B's service among them
+    wait_for_requeue(sweep, run)
+    row = sweep.wait("finished")[0]
+    assert len(sweep.starts(run)) == 2
     assert row["attempts"] == 2
-    assert long_run.curve(run) == undisturbed()
+    assert sweep.curve(run) == undisturbed()
+    assert "Traceback" not in sweep.logs()
+    assert_complete(sweep.run_dir(run))
 
 
 def test_preempted_with_the_user_signal(
