@@ -27,10 +27,14 @@ def is_done(folder: Path, token: str) -> bool:
     """
     if read_status(folder).get("state") == "finished":
         return True
-    if any(read_json(folder / marker) for marker in (CANCEL, EARLY_STOP)):
+    if _must_end(folder):
         return True
     own = [attempt for attempt in read_attempts(folder) if attempt.token == token]
     return bool(own) and own[-1].outcome not in (None, "preempted")
+
+
+def _must_end(folder: Path) -> bool:
+    return any(read_json(folder / marker) for marker in (CANCEL, EARLY_STOP))
 
 
 def start_if_free(job: WorkerJob, each: RunProcess, pack_size: int, *, interrupted: bool) -> None:
@@ -44,12 +48,11 @@ def start_if_free(job: WorkerJob, each: RunProcess, pack_size: int, *, interrupt
     """
     owner = lock_owner(each.folder)
     waited = time.monotonic() - each.waiting_since
-    if not owner and not each.told_owner:
+    if not owner:
+        # Also if that one has finished the run: this start makes up for what its end may lack.
         _start(job, each, pack_size)
-    elif is_done(each.folder, job.token):
-        each.outcome = "finished"
-    elif not owner:
-        _start(job, each, pack_size)
+    elif _must_end(each.folder):
+        each.outcome = "cancelled"
     elif interrupted:
         each.outcome = "preempted"
     elif not each.told_owner:
