@@ -225,10 +225,11 @@ def _submit_local(spec: JobSpec, tasks: Sequence[ArrayTask]) -> Submission:
         "tasks_per_node": spec.cluster.ranks_per_node,
         "gpus_per_node": spec.cluster.gpus_per_node,
         "signal_delay_s": spec.cluster.signal_seconds,
-        "setup": spec.cluster.setup,
     }
     port = free_port(token) if spec.cluster.world_size > 1 else 0
     command = f"{_worker_command(spec, token)} 0 {port}"
+    if lines := setup_script(spec.cluster.modules, spec.cluster.setup):
+        command = shlex.join(["bash", "-c", "\n".join([*lines, f"exec {command}"])])
     job = submitit_adapter.start_local(folder, command, parameters)
     return _record_submitted(spec.sweep_dir, intent, job)
 

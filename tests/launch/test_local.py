@@ -13,7 +13,11 @@ from tests.launch.conftest import ROOT, Sweep, base_tree, wait_until
 
 def test_from_sweep_file_to_leaderboard(make_sweep: Callable[..., Sweep]) -> None:
     sweep = make_sweep(
-        {"executor": "local", "workers": 2},
+        {
+            "executor": "local",
+            "workers": 2,
+            "setup": ["source <(echo export SITE=here)", "test $SITE"],
+        },
         grid={"generator.learning_rate": [1e-4, 2e-4]},
         seeds=2,
         pack=2,
@@ -43,6 +47,18 @@ def test_from_sweep_file_to_leaderboard(make_sweep: Callable[..., Sweep]) -> Non
         assert sweep.run(command, str(sweep.directory if command != "plan" else sweep.file)).stdout
     text = sweep.run("tail", str(sweep.file), rows[0]["run"][:6], "-n", "3").stdout
     assert "run directory" in text
+
+
+def test_a_failing_set_up_ends_a_local_job_with_its_message(
+    make_sweep: Callable[..., Sweep],
+) -> None:
+    sweep = make_sweep({"executor": "local", "setup": ["ls /nonexistent"]})
+    sweep.run("sweep", str(sweep.file))
+    (row,) = sweep.wait("failed", "vanished")
+    assert not sweep.run_dir(row["run"]).joinpath("attempts.jsonl").exists()
+    assert "launch: set-up failed with status 2 at: ls /nonexistent" in sweep.logs()
+    (diagnosis,) = sweep.json("doctor")["diagnoses"]
+    assert "set-up failed" in json.dumps(diagnosis)
 
 
 def test_cancel_and_retry(make_sweep: Callable[..., Sweep], squares: Path) -> None:
