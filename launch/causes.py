@@ -123,8 +123,14 @@ _IN_QUEUE = (
     ),
     Sign(
         "partition not available",
-        re.compile(r".*(PartitionDown|PartitionInactive|PartitionConfig|PartitionNodeLimit).*"),
+        re.compile(r".*(PartitionDown|PartitionInactive).*"),
         f"choose another `partition`{{partition}} in {{cluster}}, {_OTHER_REQUEST}",
+    ),
+    Sign(
+        "more than the partition allows",  # which may be its time; Slurm does not say
+        re.compile(r".*(PartitionConfig|PartitionNodeLimit).*"),
+        "lower `time`{time} or `nodes`{nodes}, or choose another `partition`{partition} in "
+        f"{{cluster}}, {_OTHER_REQUEST}",
     ),
     Sign(
         "more than any node has",

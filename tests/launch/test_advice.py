@@ -152,6 +152,7 @@ REASONS = {
     "account not accepted": "InvalidAccount",
     "QOS not accepted": "InvalidQOS",
     "partition not available": "PartitionDown",
+    "more than the partition allows": "PartitionConfig",
     "more than any node has": "BadConstraints",
     "no node that may be used": "ReqNodeNotAvail, UnavailableNodes:n1",
     "held": "launch failed requeued held",

@@ -41,7 +41,7 @@ def follow(sweep: Sweep, advice: str, **values: object) -> None:
 
 def diagnosis_of(sweep: Sweep) -> dict[str, Any]:
     (diagnosis,) = wait_until(
-        lambda: sweep.json("doctor")["diagnoses"], 60, lambda: str(sweep.runs())
+        lambda: sweep.json("doctor")["diagnoses"], 480, lambda: str(sweep.runs())
     )
     return dict(diagnosis)
 
@@ -72,8 +72,11 @@ def test_jobs_that_cannot_start_are_explained_and_corrected(
         sweep = on_slurm()
         sweep.run("sweep", str(sweep.file))
         found = diagnosis_of(sweep)
-        assert found["cause"] == "more time than is allowed"
-        assert "PartitionTimeLimit" in found["evidence"]
+        # Slurm gives one reason when the job arrives, and sometimes another when it is scheduled.
+        assert (found["cause"], found["evidence"].split(", ")[1]) in (
+            ("more time than is allowed", "PartitionTimeLimit"),
+            ("more than the partition allows", "PartitionConfig"),
+        )
         follow(sweep, found["advice"], time=10)
         sweep.wait("finished")
     finally:
@@ -98,7 +101,7 @@ def test_tail_and_report_know_what_runs_and_what_was_cancelled(
     sweep.wait_images(first["run"], 32)
     slurm_cluster.call("scancel", third["job"])
     expected = ["running", "pending", "cancelled", "pending"]
-    wait_until(lambda: sweep.states() == expected, 30, lambda: str(sweep.runs()))
+    wait_until(lambda: sweep.states() == expected, 480, lambda: str(sweep.runs()))
     assert sweep.json("tail", first["run"])["state"] == "running"
     sweep.run("report", str(sweep.file))
     page = (sweep.directory / "report.html").read_text()
@@ -108,6 +111,6 @@ def test_tail_and_report_know_what_runs_and_what_was_cancelled(
     # All that wait at once.
     slurm_cluster.call("scancel", "--state=PENDING", third["job"].split("_")[0])
     expected = ["running", "cancelled", "cancelled", "cancelled"]
-    wait_until(lambda: sweep.states() == expected, 30, lambda: str(sweep.runs()))
+    wait_until(lambda: sweep.states() == expected, 480, lambda: str(sweep.runs()))
     sweep.run("cancel", str(sweep.file), first["run"])
     assert sweep.states() == ["cancelled"] * 4
