@@ -26,15 +26,18 @@ def measurements(curve: Curve, metric: str) -> list[tuple[float, float]]:
 def value_at(curve: Curve, metric: str, images: float, window: float = WINDOW) -> float | None:
     """Return the metric's mean over the last `window` (a fraction) of the first `images` images.
 
-    The mean smooths GAN losses, whose single values would rank runs by chance. A metric logged less
-    often than the window has its last value returned. None if it has no value yet, NaN if it has
-    none any more.
+    The mean smooths GAN losses, whose single values would rank runs by chance. The value of a
+    quality metric is its last measurement, since it belongs to the weights that were measured; so
+    is that of a metric logged less often than the window. None if it has no value yet, NaN if it
+    has none any more.
     """
     values = [(seen, value) for seen, value in measurements(curve, metric) if seen <= images]
     if not values:
         return None
     if not math.isfinite(values[-1][1]):
         return math.nan
+    if metric.startswith("quality/"):
+        return values[-1][1]
     recent = [v for seen, v in values if seen > images * (1 - window) and math.isfinite(v)]
     recent = recent or [values[-1][1]]
     return math.fsum(recent) / len(recent)

@@ -160,10 +160,13 @@ def test_rung_without_a_measurement_does_not_end_halving(
     assert read_rungs(tmp_path / "b")[1000].value == 7.0
 
 
-def test_value_at_is_the_mean_over_the_last_tenth() -> None:
+def test_value_at_is_the_mean_over_the_last_tenth_or_the_last_measurement() -> None:
     lines = curve(*range(1, 101), every=10)
     assert value_at(lines, "m", 1000) == pytest.approx(sum(range(91, 101)) / 10)
     assert value_at(lines, "m", 5) is None
+    quality = [{"images_seen": seen, "quality/fid": seen / 10} for seen in (910, 950, 1000)]
+    assert value_at(quality, "quality/fid", 1000) == 100.0
+    assert value_at(quality, "quality/fid", 999) == 95.0
     assert value_at(lines, "none", 1000) is None
     # A metric logged less often has its last value returned.
     assert value_at([{"images_seen": 10, "m": 7.0}], "m", 1000) == 7.0
