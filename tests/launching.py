@@ -34,9 +34,12 @@ def launch_command(
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Return this process's environment without the variables of W&B and Slurm."""
+    """Return this process's environment without the variables of W&B and Slurm.
+
+    Scripts in tests/ find the other modules there.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "SLURM_"))}
-    return {**kept, "OMP_NUM_THREADS": "1", **changes}
+    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **changes}
 
 
 def launch(

@@ -36,7 +36,11 @@ def follow_group_access(folder: Path) -> None:
 
     folder: where files will be created; if it is missing, its nearest parent counts.
     """
-    for existing in (folder.absolute(), *folder.absolute().parents):
+    try:
+        folder = folder.absolute()
+    except OSError:  # the working directory is gone, which the first file to be written will tell
+        return
+    for existing in (folder, *folder.parents):
         with suppress(OSError):
             mode = existing.stat().st_mode
             if mode & stat.S_ISGID and mode & stat.S_IWGRP:
