@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gantrain.common.files import write_json
+from gantrain.config.quality import full_name
 from gantrain.runs.records import read_json
 from launch.curves import Curve, images_due, measurements, names_in, value_at
-from launch.metric_names import direction_of, full_name
+from launch.metric_names import direction_of
 from launch.sweepfile import EarlyStop
 
 logger = logging.getLogger(__name__)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from gantrain.common.errors import UserError
-from gantrain.config.quality import goal_of
+from gantrain.config.quality import full_name, goal_of
 from gantrain.config.sections import DEFAULT_METRIC
 from gantrain.runs.metrics_file import read_metrics
 from launch.curves import Curve, images_due, images_with, names_in, value_at
-from launch.metric_names import Direction, direction_of, full_name, measures
+from launch.metric_names import Direction, direction_of, measures
 from launch.plan import ABSENT, differences, differing_keys
 from launch.states import RunState
 from launch.sweepdir import run_dir

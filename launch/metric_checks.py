@@ -7,10 +7,10 @@ from typing import Any
 from gantrain.common.errors import UserError
 from gantrain.common.validation import nearest
 from gantrain.config import expand_path
-from gantrain.config.quality import goal_of
+from gantrain.config.quality import full_name, goal_of
 from gantrain.runs.records import Record, read_json
 from launch.halving import LATEST, rungs
-from launch.metric_names import full_name, measures, names_of
+from launch.metric_names import measures, names_of
 from launch.project import project_of
 from launch.sweepfile import EarlyStop, SweepFile
 

@@ -1,11 +1,18 @@
 """Which metrics a run logs, from its config: for the metrics that a sweep file names."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from gantrain.config.objectives import ObjectiveConfig
-from gantrain.config.quality import goal_of
+from gantrain.config.objectives import sections_by_kind
+from gantrain.config.quality import (
+    BY_CLASSES,
+    BY_FEATURES,
+    BY_HELD_OUT,
+    BY_PIXELS,
+    full_name,
+    goal_of,
+)
 from gantrain.config.sections import DEFAULT_METRIC
 from gantrain.health.overrides import Overrides
 
@@ -16,9 +23,6 @@ _ALWAYS = (
     *("health/d_grad_norm", "health/g_grad_norm", "health/real_spread", "health/fake_spread"),
     *("health/diagnosis", "speed/images_per_second"),
 )
-_BY_FEATURES = ("fid", "kid", "precision", "recall", "density", "coverage")
-_BY_CLASSES = ("parts_made", "parts_covered", "parts_divergence")
-_BY_PIXELS = ("swd", "diversity", "ms_ssim", "checkerboard", "memorisation")
 _REMEDIES = tuple(f"remedy/{field.name}" for field in dataclasses.fields(Overrides))
 
 
@@ -30,9 +34,9 @@ def names_of(flat: Mapping[str, Any]) -> list[str]:
     if flat["metrics.every_kimg"]:
         features = flat["metrics.features"]
         kinds = ("brick", "random") if features == "auto" else (features,)
-        names += [f"quality/{name}_{kind}" for kind in kinds for name in _BY_FEATURES]
-        names += [f"quality/{name}" for name in _BY_CLASSES if "brick" in kinds]
-        names += [f"quality/{name}" for name in _BY_PIXELS]
+        names += [f"quality/{name}_{kind}" for kind in kinds for name in BY_FEATURES]
+        names += [f"quality/{name}" for name in BY_CLASSES if "brick" in kinds]
+        names += [f"quality/{name}" for name in (*BY_PIXELS, *BY_HELD_OUT)]
         names.append("speed/seconds_of_metrics")
     return names
 
@@ -45,20 +49,6 @@ def measures(flat: Mapping[str, Any], metric: str) -> bool:
     if _listed(flat["objective.kind"]) is None and metric.startswith(("loss/", "health/")):
         return True
     return full_name(metric, names_of(flat)) is not None
-
-
-def full_name(metric: str, logged: Iterable[str]) -> str | None:
-    """Return the logged metric that a name stands for; None if there is none.
-
-    `quality/fid` stands for the FID by whichever features the runs use.
-    """
-    by_features = []
-    for name in logged:
-        if name == metric:
-            return name
-        if name.rpartition("_")[0] == metric and goal_of(metric):
-            by_features.append(name)
-    return by_features[0] if by_features else None
 
 
 def is_due(line: Mapping[str, Any], metric: str) -> bool:
@@ -79,7 +69,5 @@ def _of_objective(kind: str) -> Sequence[str]:
 
 
 def _listed(kind: str) -> Sequence[str] | None:
-    sections = get_args(get_args(ObjectiveConfig)[0])
-    by_kind = {get_args(s.model_fields["kind"].annotation)[0]: s for s in sections}
-    listed: Sequence[str] | None = getattr(by_kind.get(kind), "LOGGED", None)
+    listed: Sequence[str] | None = getattr(sections_by_kind().get(kind), "LOGGED", None)
     return listed

@@ -58,9 +58,10 @@ ObjectiveConfig = Annotated[DcganConfig | WganGpConfig, Field(discriminator="kin
 
 def kinds_with(name: str) -> list[str]:
     """Return the values of objective.kind that have a key of this name."""
+    return [kind for kind, section in sections_by_kind().items() if name in section.model_fields]
+
+
+def sections_by_kind() -> dict[str, type[Section]]:
+    """Return the section of each value of objective.kind."""
     members = get_args(get_args(ObjectiveConfig)[0])
-    return [
-        get_args(member.model_fields["kind"].annotation)[0]
-        for member in members
-        if name in member.model_fields
-    ]
+    return {get_args(member.model_fields["kind"].annotation)[0]: member for member in members}

@@ -1,7 +1,7 @@
 """Which metric stands for the quality of a run, and which of its values is the best."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +10,12 @@ from gantrain.common.validation import nearest
 from gantrain.config.sections import DEFAULT_METRIC, OutputConfig
 
 Goal = Literal["lowest", "highest", "near 1"]
+
+# Names without `quality/`. The first are measured by features, whose name follows: fid_random.
+BY_FEATURES = ("fid", "kid", "precision", "recall", "density", "coverage")
+BY_CLASSES = ("parts_made", "parts_covered", "parts_divergence")
+BY_PIXELS = ("swd", "diversity", "ms_ssim", "checkerboard")
+BY_HELD_OUT = ("memorisation",)
 
 # By the name without `quality/` and without the features that a metric uses. MS-SSIM is missing:
 # its best value is that of the real images.
@@ -48,6 +54,20 @@ def goal_of(metric: str) -> Goal | None:
     return GOALS.get(name) or GOALS.get(name.rpartition("_")[0])
 
 
+def full_name(metric: str, logged: Iterable[str]) -> str | None:
+    """Return the logged metric that a name stands for; None if there is none.
+
+    `quality/fid` stands for the FID by whichever features the run uses.
+    """
+    by_features = []
+    for name in logged:
+        if name == metric:
+            return name
+        if name.rpartition("_")[0] == metric and goal_of(metric):
+            by_features.append(name)
+    return by_features[0] if by_features else None
+
+
 def choose_ruler(output: OutputConfig, logged: Sequence[str]) -> Ruler | None:
     """Return the ruler that output.keep_best selects; None if no checkpoint is kept for its value.
 
@@ -59,8 +79,7 @@ def choose_ruler(output: OutputConfig, logged: Sequence[str]) -> Ruler | None:
     name, wanted = output.keep_best, output.keep_best_is
     if name is None:
         return None
-    by_features = [m for m in logged if goal_of(m) and m.rpartition("_")[0] == name]
-    metric = next((m for m in (*logged, *by_features) if m in (name, *by_features)), None)
+    metric = full_name(name, logged)
     if metric is None:
         if name == DEFAULT_METRIC:
             return None

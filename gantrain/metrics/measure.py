@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from gantrain.config.quality import BY_CLASSES, BY_FEATURES, BY_HELD_OUT, BY_PIXELS
 from gantrain.metrics.coverage import class_coverage
 from gantrain.metrics.distances import Moments, frechet_distance, kernel_distance
 from gantrain.metrics.features import Features
@@ -64,14 +65,14 @@ def measured_names(features_name: str, *, real: int, held_out: int, classes: boo
 
     real, held_out: number of images of each kind in the reference. classes: whether it has labels.
     """
-    names = ["swd", "diversity", "ms_ssim", "checkerboard"]
-    if classes:
-        names = ["parts_made", "parts_covered", "parts_divergence", *names]
+    names: list[str] = []
     if real >= MIN_REAL_IMAGES:
-        kinds = ("fid", "kid", "precision", "recall", "density", "coverage")
-        names = [*(f"{kind}_{features_name}" for kind in kinds), *names]
+        names += (f"{name}_{features_name}" for name in BY_FEATURES)
+    if classes:
+        names += BY_CLASSES
+    names += BY_PIXELS
     if held_out >= _MIN_HELD_OUT_IMAGES:
-        names.append("memorisation")
+        names += BY_HELD_OUT
     return [f"quality/{name}" for name in names]
 
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from gantrain.common.errors import UserError
 from gantrain.config import parse_config
+from gantrain.config.quality import full_name
 from gantrain.metrics.measure import measured_names
 from gantrain.training.objectives import make_objective, metric_names
 from launch.metric_checks import first_measurement
-from launch.metric_names import direction_of, full_name, is_due, names_of
+from launch.metric_names import direction_of, is_due, names_of
 from launch.plan import plan_sweep
 from launch.sweepfile import load_sweep
 from tests.launch.conftest import base_tree
