@@ -69,7 +69,10 @@ def find_checkpoint_at(run_dir: Path, at: float) -> Path:
     sources = dict(list_checkpoints(run_dir))
     for name in (GENERATOR, GENERATOR_BEST):
         path = run_dir / name
-        if path.exists() and (images_seen := read_generator(path).images_seen) is not None:
+        if not path.exists():
+            continue
+        images_seen = read_generator(path, header_only=True).images_seen
+        if images_seen is not None:
             sources.setdefault(images_seen, path)
     wanted = at * 1000
     if not sources:
@@ -90,8 +93,8 @@ def _is_run(folder: Path) -> bool:
 
 
 def _images_per_iteration(source: Path) -> int:
-    config = read_state(source).config if source.is_dir() else read_generator(source).config
-    training, objective = (_section(config, name) for name in ("training", "objective"))
+    content = read_state(source) if source.is_dir() else read_generator(source, header_only=True)
+    training, objective = (_section(content.config, name) for name in ("training", "objective"))
     return int(training.get("batch_size", 1)) * int(objective.get("n_critic", 1))
 
 

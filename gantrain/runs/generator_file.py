@@ -28,8 +28,8 @@ class Measured:
 class GeneratorFile:
     """The content of a generator file.
 
-    config: the tree of the run. images_seen: None if the file does not say it. measured: of exactly
-    these weights; None if the file has none.
+    tensors: empty if only the header was read. config: the tree of the run. images_seen: None if
+    the file does not say it. measured: of exactly these weights; None if the file has none.
     """
 
     tensors: dict[str, Tensor]
@@ -61,12 +61,13 @@ def write_generator(
         save_tensors(on_host, temporary, metadata=header)
 
 
-def read_generator(path: Path) -> GeneratorFile:
+def read_generator(path: Path, *, header_only: bool = False) -> GeneratorFile:
     """Read a generator file. Raises UserError if it is unreadable or has no config."""
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+            names = [] if header_only else file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
         config = json.loads(header["config"]) if "config" in header else None
     except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable as a generator ({error}).") from None
