@@ -87,8 +87,7 @@ def _other_problem(
     if kind == "union_tag_invalid":
         name = str(problem["ctx"]["discriminator"]).strip("'")
         tags = list(place.node["discriminator"]["mapping"])
-        near = difflib.get_close_matches(str(problem["input"][name]).lower(), tags, n=1)
-        advice = f"did you mean {near[0]}?" if near else ""
+        advice = hint({"enum": tags}, {}, str(problem["input"][name]))
         return _found(f"{place.key}.{name}", problem["input"][name], one_of(tags), advice)
     if kind == "json_invalid":
         return f"not JSON ({problem['ctx']['error']})"
