@@ -58,14 +58,13 @@ class EditedFiles:
             self.settings = self._with_other_cluster(cluster, resources)
             return
         settings = replace(last, **self._launch_settings(last))
-        tree = self._edited_cluster(stored, last, settings.pack)
+        tree, in_files = self._edited_cluster(stored, last, settings.pack)
         edited = parse_cluster(tree, {}, str(settings.cluster_file or "cluster"), settings.pack)
         self._note_cluster(last.cluster, edited, str(settings.cluster_file))
         options = parse_resources(resources)
         chosen = parse_cluster(tree, options, "--resource", settings.pack)
         self._note_cluster(edited, chosen, "--resource")
-        files = self._in_files if self._in_files is not None else settings.in_files
-        self.to_store = replace(settings, cluster=edited, in_files=files)
+        self.to_store = replace(settings, cluster=edited, in_files=in_files)
         self.settings = replace(self.to_store, cluster=chosen)
 
     def plan(self, runs: Sequence[RunState]) -> list[PlannedRun]:
@@ -124,18 +123,20 @@ class EditedFiles:
 
     def _edited_cluster(
         self, stored: StoredSettings, last: LaunchSettings, pack: int
-    ) -> dict[str, Any]:
-        """Return the cluster's keys of the last launch, with those that its files have changed."""
-        self._in_files: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Return the cluster's keys of the last launch, with those that its files have changed.
+
+        The second value are its keys as the files have them now, or had them if the file is gone.
+        """
         tree = last.cluster.model_dump(mode="json")
         path = self._cluster_path(stored, last)
         if path is None:
-            return tree
+            return tree, last.in_files
         resources = self._sweep.resources if self._sweep else {}
         now = cluster_in_files(path, resources, load_cluster(str(path), {**resources}, pack))
         then = _as_cluster(stored.in_files) or tree
-        self._in_files = now
-        return {**tree, **{key: value for key, value in now.items() if value != then.get(key)}}
+        changed = {key: value for key, value in now.items() if value != then.get(key)}
+        return {**tree, **changed}, now
 
     def _cluster_path(self, stored: StoredSettings, last: LaunchSettings) -> Path | None:
         path = stored.cluster_file
@@ -155,10 +156,10 @@ class EditedFiles:
         return None
 
     def _note_cluster(self, before: Cluster, after: Cluster, source: str) -> None:
+        old = before.model_dump(mode="json")
         for key, value in after.model_dump(mode="json").items():
-            old = before.model_dump(mode="json")[key]
-            if value != old:
-                self.lines.append(f"{key}: {_change(old, value)} in {source}")
+            if value != old[key]:
+                self.lines.append(f"{key}: {_change(old[key], value)} in {source}")
 
     def _last_config(self, run: RunState) -> dict[str, Any]:
         """Return the config that the run was last submitted with."""
