@@ -22,7 +22,6 @@ from gantrain.common.yaml_core import load_yaml_text
 from gantrain.config import current_key, expand_path, known_keys, read_yaml
 from gantrain.config.suggestions import suggest_key
 from launch.dotted import Settings, flat_settings, is_inside, matches, repeated_key, split_keys
-from launch.dotted import apply_settings as apply_settings
 from launch.spelling import keep_spelling
 
 

@@ -2,24 +2,18 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from gantrain.common.prefetch import poll, prefetch
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+from tests.waiting import wait_until
 
 
 def test_items_arrive_in_order_and_the_thread_ends() -> None:
     before = threading.active_count()
     assert list(prefetch((i for i in range(100)), 3)) == list(range(100))
-    wait_until(lambda: threading.active_count() == before)
+    wait_until(lambda: threading.active_count() == before, 60, every=0.01)
 
 
 def test_the_thread_is_at_most_depth_items_ahead() -> None:
@@ -32,7 +26,8 @@ def test_the_thread_is_at_most_depth_items_ahead() -> None:
 
     items = prefetch(count(), 3)
     next(items)
-    wait_until(lambda: len(produced) == 5)  # one consumed, three queued, one that has no slot
+    # One consumed, three queued, one that has no slot.
+    wait_until(lambda: len(produced) == 5, 60, every=0.01)
     time.sleep(0.2)
     assert len(produced) == 5
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +39,7 @@ from tests.numbered import (
     read_numbers,
 )
 from tests.unreliable_server import serving
+from tests.waiting import wait_until
 
 SECOND = "shard-000001.tar"  # of three; contains images 10 to 19
 
@@ -260,13 +260,14 @@ def test_closing_a_stream_ends_its_workers_and_threads(tmp_path: Path) -> None:
     next(batches)
     children = len(psutil.Process().children(recursive=True))
     batches.close()  # type: ignore[attr-defined]
-    deadline = time.monotonic() + 120
-    while (
-        len(psutil.Process().children(recursive=True)) > children - 2
-        or threading.active_count() > before
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(
+        lambda: (
+            len(psutil.Process().children(recursive=True)) <= children - 2
+            and threading.active_count() <= before
+        ),
+        120,
+        every=0.05,
+    )
 
 
 @settings(max_examples=60, deadline=None)

@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import yaml
 
 from tests.conftest import draw_squares
 from tests.system import require
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 LOCAL = ROOT / "slurm" / "local"
@@ -172,23 +172,6 @@ def curve_of(run_dir: Path) -> list[dict[str, float]]:
     """Return the lines of metrics.jsonl, without the speeds."""
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if not k.startswith("speed/")} for line in lines]
-
-
-def wait_until(
-    condition: Callable[[], Any],
-    seconds: float,
-    describe: Callable[[], str] = lambda: "",
-    every: float = 0.5,
-) -> Any:
-    """Call the condition until its result is true, and return the result.
-
-    describe: for the assertion message after `seconds`. every: seconds between calls.
-    """
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {describe()}"
-        time.sleep(every)
-    return result
 
 
 def base_tree(shards: Path, kimg: float = 0.16, **training: Any) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from launch.__main__ import app
-from launch.sweepfile import apply_settings
-from tests.launch.conftest import ROOT, Sweep, base_tree, wait_until
+from launch.dotted import apply_settings
+from tests.launch.conftest import ROOT, Sweep, base_tree
+from tests.waiting import wait_until
 
 
 def test_from_sweep_file_to_leaderboard(make_sweep: Callable[..., Sweep]) -> None:

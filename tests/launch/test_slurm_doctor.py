@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.launch.conftest import SlurmCluster, Sweep, base_tree, wait_until
+from tests.launch.conftest import SlurmCluster, Sweep, base_tree
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slurm
 

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from launch import worker
-from tests.launch.conftest import ROOT, SLURM_CLUSTER, SlurmCluster, Sweep, base_tree, wait_until
+from tests.launch.conftest import ROOT, SLURM_CLUSTER, SlurmCluster, Sweep, base_tree
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slurm
 

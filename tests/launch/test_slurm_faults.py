@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.launch.conftest import SlurmCluster, Sweep, base_tree, curve_of, wait_until
+from tests.launch.conftest import SlurmCluster, Sweep, base_tree, curve_of
+from tests.waiting import wait_until
 from tests.wandb_files import assert_complete
 
 pytestmark = pytest.mark.slurm

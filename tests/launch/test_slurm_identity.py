@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from launch.attempts import read_attempts
-from tests.launch.conftest import SlurmCluster, Sweep, base_tree, wait_until
+from tests.launch.conftest import SlurmCluster, Sweep, base_tree
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slurm
 

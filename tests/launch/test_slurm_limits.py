@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.launch.conftest import SLURM_CLUSTER, SlurmCluster, Sweep, wait_until
+from tests.launch.conftest import SLURM_CLUSTER, SlurmCluster, Sweep
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slurm
 

@@ -12,8 +12,8 @@ from tests.launch.conftest import (
     Sweep,
     base_tree,
     run_cluster,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slurm
 PREFIX = ROOT / ".slurm"  # where `make system` puts it

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from launch.ports import free_port
-from tests.launch.conftest import ROOT, SlurmCluster, Sweep, base_tree, wait_until
+from tests.launch.conftest import ROOT, SlurmCluster, Sweep, base_tree
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slurm
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.conftest import SLURM_CLUSTER, SlurmCluster, Sweep, base_tree, wait_until
+from tests.launch.conftest import SLURM_CLUSTER, SlurmCluster, Sweep, base_tree
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slurm
 
