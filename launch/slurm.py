@@ -32,7 +32,7 @@ class SubmitLimitError(UserError):
 
 @dataclass(frozen=True)
 class JobName:
-    """A job or array task, and its name, by which it is told from others of the same number.
+    """A job or array task, and its name, which distinguishes it from others of the same number.
 
     cluster: Slurm's name for the cluster, empty if unknown.
     """

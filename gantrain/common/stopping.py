@@ -1,4 +1,4 @@
-"""A program that is told to stop ends with one line and a status, at whatever moment."""
+"""A program that is asked to stop ends with one line and a status, at whatever moment."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def handling(handler: Handler, *numbers: signal.Signals) -> Iterator[None]:
-    """Within it, these signals call the handler, except those that whoever started us disabled.
+    """Within it, these signals call the handler, except those that were disabled at the start.
 
     `nohup` disables SIGHUP, a script's `&` SIGINT.
     """

@@ -52,7 +52,7 @@ class Failures:
         logger.warning(f"{service} failed, and the training continues: {reason}")
         details: dict[str, object] = {"service": service, "reason": reason}
         origin = error.__cause__ or error
-        if not isinstance(origin, OSError | UserError):  # whoever looks for the bug needs more
+        if not isinstance(origin, OSError | UserError):  # to find the bug takes more
             details["traceback"] = "".join(traceback.format_exception(origin))
         if self._rank:
             details["rank"] = self._rank

@@ -21,7 +21,7 @@ def lock_owner(run_dir: Path) -> str:
             return ""
     except BlockingIOError:
         return _owner(path)
-    except OSError:  # whoever takes the lock says why it cannot
+    except OSError:  # run_lock itself says why, when it takes the lock
         return ""
 
 

@@ -60,7 +60,7 @@ class WandbRun:
         except Exception as error:
             given = ", ".join(sorted(name for name in os.environ if name.startswith("WANDB_")))
             raise RuntimeError(
-                f"{describe(error)}; the run goes on without W&B"
+                f"{describe(error)}; the run continues without W&B"
                 + (f". Set in the environment: {given}" if given else "")
             ) from error
 

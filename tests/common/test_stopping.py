@@ -1,4 +1,4 @@
-"""Commands that are told to stop; real processes."""
+"""Commands that are asked to stop; real processes."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Quality of a run: measured at its end too, its best generator kept, exported and told apart."""
+"""Quality of a run: measured at its end too, its best generator kept, exported and selected."""
 
 from pathlib import Path
 from typing import Any
