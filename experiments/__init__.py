@@ -1,1 +1,1 @@
-"""The experiments of docs/experiments.md: their runs, tables and plots."""
+"""Experiments: trainings and measurements whose results are in docs/."""

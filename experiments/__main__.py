@@ -1,82 +1,27 @@
-"""Train the missing runs of the experiments: `python -m experiments --out runs/experiments`.
+"""Run an experiment: `python -m experiments NAME [options]`."""
 
-Several processes can share the work, for example two with `--part 0 2` and `--part 1 2`.
-`python -m experiments.report` makes tables and plots of the runs that have ended.
-"""
-
-import argparse
-import subprocess
+import importlib
 import sys
-import traceback
-from pathlib import Path
+from collections.abc import Sequence
 
-import torch
-from accelerate.state import AcceleratorState, GradientState
-
-from experiments.plan import OTHER_PARTS, TUNING_PARTS, PlannedRun, all_runs, base_config, merge
-from experiments.results import ENDED, has_ended
-from gantrain.common.errors import StoppedError, UserError
-from gantrain.common.locks import file_lock
-from gantrain.config import parse_config
-from gantrain.train import run_training
+# The module of each experiment, whose `main` takes the arguments.
+MODULES = {
+    "remedies train": "experiments.remedies.train",
+    "remedies report": "experiments.remedies.report",
+}
 
 
-def main() -> None:
-    """Train the missing runs one after the other."""
-    torch.set_num_threads(1)
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments", description="Train the missing runs of the experiments."
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/experiments"), help="folder of the run directories"
-    )
-    parser.add_argument(
-        "--part",
-        type=int,
-        nargs=2,
-        default=(0, 1),
-        metavar=("I", "N"),
-        help="train every Nth run, from run I (0 to N - 1) on",
-    )
-    parser.add_argument("--group", help="train only this group: strong, collapse, kinds, diagnoses")
-    options = parser.parse_args()
-    index, count = options.part
-    runs = [run for run in all_runs() if options.group in (None, run.group)]
-    for parts in (TUNING_PARTS, OTHER_PARTS):
-        render_shards(options.out, parts)
-    for run in runs[index::count]:
-        if not has_ended(options.out / run.name):
-            train(run, options.out)
-
-
-def train(run: PlannedRun, out: Path) -> None:
-    """Train one run in this process."""
-    parts = OTHER_PARTS if run.group == "diagnoses" else TUNING_PARTS
-    run_dir = out / run.name
-    output = {"output": {"run_dir": str(run_dir)}}
-    tree = merge(base_config(out, render_shards(out, parts)), run.changes, output)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    try:
-        run_training(parse_config({**tree, "seed": run.seed}, run.name))
-    except StoppedError:
-        raise
-    except (UserError, RuntimeError):  # expected of runs that are configured to fail
-        traceback.print_exc()
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / ENDED).touch()
-
-
-def render_shards(out: Path, parts: str) -> Path:
-    """Return the folder with 4,000 images of these upright parts; render them if missing."""
-    folder = out / f"bricks-{parts[:4]}"
-    with file_lock(out / "lock", wait=True):  # one process renders, the others wait
-        if not (folder / "manifest.json").exists():
-            options = ["--size", "32", "--parts", parts, "--views", "200", "--tip", "0"]
-            gantrain = [sys.executable, "-m", "gantrain"]
-            subprocess.run([*gantrain, "data", "render", str(folder), *options], check=True)
-    return folder
+def main(words: Sequence[str]) -> None:
+    """Call the experiment that the first words name with the other words."""
+    for name, module in MODULES.items():
+        length = len(name.split())
+        if " ".join(words[:length]) == name:
+            importlib.import_module(module).main(words[length:])
+            return
+    names = "".join(f"\n  {name}" for name in MODULES)
+    print(f"usage: python -m experiments NAME [options]\n\nNAME is one of:{names}")
+    sys.exit(0 if set(words) & {"-h", "--help"} else 2)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

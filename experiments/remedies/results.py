@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.plan import PlannedRun
+from experiments.remedies.plan import PlannedRun
 from gantrain.health.diagnosis import CODES
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import EVENTS

@@ -1,4 +1,4 @@
-"""Write the tables and plots of docs/experiments.md: `python -m experiments.report`.
+"""Write the tables and plots of docs/experiments.md: `python -m experiments remedies report`.
 
 A table replaces the text between `<!-- NAME -->` and `<!-- end -->`; the rest of the document is
 kept. The plots need matplotlib.
@@ -9,9 +9,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from experiments.plan import all_runs, collapse_arms, strong_arms
-from experiments.plots import draw_plots
-from experiments.results import (
+from experiments.remedies.plan import all_runs, collapse_arms, strong_arms
+from experiments.remedies.plots import draw_plots
+from experiments.remedies.results import (
     FID,
     PARTS,
     Result,
@@ -25,10 +25,10 @@ _G_LOSS, _D_LOSS = "loss/generator", "loss/discriminator"
 _KINDS = ("dcgan", "wgan-gp", "dcgan-nearest", "dcgan-kernel-5")
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Read the runs and update the document and its plots."""
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.report",
+        prog="python -m experiments remedies report",
         description="Write the tables and plots of docs/experiments.md.",
     )
     parser.add_argument(
@@ -40,7 +40,7 @@ def main() -> None:
         default=Path("docs/experiments.md"),
         help="document to update; the plots go to experiments/ next to it",
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     results = read_results(all_runs(), options.out)
     text = options.document.read_text(encoding="utf-8")
     tables: dict[str, Callable[[Sequence[Result]], str]] = {
@@ -152,7 +152,3 @@ def checkerboards_table(results: Sequence[Result]) -> str:
         fid = format_median_and_range([x.final(FID) for x in runs])
         rows.append([arm, str(len(runs)), format_median_and_range(late), fid])
     return markdown_table(["arm", "seeds", "checkerboard score", "FID (brick)"], rows)
-
-
-if __name__ == "__main__":
-    main()

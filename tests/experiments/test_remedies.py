@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.plan import PlannedRun, all_runs, base_config, merge
-from experiments.report import correlation_with_fid, diagnoses_table
-from experiments.results import format_median_and_range, rank_correlation, read_results
+from experiments.__main__ import MODULES, main
+from experiments.remedies.plan import PlannedRun, all_runs, base_config, merge
+from experiments.remedies.report import correlation_with_fid, diagnoses_table
+from experiments.remedies.results import format_median_and_range, rank_correlation, read_results
 from gantrain.config import parse_config
 from gantrain.health.diagnosis import ADVICE
 
@@ -70,3 +71,20 @@ def test_the_first_alarm_decides_whether_a_diagnosis_is_right(tmp_path: Path) ->
     text = diagnoses_table(results)
     assert "1 of 1 faulty" in text
     assert "alarms on 1 of 1 healthy" in text
+
+
+def test_each_experiment_states_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in MODULES:
+        with pytest.raises(SystemExit) as ended:
+            main([*name.split(), "--help"])
+        assert ended.value.code == 0
+        assert f"python -m experiments {name}" in capsys.readouterr().out
+
+
+def test_an_unknown_experiment_is_an_error_that_lists_all(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["remedy"])
+    assert ended.value.code == 2
+    assert "remedies report" in capsys.readouterr().out

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from experiments.plan import collapse_arms, strong_arms
-from experiments.results import FID, PARTS, Result, select_arm
+from experiments.remedies.plan import collapse_arms, strong_arms
+from experiments.remedies.results import FID, PARTS, Result, select_arm
 from gantrain.runs.paths import list_grids
 
 

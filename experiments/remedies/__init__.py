@@ -1,0 +1,1 @@
+"""Diagnoses and remedies on GANs with known faults; see docs/experiments.md."""
