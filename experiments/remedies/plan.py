@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-Tree = dict[str, dict[str, Any]]
+from experiments.training import Tree, merge
 
 TUNING_PARTS = "3001,3003,3004,3005,3020,3022,3039,3040,3062,3068"
 OTHER_PARTS = "3024,3710,3794,3069,3298,3660,54200,4589,3659,3701"
@@ -31,15 +30,6 @@ class PlannedRun:
     def name(self) -> str:
         """The name of its directory."""
         return f"{self.group}-{self.arm}-{self.seed}"
-
-
-def merge(*trees: Tree) -> Tree:
-    """Merge config trees key by key; later trees win."""
-    result: Tree = {}
-    for tree in trees:
-        for section, values in tree.items():
-            result[section] = {**result.get(section, {}), **values}
-    return result
 
 
 def base_config(out: Path, shards: Path) -> Tree:

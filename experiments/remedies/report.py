@@ -15,11 +15,11 @@ from experiments.remedies.results import (
     FID,
     PARTS,
     Result,
-    format_median_and_range,
     rank_correlation,
     read_results,
     select_arm,
 )
+from experiments.tables import format_median_and_range, markdown_table, update_tables
 
 _G_LOSS, _D_LOSS = "loss/generator", "loss/discriminator"
 _KINDS = ("dcgan", "wgan-gp", "dcgan-nearest", "dcgan-kernel-5")
@@ -42,7 +42,6 @@ def main(arguments: Sequence[str]) -> None:
     )
     options = parser.parse_args(arguments)
     results = read_results(all_runs(), options.out)
-    text = options.document.read_text(encoding="utf-8")
     tables: dict[str, Callable[[Sequence[Result]], str]] = {
         "strong": lambda x: arms_table(x, "strong", tuple(strong_arms())),
         "collapse": lambda x: arms_table(x, "collapse", tuple(collapse_arms())),
@@ -51,19 +50,9 @@ def main(arguments: Sequence[str]) -> None:
         "diagnoses": diagnoses_table,
         "checkerboards": checkerboards_table,
     }
-    for name, table in tables.items():
-        block = f"<!-- {name} -->\n{table(results)}\n<!-- end -->"
-        start, end = text.index(f"<!-- {name} -->"), len("<!-- end -->")
-        text = text[:start] + block + text[text.index("<!-- end -->", start) + end :]
-    options.document.write_text(text, encoding="utf-8")
+    update_tables(options.document, {name: table(results) for name, table in tables.items()})
     draw_plots(results, options.document.parent / "experiments")
     print(f"{options.document}: updated from {len(results)} of {len(all_runs())} runs")
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Format a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def arms_table(results: Sequence[Result], group: str, arms: Sequence[str]) -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from experiments.remedies.plan import PlannedRun
+from experiments.training import has_ended
 from gantrain.health.diagnosis import CODES
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import EVENTS
 
 FID = "quality/fid_brick"
 PARTS = "quality/parts_made"
-ENDED = "ended"  # name of the file that marks a run as ended
 _NAMES = {code: name for name, code in CODES.items() if code}
 
 
@@ -58,11 +58,6 @@ class Result:
         return kimg[0] if kimg else math.nan
 
 
-def has_ended(run_dir: Path) -> bool:
-    """Return whether a run has ended, successfully or not."""
-    return (run_dir / ENDED).exists()
-
-
 def read_results(runs: Sequence[PlannedRun], out: Path) -> list[Result]:
     """Return the results of the runs that have ended; `out` contains their directories."""
     return [
@@ -75,15 +70,6 @@ def read_results(runs: Sequence[PlannedRun], out: Path) -> list[Result]:
 def select_arm(results: Sequence[Result], group: str, arm: str) -> list[Result]:
     """Return the results of all seeds of an arm."""
     return [x for x in results if (x.run.group, x.run.arm) == (group, arm)]
-
-
-def format_median_and_range(values: Sequence[float], digits: int = 3) -> str:
-    """Return `median (lowest to highest)` of the finite values; "-" without any."""
-    finite = [value for value in values if math.isfinite(value)]
-    if not finite:
-        return "-"
-    low, middle, high = min(finite), float(np.median(finite)), max(finite)
-    return f"{middle:.{digits}g} ({low:.{digits}g} to {high:.{digits}g})"
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:

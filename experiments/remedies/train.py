@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from accelerate.state import AcceleratorState, GradientState
 
 from experiments.remedies.plan import (
     OTHER_PARTS,
@@ -20,13 +19,10 @@ from experiments.remedies.plan import (
     PlannedRun,
     all_runs,
     base_config,
-    merge,
 )
-from experiments.remedies.results import ENDED, has_ended
+from experiments.training import has_ended, mark_as_ended, merge, train_in
 from gantrain.common.errors import StoppedError, UserError
 from gantrain.common.locks import file_lock
-from gantrain.config import parse_config
-from gantrain.train import run_training
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -62,18 +58,14 @@ def train(run: PlannedRun, out: Path) -> None:
     """Train one run in this process."""
     parts = OTHER_PARTS if run.group == "diagnoses" else TUNING_PARTS
     run_dir = out / run.name
-    output = {"output": {"run_dir": str(run_dir)}}
-    tree = merge(base_config(out, render_shards(out, parts)), run.changes, output)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+    tree = merge(base_config(out, render_shards(out, parts)), run.changes)
     try:
-        run_training(parse_config({**tree, "seed": run.seed}, run.name))
+        train_in(run_dir, tree, run.seed)
     except StoppedError:
         raise
     except (UserError, RuntimeError):  # expected of runs that are configured to fail
         traceback.print_exc()
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / ENDED).touch()
+    mark_as_ended(run_dir)
 
 
 def render_shards(out: Path, parts: str) -> Path:

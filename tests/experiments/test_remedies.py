@@ -9,9 +9,11 @@ import pytest
 import scipy.stats
 
 from experiments.__main__ import MODULES, main
-from experiments.remedies.plan import PlannedRun, all_runs, base_config, merge
+from experiments.remedies.plan import PlannedRun, all_runs, base_config
 from experiments.remedies.report import correlation_with_fid, diagnoses_table
-from experiments.remedies.results import format_median_and_range, rank_correlation, read_results
+from experiments.remedies.results import rank_correlation, read_results
+from experiments.tables import format_median_and_range, update_tables
+from experiments.training import merge
 from gantrain.config import parse_config
 from gantrain.health.diagnosis import ADVICE
 
@@ -88,3 +90,14 @@ def test_an_unknown_experiment_is_an_error_that_lists_all(
         main(["remedy"])
     assert ended.value.code == 2
     assert "remedies report" in capsys.readouterr().out
+
+
+def test_tables_replace_only_what_is_between_their_marks(tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    document.write_text("a\n<!-- x -->\nold\n<!-- end -->\nb\n<!-- y -->\n<!-- end -->\nc\n")
+    update_tables(document, {"y": "2", "x": "1"})
+    text = "a\n<!-- x -->\n1\n<!-- end -->\nb\n<!-- y -->\n2\n<!-- end -->\nc\n"
+    assert document.read_text() == text
+    with pytest.raises(ValueError, match="substring not found"):
+        update_tables(document, {"x": "3", "missing": "4"})
+    assert document.read_text() == text

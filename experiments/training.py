@@ -1,0 +1,44 @@
+"""Trainings of an experiment, one after the other in one process; those that ended are kept."""
+
+from pathlib import Path
+from typing import Any
+
+from accelerate.state import AcceleratorState, GradientState
+
+from gantrain.config import parse_config
+from gantrain.train import run_training
+
+Tree = dict[str, dict[str, Any]]  # sections of a config
+
+ENDED = "ended"  # name of the file that marks a run as ended
+
+
+def merge(*trees: Tree) -> Tree:
+    """Merge config trees key by key; later trees win."""
+    result: Tree = {}
+    for tree in trees:
+        for section, values in tree.items():
+            result[section] = {**result.get(section, {}), **values}
+    return result
+
+
+def has_ended(run_dir: Path) -> bool:
+    """Return whether a run has ended, successfully or not."""
+    return (run_dir / ENDED).exists()
+
+
+def mark_as_ended(run_dir: Path) -> None:
+    """Record that a run has ended; it is not trained again."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / ENDED).touch()
+
+
+def train_in(run_dir: Path, tree: Tree, seed: int) -> None:
+    """Train in this process, from the beginning or the newest checkpoint in `run_dir`.
+
+    Raises what `run_training` raises.
+    """
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    whole = merge(tree, {"output": {"run_dir": str(run_dir)}})
+    run_training(parse_config({**whole, "seed": seed}, run_dir.name))
