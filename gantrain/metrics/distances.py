@@ -1,5 +1,6 @@
 """Fréchet and kernel distances of two sets of features (FID and KID), in float64."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -53,6 +54,28 @@ def kernel_distance(real: Tensor, fake: Tensor) -> float:
     within_x = (_kernel(x, x).sum() - _self_kernel(x).sum()) / (n * (n - 1))
     within_y = (_kernel(y, y).sum() - _self_kernel(y).sum()) / (m * (m - 1))
     return float(within_x + within_y - 2 * _kernel(x, y).mean())
+
+
+def kernel_distance_of_subsets(
+    real: Tensor, fake: Tensor, subsets: Sequence[tuple[Tensor, Tensor]]
+) -> list[float]:
+    """Return the kernel distances of subsets of features (N, D) and (M, D).
+
+    subsets: the rows of each in `real` and in `fake`, equally many in all subsets.
+    """
+    x, y = real.double(), fake.double()
+    one = torch.stack([_indicator(rows, len(x)) for rows, _ in subsets])
+    other = torch.stack([_indicator(rows, len(y)) for _, rows in subsets])
+    n, m = (int(chosen[0].sum()) for chosen in (one, other))
+    within_x = ((one @ _kernel(x, x).fill_diagonal_(0)) * one).sum(1) / (n * (n - 1))
+    within_y = ((other @ _kernel(y, y).fill_diagonal_(0)) * other).sum(1) / (m * (m - 1))
+    across = ((one @ _kernel(x, y)) * other).sum(1) / (n * m)
+    distances: list[float] = (within_x + within_y - 2 * across).tolist()
+    return distances
+
+
+def _indicator(rows: Tensor, count: int) -> Tensor:
+    return torch.zeros(count, dtype=torch.float64).index_fill(0, rows, 1.0)
 
 
 def _matrix_root(covariance: Tensor) -> Tensor:

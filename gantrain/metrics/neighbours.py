@@ -1,14 +1,60 @@
 """Metrics of nearest neighbours: precision, recall, density, coverage and memorisation."""
 
+import math
+from dataclasses import dataclass
+from typing import Self
+
 import torch
 from torch import Tensor
 
 from gantrain.common.errors import UserError
 
+NEIGHBOURS = 5  # k of precision, recall, density and coverage
+
 _ROWS_AT_ONCE = 512  # rows of a distance matrix against many training images
 
 
-def precision_recall_density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> dict[str, float]:
+@dataclass(frozen=True)
+class Distances:
+    """Distances within the real features (N, N), within the fakes (M, M) and across (N, M)."""
+
+    real: Tensor
+    fake: Tensor
+    across: Tensor
+
+    @classmethod
+    def of(cls, real: Tensor, fake: Tensor) -> Self:
+        """Return the distances of features (N, D) and (M, D), float64."""
+        x, y = real.double(), fake.double()
+        return cls(pairwise_distances(x, x), pairwise_distances(y, y), pairwise_distances(x, y))
+
+    def subset(self, rows: Tensor, columns: Tensor) -> Self:
+        """Return the distances of some real images and some fakes only."""
+        return type(self)(
+            self.real[rows][:, rows], self.fake[columns][:, columns], self.across[rows][:, columns]
+        )
+
+    def in_single_precision(self) -> Self:
+        """Return the distances in float32."""
+        return type(self)(self.real.float(), self.fake.float(), self.across.float())
+
+    def metrics(self, k: int = NEIGHBOURS) -> dict[str, float]:
+        """Return what `precision_recall_density_coverage` returns for these images."""
+        # The nearest neighbour of each row is itself.
+        real_radius, fake_radius = (d.kthvalue(k + 1, dim=1).values for d in (self.real, self.fake))
+        in_real = self.across <= real_radius[:, None]
+        in_fake = self.across <= fake_radius[None, :]
+        return {
+            "precision": _fraction(in_real.any(0)),
+            "recall": _fraction(in_fake.any(1)),
+            "density": in_real.sum().item() / (k * in_real.shape[1]),
+            "coverage": _fraction(in_real.any(1)),
+        }
+
+
+def precision_recall_density_coverage(
+    real: Tensor, fake: Tensor, k: int = NEIGHBOURS
+) -> dict[str, float]:
     """Return precision, recall, density and coverage of features (N, D) and (M, D).
 
     The ball of an image reaches its k-th nearest neighbour in its own set, edge included.
@@ -20,21 +66,24 @@ def precision_recall_density_coverage(real: Tensor, fake: Tensor, k: int = 5) ->
 
     Raises UserError unless both sets have more than k images.
     """
-    x, y = real.double(), fake.double()
-    if min(len(x), len(y)) <= k:
+    fewer = min(len(real), len(fake))
+    if fewer <= k:
         raise UserError(
-            f"metrics.samples: {min(len(x), len(y))} images; expected more than {k}, the number "
+            f"metrics.samples: {fewer} images; expected more than {k}, the number "
             "of neighbours that precision and recall use."
         )
-    real_radius, fake_radius = _ball_radii(x, k), _ball_radii(y, k)
-    distance = pairwise_distances(x, y)
-    in_real, in_fake = distance <= real_radius[:, None], distance <= fake_radius[None, :]
-    return {
-        "precision": _fraction(in_real.any(0)),
-        "recall": _fraction(in_fake.any(1)),
-        "density": float(in_real.sum()) / (k * len(y)),
-        "coverage": _fraction(in_real.any(1)),
-    }
+    return Distances.of(real, fake).metrics(k)
+
+
+def expected_coverage(real: int, fake: int, k: int = NEIGHBOURS) -> float:
+    """Return the mean coverage of `fake` images from the same distribution as `real` ones.
+
+    A real ball is empty if the k nearest of the other real - 1 + fake images are all real, which
+    are as likely to be any k of them: 1 - ∏ (real - 1 - i) / (real - 1 + fake - i) over i < k, for
+    every distribution without ties (Naeem et al. 2020, lemma 2). Near 1 - 2⁻ᵏ for equal numbers.
+    """
+    others = real - 1
+    return 1 - math.prod((others - i) / (others + fake - i) for i in range(k))
 
 
 def pairwise_distances(x: Tensor, y: Tensor) -> Tensor:
@@ -63,11 +112,6 @@ def memorisation(fake: Tensor, training: Tensor, held_out: Tensor) -> float:
     """
     threshold = nearest_rows(held_out, training)[0].double().median() / 2
     return _fraction(nearest_rows(fake, training)[0].double() < threshold)
-
-
-def _ball_radii(x: Tensor, k: int) -> Tensor:
-    # The nearest neighbour of each row is itself.
-    return pairwise_distances(x, x).kthvalue(k + 1, dim=1).values
 
 
 def _fraction(mask: Tensor) -> float:
