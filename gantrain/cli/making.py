@@ -81,9 +81,12 @@ def render(
 
 
 def import_(
-    folder: Annotated[
+    source: Annotated[
         Path,
-        typer.Argument(help="Folder of images: flat, a subfolder per class, or Kaggle's."),
+        typer.Argument(
+            help="Folder of images (flat, a subfolder per class, Kaggle's), or a file or folder "
+            "of IDX."
+        ),
     ],
     target: Target,
     size: Size = 64,
@@ -94,10 +97,16 @@ def import_(
     classes: Annotated[
         ClassSetting,
         typer.Option(
-            help="Classes: the innermost folder, the path of folders, the file name "
-            "(`3001 brick 2x4 000L.png`), or none. Default: chosen and printed."
+            help="Classes: the source's own labels, the innermost folder, the path of folders, "
+            "the file name (`3001 brick 2x4 000L.png`), or none. Default: chosen and printed."
         ),
     ] = "auto",
+    class_names: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of the classes 0, 1, …: separated by commas, or a file with one per line."
+        ),
+    ] = None,
     splits: Annotated[
         str,
         typer.Option(
@@ -117,19 +126,20 @@ def import_(
     images_per_shard: PerShard = 1000,
     overwrite: Overwrite = False,
 ) -> None:
-    """Import a folder of image files as a set of shards.
+    """Import images as a set of shards.
 
     Images in the split "validation" are never trained on.
     """
-    from gantrain.data.importing.folders import import_folder
+    from gantrain.data.importing.filenames import parse_class_names
+    from gantrain.data.importing.pipeline import import_images
     from gantrain.data.importing.splits import parse_splits
 
     _check_size(size)
     console = Console()
     start = time.monotonic()
     with show_progress("Importing") as advance:
-        report = import_folder(
-            folder,
+        report = import_images(
+            source,
             target,
             size=size,
             channels=channels,
@@ -137,6 +147,7 @@ def import_(
             fit=fit,
             max_megapixels=max_megapixels,
             classes=classes,
+            class_names=parse_class_names(class_names) if class_names is not None else (),
             splits=parse_splits(splits),
             images_per_shard=images_per_shard,
             on_error="fail" if strict else "report",
@@ -144,7 +155,9 @@ def import_(
             validation_list=validation_list,
             seed=seed,
             overwrite=overwrite,
-            on_plan=lambda plan: print_lines(console, plan.describe()),
+            on_plan=lambda opened, plan: print_lines(
+                console, [*opened.describe(), *plan.describe()]
+            ),
             on_progress=advance,
         )
     _print_summary(target, report.manifest, time.monotonic() - start)

@@ -45,7 +45,12 @@ Method = Annotated[
 Background = Annotated[
     str, typer.Option(help="Colour behind transparent pixels and in the padding.")
 ]
-FitOption = Annotated[Fit, typer.Option("--fit", help="How to make an image square.")]
+FitOption = Annotated[
+    Fit,
+    typer.Option(
+        "--fit", help="How to make an image square. shrink pads, and enlarges no small image."
+    ),
+]
 MaxMegapixels = Annotated[
     float, typer.Option(min=0.001, help="Larger images are not read. A safeguard for the memory.")
 ]

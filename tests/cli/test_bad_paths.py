@@ -43,7 +43,7 @@ WORDS = {
     "workspace": None,  # has no path
     "schema": None,
     "data render": "{target} --size 32 --views 1 --parts 3001 --workers 1",
-    "data import": "{folder} {target} --validation-list {validation_list} --workers 1",
+    "data import": "{source} {target} --validation-list {validation_list} --workers 1",
     "data verify": "{folder} --workers 1",
     "data show": "{folder} --grid {grid}",
     "data features": "{folder} --cache-dir {cache_dir}",
@@ -98,11 +98,9 @@ class Good:
             "target": str(self.here / "target"),
             "grid": str(self.here / "sheet.png"),
             "cache_dir": str(self.here / "cache"),
+            "source": str(self.images),
             "validation_list": str(self.here / "validation.txt"),
-            "folder": {
-                "play": str(self.here / "page"),
-                "data import": str(self.images),
-            }.get(command, str(self.shards)),
+            "folder": str(self.here / "page" if command == "play" else self.shards),
         }
         words = WORDS[command]
         assert words is not None

@@ -98,7 +98,8 @@ def test_import_prints_classes_and_splits_before_it_reads(tmp_path: Path) -> Non
         Image.new("L", (28, 28), 255).save(path)
     options = (tmp_path / "in", tmp_path / "set", "--size", 32, "--workers", 1)
     text = stdout_of(run("import", *options))
-    assert text.splitlines()[:2] == [
+    assert text.splitlines()[:3] == [
+        "source: folder of image files",
         "classes: 2 by path (the images are in 2 class folders; data/, which is around all, is "
         "left out; change with --classes): a[b] 1, dog 2",
         "splits: train 2, validation 1 (held out, never trained on): Test/ 1 for validation, "
@@ -106,7 +107,7 @@ def test_import_prints_classes_and_splits_before_it_reads(tmp_path: Path) -> Non
     ]
     everything = ("--splits", "train=train,test=train", "--classes", "none", "--overwrite")
     text = stdout_of(run("import", *options, *everything))
-    assert text.startswith("classes: none (as --classes none states; change with --classes)\n")
+    assert "\nclasses: none (as --classes none states; change with --classes)\n" in text
     assert "splits: train 3, validation 0: Test/ 1 for train" in text
     manifest = read_manifest(tmp_path / "set")
     assert manifest.splits == {"train": 3, "validation": 0}

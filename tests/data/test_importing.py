@@ -12,7 +12,7 @@ from PIL import Image
 
 from gantrain.common.errors import UserError
 from gantrain.data.importing.filenames import label_from_name, read_validation_list, unique_keys
-from gantrain.data.importing.folders import ImportReport, import_folder
+from gantrain.data.importing.pipeline import ImportReport, import_images
 from gantrain.data.shards.manifest import read_manifest
 from gantrain.data.shards.reader import iterate_shard
 from gantrain.data.shards.samples import decode_image
@@ -21,7 +21,7 @@ from tests.shard_sets import read_all, save_image
 
 
 def run_import(source: Path, target: Path, **options: Any) -> ImportReport:
-    return import_folder(source, target, **{"size": 8, "workers": 1, **options})
+    return import_images(source, target, **{"size": 8, "workers": 1, **options})
 
 
 @pytest.fixture
@@ -63,6 +63,7 @@ def test_kaggles_folder_imports_unchanged(kaggle: Path, tmp_path: Path, inner: s
     assert report.ignored == {}
     assert verify_shards(target, workers=1).ok
     assert json.loads((target / "import-report.json").read_text()) == {
+        "source": "folder of image files",
         "classes": {
             "rule": "name",
             "reason": "no class folders, and 24 of 24 file names are like "
@@ -250,7 +251,7 @@ def test_files_and_folders_without_permission_are_reported(tmp_path: Path) -> No
 
 
 def test_a_folder_without_a_readable_image_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="no such file or folder"):
         run_import(tmp_path / "none", tmp_path / "set")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").touch()
@@ -266,7 +267,7 @@ def test_a_folder_without_a_readable_image_is_rejected(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"background": "blurple"}, "background is 'blurple'; expected a colour"),
-        ({"fit": "squash"}, "fit is 'squash'; expected one of crop, pad, stretch"),
+        ({"fit": "squash"}, "fit is 'squash'; expected one of crop, pad, shrink, stretch"),
         ({"channels": 4}, "channels is 4"),
         ({"size": 0}, "size is 0"),
         ({"workers": 0}, "workers is 0"),

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gantrain.common.errors import UserError
-from gantrain.data.importing.folders import import_folder
 from gantrain.data.importing.labelling import Rule
+from gantrain.data.importing.pipeline import import_images
 from gantrain.data.importing.planning import ImportPlan, plan_labels
 from gantrain.data.importing.splits import customary_split, parse_splits
 from tests.shard_sets import read_all, save_image
@@ -89,7 +89,11 @@ def test_the_rule_can_be_given(setting: Any, classes: dict[str, int]) -> None:
         (files(""), "folder", "no image is in a class folder"),
         (files("train", "test"), "path", "no image is in a class folder"),
         (files("cat"), "name", "no file name is like `3001 brick"),
-        (files("cat"), "word", "classes is 'word'; expected one of auto, folder, path, name, none"),
+        (
+            files("cat"),
+            "word",
+            "classes is 'word'; expected one of auto, label, folder,",
+        ),
     ],
 )
 def test_a_rule_that_gives_no_class_is_an_error(
@@ -283,7 +287,7 @@ def test_hidden_and_system_folders_hold_no_images(tmp_path: Path) -> None:
     for folder in ("cat", "dog", "__MACOSX/cat", ".ipynb_checkpoints", "cat/@eaDir", "cat/.git"):
         save_image(tmp_path / "in" / folder / "1.png")
     (tmp_path / "in" / "cat" / "._1.png").write_bytes(b"\0\5\x16\7")
-    report = import_folder(tmp_path / "in", tmp_path / "set", size=8, workers=1)
+    report = import_images(tmp_path / "in", tmp_path / "set", size=8, workers=1)
     assert {name: each.count for name, each in report.manifest.classes.items()} == {
         "cat": 1,
         "dog": 1,
@@ -293,7 +297,7 @@ def test_hidden_and_system_folders_hold_no_images(tmp_path: Path) -> None:
 def test_split_folders_become_the_splits_of_the_set(tmp_path: Path) -> None:
     for name in files("in/data/train/cat", "in/data/train/dog", "in/data/test/cat", count=2):
         save_image(tmp_path / name)
-    report = import_folder(tmp_path / "in", tmp_path / "set", size=8, workers=1)
+    report = import_images(tmp_path / "in", tmp_path / "set", size=8, workers=1)
     assert report.manifest.splits == {"train": 4, "validation": 2}
     samples = {sample.key: sample.label for sample in read_all(tmp_path / "set")}
     assert samples["data_test_cat_1"] == {

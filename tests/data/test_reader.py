@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from gantrain.common.errors import UserError
 from gantrain.data.importing.convert import Conversion, Fit, convert_image, read_image
-from gantrain.data.importing.folders import import_folder
+from gantrain.data.importing.pipeline import import_images
 from gantrain.data.shards.samples import decode_image
 from gantrain.inference.projection import read_images
 from tests.shard_sets import read_all, save_image
@@ -187,7 +187,7 @@ def test_a_whole_import_agrees_with_project(tmp_path: Path) -> None:
     layer.putalpha(Image.fromarray(255 - gradient))
     save_image(folder / "alpha.png", layer)
     options: dict[str, Any] = {"channels": 3, "background": "#00ff00", "fit": "pad"}
-    import_folder(folder, tmp_path / "set", size=32, workers=1, **options)
+    import_images(folder, tmp_path / "set", size=32, workers=1, **options)
     conversion = Conversion(32, 3, (0, 255, 0), "pad")
     samples = read_all(tmp_path / "set")
     seen = read_images([folder / str(each.label["file"]) for each in samples], conversion)
@@ -222,8 +222,8 @@ def test_the_limit_of_pixels_is_the_same_for_both_and_can_be_raised(tmp_path: Pa
             read()
     assert read_image(path, large).min() == 255
     with pytest.raises(UserError, match=message):
-        import_folder(path.parent, tmp_path / "set", size=8, workers=1, max_megapixels=2.9)
-    report = import_folder(path.parent, tmp_path / "set", size=8, workers=1, max_megapixels=3)
+        import_images(path.parent, tmp_path / "set", size=8, workers=1, max_megapixels=2.9)
+    report = import_images(path.parent, tmp_path / "set", size=8, workers=1, max_megapixels=3)
     assert report.manifest.count == 1
 
 

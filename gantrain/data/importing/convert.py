@@ -1,4 +1,4 @@
-"""The one reader of users' image files: to square 8-bit images of a set's size and channels."""
+"""The one reader of users' images: to square 8-bit images of a set's size and channels."""
 
 import io
 import warnings
@@ -15,9 +15,9 @@ from PIL import Image, ImageColor, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from gantrain.common.errors import UserError
-from gantrain.data.importing.pixels import load_flat
+from gantrain.data.importing.pixels import flatten, load_flat
 
-Fit = Literal["crop", "pad", "stretch"]
+Fit = Literal["crop", "pad", "shrink", "stretch"]
 FITS: tuple[Fit, ...] = get_args(Fit)
 MAX_MEGAPIXELS = 100.0
 
@@ -46,7 +46,8 @@ class Conversion:
     channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
     background: colour behind transparent pixels and in the padding.
     fit: "crop" keeps the largest centred square, "pad" adds background to make a square,
-        "stretch" ignores the aspect ratio.
+        "shrink" does so and enlarges no image: smaller ones keep their pixels, with background
+        around them; "stretch" ignores the aspect ratio.
     max_megapixels: larger images are not read: small files can claim sizes that fill the memory.
     """
 
@@ -55,6 +56,22 @@ class Conversion:
     background: tuple[int, int, int] = (0, 0, 0)
     fit: Fit = "crop"
     max_megapixels: float = MAX_MEGAPIXELS
+
+
+def describe_resize(width: int, height: int, conversion: Conversion) -> str:
+    """Return what becomes of images of this size, in one sentence for the user."""
+    size = conversion.size
+    before, after = f"{width}x{height}", f"{size}x{size}"
+    if (width, height) == (size, size):
+        return f"size: {before}, as stored"
+    if max(width, height) > size:
+        return f"size: {before}, resized to {after} (--fit {conversion.fit})"
+    if conversion.fit == "shrink":
+        return f"size: {before}, with background around them to {after} (--fit shrink)"
+    return (
+        f"size: {before}, enlarged to {after} (--fit {conversion.fit}; shrink keeps the pixels and "
+        "adds background around them)"
+    )
 
 
 def parse_background(colour: str) -> tuple[int, int, int]:
@@ -70,15 +87,21 @@ def parse_background(colour: str) -> tuple[int, int, int]:
         ) from None
 
 
-def convert_image(source: Path | bytes, conversion: Conversion) -> bytes:
-    """Read an image file, or its content, and return the converted PNG; see `read_image`."""
+Readable = Path | bytes | NDArray[np.uint8]
+
+
+def convert_image(source: Readable, conversion: Conversion) -> bytes:
+    """Read an image file, its content or pixels, and return the converted PNG; see `read_image`."""
     file = io.BytesIO()
     _read(source, conversion).save(file, "PNG")
     return file.getvalue()
 
 
-def read_image(source: Path | bytes, conversion: Conversion) -> NDArray[np.uint8]:
-    """Read an image file, or its content, and return it converted, uint8 (channels, size, size).
+def read_image(source: Readable, conversion: Conversion) -> NDArray[np.uint8]:
+    """Read an image file, its content or pixels, and return uint8 (channels, size, size).
+
+    source: pixels have the shape (H, W) or (H, W, C) with 1 to 4 channels: grey, grey and alpha,
+        RGB, RGB and alpha.
 
     Uses the first frame of an animation, applies the EXIF orientation, and scales 16-bit grey to
     8 bits. Equal files give equal images.
@@ -89,15 +112,15 @@ def read_image(source: Path | bytes, conversion: Conversion) -> NDArray[np.uint8
     return pixels.transpose(2, 0, 1).copy()
 
 
-def _read(source: Path | bytes, conversion: Conversion) -> Image.Image:
+def _read(source: Readable, conversion: Conversion) -> Image.Image:
+    if isinstance(source, np.ndarray):
+        _check_megapixels(source.shape[1], source.shape[0], conversion)
+        pixels = source[..., 0] if source.ndim == 3 and source.shape[2] == 1 else source
+        flat = flatten(Image.fromarray(pixels), conversion.channels, conversion.background)
+        return _square(flat, conversion)
     try:
         with _own_limits(), _opened(source) as image:
-            megapixels = image.width * image.height / 1e6
-            if megapixels > conversion.max_megapixels:
-                raise UserError(
-                    f"{image.width}x{image.height} are {megapixels:.4g} megapixels, more than the "
-                    f"limit of {conversion.max_megapixels:g} (--max-megapixels)"
-                )
+            _check_megapixels(image.width, image.height, conversion)
             image.draft(None, (2 * conversion.size, 2 * conversion.size))  # JPEGs decode faster
             flat = load_flat(
                 image, conversion.channels, conversion.background, lambda: _opened(source)
@@ -107,6 +130,15 @@ def _read(source: Path | bytes, conversion: Conversion) -> Image.Image:
         raise
     except Exception as error:  # Pillow's decoders raise many types of errors on damaged files
         raise UserError(_reason(source, error)) from None
+
+
+def _check_megapixels(width: int, height: int, conversion: Conversion) -> None:
+    megapixels = width * height / 1e6
+    if megapixels > conversion.max_megapixels:
+        raise UserError(
+            f"{width}x{height} are {megapixels:.4g} megapixels, more than the limit of "
+            f"{conversion.max_megapixels:g} (--max-megapixels)"
+        )
 
 
 @contextmanager
@@ -154,7 +186,7 @@ def _square(image: Image.Image, conversion: Conversion) -> Image.Image:
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
         return _resized(image.crop((left, top, left + side, top + side)), size, size)
-    side = max(width, height)
+    side = max(width, height, size if conversion.fit == "shrink" else 0)
     inner = (max(1, round(size * width / side)), max(1, round(size * height / side)))
     ground = Image.new("RGB", (size, size), conversion.background).convert(image.mode)
     shrunk = _resized(image, *inner)

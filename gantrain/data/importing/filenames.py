@@ -87,6 +87,31 @@ def find_validation_list(source: Path) -> Path | None:
     return None
 
 
+def parse_class_names(text: str) -> list[str]:
+    """Return names separated by commas, or those in the file of this name, one per line.
+
+    Raises UserError if the file cannot be read, or a name is missing or occurs twice.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if len(names) == 1:
+        try:
+            content = Path(text).read_bytes().decode("utf-8-sig")
+        except OSError as error:
+            raise UserError(
+                f"--class-names: {text}: {os_reason(error)}; expected names separated by commas, "
+                "or a file with one name per line."
+            ) from None
+        except UnicodeDecodeError:
+            raise UserError(f"--class-names: {text}: not a text file in UTF-8.") from None
+        names = [line.strip() for line in content.rstrip().split("\n")]
+    for number, name in enumerate(names):
+        if not name:
+            raise UserError(f"--class-names: class {number} has no name in {text!r}.")
+        if names.index(name) < number:
+            raise UserError(f"--class-names: {name!r} is the name of two classes.")
+    return names
+
+
 @dataclass(frozen=True)
 class ValidationNames:
     """A validation list, matched with images.

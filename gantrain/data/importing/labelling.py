@@ -1,9 +1,12 @@
-"""Classes of images, from the names of their files and folders: one rule for a whole set."""
+"""Classes of images, from the labels that a source states or from the names of files and folders.
+
+One rule for a whole set.
+"""
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Literal, get_args
@@ -11,11 +14,12 @@ from typing import Literal, get_args
 from gantrain.common.errors import UserError
 from gantrain.common.text import printable
 from gantrain.data.importing.filenames import label_from_name
+from gantrain.data.importing.sources import StatedLabels
 from gantrain.data.importing.splits import Folders
 from gantrain.data.shards.samples import Label
 
-Rule = Literal["folder", "path", "name", "none"]
-ClassSetting = Literal["auto", "folder", "path", "name", "none"]
+Rule = Literal["label", "folder", "path", "name", "none"]
+ClassSetting = Literal["auto", "label", "folder", "path", "name", "none"]
 CLASS_SETTINGS: tuple[ClassSetting, ...] = get_args(ClassSetting)
 
 _MAX_NAMES = 4  # in a note
@@ -41,16 +45,21 @@ class Labelling:
         return {name: counts[name] for name in sorted(counts)}
 
 
-def label_images(images: Mapping[str, Folders], setting: ClassSetting) -> Labelling:
+def label_images(
+    images: Mapping[str, Folders], setting: ClassSetting, stated: StatedLabels | None = None
+) -> Labelling:
     """Label images, given by path with the folders that may be their class, the outermost first.
 
+    stated: the classes that the source states, in the order of the images.
     setting:
+        "label": the class is the one that the source states.
         "folder": the class is the innermost folder.
         "path": the class is all folders, joined with "/".
         "name": class, view and camera are read from names such as `3001 brick 2x4 000L.png`.
         "none": no image has a class.
-        "auto": "path", without the folders around all images, if there are class folders. If there
-            are none, "name" if the names of most images have that form, else "none".
+        "auto": "label" if the source states classes. If it states none, "path", without the
+            folders around all images, if there are class folders. If there are none, "name" if
+            the names of most images have that form, else "none".
 
     Class folders are compared in Unicode's composed form (NFC); control characters are escaped.
 
@@ -58,6 +67,10 @@ def label_images(images: Mapping[str, Folders], setting: ClassSetting) -> Labell
     """
     if setting not in CLASS_SETTINGS:
         raise UserError(f"classes is {setting!r}; expected one of {', '.join(CLASS_SETTINGS)}.")
+    if setting == "label" and stated is None:
+        raise UserError("--classes label: the source states no labels; use folder, name or none.")
+    if stated is not None and setting in ("auto", "label"):
+        return _by_label(images, stated)
     if setting == "auto":
         return _choose(images)
     reason = f"as --classes {setting} states"
@@ -69,6 +82,45 @@ def label_images(images: Mapping[str, Folders], setting: ClassSetting) -> Labell
         raise UserError(f"--classes {setting}: no image is in a class folder; use --classes none.")
     innermost = slice(-1, None) if setting == "folder" else slice(None)
     return _by_folder(images, setting, reason, lambda folders: folders[innermost])
+
+
+def name_classes(labelling: Labelling, names: Sequence[str]) -> Labelling:
+    """Give classes that are numbers their names: "0" becomes the first name.
+
+    Raises UserError if a class is not a number, or has no name.
+    """
+    highest = len(names) - 1
+    for found in labelling.classes():
+        if not found.isdecimal() or not found.isascii():
+            raise UserError(
+                f"--class-names: names are for classes that are numbers; here {found!r} is one."
+            )
+        if int(found) > highest:
+            raise UserError(
+                f"--class-names: there are {len(names)} names, for the classes 0 to {highest}, but "
+                f"there is a class {found}."
+            )
+    named: dict[str, Label] = {
+        image: label | {"part": names[int(label["part"])], "name": names[int(label["part"])]}
+        if "part" in label
+        else label
+        for image, label in labelling.labels.items()
+    }
+    return replace(labelling, labels=named)
+
+
+def _by_label(images: Collection[str], stated: StatedLabels) -> Labelling:
+    labels: dict[str, Label] = {}
+    without = []
+    for image, found in zip(images, stated.classes, strict=True):
+        if found is None:
+            labels[image] = {"file": image}
+            without.append(image)
+        else:
+            name = printable(unicodedata.normalize("NFC", found))
+            labels[image] = {"part": name, "name": name, "file": image}
+    notes = _note_without_class(without, len(images))
+    return Labelling("label", f"from {printable(stated.origin)}", labels, notes)
 
 
 def _choose(images: Mapping[str, Folders]) -> Labelling:

@@ -3,10 +3,11 @@
 import os
 import stat
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from gantrain.common.errors import UserError, os_reason
+from gantrain.common.errors import os_reason
 from gantrain.data.importing.convert import SUFFIXES
 from gantrain.data.importing.filenames import display_path, natural_order
 
@@ -19,25 +20,31 @@ class Listing:
     """The files of a folder.
 
     images: paths of the images by their path relative to the folder, in natural order.
-    ignored: number of other files, by suffix.
+    others: paths of the other files.
     unreadable: reasons why images, or folders (with a final "/"), cannot be read.
     """
 
     images: dict[str, Path] = field(default_factory=dict)
-    ignored: Counter[str] = field(default_factory=Counter)
+    others: list[Path] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
+
+    def ignored(self) -> Counter[str]:
+        """Return the number of other files, by suffix."""
+        return count_suffixes(self.others)
+
+
+def count_suffixes(paths: Iterable[PurePath]) -> Counter[str]:
+    """Return the number of paths by suffix, in lower case; "" for none."""
+    return Counter(path.suffix.lower() for path in paths)
 
 
 def list_folder(source: Path) -> Listing:
-    """List a folder's images and count its other files; follow links.
+    """List a folder's images and its other files; follow links.
 
     Hidden folders, and those that systems add, are passed over.
 
-    Raises UserError if the source is not a folder or contains no images.
+    Errors of listing the folder itself propagate as OSError.
     """
-    if not source.is_dir():
-        state = "not a folder" if source.exists() else "no such folder"
-        raise UserError(f"{source}: {state}; expected a folder of images.")
     listing = Listing()
     seen = {_identity(source)}
     images: dict[str, Path] = {}
@@ -56,10 +63,8 @@ def list_folder(source: Path) -> Listing:
                     relative += "_"
                 images[relative] = path
             else:
-                listing.ignored[path.suffix.lower()] += 1
+                listing.others.append(path)
     listing.images = {name: images[name] for name in sorted(images, key=natural_order)}
-    if not listing.images:
-        raise UserError(_no_images(source, listing))
     return listing
 
 
@@ -92,11 +97,3 @@ def _is_image(path: Path) -> bool:
         return stat.S_ISREG(path.stat().st_mode)  # reading a pipe would block
     except OSError:
         return True  # a broken link is reported as unreadable
-
-
-def _no_images(source: Path, listing: Listing) -> str:
-    details = f"{listing.ignored.total()} other files"
-    if listing.unreadable:
-        folder, problem = next(iter(listing.unreadable.items()))
-        details += f", and {folder} could not be listed ({problem})"
-    return f"{source}: contains no images ({details}); expected {', '.join(sorted(SUFFIXES))}."

@@ -44,11 +44,16 @@ def load_flat(
     raw_mode = str(image.tile[0].args) if image.tile else ""  # loading forgets it
     image.load()
     upright = _UPRIGHT.get(_orientation(image))
-    flat = _flatten(_with_alpha(image, raw_mode, reopen), background)
+    flat = flatten(_with_alpha(image, raw_mode, reopen), channels, background)
+    return flat if upright is None else flat.transpose(upright)
+
+
+def flatten(image: Image.Image, channels: int, background: tuple[int, int, int]) -> Image.Image:
+    """Return an 8-bit image as L (one channel) or RGB (three), on the background."""
+    flat = _on_background(image, background)
     if flat.mode not in ("L", "RGB"):
         flat = flat.convert("RGB")  # CMYK and palettes: grey is computed from RGB
-    flat = flat.convert("L" if channels == 1 else "RGB")
-    return flat if upright is None else flat.transpose(upright)
+    return flat.convert("L" if channels == 1 else "RGB")
 
 
 def _orientation(image: ImageFile) -> int:
@@ -97,7 +102,7 @@ def _add_alpha(image: Image.Image, transparent: NDArray[np.bool_]) -> Image.Imag
     return layer
 
 
-def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def _on_background(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     if not image.has_transparency_data:
         return image
     layer = image.convert("RGBA")

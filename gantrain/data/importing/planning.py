@@ -1,12 +1,19 @@
 """What an import will do: the class and the split of each image, and why."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from gantrain.common.text import printable
 from gantrain.data.importing.filenames import ValidationNames, read_validation_list
-from gantrain.data.importing.labelling import ClassSetting, Labelling, Rule, label_images
+from gantrain.data.importing.labelling import (
+    ClassSetting,
+    Labelling,
+    Rule,
+    label_images,
+    name_classes,
+)
+from gantrain.data.importing.sources import StatedLabels
 from gantrain.data.importing.splits import SplitSetting, find_split_folders
 from gantrain.data.shards.samples import SPLITS, Label, Split, split_of
 
@@ -77,17 +84,22 @@ def plan_labels(
     classes: ClassSetting = "auto",
     splits: SplitSetting = "auto",
     validation_list: Path | None = None,
+    stated: StatedLabels | None = None,
+    class_names: Sequence[str] = (),
 ) -> ImportPlan:
     """Decide class and split of images, given by their paths in a folder or an archive.
 
-    classes: see `label_images`. splits: see `find_split_folders`.
+    classes, stated: see `label_images`. splits: see `find_split_folders`.
+    class_names: see `name_classes`; the classes keep their names if it is empty.
     validation_list: names further images to hold out, one per line.
 
     Raises UserError if a setting does not fit the images, or no image is left to train on.
     """
     folders = {image: PurePosixPath(image).parent.parts for image in images}
     found = find_split_folders(folders, splits)
-    labelling = label_images(found.folders, classes)
+    labelling = label_images(found.folders, classes, stated)
+    if class_names:
+        labelling = name_classes(labelling, class_names)
     names = ValidationNames(frozenset(), ())
     if validation_list is not None:
         names = read_validation_list(validation_list, folders)

@@ -1,0 +1,130 @@
+"""Which kind of source a path is: by what a folder contains, a file's name, or its first bytes."""
+
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gantrain.common.errors import UserError, os_reason
+from gantrain.data.importing import idx
+from gantrain.data.importing.convert import SUFFIXES
+from gantrain.data.importing.folders import open_folder
+from gantrain.data.importing.listing import Listing, count_suffixes, list_folder
+from gantrain.data.importing.sources import Source, SourceOptions
+
+_HEAD_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of source that consists of files.
+
+    name: for display.
+    has_name: whether a file's name is one of this kind; files in folders are found by it.
+    has_head: whether the first 1,024 bytes of a file with another name are of this kind.
+    open: of (path of the source, files of this kind in natural order, options). The path is that
+        of a folder, or equal to the only file. Raises UserError.
+    """
+
+    name: str
+    has_name: Callable[[str], bool]
+    has_head: Callable[[bytes], bool]
+    open: Callable[[Path, Sequence[Path], SourceOptions], Source]
+
+
+KINDS: tuple[Kind, ...] = (Kind("IDX", idx.has_name, idx.has_head, idx.open_idx),)
+
+
+def open_source(path: Path, options: SourceOptions | None = None) -> Source:
+    """Open the images at a path, whatever kind they are.
+
+    A folder with image files, in it or in its subfolders, is a folder of images, whatever else it
+    contains. Other folders are searched for files of the other kinds.
+
+    Raises UserError if there is nothing of a known kind, or files of several kinds, and what the
+    functions that open a kind raise.
+    """
+    options = options or SourceOptions()
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
+            return _open_folder(path, options)
+        kind = _kind_of_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file or folder; expected {_expected()}.") from None
+    except OSError as error:
+        raise UserError(f"{path}: {os_reason(error)}; expected {_expected()}.") from None
+    return kind.open(path, [path], options)
+
+
+def _open_folder(path: Path, options: SourceOptions) -> Source:
+    listing = list_folder(path)
+    found = {
+        kind.name: (kind, files)
+        for kind in KINDS
+        if (files := [other for other in listing.others if _is_of(kind, other)])
+    }
+    if listing.images:
+        source = open_folder(path, listing)
+        for name, (_, files) in found.items():
+            source.notes.append(
+                f"Ignored: {len(files)} {name} files, such as {_relative(files[0], path)}; to "
+                "import them, give their own folder or one of them."
+            )
+        return source
+    if not found:
+        raise UserError(_no_images(path, listing))
+    if len(found) > 1:
+        examples = [f"{_relative(files[0], path)} ({name})" for name, (_, files) in found.items()]
+        raise UserError(
+            f"{path}: contains files of several kinds: {', '.join(examples)}; give one file, or a "
+            "folder with files of one kind."
+        )
+    ((kind, files),) = found.values()
+    source = kind.open(path, files, options)
+    source.ignored += listing.ignored() - count_suffixes(files)
+    source.unreadable = listing.unreadable | source.unreadable
+    return source
+
+
+def _is_of(kind: Kind, path: Path) -> bool:
+    return not path.name.startswith(".") and kind.has_name(path.name) and path.is_file()
+
+
+def _relative(file: Path, folder: Path) -> str:
+    return str(file.relative_to(folder))
+
+
+def _kind_of_file(path: Path) -> Kind:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise UserError(f"{path}: not a regular file; expected {_expected()}.")
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    for kind in KINDS:
+        if kind.has_head(head):
+            return kind
+    for kind in KINDS:
+        if kind.has_name(path.name):
+            return kind
+    if path.suffix.lower() in SUFFIXES:
+        raise UserError(f"{path}: one image; give the folder that contains the images.")
+    reason = "of no known kind" if head else "an empty file"
+    raise UserError(f"{path}: {reason}; expected {_expected()}.")
+
+
+def _expected() -> str:
+    return f"a folder of image files, or files of one of the kinds {_kinds()}"
+
+
+def _kinds() -> str:
+    return ", ".join(kind.name for kind in KINDS)
+
+
+def _no_images(path: Path, listing: Listing) -> str:
+    details = f"{len(listing.others)} other files"
+    if listing.unreadable:
+        folder, problem = next(iter(listing.unreadable.items()))
+        details += f", and {folder} could not be listed ({problem})"
+    return (
+        f"{path}: contains no images ({details}); expected {', '.join(sorted(SUFFIXES))}, or files "
+        f"of one of the kinds {_kinds()}."
+    )
