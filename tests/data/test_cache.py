@@ -32,8 +32,8 @@ from tests.numbered import open_numbered, read_numbers
 shards, scratch, pause, timeout = Path(sys.argv[1]), Path(sys.argv[2]), *map(float, sys.argv[3:])
 original = decode.decode_section
 
-def decode_and_pause(store, size, channels, target, section):
-    result = original(store, size, channels, target, section)
+def decode_and_pause(store, conversion, target, section):
+    result = original(store, conversion, target, section)
     print("decoded", flush=True)
     time.sleep(pause)
     return result

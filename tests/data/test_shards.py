@@ -49,8 +49,8 @@ def test_the_error_for_a_missing_set_names_the_commands_that_make_one(tmp_path: 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["version"], 2, r"version: 2 found; expected 1"),
-        (["version"], None, r"version: null found; expected 1"),
+        (["version"], 3, r"version: 3 found; expected 1 or 2"),
+        (["version"], None, r"version: null found; expected 1 or 2"),
         (["count"], "ten", r"count: 'ten' found; expected a whole number"),
         (["count"], 0, r"count: 0 found; expected .*greater than or equal to 1"),
         (["count"], 11, r"counts of shards do not add up to count"),

@@ -19,9 +19,10 @@ from gantrain.config import DataConfig
 from gantrain.data.loading.labelled import open_labelled_dataset
 from gantrain.data.loading.opening import open_dataset
 from gantrain.data.shards.contact_sheet import save_contact_sheet
-from gantrain.data.shards.manifest import ShardEntry, Tally, read_manifest
+from gantrain.data.shards.manifest import ShardEntry, read_manifest
 from gantrain.data.shards.reader import iterate_samples
 from gantrain.data.shards.samples import Sample
+from gantrain.data.shards.tally import Tally
 from gantrain.data.shards.tar_headers import read_members, split_member_name
 from gantrain.data.shards.tar_index import index_shard, open_shard
 from gantrain.data.shards.verify import verify_shards

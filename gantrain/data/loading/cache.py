@@ -136,7 +136,7 @@ def _decode_all(
     infos: list[ImageInfo] = []
     faults: list[Fault] = []
     last_log = time.monotonic()
-    task = partial(decode_section, store, manifest.size, manifest.channels, target)
+    task = partial(decode_section, store, manifest.target, target)
     for result in map_in_order(
         task, _sections(manifest, workers), workers=max(workers, 1), pending_per_worker=2
     ):

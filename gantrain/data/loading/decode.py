@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gantrain.common.errors import UserError, os_reason
+from gantrain.data.importing.convert import Conversion
 from gantrain.data.loading.image_table import BROKEN_IMAGE, ImageInfo
 from gantrain.data.shards.faults import Fault, ScratchError
+from gantrain.data.shards.image_reader import ImageReader
 from gantrain.data.shards.manifest import ShardEntry
-from gantrain.data.shards.samples import decode_image
 from gantrain.data.shards.store import ShardStore
-from gantrain.data.shards.tar_index import ShardReader
 
-_WHERE = "<where>"
 _WRITE_BYTES = 16_000_000  # of images written at once
 
 
@@ -43,7 +42,7 @@ class SectionResult:
 
 
 def decode_section(
-    store: ShardStore, size: int, channels: int, target: Path, section: Section
+    store: ShardStore, conversion: Conversion, target: Path, section: Section
 ) -> SectionResult:
     """Decode a section into its rows of `target`, a file of uint8 (N, channels, size, size).
 
@@ -55,6 +54,7 @@ def decode_section(
         raise
     except UserError as error:
         return _unreadable(section, error)
+    channels, size = conversion.channels, conversion.size
     image_bytes = channels * size**2
     infos: list[ImageInfo] = []
     faults: list[Fault] = []
@@ -67,7 +67,8 @@ def decode_section(
                 pixels = np.zeros((count, channels, size, size), np.uint8)
                 for i in range(count):
                     index = section.first + start + i
-                    infos.append(_decode_image_and_label(reader, index, pixels[i], faults))
+                    info = _decode_image_and_label(reader, index, conversion, pixels[i], faults)
+                    infos.append(info)
                 _write_all(descriptor, pixels, (section.row + start) * image_bytes)
         finally:
             os.close(descriptor)
@@ -77,21 +78,25 @@ def decode_section(
         reader.close()
     if section.first == 0:
         # After the faults of single images, whose messages are more specific.
-        faults += reader.index.faults
+        faults += reader.faults
     return SectionResult(infos, faults)
 
 
 def _decode_image_and_label(
-    reader: ShardReader, index: int, out: NDArray[np.uint8], faults: list[Fault]
+    reader: ImageReader,
+    index: int,
+    conversion: Conversion,
+    out: NDArray[np.uint8],
+    faults: list[Fault],
 ) -> ImageInfo:
     """Decode one image into `out`, uint8 (C, S, S), and read its label.
 
     Append its fault to `faults`, unless it is included in a fault of the shard.
     """
-    if not reader.index.offsets[index, 1]:
+    if not reader.has_image(index):
         return BROKEN_IMAGE
     try:
-        decode_into(reader, index, out)
+        out[...] = reader.read_image(index, conversion)
         return ImageInfo.from_label(reader.label(index))
     except UserError as error:
         out[...] = 0
@@ -99,19 +104,7 @@ def _decode_image_and_label(
         return BROKEN_IMAGE
 
 
-def decode_into(reader: ShardReader, index: int, out: NDArray[np.uint8]) -> None:
-    """Decode one image of a shard into `out`, uint8 (C, S, S).
-
-    Raises UserError naming shard and member if the image is broken.
-    """
-    channels, size, _ = out.shape
-    try:
-        out[...] = decode_image(reader.png(index), size, channels, where=_WHERE)
-    except UserError as error:  # reading the member's name costs time; errors alone need it
-        raise UserError(str(error).replace(_WHERE, reader.where(index))) from None
-
-
-def image_fault(reader: ShardReader, index: int, error: UserError) -> Fault:
+def image_fault(reader: ImageReader, index: int, error: UserError) -> Fault:
     """Return the fault of one image."""
     where = reader.where(index)
     return Fault(where, _without_full_stop(error).removeprefix(f"{where}: "), 1)
@@ -138,14 +131,14 @@ def scan_shard(store: ShardStore, entry: ShardEntry) -> SectionResult:
     faults: list[Fault] = []
     for index in range(entry.count):
         info = BROKEN_IMAGE
-        if reader.index.offsets[index, 1]:
+        if reader.has_image(index):
             try:
                 info = ImageInfo.from_label(reader.label(index))
             except UserError as error:
                 faults.append(image_fault(reader, index, error))
         infos.append(info)
     reader.close()
-    return SectionResult(infos, [*faults, *reader.index.faults])
+    return SectionResult(infos, [*faults, *reader.faults])
 
 
 def disk_full_error(folder: Path, error: OSError, needed: int) -> ScratchError:

@@ -94,7 +94,7 @@ def _open_streamed(
         selected = _rows_per_shard(rows, counts)
         counts = np.array([len(indices) for indices in selected])
     order = WindowShuffle(counts, config.shuffle_buffer)
-    stream = ShardStream(store, manifest.shards, manifest.size, manifest.channels, selected, order)
+    stream = ShardStream(store, manifest.shards, manifest.target, selected, order)
     description = f"{order.total:,} images, streamed by {workers} worker(s) per rank ({reason})"
     return StreamedImageDataset(stream, workers, log, description, manifest)
 

@@ -26,13 +26,14 @@ from torch.utils.data import get_worker_info
 from gantrain.common.errors import UserError
 from gantrain.common.prefetch import prefetch
 from gantrain.common.rng import PositionalRNG
-from gantrain.data.loading.decode import decode_into, image_fault, shard_fault
+from gantrain.data.importing.convert import Conversion
+from gantrain.data.loading.decode import image_fault, shard_fault
 from gantrain.data.loading.decoder_processes import decoder_context, kill
 from gantrain.data.loading.order import Indices, WindowShuffle, local_rngs
 from gantrain.data.shards.faults import Fault, FaultLog, ScratchError
+from gantrain.data.shards.image_reader import ImageReader
 from gantrain.data.shards.manifest import ShardEntry
 from gantrain.data.shards.store import ShardStore
-from gantrain.data.shards.tar_index import ShardReader
 
 _MAX_OPEN_SHARDS = 256  # per worker
 _BATCHES_AHEAD = 4  # per worker
@@ -58,14 +59,14 @@ class ShardStream:
     """The images of a set to train on, in the order of training.
 
     shards: all shards of the manifest.
+    conversion: the manifest's.
     selected: for each shard, the indices of its images to train on; None selects all.
     order: over the selected images.
     """
 
     store: ShardStore
     shards: tuple[ShardEntry, ...]
-    size: int
-    channels: int
+    conversion: Conversion
     selected: tuple[Indices, ...] | None
     order: WindowShuffle
 
@@ -83,14 +84,15 @@ class BatchDecoder:
 
     def __init__(self, stream: ShardStream) -> None:
         self.stream = stream
-        self._readers: OrderedDict[int, ShardReader | None] = OrderedDict()
+        self._readers: OrderedDict[int, ImageReader | None] = OrderedDict()
         self._faults: list[Fault] = []
 
     def decode(self, rng: PositionalRNG) -> DecodedBatch:
         """Return the images at the positions. Intact images of the batch replace broken ones; if
         all are broken, the next intact image of the sequence does."""
         stream = self.stream
-        shape = (rng.count, stream.channels, stream.size, stream.size)
+        conversion = stream.conversion
+        shape = (rng.count, conversion.channels, conversion.size, conversion.size)
         pixels = np.zeros(shape, np.uint8)
         try:
             broken = [
@@ -120,23 +122,23 @@ class BatchDecoder:
 
     def _decode_into(self, shard: int, index: int, out: NDArray[np.uint8]) -> bool:
         reader = self._reader(shard)
-        if reader is None or not reader.index.offsets[index, 1]:
+        if reader is None or not reader.has_image(index):
             return False  # included in a fault of the shard
         try:
-            decode_into(reader, index, out)
+            out[...] = reader.read_image(index, self.stream.conversion)
         except UserError as error:
             self._faults.append(replace(image_fault(reader, index, error), seen_by="one rank"))
             return False
         return True
 
-    def _reader(self, shard: int) -> ShardReader | None:
+    def _reader(self, shard: int) -> ImageReader | None:
         if shard in self._readers:
             self._readers.move_to_end(shard)
             return self._readers[shard]
         entry, reader = self.stream.shards[shard], None
         try:
             reader = self.stream.store.open(entry)
-            self._faults += reader.index.faults
+            self._faults += reader.faults
         except ScratchError:
             raise
         except UserError as error:

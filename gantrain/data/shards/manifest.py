@@ -1,9 +1,11 @@
-"""The manifest of a set of shards: classes, splits, and each tar's length and hash."""
+"""The manifest of a set of shards: classes, splits, and each tar's length and hash.
+
+Version 1 is of sets that we wrote: PNG images of the set's size. Version 2 is of other tools' tars,
+whose images are converted when they are decoded; each tar has an index (see `image_index`).
+"""
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -13,12 +15,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gantrain.common.errors import UserError, os_reason
 from gantrain.common.set_identity import DataSet
 from gantrain.common.validation import problems_of
-from gantrain.data.shards.samples import SPLITS, Label, Split, class_of, split_of
+from gantrain.data.importing.convert import Conversion, Fit
+from gantrain.data.shards.samples import SPLITS, Split
 
 MANIFEST_NAME = "manifest.json"
 MAX_SIZE = 4096  # pixels
 
+WRITE_AGAIN = "Write the set again"
+INDEX_AGAIN = "Index the tars again with `gantrain data index --overwrite`"
+
 _MAKE_ONE = "`gantrain data render TARGET` or `gantrain data import IMAGES TARGET`"
+_INDEX_TARS = "index the tars in it with `gantrain data index`"
+_SHA256 = r"^[0-9a-f]{64}$"
 
 Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
@@ -35,12 +43,27 @@ class ShardEntry(_Entry):
     count: number of samples.
     bytes: length of the file.
     sha256: of the file, 64 lower-case hex digits.
+    index: in version 2, SHA-256 of the tar's index.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.tar$")
     count: PositiveCount
     bytes: PositiveCount
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: str = Field(pattern=_SHA256)
+    index: str | None = Field(default=None, pattern=_SHA256)
+
+    @property
+    def index_name(self) -> str:
+        """File name of the tar's index in the set's folder."""
+        return f"{self.name.removesuffix('.tar')}.index.npz"
+
+
+class ConversionEntry(_Entry):
+    """How the images of other tools' tars are converted; see `Conversion`."""
+
+    fit: Fit
+    background: tuple[int, int, int]
+    max_megapixels: float
 
 
 class ClassEntry(_Entry):
@@ -64,16 +87,18 @@ class Manifest(_Entry):
     count: number of images in the set.
     classes: entries by class key (the label's "part"); an image without one has no class.
     splits: number of images by split.
+    conversion: in version 2, how each image becomes one of this size and these channels.
     shards: the tars, in the order they were written.
     """
 
-    version: Literal[1]
+    version: Literal[1, 2]
     source: str
     size: int = Field(ge=1, le=MAX_SIZE)
     channels: Literal[1, 3]
     count: PositiveCount
     classes: dict[str, ClassEntry]
     splits: dict[Split, Count]
+    conversion: ConversionEntry | None = None
     shards: tuple[ShardEntry, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -89,7 +114,28 @@ class Manifest(_Entry):
             raise ValueError("the counts of splits do not add up to count")
         if sum(entry.count for entry in self.classes.values()) > self.count:
             raise ValueError("the counts of classes add up to more than count")
+        if (self.conversion is not None) != self.indexed:
+            raise ValueError(f"version {self.version}, but conversion is {self.conversion}")
+        if any((entry.index is not None) != self.indexed for entry in self.shards):
+            raise ValueError("version 2 needs, and version 1 excludes, an index of each shard")
         return self
+
+    @property
+    def indexed(self) -> bool:
+        """Whether the tars are other tools', read in place by their indexes."""
+        return self.version == 2
+
+    @property
+    def target(self) -> Conversion:
+        """What the images are converted to: in version 1, what they are already."""
+        if self.conversion is None:
+            return Conversion(self.size, self.channels)
+        return Conversion(self.size, self.channels, **self.conversion.model_dump())
+
+    @property
+    def repair(self) -> str:
+        """What helps if the set is damaged."""
+        return INDEX_AGAIN if self.indexed else WRITE_AGAIN
 
     @property
     def bytes(self) -> int:
@@ -99,69 +145,24 @@ class Manifest(_Entry):
     @property
     def identity(self) -> str:
         """SHA-256 of the manifest, 64 hex digits: equal exactly for sets with equal bytes."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        content = json.dumps(self._content(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
 
     @property
     def summary(self) -> DataSet:
         """What identifies the samples; unlike `identity` without names of shards and `source`."""
-        hashes = "".join(entry.sha256 for entry in self.shards)
+        hashes = "".join(entry.sha256 + (entry.index or "") for entry in self.shards)
+        if self.conversion is not None:
+            hashes += repr(self.target)
         content = hashlib.sha256(hashes.encode()).hexdigest()
         return DataSet(content=content, count=self.count, classes=sorted(self.classes))
 
     def to_json(self) -> str:
         """Return the text of the manifest's file; equal manifests give equal text."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(self._content(), indent=2, ensure_ascii=False) + "\n"
 
-
-class Tally:
-    """Counts samples by split and class, and rejects samples that are not valid in a set."""
-
-    def __init__(self) -> None:
-        self.keys: set[str] = set()
-        self.splits: Counter[Split] = Counter()
-        self.class_counts: Counter[str] = Counter()
-        self.class_names: dict[str, str] = {}
-
-    def add(self, key: str, label: Label) -> None:
-        """Count one sample.
-
-        Raises UserError if the key is a duplicate, or the label has an unknown split or a class
-        that is not valid text.
-        """
-        if key in self.keys:
-            raise UserError(f"The key {key!r} is a duplicate; expected one sample for each key.")
-        try:
-            self.splits[split_of(label)] += 1
-            if "part" in label:
-                class_key, name = class_of(label)
-                self.class_counts[class_key] += 1
-                self.class_names.setdefault(class_key, name)
-        except UserError as error:
-            raise UserError(f"Sample {key!r}: {error}") from None
-        self.keys.add(key)
-
-    def classes(self) -> dict[str, ClassEntry]:
-        """Return the classes counted so far, by key."""
-        return {
-            key: ClassEntry(name=self.class_names[key], count=self.class_counts[key])
-            for key in sorted(self.class_counts)
-        }
-
-    def manifest(
-        self, *, source: str, size: int, channels: Literal[1, 3], shards: Iterable[ShardEntry]
-    ) -> Manifest:
-        """Return the manifest of the samples counted so far."""
-        return Manifest(
-            version=1,
-            source=source,
-            size=size,
-            channels=channels,
-            count=len(self.keys),
-            classes=self.classes(),
-            splits={split: self.splits[split] for split in SPLITS},
-            shards=tuple(shards),
-        )
+    def _content(self) -> dict[str, object]:
+        return self.model_dump(mode="json", exclude_none=True)  # version 1 lacks some fields
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -179,14 +180,15 @@ def load_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise UserError(f"{path}: {_describe(error)}. Write the set again.") from None
+        raise UserError(f"{path}: {_describe(error)}. {WRITE_AGAIN}.") from None
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Read a set's manifest and compare it with the folder's files, by name and length only.
 
     Raises UserError if the folder or the manifest is missing, the manifest is invalid, a shard is
-    missing or has another length, or a tar that is not empty is not listed.
+    missing or has another length, or a tar that is not empty is not listed (see
+    `find_file_problems`).
     """
     manifest = load_manifest(folder)
     problems = find_file_problems(folder, manifest)
@@ -198,7 +200,7 @@ def read_manifest(folder: Path) -> Manifest:
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise UserError(
-            f"{next(iter(problems.values()))}{more}. Write the set again; "
+            f"{next(iter(problems.values()))}{more}. {manifest.repair}; "
             "`gantrain data verify` lists all problems."
         )
     return manifest
@@ -208,7 +210,8 @@ def find_file_problems(folder: Path, manifest: Manifest) -> dict[str, str]:
     """Compare shard names and lengths with the manifest; return problems by shard name.
 
     A problem is one sentence without a full stop. Hidden files, such as those that macOS adds, and
-    files with other endings, such as those of unfinished downloads, are none.
+    files with other endings, such as those of unfinished downloads, are none. Neither are other
+    tars beside those of another tool that were indexed.
 
     Raises UserError if the folder cannot be listed.
     """
@@ -223,6 +226,10 @@ def find_file_problems(folder: Path, manifest: Manifest) -> dict[str, str]:
         if length != entry.bytes:
             state = "cut short" if length < entry.bytes else "too long"
             problems[entry.name] = f"{path}: {state}: {length} bytes, {entry.bytes} in the manifest"
+        elif manifest.indexed and not (folder / entry.index_name).is_file():
+            problems[entry.name] = f"{folder / entry.index_name}: no such file"
+    if manifest.indexed:
+        return problems
     known = {entry.name for entry in manifest.shards}
     try:
         names = sorted(
@@ -243,6 +250,8 @@ def _missing(folder: Path) -> str:
         return f"{folder}: no such folder. Make a set of shards with {_MAKE_ONE}."
     if not folder.is_dir():
         return f"{folder}: not a folder; expected a set of shards."
+    if any(folder.glob("*.tar")):
+        return f"{folder}: no {MANIFEST_NAME} in it; {_INDEX_TARS}."
     return f"{folder}: no {MANIFEST_NAME} in it. Make a set of shards with {_MAKE_ONE}."
 
 

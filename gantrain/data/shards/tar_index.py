@@ -21,13 +21,15 @@ from numpy.typing import NDArray
 from gantrain.common.errors import UserError, os_reason
 from gantrain.common.files import replacing
 from gantrain.common.text import printable
+from gantrain.data.importing.convert import Conversion
 from gantrain.data.shards.faults import Fault
 from gantrain.data.shards.manifest import ShardEntry
 from gantrain.data.shards.reader import parse_sample
-from gantrain.data.shards.samples import Label
+from gantrain.data.shards.samples import Label, decode_image
 from gantrain.data.shards.tar_headers import Member, read_members, split_member_name
 
 _PNG_SIGNATURE_BYTES = 8
+_WHERE = "<where>"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,23 @@ class ShardReader:
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Defects of the shard as a whole."""
+        return self.index.faults
+
+    def has_image(self, row: int) -> bool:
+        """Return whether the row-th image is there; if not, a fault of the shard says so."""
+        return bool(self.index.offsets[row, 1])
+
+    def read_image(self, row: int, conversion: Conversion) -> NDArray[np.uint8]:
+        """Decode the row-th image; see `ImageReader`."""
+        png = self.png(row)
+        try:
+            return decode_image(png, conversion.size, conversion.channels, where=_WHERE)
+        except UserError as error:  # reading the member's name costs time; errors alone need it
+            raise UserError(str(error).replace(_WHERE, self.where(row))) from None
 
     def png(self, row: int) -> bytes:
         """Return the PNG of the row-th image.

@@ -11,12 +11,12 @@ from gantrain.common.pools import map_in_order, usable_cores
 from gantrain.data.shards.manifest import (
     Manifest,
     ShardEntry,
-    Tally,
     find_file_problems,
     load_manifest,
 )
 from gantrain.data.shards.reader import iterate_groups, parse_sample
 from gantrain.data.shards.samples import SPLITS, Label, decode_image
+from gantrain.data.shards.tally import Tally
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gantrain.common.errors import UserError
-from gantrain.data.shards.manifest import MANIFEST_NAME, MAX_SIZE, Manifest, ShardEntry, Tally
+from gantrain.data.shards.manifest import MANIFEST_NAME, MAX_SIZE, Manifest, ShardEntry
 from gantrain.data.shards.samples import Sample, check_key, check_label, check_png_header
 from gantrain.data.shards.staging import staged_folder, write_errors
+from gantrain.data.shards.tally import Tally
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -1,0 +1,59 @@
+"""The counts of a manifest, taken sample by sample."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Literal
+
+from gantrain.common.errors import UserError
+from gantrain.data.shards.manifest import ClassEntry, Manifest, ShardEntry
+from gantrain.data.shards.samples import SPLITS, Label, Split, class_of, split_of
+
+
+class Tally:
+    """Counts samples by split and class, and rejects samples that are not valid in a set."""
+
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+        self.splits: Counter[Split] = Counter()
+        self.class_counts: Counter[str] = Counter()
+        self.class_names: dict[str, str] = {}
+
+    def add(self, key: str, label: Label) -> None:
+        """Count one sample.
+
+        Raises UserError if the key is a duplicate, or the label has an unknown split or a class
+        that is not valid text.
+        """
+        if key in self.keys:
+            raise UserError(f"The key {key!r} is a duplicate; expected one sample for each key.")
+        try:
+            self.splits[split_of(label)] += 1
+            if "part" in label:
+                class_key, name = class_of(label)
+                self.class_counts[class_key] += 1
+                self.class_names.setdefault(class_key, name)
+        except UserError as error:
+            raise UserError(f"Sample {key!r}: {error}") from None
+        self.keys.add(key)
+
+    def classes(self) -> dict[str, ClassEntry]:
+        """Return the classes counted so far, by key."""
+        return {
+            key: ClassEntry(name=self.class_names[key], count=self.class_counts[key])
+            for key in sorted(self.class_counts)
+        }
+
+    def manifest(
+        self, *, source: str, size: int, channels: Literal[1, 3], shards: Iterable[ShardEntry]
+    ) -> Manifest:
+        """Return the manifest of the samples counted so far."""
+        return Manifest(
+            version=1,
+            source=source,
+            size=size,
+            channels=channels,
+            count=len(self.keys),
+            classes=self.classes(),
+            splits={split: self.splits[split] for split in SPLITS},
+            shards=tuple(shards),
+        )
