@@ -13,7 +13,7 @@ from gantrain.cli.making import Workers, import_, render
 from gantrain.cli.options import check_writable
 from gantrain.cli.printing import MAX_LINES, counted, print_line, print_rows, show_progress
 from gantrain.common.text import printable
-from gantrain.data.shards.manifest import read_manifest
+from gantrain.data.shards.manifest import Manifest, read_manifest
 
 data_app = typer.Typer(
     help="Create, verify and inspect sets of shards.",
@@ -43,7 +43,7 @@ def verify(folder: SetFolder, workers: Workers = None) -> None:
         print_line(console, problem)
     if len(report.problems) > MAX_LINES:
         print_line(console, f"... and {len(report.problems) - MAX_LINES} more")
-    print_line(console, f"{len(report.problems)} problems. Write the set again.")
+    print_line(console, f"{len(report.problems)} problems. {report.manifest.repair}.")
     raise typer.Exit(1)
 
 
@@ -66,6 +66,7 @@ def show(
         ("images", f"{manifest.count} of {manifest.size}x{manifest.size}, {kind}"),
         ("splits", ", ".join(f"{split} {n}" for split, n in manifest.splits.items())),
         ("shards", f"{len(manifest.shards)}, {manifest.bytes / 1e6:.1f} MB"),
+        *([("tars", _describe_conversion(manifest))] if manifest.indexed else []),
         ("source", manifest.source),
         ("identity", manifest.identity),
     ):
@@ -83,6 +84,12 @@ def show(
 
         count = save_contact_sheet(folder, manifest, grid)
         print_line(console, f"{count} images in {grid}")
+
+
+def _describe_conversion(manifest: Manifest) -> str:
+    target = manifest.target
+    background = "#{:02x}{:02x}{:02x}".format(*target.background)
+    return f"other tools', converted when decoded (fit {target.fit}, background {background})"
 
 
 data_app.command("features")(train_features)

@@ -119,7 +119,7 @@ def prepare_classifier(config: DataConfig) -> TrainedClassifier:
             "needs at least two. Metrics use random features instead."
         )
     workers = usable_cores() if config.workers is None else config.workers
-    cache = open_cache(store, manifest, workers, FaultLog(config.on_error))
+    cache = open_cache(store, manifest, workers, FaultLog(config.on_error, manifest.repair))
     return _load_or_train(features_folder(store, manifest) / _FILE_NAME, manifest, cache)
 
 

@@ -42,7 +42,7 @@ def open_dataset(config: DataConfig) -> ImageDataset:
     store = open_store(config)
     manifest = store.manifest()
     check_image_shape(config, manifest)
-    log = FaultLog(config.on_error)
+    log = FaultLog(config.on_error, manifest.repair)
     complete = _check_files(config, log)
     mode, reason = _choose_mode(config, manifest, store)
     if mode == "cache":

@@ -7,6 +7,7 @@ from typing import Literal
 from gantrain.common.errors import UserError
 
 OnError = Literal["fail", "skip"]
+WRITE_AGAIN = "Write the set again"
 
 
 class ScratchError(UserError):
@@ -33,10 +34,14 @@ class Fault:
 
 
 class FaultLog:
-    """Counts each fault of a run once, and passes it on to listeners."""
+    """Counts each fault of a run once, and passes it on to listeners.
 
-    def __init__(self, on_error: OnError) -> None:
+    repair: what helps if the set is damaged, for error messages.
+    """
+
+    def __init__(self, on_error: OnError, repair: str = WRITE_AGAIN) -> None:
         self._on_error = on_error
+        self._repair = repair
         self._faults: dict[Fault, None] = {}
         self._listeners: list[Callable[[Fault], None]] = []
 
@@ -55,7 +60,7 @@ class FaultLog:
         for fault in faults:
             if self._on_error == "fail":
                 raise UserError(
-                    f"{fault}. Write the set again, or skip damaged images with "
+                    f"{fault}. {self._repair}, or skip damaged images with "
                     "data.on_error=skip; `gantrain data verify` lists all problems."
                 )
             if fault not in self._faults:

@@ -16,12 +16,12 @@ from gantrain.common.errors import UserError, os_reason
 from gantrain.common.set_identity import DataSet
 from gantrain.common.validation import problems_of
 from gantrain.data.importing.convert import Conversion, Fit
+from gantrain.data.shards.faults import WRITE_AGAIN
 from gantrain.data.shards.samples import SPLITS, Split
 
 MANIFEST_NAME = "manifest.json"
 MAX_SIZE = 4096  # pixels
 
-WRITE_AGAIN = "Write the set again"
 INDEX_AGAIN = "Index the tars again with `gantrain data index --overwrite`"
 
 _MAKE_ONE = "`gantrain data render TARGET` or `gantrain data import IMAGES TARGET`"

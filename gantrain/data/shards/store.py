@@ -14,12 +14,14 @@ from typing import TypeVar
 from gantrain.common.errors import UserError, os_reason
 from gantrain.common.locks import exclusive_task, file_lock, size_and_mtime
 from gantrain.data.shards.faults import ScratchError
+from gantrain.data.shards.image_reader import ImageReader
+from gantrain.data.shards.indexed_tar import open_indexed_tar
 from gantrain.data.shards.manifest import MANIFEST_NAME, Manifest, ShardEntry, load_manifest
-from gantrain.data.shards.tar_index import ShardReader, open_shard
+from gantrain.data.shards.tar_index import open_shard
 from gantrain.data.shards.transfer import RESTARTED, RESUMED, file_url, stream_url
 
 _MIN_BACKOFF, _MAX_BACKOFF = 0.25, 15.0  # seconds between attempts
-_MAX_MANIFEST_BYTES = 1 << 30
+_MAX_DOWNLOAD_BYTES = 1 << 30
 _OPEN_ATTEMPTS = 3
 
 Result = TypeVar("Result")
@@ -27,6 +29,25 @@ Result = TypeVar("Result")
 
 class _DiskFullError(Exception):
     """The local disk cannot be written; another attempt would not help."""
+
+
+def open_in_folder(folder: Path, entry: ShardEntry, indexes: Path | None = None) -> ImageReader:
+    """Open a shard of a set in a folder, whichever tool wrote it.
+
+    indexes: see `open_shard` and `open_indexed_tar`, which raise UserError.
+    """
+    path = folder / entry.name
+    if entry.index is None:
+        return open_shard(path, entry, indexes)
+
+    def read_index() -> bytes:
+        try:
+            return (folder / entry.index_name).read_bytes()
+        except OSError as error:
+            where = folder / entry.index_name
+            raise UserError(f"{where}: cannot be read ({os_reason(error)})") from None
+
+    return open_indexed_tar(path, entry, read_index, indexes)
 
 
 @dataclass(frozen=True)
@@ -67,7 +88,7 @@ class ShardStore:
             except UserError as error:
                 raise UserError(str(error).replace(f"{folder}/{MANIFEST_NAME}", url)) from None
 
-    def open(self, entry: ShardEntry) -> ShardReader:
+    def open(self, entry: ShardEntry) -> ImageReader:
         """Open a shard; fetch it first if it is remote and not in the cache.
 
         Raises UserError naming the shard if it is not available.
@@ -75,12 +96,23 @@ class ShardStore:
         for last in (False,) * (_OPEN_ATTEMPTS - 1) + (True,):
             path = self.fetch(entry)
             try:
-                return open_shard(path, entry, self.scratch / "indexes")
+                return self._open_file(path, entry)
             except UserError:
                 # Another process may have evicted the shard between the fetch and the open.
                 if last or not self.remote or path.exists():
                     raise
         raise AssertionError
+
+    def _open_file(self, path: Path, entry: ShardEntry) -> ImageReader:
+        indexes = self.scratch / "indexes"
+        if isinstance(self.location, Path):
+            return open_in_folder(self.location, entry, indexes)
+        if entry.index is None:
+            return open_shard(path, entry, indexes)
+        url = file_url(self.location, entry.index_name)
+        return open_indexed_tar(
+            path, entry, lambda: _retry(url, self.retries, lambda: self._download(url)), indexes
+        )
 
     def fetch(self, entry: ShardEntry) -> Path:
         """Return the path of the shard's file on this machine; fetch it first if it is remote.
@@ -118,8 +150,8 @@ class ShardStore:
 
     def _download(self, url: str) -> bytes:
         content = b"".join(list(stream_url(url, 0, self.timeout))[1:])
-        if len(content) > _MAX_MANIFEST_BYTES:
-            raise UserError(f"{url}: {len(content)} bytes are too many for a manifest.")
+        if len(content) > _MAX_DOWNLOAD_BYTES:
+            raise UserError(f"{url}: {len(content)} bytes are too many for a manifest or an index.")
         return content
 
     def _download_to(self, partial: Path, url: str, entry: ShardEntry) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from gantrain.data.shards.manifest import (
 )
 from gantrain.data.shards.reader import iterate_groups, parse_sample
 from gantrain.data.shards.samples import SPLITS, Label, decode_image
+from gantrain.data.shards.store import open_in_folder
 from gantrain.data.shards.tally import Tally
 
 
@@ -86,6 +88,31 @@ def verify_shards(
 
 
 def _verify_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> _ShardResult:
+    return (_verify_indexed if manifest.indexed else _verify_own)(folder, manifest, entry)
+
+
+def _verify_indexed(folder: Path, manifest: Manifest, entry: ShardEntry) -> _ShardResult:
+    path = folder / entry.name
+    try:
+        reader = open_in_folder(folder, entry)
+    except UserError as error:
+        return _ShardResult(0, (), (_with_path(path, error),))
+    problems = [str(fault) for fault in reader.faults]
+    labels = []
+    images = 0
+    with closing(reader):
+        for row in filter(reader.has_image, range(entry.count)):
+            # Other tools' keys need not be unique.
+            labels.append((f"{reader.key(row)} ({entry.name}, image {row})", reader.label(row)))
+            try:
+                reader.read_image(row, manifest.target)
+                images += 1
+            except UserError as error:
+                problems.append(_with_path(path, error))
+    return _ShardResult(images, tuple(labels), tuple(problems))
+
+
+def _verify_own(folder: Path, manifest: Manifest, entry: ShardEntry) -> _ShardResult:
     path = folder / entry.name
     images = 0
     labels: list[tuple[str, Label]] = []
