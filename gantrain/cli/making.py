@@ -85,7 +85,7 @@ def import_(
         Path,
         typer.Argument(
             help="Folder of images (flat, a subfolder per class, Kaggle's), or a file or folder "
-            "of IDX."
+            "of IDX, NumPy arrays or CIFAR in binary."
         ),
     ],
     target: Target,
@@ -106,6 +106,9 @@ def import_(
         typer.Option(
             help="Names of the classes 0, 1, …: separated by commas, or a file with one per line."
         ),
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Which labels of CIFAR-100 are classes: fine or coarse.")
     ] = None,
     splits: Annotated[
         str,
@@ -132,6 +135,7 @@ def import_(
     """
     from gantrain.data.importing.filenames import parse_class_names
     from gantrain.data.importing.pipeline import import_images
+    from gantrain.data.importing.sources import SourceOptions
     from gantrain.data.importing.splits import parse_splits
 
     _check_size(size)
@@ -146,6 +150,7 @@ def import_(
             background=background,
             fit=fit,
             max_megapixels=max_megapixels,
+            options=SourceOptions(label_column=label_column),
             classes=classes,
             class_names=parse_class_names(class_names) if class_names is not None else (),
             splits=parse_splits(splits),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gantrain.common.errors import UserError, os_reason
-from gantrain.data.importing import idx
+from gantrain.data.importing import arrays, cifar, idx
 from gantrain.data.importing.convert import SUFFIXES
 from gantrain.data.importing.folders import open_folder
 from gantrain.data.importing.listing import Listing, count_suffixes, list_folder
@@ -21,7 +21,7 @@ class Kind:
 
     name: for display.
     has_name: whether a file's name is one of this kind; files in folders are found by it.
-    has_head: whether the first 1,024 bytes of a file with another name are of this kind.
+    has_head: whether the first 1,024 bytes of a file are of this kind; this counts before the name.
     open: of (path of the source, files of this kind in natural order, options). The path is that
         of a folder, or equal to the only file. Raises UserError.
     """
@@ -32,7 +32,11 @@ class Kind:
     open: Callable[[Path, Sequence[Path], SourceOptions], Source]
 
 
-KINDS: tuple[Kind, ...] = (Kind("IDX", idx.has_name, idx.has_head, idx.open_idx),)
+KINDS: tuple[Kind, ...] = (
+    Kind("IDX", idx.has_name, idx.has_head, idx.open_idx),
+    Kind("NumPy", arrays.has_name, arrays.has_head, arrays.open_arrays),
+    Kind("CIFAR", cifar.has_name, cifar.has_head, cifar.open_cifar),
+)
 
 
 def open_source(path: Path, options: SourceOptions | None = None) -> Source:

@@ -19,13 +19,8 @@ from numpy.typing import NDArray
 from gantrain.common.errors import UserError, os_reason
 from gantrain.data.importing.filenames import display_path, natural_order
 from gantrain.data.importing.listing import count_suffixes
-from gantrain.data.importing.sources import (
-    MAX_IN_MEMORY,
-    Source,
-    SourceOptions,
-    StatedLabels,
-    numbered_names,
-)
+from gantrain.data.importing.rows import Rows, check_count, open_rows
+from gantrain.data.importing.sources import MAX_IN_MEMORY, Source, SourceOptions
 from gantrain.data.importing.splits import customary_split
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -61,37 +56,21 @@ def open_idx(path: Path, files: Sequence[Path], options: SourceOptions) -> Sourc
     not that of the images, or if the files are those of several sets.
     """
     chosen = _choose_images(path, files)
-    names: list[str] = []
-    arrays: list[NDArray[np.uint8]] = []
-    classes: list[str | None] = []
+    parts: list[Rows] = []
     labelled: list[Path] = []
     for folder, file in chosen.items():
         images = _read_images(file)
         labels = _find_labels(file)
-        names += numbered_names(folder, len(images))
-        arrays.append(images)
         if labels is None:
-            classes += [None] * len(images)
+            parts.append(Rows(folder, images))
         else:
-            classes += _read_labels(labels, file, len(images))
+            parts.append(Rows(folder, images, _read_labels(labels, file, len(images))))
             labelled.append(labels)
-    starts = np.cumsum([0, *map(len, arrays)])
-
-    def content(index: int) -> NDArray[np.uint8]:
-        which = int(np.searchsorted(starts, index, side="right")) - 1
-        return np.array(arrays[which][index - starts[which]])
-
+    kind = f"IDX ({', '.join(file.name for file in chosen.values())})"
+    source = open_rows(path, kind, parts, ", ".join(file.name for file in labelled))
     used = {_stem(file) for file in (*chosen.values(), *labelled)}
-    sizes = {(array.shape[2], array.shape[1]) for array in arrays}
-    return Source(
-        path,
-        f"IDX ({', '.join(file.name for file in chosen.values())})",
-        names,
-        content,
-        size=sizes.pop() if len(sizes) == 1 else None,
-        labels=StatedLabels(classes, ", ".join(f.name for f in labelled)) if labelled else None,
-        ignored=count_suffixes(file for file in files if _stem(file) not in used),
-    )
+    source.ignored = count_suffixes(file for file in files if _stem(file) not in used)
+    return source
 
 
 def _stem(file: Path) -> Path:
@@ -169,11 +148,7 @@ def _read_labels(file: Path, images: Path, count: int) -> list[str]:
             f"{file}: contains {labels.dtype.name} of {labels.ndim} dimensions; expected labels: "
             "integers of 1 dimension."
         )
-    if len(labels) != count:
-        raise UserError(
-            f"{file}: contains {len(labels)} labels, but {images.name} contains {count} images; "
-            "expected one label for each image."
-        )
+    check_count(labels, count, str(file), images.name)
     return [str(label) for label in labels.tolist()]
 
 

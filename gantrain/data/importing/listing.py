@@ -20,7 +20,7 @@ class Listing:
     """The files of a folder.
 
     images: paths of the images by their path relative to the folder, in natural order.
-    others: paths of the other files.
+    others: paths of the other files, in natural order.
     unreadable: reasons why images, or folders (with a final "/"), cannot be read.
     """
 
@@ -65,6 +65,7 @@ def list_folder(source: Path) -> Listing:
             else:
                 listing.others.append(path)
     listing.images = {name: images[name] for name in sorted(images, key=natural_order)}
+    listing.others.sort(key=lambda path: natural_order(display_path(path)))
     return listing
 
 

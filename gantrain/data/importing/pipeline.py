@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -105,6 +105,7 @@ def import_images(
     if fit not in FITS:
         raise UserError(f"fit is {fit!r}; expected one of {', '.join(FITS)}.")
     conversion = Conversion(size, channels, parse_background(background), fit, max_megapixels)
+    options = replace(options or SourceOptions(), read_labels=classes in ("auto", "label"))
     with open_source(source, options) as opened:
         if opened.size is not None:
             opened.notes.insert(0, describe_resize(*opened.size, conversion))

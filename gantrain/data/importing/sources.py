@@ -121,15 +121,10 @@ class Source:
 class SourceOptions:
     """What a user may say about sources.
 
+    read_labels: whether the labels that a source states are wanted.
     image_column, label_column: of tables; None for customary names.
     """
 
+    read_labels: bool = True
     image_column: str | None = None
     label_column: str | None = None
-
-
-def numbered_names(folder: str, count: int) -> list[str]:
-    """Return `FOLDER/00`, `FOLDER/01`, …; without the folder if it is empty."""
-    width = len(str(max(count - 1, 0)))
-    prefix = f"{folder}/" if folder else ""
-    return [f"{prefix}{number:0{width}d}" for number in range(count)]
