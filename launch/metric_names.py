@@ -20,7 +20,12 @@ Direction = Literal["min", "max"]
 
 _ALWAYS = (
     *("loss/discriminator", "loss/generator", "health/d_accuracy_real", "health/d_accuracy_fake"),
-    *("health/d_grad_norm", "health/g_grad_norm", "health/real_spread", "health/fake_spread"),
+    *(f"health/{n}_{what}" for what in ("grad_norm", "weight_change") for n in "dg"),
+    *(
+        f"health/{kind}_{what}"
+        for what in ("spread", "twins", "range", "saturated")
+        for kind in ("real", "fake")
+    ),
     *("health/diagnosis", "speed/images_per_second"),
 )
 _REMEDIES = tuple(f"remedy/{field.name}" for field in dataclasses.fields(Overrides))

@@ -113,7 +113,7 @@ def faults() -> dict[str, tuple[str, Tree]]:
             merge(learning_rates(1.5e-3, 4e-5), {"discriminator": {"width": 8}}),
         ),
         "diverging-a": (
-            "diverging",
+            "penalty off",
             merge(LONG, WGAN, {"objective": {"penalty_weight": 1e-6}}),
         ),
         "diverging-b": ("diverging", learning_rates(0.06, 0.06)),

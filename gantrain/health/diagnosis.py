@@ -1,87 +1,56 @@
 """Diagnosis of a training run from its metrics, with evidence and advice; see docs/health.md.
 
 The signals are the means of a log interval, as in metrics.jsonl. A problem is diagnosed if it shows
-in every log line of the last 100 generator steps. The diagnosis ends once milder thresholds have
-not been met for as long.
+in every log line of the last 100 generator steps, or in successive measurements of the quality. The
+diagnosis ends once milder thresholds have not been met for 100 steps.
 """
 
-import math
-import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from dataclasses import dataclass
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
-Name = Literal[
-    "starting",
-    "healthy",
-    "discriminator too strong",
-    "mode collapse",
-    "diverging",
-    "stalled",
-    "memorising",
-]
-# Values of the metric health/diagnosis.
-CODES: dict[Name, int] = {
-    "starting": 0,
-    "healthy": 0,
-    "discriminator too strong": 1,
-    "mode collapse": 2,
-    "diverging": 3,
-    "stalled": 4,
-    "memorising": 5,
-}
+from gantrain.health.image_faults import (
+    detect_saturation,
+    detect_spread_collapse,
+    detect_twins,
+    detect_unsuitable_data,
+)
+from gantrain.health.problems import ADVICE, CODES, NO_PROBLEM, Name
+from gantrain.health.quality_faults import (
+    detect_class_collapse,
+    detect_falling_quality,
+    detect_memorisation,
+    detect_never_learnt,
+    detect_same_images,
+)
+from gantrain.health.signals import LogLine, split_signals, values_of
+from gantrain.health.state import HealthState, note_extremes
+from gantrain.health.training_faults import (
+    detect_broken_steps,
+    detect_critic_divergence,
+    detect_critic_stall,
+    detect_dead_player,
+    detect_divergence,
+    detect_idle_labels,
+    detect_penalty_off,
+    detect_stall,
+    detect_strong_d,
+)
+from gantrain.health.trend import note_measurement
+
+__all__ = ["ADVICE", "CODES", "Diagnosis", "HealthState", "LogLine", "Name", "observe"]
+
 QUIET_STEPS = 250  # generator steps before the first diagnosis
 WINDOW_STEPS = 100  # generator steps for which a problem must show
 _MIN_LINES = 3
 _MAX_LINES = 64
-_MAX_MEASUREMENTS = 24
 _MILDER = 0.7  # factor on the thresholds that keep a diagnosis
-_CHANCE_LOSS = math.log(2)  # DCGAN's D loss if D guesses
-_MAX_FLOAT_MARGIN = 100.0  # exp(-104) is 0 in float32
-_TINY_GRADIENT = 0.02  # norm of G's gradient
 
-ADVICE: dict[Name, str] = {
-    "discriminator too strong": "raise discriminator.dropout, lower discriminator.learning_rate or "
-    "discriminator.width, set objective.label_noise or objective.label_flips",
-    "mode collapse": "use more D steps (objective.n_critic), a lower generator.learning_rate, "
-    "objective.kind=wgan-gp, or discriminator.norm=batch, which lets D compare images",
-    "diverging": "lower both learning rates, set training.clip_norm, raise "
-    "objective.penalty_weight (wgan-gp) or objective.label_smoothing (dcgan)",
-    "stalled": "raise discriminator.width or its learning_rate, check generator.learning_rate "
-    "(D cannot learn if it is too high), or stop here if the images are good",
-    "memorising": "use more images, augment.diffaugment, discriminator.dropout, or stop earlier",
-}
-
-
-class LogLine(BaseModel):
-    """The signals of one log interval, and the generator steps at its end."""
-
-    g_steps: int
-    signals: dict[str, float]
-
-
-class HealthState(BaseModel):
-    """What the diagnosis remembers of a run; saved in every checkpoint.
-
-    recent: log lines of the last window, oldest first.
-    measurements: quality metrics, oldest first.
-    max_spread, min_spread: extremes over all log lines of the spread of generated images, relative
-        to that of real images.
-    clear_since: generator steps since which the milder thresholds have not been met.
-    """
-
-    model_config = ConfigDict(populate_by_name=True)  # aliases: names in files of version 0.1
-    diagnosis: Name = "starting"
-    recent: list[LogLine] = Field(
-        default_factory=list, validation_alias=AliasChoices("recent", "lines")
-    )
-    measurements: list[LogLine] = Field(
-        default_factory=list, validation_alias=AliasChoices("measurements", "measured")
-    )
-    max_spread: float = Field(0.0, validation_alias=AliasChoices("max_spread", "widest"))
-    min_spread: float | None = Field(None, validation_alias=AliasChoices("min_spread", "narrowest"))
-    clear_since: int | None = None
+# Returns the evidence of a problem, or None. Arguments: the state; the log lines that must all show
+# the problem, possibly none; a factor on the thresholds, below 1 to keep a diagnosis rather than to
+# make one.
+Detector = Callable[[HealthState, Sequence[LogLine], float], str | None]
 
 
 class Diagnosis(BaseModel):
@@ -92,37 +61,75 @@ class Diagnosis(BaseModel):
     advice: str
 
 
-# Returns the evidence of a problem, or None. Arguments: the state; the log lines that must all show
-# the problem; a factor on the thresholds, below 1 to keep a diagnosis rather than to make one.
-Detector = Callable[[HealthState, Sequence[LogLine], float], str | None]
+@dataclass(frozen=True)
+class Check:
+    """A detector, the problem that it finds and the values of objective.kind that it applies to.
+
+    kinds: empty for any.
+    from_start: it needs no training before it, as one of the data.
+    """
+
+    name: Name
+    detect: Detector
+    kinds: tuple[str, ...] = ()
+    from_start: bool = False
+
+
+# Most urgent first: causes before what follows from them, and what a user can lose the best
+# generator by before what is only slow. A strong critic is no problem: WGAN-GP needs one.
+CHECKS = (
+    Check("unsuitable data", detect_unsuitable_data, from_start=True),
+    Check("dead player", detect_dead_player),
+    Check("penalty off", detect_penalty_off, ("wgan-gp",)),
+    Check("uninformative labels", detect_idle_labels, ("dcgan",)),
+    Check("diverging", detect_divergence, ("dcgan",)),
+    Check("diverging", detect_critic_divergence, ("wgan-gp",)),
+    Check("diverging", detect_broken_steps),
+    Check("mode collapse", detect_class_collapse),
+    Check("quality falling", detect_falling_quality),
+    Check("discriminator too strong", detect_strong_d, ("dcgan",)),
+    Check("mode collapse", detect_spread_collapse),
+    Check("mode collapse", detect_twins),
+    Check("mode collapse", detect_same_images),
+    Check("saturated output", detect_saturation),
+    Check("stalled", detect_stall, ("dcgan",)),
+    Check("stalled", detect_critic_stall, ("wgan-gp",)),
+    Check("memorising", detect_memorisation),
+    Check("never learnt", detect_never_learnt),
+)
 
 
 def observe(
-    state: HealthState, kind: str, g_steps: int, metrics: Mapping[str, float]
+    state: HealthState,
+    kind: str,
+    g_steps: int,
+    metrics: Mapping[str, float],
+    *,
+    images_seen: int | None = None,
 ) -> Diagnosis | None:
     """Add a line of metrics to the state; return the diagnosis if it changed, else None.
 
     kind: objective.kind of the config; any other than dcgan or wgan-gp gets the checks that do not
         depend on the loss.
     g_steps: number of generator steps so far.
-    metrics: means of the log interval; only loss/…, health/… and quality/… count.
+    metrics: means of the log interval; only loss/…, health/…, quality/… and interval/… count.
+    images_seen: real images that D has seen so far, for the evidence and for an early stop.
     """
-    signals = {k: v for k, v in metrics.items() if k.startswith(("loss/", "health/"))}
-    quality = {k: v for k, v in metrics.items() if k.startswith("quality/")}
+    signals, quality = split_signals(metrics)
     if quality:
-        measurement = LogLine(g_steps=g_steps, signals=quality)
-        state.measurements = [*state.measurements, measurement][-_MAX_MEASUREMENTS:]
+        measurement = LogLine(g_steps=g_steps, signals=quality, images_seen=images_seen)
+        note_measurement(state, measurement)
     if signals:
-        lines = [*state.recent, LogLine(g_steps=g_steps, signals=signals)][-_MAX_LINES:]
-        for spread in _relative_spreads(lines[-1:]):
-            state.max_spread = max(state.max_spread, spread)
-            state.min_spread = min(state.min_spread or spread, spread)
+        line = LogLine(g_steps=g_steps, signals=signals, images_seen=images_seen)
+        note_extremes(state, line)
+        lines = [*state.recent, line][-_MAX_LINES:]
         in_window = sum(line.g_steps > g_steps - WINDOW_STEPS for line in lines)
         state.recent = lines[-max(in_window, _MIN_LINES) :]
-    if g_steps < QUIET_STEPS or len(state.recent) < _MIN_LINES:
+    checks = _ready_checks(state, kind, g_steps)
+    if not checks:
         return None
-    name, evidence = _diagnose(state, kind, g_steps)
-    if name == state.diagnosis:
+    name, evidence = _diagnose(state, checks, g_steps)
+    if name == state.diagnosis or (name == "healthy" and g_steps < QUIET_STEPS):
         return None
     state.diagnosis = name
     state.clear_since = None
@@ -131,187 +138,34 @@ def observe(
 
 def discriminator_leads(state: HealthState) -> bool:
     """Return whether DCGAN's D separates real and fake images clearly in the newest log lines."""
-    margins = _values(state.recent[-_MIN_LINES:], "health/d_logit_margin")
+    margins = values_of(state.recent[-_MIN_LINES:], "health/d_logit_margin")
     return bool(margins) and min(margins) > 1
 
 
-def _diagnose(state: HealthState, kind: str, g_steps: int) -> tuple[Name, str]:
+def _ready_checks(state: HealthState, kind: str, g_steps: int) -> list[Check]:
+    """Return the checks that apply to the objective and have enough to judge by."""
+    if len(state.recent) < _MIN_LINES and len(state.measurements) < 2:
+        return []
+    return [
+        check
+        for check in CHECKS
+        if kind in (check.kinds or (kind,)) and (check.from_start or g_steps >= QUIET_STEPS)
+    ]
+
+
+def _diagnose(state: HealthState, checks: Sequence[Check], g_steps: int) -> tuple[Name, str]:
     """Return the most urgent problem and its evidence; the current one has milder thresholds."""
-    for name, detect in _DETECTORS.get(kind, _ANY_OBJECTIVE).items():
-        is_current = name == state.diagnosis
-        lines = state.recent[-_MIN_LINES:] if is_current else state.recent
-        evidence = detect(state, lines, _MILDER if is_current else 1.0)
+    recent = state.recent if len(state.recent) >= _MIN_LINES else []
+    for check in checks:
+        is_current = check.name == state.diagnosis
+        lines = recent[-_MIN_LINES:] if is_current else recent
+        evidence = check.detect(state, lines, _MILDER if is_current else 1.0)
         if evidence is not None:
             state.clear_since = None
-            return name, evidence
-    if state.diagnosis in _DETECTORS.get(kind, _ANY_OBJECTIVE):
+            return check.name, evidence
+    if state.diagnosis in {check.name for check in checks}:
         if state.clear_since is None:
             state.clear_since = g_steps
         if g_steps - state.clear_since < WINDOW_STEPS:
             return state.diagnosis, ""
-    return "healthy", "no sign of a problem in the last lines"
-
-
-def _detect_strong_d(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
-    """D classifies all images correctly and confidently.
-
-    G's gradient then shows which pixels give an image away, not what is missing from it (Arjovsky
-    and Bottou 2017).
-    """
-    accuracies = [
-        *_values(lines, "health/d_accuracy_real"),
-        *_values(lines, "health/d_accuracy_fake"),
-    ]
-    margins = _values(lines, "health/d_logit_margin")
-    if not accuracies or not margins:
-        return None
-    if min(accuracies) < 1 - 0.05 / slack or min(margins) < 6 * slack:
-        return None
-    return (
-        f"D is right on at least {min(accuracies):.0%} of real and fake images, its mean logits "
-        f"differ by {statistics.median(margins):.1f} (below 5 if D and G are balanced)"
-    )
-
-
-def _detect_collapse(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
-    """Generated images are alike, or classes that G used to generate are missing.
-
-    The images of an untrained generator are alike too. It has collapsed only if their spread was
-    different before, or if G receives gradients; otherwise it is stalled.
-    """
-    spreads = _relative_spreads(lines)
-    if spreads and max(spreads) < 0.25 / slack:
-        changed = state.max_spread > 1.5 * (state.min_spread or 0.0)
-        gradients = _values(lines, "health/g_grad_norm")
-        if changed or min(gradients, default=0.0) > _TINY_GRADIENT:
-            return f"generated images differ at most {max(spreads):.0%} as much as real images"
-    # In the first steps a blur counts as one class or another.
-    measurements = [line for line in state.measurements if line.g_steps >= QUIET_STEPS]
-    covered = _values(measurements, "quality/parts_covered")
-    if len(covered) >= 3 and max(covered) >= 0.5:
-        best, current = max(covered), max(covered[-2:])
-        if current < best * min(0.6 / slack, 1):
-            return f"G generates {current:.0%} of the classes; earlier it generated {best:.0%}"
-    return None
-
-
-def _detect_divergence(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
-    """Losses or logits of DCGAN are far larger than in any working training."""
-    margins = _values(lines, "health/d_logit_margin")
-    if margins and _lower_quartile(margins) > _MAX_FLOAT_MARGIN * slack:
-        return (
-            f"D's mean logits differ by {statistics.median(margins):.3g}, so that the probability "
-            "of fake images to be real is 0 in float32"
-        )
-    losses = _values(lines, "loss/discriminator")
-    if losses and _lower_quartile(losses) > 2 * _CHANCE_LOSS * slack:
-        return f"D's loss is {statistics.median(losses):.2f}, more than twice that of guessing"
-    return _detect_skipped_steps(lines, slack)
-
-
-def _detect_critic_divergence(
-    state: HealthState, lines: Sequence[LogLine], slack: float
-) -> str | None:
-    """The gradient penalty fails to keep the critic's gradient norm near 1."""
-    penalties = _values(lines, "loss/penalty")
-    if penalties and _lower_quartile(penalties) > 2 * slack:
-        return (
-            f"the critic's gradient norm is {1 + statistics.median(penalties) ** 0.5:.1f}; the "
-            "penalty should keep it near 1"
-        )
-    return _detect_skipped_steps(lines, slack)
-
-
-def _detect_skipped_steps(lines: Sequence[LogLine], slack: float) -> str | None:
-    skipped = [line.signals.get("health/skipped_steps", 0.0) for line in lines]
-    if sum(count > 0 for count in skipped) >= max(len(skipped) / 2 * slack, 2):
-        return f"{sum(skipped):.0f} steps had gradients that were not finite"
-    return None
-
-
-def _detect_stall(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
-    return _stall_evidence(state, lines, "health/d_logit_margin", slack)
-
-
-def _detect_critic_stall(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
-    return _stall_evidence(state, lines, "loss/wasserstein", slack)
-
-
-def _stall_evidence(
-    state: HealthState, lines: Sequence[LogLine], margin_metric: str, slack: float
-) -> str | None:
-    """D does not separate real and fake images, G's gradient is tiny, and its images do not change.
-
-    All three are needed: Adam scales small gradients up, so that G may keep learning from them.
-    """
-    gradients, margins = _values(lines, "health/g_grad_norm"), _values(lines, margin_metric)
-    if not gradients or max(gradients) > _TINY_GRADIENT / slack:
-        return None
-    if max(map(abs, margins), default=1) > 0.1 / slack:
-        return None
-    fids = [
-        next((v for k, v in line.signals.items() if k.startswith("quality/fid_")), math.nan)
-        for line in state.measurements[-3:]
-    ]
-    progress = fids if fids else _relative_spreads(lines)
-    if len(progress) < 2 or max(progress) > min(progress) * (1 + 0.1 / slack):
-        return None
-    metric = "FID" if fids else "spread of the images"
-    return (
-        f"D's mean outputs for real and fake images differ by only "
-        f"{statistics.median(margins):.2g}, the norm of G's gradient is "
-        f"{statistics.median(gradients):.1g}, and the {metric} stays at {progress[-1]:.3g}"
-    )
-
-
-def _detect_memorisation(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
-    """Generated images are closer to training images than held-out images are."""
-    copies = _values(state.measurements, "quality/memorisation")
-    if len(copies) >= 2 and min(copies[-2:]) > 0.3 * slack:
-        return (
-            f"{copies[-1]:.0%} of the images are less than half as far from a training image as "
-            "held-out images are"
-        )
-    return None
-
-
-def _lower_quartile(values: Sequence[float]) -> float:
-    """Return what three quarters of the values reach: the signals of a diverging pair oscillate."""
-    return sorted(values)[len(values) // 4]
-
-
-def _relative_spreads(lines: Sequence[LogLine]) -> list[float]:
-    """Return the spread of generated images relative to that of real images, for each line."""
-    return [
-        line.signals["health/fake_spread"] / line.signals["health/real_spread"]
-        for line in lines
-        if line.signals.get("health/real_spread") and "health/fake_spread" in line.signals
-    ]
-
-
-def _values(lines: Sequence[LogLine], name: str) -> list[float]:
-    return [line.signals[name] for line in lines if name in line.signals]
-
-
-# Most urgent first. A strong critic is no problem: WGAN-GP needs one.
-_DETECTORS: dict[str, dict[Name, Detector]] = {
-    "dcgan": {
-        "diverging": _detect_divergence,
-        "discriminator too strong": _detect_strong_d,
-        "mode collapse": _detect_collapse,
-        "stalled": _detect_stall,
-        "memorising": _detect_memorisation,
-    },
-    "wgan-gp": {
-        "diverging": _detect_critic_divergence,
-        "mode collapse": _detect_collapse,
-        "stalled": _detect_critic_stall,
-        "memorising": _detect_memorisation,
-    },
-}
-# For an objective whose losses have no thresholds above.
-_ANY_OBJECTIVE: dict[Name, Detector] = {
-    "diverging": lambda state, lines, slack: _detect_skipped_steps(lines, slack),
-    "mode collapse": _detect_collapse,
-    "memorising": _detect_memorisation,
-}
+    return "healthy", NO_PROBLEM

@@ -28,7 +28,7 @@ def diagnose(
     Return the curves to log, and the name of the problem, "" if there is none.
     """
     remedy, kind = state.config.health.remedy, state.config.objective.kind
-    change = observe(state.health, kind, state.g_steps, metrics)
+    change = observe(state.health, kind, state.g_steps, metrics, images_seen=state.images_seen)
     if change is not None:
         advice = change.advice if remedy != "off" else ""
         text = f"{change.name}: {change.evidence}" + (f". Try: {advice}" if advice else "")

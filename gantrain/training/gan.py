@@ -1,6 +1,7 @@
 """Both networks and their optimizers, wrapped by Accelerate for ranks and mixed precision."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import cast
@@ -162,6 +163,18 @@ class Gan:
         optimizer.zero_grad()
         return norm
 
+    def weight_changes(self) -> dict[str, float]:
+        """Return by what part of its norm the last step changed each network's weights.
+
+        It follows from the optimizers' moments, so that steps cost nothing for it, and a run that
+        resumes gets the same values. Waits for the device.
+        """
+        optimizers = {"d": self.d_optimizer, "g": self.g_optimizer}
+        changes = {k: relative_change(o) for k, o in optimizers.items() if o.state}
+        values = torch.stack(list(changes.values())).tolist() if changes else []
+        named = zip(changes, values, strict=True)  # NaN if every step so far was skipped
+        return {f"health/{k}_weight_change": v for k, v in named if math.isfinite(v)}
+
     def scale_learning_rates(self, scale: float) -> None:
         """Multiply both learning rates of the config by `scale`, next to the factors below."""
         self._rate_scale = scale
@@ -199,6 +212,24 @@ def _adam(network: nn.Module, config: NetworkConfig) -> torch.optim.Adam:
     return torch.optim.Adam(
         network.parameters(), config.learning_rate, config.betas, config.adam_epsilon, fused=True
     )
+
+
+def relative_change(adam: torch.optim.Optimizer) -> Tensor:
+    """Return the norm of Adam's last step divided by that of all weights, a float32 scalar.
+
+    Kingma and Ba 2015, algorithm 1.
+    """
+    steps, weights = [], []
+    for group in adam.param_groups:
+        beta1, beta2 = group["betas"]
+        for weight in group["params"]:
+            if not (moments := adam.state.get(weight)):
+                continue
+            mean = moments["exp_avg"] / (1 - beta1 ** moments["step"])
+            square = moments["exp_avg_sq"] / (1 - beta2 ** moments["step"])
+            steps.append(group["lr"] * mean / (square.sqrt() + group["eps"]))
+            weights.append(weight.detach())
+    return nn.utils.get_total_norm(steps) / nn.utils.get_total_norm(weights)
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from torch import Tensor
 from gantrain.common.rng import Stream
 from gantrain.training.batch import Batch
 from gantrain.training.gan import Gan, frozen
+from gantrain.training.image_signals import image_signals
 from gantrain.training.meter import mean_metrics
-from gantrain.training.objectives import Metrics, Objective, pairwise_diversity
+from gantrain.training.objectives import Metrics, Objective
 from gantrain.training.services import Services
 from gantrain.training.state import TrainingState
 
@@ -117,7 +118,7 @@ def d_losses(
         )
     loss, metrics = objective.d_loss(real_scores, fake_scores, batch.rng)
     loss = loss + penalty
-    metrics = {"loss/discriminator": loss, **metrics, **penalty_metrics, **pairwise_diversity(x, y)}
+    metrics = {"loss/discriminator": loss, **metrics, **penalty_metrics, **image_signals(x, y)}
     return loss, real_scores, fake_scores, metrics
 
 

@@ -18,6 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config.objectives import DcganConfig, ObjectiveConfig, WganGpConfig
+from gantrain.training.image_signals import image_signals
 
 Discriminate = Callable[[Tensor], Tensor]
 Metrics = dict[str, Tensor]
@@ -178,10 +179,10 @@ def metric_names(objective: Objective) -> list[str]:
         objective.d_loss(scores, scores, rng)[1],
         objective.penalty(lambda x: x.flatten(1).sum(1), image, image, rng, 0)[1],
         objective.g_loss(scores, scores)[1],
-        pairwise_diversity(image, image),
+        image_signals(image, image),
     ]
-    norms = ["health/d_grad_norm", "health/g_grad_norm"]
-    return ["loss/discriminator", *(name for each in metrics for name in each), *norms]
+    of_networks = [f"health/{n}_{what}" for what in ("grad_norm", "weight_change") for n in "dg"]
+    return ["loss/discriminator", *(name for each in metrics for name in each), *of_networks]
 
 
 def accuracies(real_scores: Tensor, fake_scores: Tensor) -> Metrics:
@@ -189,21 +190,6 @@ def accuracies(real_scores: Tensor, fake_scores: Tensor) -> Metrics:
     return {
         "health/d_accuracy_real": (real_scores > 0).float().mean(),
         "health/d_accuracy_fake": (fake_scores < 0).float().mean(),
-    }
-
-
-def pairwise_diversity(real: Tensor, fake: Tensor) -> Metrics:
-    """Return the mean squared difference of neighbouring images (N, C, S, S), for each kind.
-
-    It is over pairs of neighbours, not over all pairs: such a mean does not depend on how a batch
-    is split over ranks. Empty for a single image.
-    """
-    pairs = len(real) // 2 * 2
-    if not pairs:
-        return {}
-    return {
-        f"health/{kind}_spread": (x[0:pairs:2] - x[1:pairs:2]).square().mean()
-        for kind, x in (("real", real.detach()), ("fake", fake.detach()))
     }
 
 

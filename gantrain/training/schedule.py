@@ -145,6 +145,8 @@ class Schedule:
         state, gan = self._state, self._gan
         with self._services.heartbeat.phase("log"):
             means = self._services.meter.read()
+            if means:
+                means |= gan.weight_changes()
             skipped, streak = gan.nan_guard.read()
         self._metrics = {name: value for name, value in means.items() if math.isfinite(value)}
         not_finite = [name for name in means if name not in self._metrics]

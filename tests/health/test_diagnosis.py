@@ -1,6 +1,5 @@
 """Diagnoses of synthetic signals and of real runs: which one, when it starts, when it ends."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,62 +9,14 @@ from gantrain.health import diagnosis as diagnosis_module
 from gantrain.health.diagnosis import (
     QUIET_STEPS,
     WINDOW_STEPS,
-    Diagnosis,
     HealthState,
     discriminator_leads,
     observe,
 )
 from tests.conftest import small_tree
 from tests.curves import curve, events
+from tests.health.signals import CRITIC, HEALTHY, STEP, STRONG, Signals, diagnosed, feed
 from tests.launching import Train, write_config
-
-Signals = dict[str, float]
-STEP = 20  # generator steps of a log interval
-
-HEALTHY: Signals = {
-    "loss/discriminator": 0.55,
-    "loss/generator": 1.2,
-    "health/d_accuracy_real": 0.8,
-    "health/d_accuracy_fake": 0.8,
-    "health/d_logit_margin": 2.0,
-    "health/real_spread": 0.15,
-    "health/fake_spread": 0.14,
-    "health/d_grad_norm": 2.0,
-    "health/g_grad_norm": 3.0,
-}
-STRONG = HEALTHY | {
-    "health/d_accuracy_real": 0.995,
-    "health/d_accuracy_fake": 0.99,
-    "health/d_logit_margin": 11.0,
-    "loss/discriminator": 0.02,
-}
-CRITIC: Signals = {
-    "loss/discriminator": -8.0,
-    "loss/wasserstein": 9.0,
-    "loss/penalty": 0.1,
-    "health/d_accuracy_real": 1.0,
-    "health/d_accuracy_fake": 0.99,
-    "health/real_spread": 0.15,
-    "health/fake_spread": 0.12,
-    "health/d_grad_norm": 8.0,
-    "health/g_grad_norm": 30.0,
-}
-
-
-def feed(
-    state: HealthState, line: Signals, steps: range, kind: str = "dcgan"
-) -> Iterator[tuple[int, Diagnosis]]:
-    """Observe the same line at these generator steps; yield each change of the diagnosis."""
-    for g_steps in steps:
-        change = observe(state, kind, g_steps, line)
-        if change is not None:
-            yield g_steps, change
-
-
-def diagnosed(line: Signals, kind: str = "dcgan") -> Diagnosis:
-    """Return the diagnosis of a run whose signals are these from the beginning."""
-    ((_, diagnosis),) = feed(HealthState(), line, range(STEP, 1000, STEP), kind)
-    return diagnosis
 
 
 @pytest.mark.parametrize(
@@ -98,7 +49,8 @@ def test_dcgan_problems_have_a_name_evidence_and_advice(
     [
         ({}, "healthy"),  # a critic should separate all real and fake images
         ({"health/d_accuracy_fake": 1.0}, "healthy"),
-        ({"loss/penalty": 300.0}, "diverging"),
+        ({"loss/penalty": 300.0, "loss/discriminator": 2991.0}, "diverging"),
+        ({"loss/penalty": 300.0}, "penalty off"),
         ({"health/fake_spread": 0.01}, "mode collapse"),
         ({"loss/wasserstein": 0.001, "health/g_grad_norm": 1e-4}, "stalled"),
     ],
@@ -208,7 +160,8 @@ def test_logits_beyond_float32_and_an_oscillating_penalty_are_divergence() -> No
     state = HealthState()
     for i in range(40):
         penalty = 0.2 if i % 5 == 0 else 900.0
-        observe(state, "wgan-gp", STEP * (i + 1), CRITIC | {"loss/penalty": penalty})
+        line = {"loss/penalty": penalty, "loss/discriminator": 10 * penalty - 9}
+        observe(state, "wgan-gp", STEP * (i + 1), CRITIC | line)
     assert state.diagnosis == "diverging"
 
 
@@ -232,7 +185,7 @@ def test_a_run_reports_a_diagnosis_in_its_log_progress_line_events_and_metrics(
     tree = small_tree(
         shards,
         run,
-        generator={"learning_rate": 1e-9},
+        generator={"learning_rate": 1e-6},
         discriminator={"learning_rate": 1e-2, "norm": "none", "bias": True, "init": "glorot"},
         training={"total_kimg": 0.8},
     )

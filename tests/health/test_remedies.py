@@ -108,7 +108,7 @@ def test_a_run_with_remedies_logs_its_adjustments_and_resumes_exactly(
         tree = small_tree(
             shards,
             tmp_path / name,
-            generator={"learning_rate": 1e-9},
+            generator={"learning_rate": 1e-6},
             discriminator={"learning_rate": 1e-2, "norm": "none", "bias": True, "init": "glorot"},
             training={"total_kimg": 1.12},
             health={"remedy": "auto"},

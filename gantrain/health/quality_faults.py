@@ -1,0 +1,174 @@
+"""Problems that measurements of quality show. Each function is a Detector.
+
+They need no losses: logs of other tools may have nothing but FID.
+"""
+
+from collections.abc import Sequence
+
+from gantrain.health.image_faults import detect_spread_collapse
+from gantrain.health.signals import LogLine, values_of
+from gantrain.health.state import HealthState
+from gantrain.health.training_faults import weight_change_ratio
+from gantrain.health.trend import (
+    FALLEN,
+    Trend,
+    fell_far,
+    is_better,
+    is_possible_fid,
+    position,
+    trend_of,
+)
+
+_SETTLED_STEPS = 250  # generator steps before which a blur counts as one class or another
+_LEARNING_STEPS = 1000  # generator steps after which a run must have learnt something
+_SLOW = 2e-5  # relative change of a network's weights in a step; a thousand change them by 2%
+_RATIO = 1 / 30  # of D's to G's change: a slower D says little that G can follow
+# FIDs that are far from the data, by features. Those of the data set are scaled to a variance of 1
+# in each of 128 dimensions; an untrained generator has 300 to 450 by Inception features.
+_FAR_FID = {"classifier": 100.0, "brick": 100.0, "random": 100.0, "inception": 120.0, "": 120.0}
+_FAR_SHARE = 0.5  # of the first measurement, for metrics without such a value
+_EARLY = 0.1  # of the run so far; a first measurement before that is of a generator that is new
+
+
+def detect_falling_quality(
+    state: HealthState, lines: Sequence[LogLine], slack: float
+) -> str | None:
+    """The last two measurements are far worse than the best, and not because G has collapsed."""
+    trend = trend_of(state)
+    if trend is None or len(trend.values) < 2 or detect_spread_collapse(state, lines, slack):
+        return None
+    factor = 1 + (FALLEN - 1) * slack
+    measured = [line for line in state.measurements if trend.metric in line.signals]
+    # Milder thresholds are to be met by the newest measurement alone.
+    indices = (-1,) if slack < 1 else (-2, -1)
+    if not all(fell_far(trend, measured[index], factor, index) for index in indices):
+        return None
+    value, best = trend.values[-1], trend.best
+    times = value / best.value if trend.ruler.goal == "lowest" else best.value / value
+    return (
+        f"{trend.label} is {value:.4g}, {times:.1f} times worse than its best, {best.value:.4g}"
+        f"{position(best)}"
+    )
+
+
+def detect_never_learnt(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """After enough images, quality is far from the data and no longer improves.
+
+    Without measurements: a network learns so slowly that it cannot get anywhere.
+    """
+    trend = trend_of(state)
+    absurd = _absurd_fid(state)
+    if absurd is not None:
+        return (
+            f"the FID is {absurd:.3g}, which no distance can be: the generated or the real images "
+            "are broken, or all the same"
+        )
+    if trend is None:
+        return _slow_learner(lines, slack)
+    if trend.g_steps[-1] < _LEARNING_STEPS or len(trend.values) < 4 or trend.improving:
+        return None
+    half = len(trend.ranks) // 2
+    early, late = min(trend.ranks[:half]), min(trend.ranks[half:])
+    if late < early - 0.1 / slack * abs(early):
+        return None
+    if (far := _far_from_data(state, trend, slack)) is not None:
+        return (
+            f"{trend.label} stays at {trend.values[-1]:.4g} after {trend.g_steps[-1]:,} steps{far}"
+        )
+    covered = values_of(state.measurements, "quality/classes_covered")
+    if len(covered) >= 4 and max(covered) < 0.5 / slack and max(covered[-3:]) <= max(covered[:-3]):
+        return (
+            f"G generates {covered[-1]:.0%} of the classes, and never more than {max(covered):.0%}"
+        )
+    return None
+
+
+def detect_class_collapse(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """Classes that G used to generate are missing, or some are that it never generated."""
+    measured = [line for line in state.measurements if line.g_steps >= _SETTLED_STEPS]
+    covered = values_of(measured, "quality/classes_covered")
+    if len(covered) < 3 or max(covered) < 0.5:
+        return None
+    best, current = max(covered), max(covered[-2:])
+    if current < best * min(0.6 / slack, 1):
+        return f"G generates {current:.0%} of the classes; earlier it generated {best:.0%}"
+    trend = trend_of(state)
+    if trend is not None and trend.improving:
+        return None
+    if len(covered) >= 5 and best <= 0.85 and covered.index(best) <= len(covered) - 4:
+        return f"G has never generated more than {best:.0%} of the classes"
+    return None
+
+
+def detect_same_images(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """Images are good, but cover next to nothing of the data: a few images of each class."""
+    trend = trend_of(state)
+    if trend is None or trend.improving or len(trend.values) < 4:
+        return None
+    features = trend.metric.rpartition("_")[2]
+    recent = state.measurements[-3:]
+    precision = values_of(recent, f"quality/precision_{features}")
+    recall = values_of(recent, f"quality/recall_{features}")
+    if len(precision) < 3 or len(recall) < 3:
+        return None
+    if min(precision) < 0.3 * slack or max(recall) > 0.02 / slack:
+        return None
+    return (
+        f"{precision[-1]:.0%} of the generated images are like real ones, but only "
+        f"{max(recall):.0%} of the real ones are like generated ones"
+    )
+
+
+def detect_memorisation(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """Generated images are closer to training images than held-out images are."""
+    copies = values_of(state.measurements, "quality/memorisation")
+    if len(copies) >= 2 and min(copies[-2:]) > 0.3 * slack:
+        return (
+            f"{copies[-1]:.0%} of the images are less than half as far from a training image as "
+            "held-out images are"
+        )
+    return None
+
+
+def _absurd_fid(state: HealthState) -> float | None:
+    """Return the newest FID if the last two cannot be distances."""
+    last = [
+        next((v for k, v in line.signals.items() if k.startswith("quality/fid")), 0.0)
+        for line in state.measurements[-2:]
+    ]
+    return last[-1] if len(last) == 2 and not any(map(is_possible_fid, last)) else None
+
+
+def _slow_learner(lines: Sequence[LogLine], slack: float) -> str | None:
+    if not lines or lines[-1].g_steps < _LEARNING_STEPS:
+        return None
+    for name, metric in (("discriminator", "d_weight_change"), ("generator", "g_weight_change")):
+        changes = values_of(lines, f"health/{metric}")
+        if changes and max(changes) < _SLOW / slack:
+            return (
+                f"a step changes the {name}'s weights by only {max(changes):.1g} of their norm "
+                "(about 1e-3 while it learns)"
+            )
+    ratios = weight_change_ratio(lines)
+    if ratios and max(ratios) < _RATIO / slack:
+        return (
+            f"a step changes the discriminator {1 / max(ratios):.0f} times less than the generator"
+        )
+    return None
+
+
+def _far_from_data(state: HealthState, trend: Trend, slack: float) -> str | None:
+    """Return what shows that the best measurement is far from the data, or None."""
+    name = trend.metric.removeprefix("quality/")
+    best = trend.best.value
+    if name.startswith("fid") and trend.ruler.goal == "lowest":
+        limit = _FAR_FID.get(name.removeprefix("fid").removeprefix("_"))
+        if limit is not None and best > limit * slack:
+            return f" (a trained generator is far below {limit:g})"
+    first = state.first.signals.get(trend.metric) if state.first else None
+    if first is None or state.first is None or first <= 0 or trend.ruler.goal != "lowest":
+        return None
+    is_new = state.first.g_steps <= _EARLY * trend.g_steps[-1]
+    if is_new and not is_better(best, _FAR_SHARE * slack * first):
+        return f", and was {first:.4g} at the first measurement"
+    return None

@@ -1,0 +1,82 @@
+"""Lines of metrics as the diagnosis reads them, and statistics of a few of them."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel
+
+NOT_FINITE = "health/not_finite"  # number of losses of a line that were NaN or infinite
+_PREFIXES = ("loss/", "health/")
+_QUALITY = ("quality/", "interval/")
+# Names in older logs and checkpoints, and today's.
+_RENAMED = {
+    "quality/parts_made": "quality/classes_made",
+    "quality/parts_covered": "quality/classes_covered",
+    "quality/parts_divergence": "quality/classes_divergence",
+}
+
+
+class LogLine(BaseModel):
+    """The signals of one log interval, and the progress at its end.
+
+    images_seen: None in a checkpoint of version 0.2 or earlier.
+    """
+
+    g_steps: int
+    signals: dict[str, float]
+    images_seen: int | None = None
+
+
+def split_signals(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the signals of the training and the measurements of quality in a line of metrics.
+
+    Values that are not finite are left out and, among the losses, counted as `NOT_FINITE`.
+    """
+    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    signals = {name: value for name, value in finite.items() if name.startswith(_PREFIXES)}
+    broken = sum(name.startswith("loss/") for name in metrics.keys() - finite.keys())
+    if broken:
+        signals[NOT_FINITE] = float(broken)
+    quality = {
+        _RENAMED.get(name, name): value
+        for name, value in finite.items()
+        if name.startswith(_QUALITY)
+    }
+    return signals, quality if any(name.startswith("quality/") for name in quality) else {}
+
+
+def values_of(lines: Sequence[LogLine], name: str) -> list[float]:
+    """Return the values of a metric in the lines that have it, under its old name as well."""
+    old = next((old for old, new in _RENAMED.items() if new == name), name)
+    found = (line.signals.get(name, line.signals.get(old)) for line in lines)
+    return [value for value in found if value is not None]
+
+
+def relative_spreads(lines: Sequence[LogLine]) -> list[float]:
+    """Return the spread of generated images relative to that of real images, for each line."""
+    return ratios(lines, "health/fake_spread", "health/real_spread")
+
+
+def ratios(lines: Sequence[LogLine], numerator: str, denominator: str) -> list[float]:
+    """Return the ratio of two metrics in each line that has both, if it is a finite number."""
+    found = [
+        line.signals[numerator] / line.signals[denominator]
+        for line in lines
+        if line.signals.get(denominator) and numerator in line.signals
+    ]
+    return [ratio for ratio in found if math.isfinite(ratio)]
+
+
+def lower_quartile(values: Sequence[float]) -> float:
+    """Return what three quarters of the values reach: the signals of a diverging pair oscillate."""
+    return sorted(values)[len(values) // 4]
+
+
+def is_rising(values: Sequence[float], by: float = 0.05) -> bool:
+    """Return whether the last third of the values is higher than the first by this fraction."""
+    third = len(values) // 3
+    if not third:
+        return False
+    first, last = statistics.median(values[:third]), statistics.median(values[-third:])
+    return last > first + by * abs(first)

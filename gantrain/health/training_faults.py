@@ -1,0 +1,186 @@
+"""Problems that losses, gradients and weights show. Each function is a Detector."""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from gantrain.health.signals import (
+    NOT_FINITE,
+    LogLine,
+    lower_quartile,
+    ratios,
+    relative_spreads,
+    values_of,
+)
+from gantrain.health.state import HealthState
+from gantrain.health.trend import trend_of
+
+_CHANCE_LOSS = math.log(2)  # DCGAN's D loss if D guesses
+_MAX_FLOAT_MARGIN = 100.0  # exp(-104) is 0 in float32
+TINY_GRADIENT = 0.02  # norm of G's gradient
+# Relative change of a network's weights in a step. Adam at a rate of 1e-4 changes weights that were
+# drawn from N(0, 0.02) by about 5e-3.
+_STANDS = 2e-6
+_LEARNS = 1e-3
+_WEIGHT_CHANGES = {
+    "discriminator": "health/d_weight_change",
+    "generator": "health/g_weight_change",
+}
+
+
+def detect_strong_d(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """D classifies all images correctly and confidently.
+
+    G's gradient then shows which pixels give an image away, not what is missing from it (Arjovsky
+    and Bottou 2017).
+    """
+    accuracies = [
+        *values_of(lines, "health/d_accuracy_real"),
+        *values_of(lines, "health/d_accuracy_fake"),
+    ]
+    margins = values_of(lines, "health/d_logit_margin")
+    if not accuracies or not margins:
+        return None
+    if min(accuracies) < 1 - 0.05 / slack or min(margins) < 6 * slack:
+        return None
+    return (
+        f"D is right on at least {min(accuracies):.0%} of real and fake images, its mean logits "
+        f"differ by {statistics.median(margins):.1f} (below 5 if D and G are balanced)"
+    )
+
+
+def detect_divergence(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """Losses or logits of DCGAN are far larger than in any working training."""
+    margins = values_of(lines, "health/d_logit_margin")
+    if margins and lower_quartile(margins) > _MAX_FLOAT_MARGIN * slack:
+        return (
+            f"D's mean logits differ by {statistics.median(margins):.3g}, so that the probability "
+            "of fake images to be real is 0 in float32"
+        )
+    losses = values_of(lines, "loss/discriminator")
+    if losses and lower_quartile(losses) > 2 * _CHANCE_LOSS * slack:
+        return f"D's loss is {statistics.median(losses):.2f}, more than twice that of guessing"
+    return detect_broken_steps(state, lines, slack)
+
+
+def detect_critic_divergence(
+    state: HealthState, lines: Sequence[LogLine], slack: float
+) -> str | None:
+    """The gradient penalty fails to keep the critic's gradient norm near 1."""
+    penalties = values_of(lines, "loss/penalty")
+    if penalties and lower_quartile(penalties) > 2 * slack:
+        return (
+            f"the critic's gradient norm is {1 + statistics.median(penalties) ** 0.5:.1f}; the "
+            "penalty should keep it near 1"
+        )
+    return detect_broken_steps(state, lines, slack)
+
+
+def detect_broken_steps(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """Many steps had gradients, or many lines losses, that were not finite."""
+    for name, what in (
+        ("health/skipped_steps", "steps had gradients"),
+        (NOT_FINITE, "losses were logged"),
+    ):
+        counts = [line.signals.get(name, 0.0) for line in lines]
+        if sum(count > 0 for count in counts) >= max(len(counts) / 2 * slack, 2):
+            return f"{sum(counts):.0f} {what} that were not finite"
+    return None
+
+
+def detect_stall(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """DCGAN learns no longer."""
+    return _stall_evidence(state, lines, "health/d_logit_margin", slack)
+
+
+def detect_critic_stall(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """WGAN-GP learns no longer."""
+    return _stall_evidence(state, lines, "loss/wasserstein", slack)
+
+
+def _stall_evidence(
+    state: HealthState, lines: Sequence[LogLine], margin_metric: str, slack: float
+) -> str | None:
+    """D does not separate real and fake images, G's gradient is tiny, and its images do not change.
+
+    All three are needed: Adam scales small gradients up, so that G may keep learning from them.
+    """
+    gradients, margins = values_of(lines, "health/g_grad_norm"), values_of(lines, margin_metric)
+    if not gradients or max(gradients) > TINY_GRADIENT / slack:
+        return None
+    if max(map(abs, margins), default=1) > 0.1 / slack:
+        return None
+    trend = trend_of(state)
+    progress = trend.values[-3:] if trend else relative_spreads(lines)
+    if len(progress) < 2 or max(progress) > min(progress) * (1 + 0.1 / slack):
+        return None
+    metric = trend.label if trend else "spread of the images"
+    return (
+        f"D's mean outputs for real and fake images differ by only "
+        f"{statistics.median(margins):.2g}, the norm of G's gradient is "
+        f"{statistics.median(gradients):.1g}, and the {metric} stays at {progress[-1]:.3g}"
+    )
+
+
+def detect_dead_player(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """The weights of a network do not move, as with a learning rate of almost 0."""
+    changes = {name: values_of(lines, metric) for name, metric in _WEIGHT_CHANGES.items()}
+    dead = [name for name, each in changes.items() if each and max(each) < _STANDS / slack]
+    if not dead:
+        return None
+    size = statistics.median(changes[dead[0]])
+    text = f"the {' and the '.join(dead)} stands still: a step changes its weights by {size:.1g}"
+    other = next((name for name in changes if name not in dead and changes[name]), None)
+    beside = f", the {other}'s by {statistics.median(changes[other]):.1g}" if other else ""
+    return f"{text} of their norm{beside} (about 1e-3 while it learns)"
+
+
+def detect_idle_labels(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """D learns, but has never separated real from fake images, not even those of an untrained G.
+
+    With flips of probability p, D's best logits are ±ln((1 - p) / p), and its loss is the entropy
+    of p: at 0.45 they differ by 0.4, at a loss of 0.993 ln 2.
+    """
+    losses = values_of(lines, "loss/discriminator")
+    changes = values_of(lines, "health/d_weight_change")
+    if not losses or not changes or min(changes) < _LEARNS * slack:
+        return None
+    if state.max_margin is None or state.max_margin > 0.6 / slack:
+        return None
+    # Upper bounds as well: a diverging D has lost what it knew, and its loss is far above.
+    low, high = min(losses) / _CHANCE_LOSS, max(losses) / _CHANCE_LOSS
+    if low < 1 - 0.04 / slack or high > 1 + 0.1 / slack:
+        return None
+    return (
+        f"D learns, but its loss stays at {statistics.median(losses):.3f}, that of guessing, and "
+        f"its mean logits never differed by more than {state.max_margin:.2g}, not even while G "
+        "was untrained"
+    )
+
+
+def detect_penalty_off(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """The critic's gradient norm is too large, and the penalty has next to no weight.
+
+    The weight follows from the losses: D's loss is weight * penalty - score difference.
+    """
+    penalties = values_of(lines, "loss/penalty")
+    if not penalties or lower_quartile(penalties) < 1 * slack:
+        return None
+    weights = []
+    for line in lines:
+        found = [line.signals.get(f"loss/{n}") for n in ("discriminator", "wasserstein", "penalty")]
+        loss, distance, penalty = (math.nan if value is None else value for value in found)
+        if penalty > 0 and 1e-6 * abs(distance) < 0.01 * penalty:  # else rounding hides it
+            weights.append((loss + distance) / penalty)
+    if len(weights) < len(lines) / 2 or max(map(abs, weights)) > 0.05 / slack:
+        return None
+    return (
+        f"the gradient penalty counts {max(statistics.median(weights), 0.0):.1g} times in the "
+        f"critic's loss, and its gradient norm is {1 + statistics.median(penalties) ** 0.5:.1f} "
+        "instead of 1"
+    )
+
+
+def weight_change_ratio(lines: Sequence[LogLine]) -> list[float]:
+    """Return D's relative change of weights in a step divided by G's, for each line."""
+    return ratios(lines, _WEIGHT_CHANGES["discriminator"], _WEIGHT_CHANGES["generator"])

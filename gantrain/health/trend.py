@@ -1,0 +1,202 @@
+"""The course of a run's quality, by the metric that says most about it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gantrain.config.quality import Ruler, goal_of
+from gantrain.health.signals import LogLine
+from gantrain.health.state import Best, HealthState
+
+FALLEN = 1.5  # factor between a measurement and the best that is called a fall
+_MARGIN = 0.03  # relative difference of two measurements below which they count as equal
+_NEAR_BEST = 1.2
+
+# The families of metrics by which a trend is judged, the most telling first, without the features
+# that a name ends in. Their values keep a scale over a run, so that ratios of them mean something.
+_FAMILIES = ("fid", "inception_score", "kid", "swd")
+# Among features of one family: those that were learnt elsewhere before those of the data set.
+_LAST_FEATURES = ("classifier", "brick", "random")
+
+
+@dataclass(frozen=True)
+class Trend:
+    """The measurements of one metric, oldest first.
+
+    ranks: lower is better.
+    best: the best of all, also of those that `values` no longer has.
+    """
+
+    metric: str
+    values: list[float]
+    ranks: list[float]
+    g_steps: list[int]
+    best: Best
+    ruler: Ruler
+
+    @property
+    def label(self) -> str:
+        """The name for readers, such as FID."""
+        family = _family(self.metric)
+        return family.upper() if len(family) <= 3 else family.replace("_", " ")
+
+    @property
+    def improving(self) -> bool:
+        """Whether the newest two measurements contain one that is better than all before them, and
+        the newest of all is not far from it."""
+        if len(self.ranks) < 2:
+            return False
+        new = self.ranks[-2:] if len(self.ranks) > 2 else self.ranks[-1:]
+        old = self.ranks[: -len(new)]
+        return is_better(min(new), min(old)) and not self.is_worse(-1, _NEAR_BEST)
+
+    def is_worse(self, index: int, factor: float) -> bool:
+        """Return whether a measurement is worse than the best by at least this factor."""
+        return _worse_by(self.ruler, self.values[index], self.best.value) >= factor
+
+
+def trend_of(state: HealthState) -> Trend | None:
+    """Return the trend of the most telling metric that the newest measurement has, or None."""
+    if not state.measurements:
+        return None
+    metric = main_metric(state.measurements[-1].signals)
+    if metric is None or metric not in state.best:
+        return None
+    ruler = _ruler(metric)
+    lines = [line for line in state.measurements if metric in line.signals]
+    values = [line.signals[metric] for line in lines]
+    return Trend(
+        metric=metric,
+        values=values,
+        ranks=[ruler.rank(value) for value in values],
+        g_steps=[line.g_steps for line in lines],
+        best=state.best[metric],
+        ruler=ruler,
+    )
+
+
+def main_metric(names: Sequence[str] | dict[str, float]) -> str | None:
+    """Return the most telling of some metrics, or None if none of them has a known scale."""
+    for family in _FAMILIES:
+        found = [name for name in names if _family(name) == family]
+        if found:
+            return min(found, key=lambda name: (name.rpartition("_")[2] in _LAST_FEATURES, name))
+    return None
+
+
+def is_better(rank: float, other: float) -> bool:
+    """Return whether a rank is better than another by more than they differ by chance."""
+    return rank < other - _MARGIN * abs(other)
+
+
+def note_measurement(state: HealthState, line: LogLine) -> None:
+    """Add a measurement to the state; keep the last few and the best of each family."""
+    if not state.best:  # a new run, or a checkpoint of version 0.2 or earlier
+        for earlier in state.measurements:
+            _note_best(state, earlier)
+    if state.first is None and not state.measurements:
+        state.first = line
+    state.measurements = [*state.measurements, line][-_MAX_MEASUREMENTS:]
+    _note_best(state, line)
+    trend = trend_of(state)
+    if trend is None:
+        return
+    if not fell_far(trend, state.measurements[-1], FALLEN):
+        state.worse_since = None
+    elif state.worse_since is None:
+        state.worse_since = line.images_seen
+
+
+_MAX_MEASUREMENTS = 24
+
+
+def fell_far(trend: Trend, line: LogLine, factor: float, index: int = -1) -> bool:
+    """Return whether a measurement is worse than the best by a factor, beyond both intervals.
+
+    line: the measurement, whose interval counts if it was logged.
+    """
+    if not trend.is_worse(index, factor):
+        return False
+    low = line.signals.get(f"{_interval(trend.metric)}_low")
+    return low is None or trend.best.high is None or low > trend.best.high
+
+
+def stops_early(state: HealthState, after_kimg: float | None) -> str:
+    """Return the reason to end a run whose quality has been far below its best for long, or "".
+
+    after_kimg: `guard.stop_after_worse_kimg`; None never ends a run. At least two measurements in
+    succession must show it.
+    """
+    trend = trend_of(state)
+    if after_kimg is None or trend is None or state.worse_since is None:
+        return ""
+    newest = state.measurements[-1].images_seen
+    if newest is None or newest <= state.worse_since:
+        return ""
+    if newest - state.worse_since < after_kimg * 1000:
+        return ""
+    return (
+        f"{trend.label} has been at least {FALLEN:g} times its best, {trend.best.value:.4g}"
+        f"{position(trend.best)}, for {(newest - state.worse_since) / 1000:.4g} kimg, so that "
+        f"guard.stop_after_worse_kimg={after_kimg:g} ends the run; raise it to train on"
+    )
+
+
+def position(best: Best) -> str:
+    """Return where a best measurement was made, to follow its value."""
+    if best.images_seen is None:
+        return f" at step {best.g_steps:,}"
+    return f" at {best.images_seen / 1000:,.4g} kimg"
+
+
+def _note_best(state: HealthState, line: LogLine) -> None:
+    for name, value in line.signals.items():
+        if _family(name) not in _FAMILIES or not _is_possible(name, value):
+            continue
+        best = state.best.get(name)
+        if best is None or _ruler(name).rank(value) < _ruler(name).rank(best.value):
+            state.best[name] = Best(
+                value=value,
+                g_steps=line.g_steps,
+                images_seen=line.images_seen,
+                high=line.signals.get(f"{_interval(name)}_high"),
+            )
+
+
+def _family(metric: str) -> str:
+    """Return the name of a quality metric without `quality/` and the features; "" for others."""
+    if not metric.startswith("quality/"):
+        return ""
+    name = metric.removeprefix("quality/")
+    return name if name in _FAMILIES else name.partition("_")[0]
+
+
+def _interval(metric: str) -> str:
+    return metric.replace("quality/", "interval/", 1)
+
+
+def _ruler(metric: str) -> Ruler:
+    goal: Literal["highest"] | None = "highest" if _family(metric) == "inception_score" else None
+    return Ruler(metric, goal or goal_of(metric) or "lowest")
+
+
+def _is_possible(metric: str, value: float) -> bool:
+    """Return whether a value can be a distance: a broken computation returns absurd ones."""
+    return _family(metric) != "fid" or is_possible_fid(value)
+
+
+def is_possible_fid(value: float) -> bool:
+    """Return whether a value can be a FID, which is about 0 or higher, and below 1e7."""
+    return -1.0 <= value <= 1e7
+
+
+def _worse_by(ruler: Ruler, value: float, best: float) -> float:
+    """Return by which factor a value is worse than the best; at most 1 where that has no meaning.
+
+    KID is unbiased, so that a good generator may have a best of zero or below.
+    """
+    worse, better = (best, value) if ruler.goal == "highest" else (value, best)
+    if better <= 0 or not math.isfinite(worse):
+        return 1.0
+    return worse / better

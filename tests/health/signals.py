@@ -1,0 +1,85 @@
+"""Synthetic signals of runs, and their diagnosis."""
+
+from collections.abc import Iterator, Sequence
+
+from gantrain.health.diagnosis import Diagnosis, HealthState, observe
+
+Signals = dict[str, float]
+STEP = 20  # generator steps of a log interval
+
+HEALTHY: Signals = {
+    "loss/discriminator": 0.55,
+    "loss/generator": 1.2,
+    "health/d_accuracy_real": 0.8,
+    "health/d_accuracy_fake": 0.8,
+    "health/d_logit_margin": 2.0,
+    "health/real_spread": 0.15,
+    "health/fake_spread": 0.14,
+    "health/real_range": 0.9,
+    "health/fake_range": 0.85,
+    "health/real_saturated": 0.4,
+    "health/fake_saturated": 0.35,
+    "health/real_twins": 0.002,
+    "health/fake_twins": 0.003,
+    "health/d_grad_norm": 2.0,
+    "health/g_grad_norm": 3.0,
+    "health/d_weight_change": 2e-3,
+    "health/g_weight_change": 3e-3,
+}
+STRONG = HEALTHY | {
+    "health/d_accuracy_real": 0.995,
+    "health/d_accuracy_fake": 0.99,
+    "health/d_logit_margin": 11.0,
+    "loss/discriminator": 0.02,
+}
+CRITIC: Signals = {
+    "loss/discriminator": -8.0,
+    "loss/wasserstein": 9.0,
+    "loss/penalty": 0.1,
+    "health/d_accuracy_real": 1.0,
+    "health/d_accuracy_fake": 0.99,
+    "health/real_spread": 0.15,
+    "health/fake_spread": 0.12,
+    "health/d_grad_norm": 8.0,
+    "health/g_grad_norm": 30.0,
+}
+
+
+def feed(
+    state: HealthState, line: Signals, steps: range, kind: str = "dcgan"
+) -> Iterator[tuple[int, Diagnosis]]:
+    """Observe the same line at these generator steps; yield each change of the diagnosis."""
+    for g_steps in steps:
+        change = observe(state, kind, g_steps, line)
+        if change is not None:
+            yield g_steps, change
+
+
+def diagnosed(line: Signals, kind: str = "dcgan") -> Diagnosis:
+    """Return the diagnosis of a run whose signals are these from the beginning."""
+    ((_, diagnosis),) = feed(HealthState(), line, range(STEP, 1000, STEP), kind)
+    return diagnosis
+
+
+def measured(
+    values: Sequence[float],
+    metric: str = "quality/fid",
+    line: Signals | None = None,
+    every: int = 500,
+    others: dict[str, list[float]] | None = None,
+) -> tuple[HealthState, list[Diagnosis]]:
+    """Return the state and the changes of a run with these measurements, one each `every` steps.
+
+    line: what is logged beside them; nothing in the logs of some other tools.
+    others: more metrics by their names without `quality/`.
+    """
+    state, changes = HealthState(), []
+    for i, value in enumerate(values):
+        more = {f"quality/{name}": each[i] for name, each in (others or {}).items()}
+        steps = every * (i + 1)
+        quality = {metric: value, **more}
+        change = observe(state, "dcgan", steps, (line or {}) | quality, images_seen=64 * steps)
+        changes += [change] if change else []
+        if line:
+            changes += [c for _, c in feed(state, line, range(steps + STEP, steps + every, STEP))]
+    return state, changes

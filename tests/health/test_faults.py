@@ -1,0 +1,252 @@
+"""Each diagnosis that needs more than the losses: signals that raise it, and near misses."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gantrain.health.diagnosis import CHECKS, HealthState, observe
+from gantrain.health.problems import ADVICE, CODES, Name
+from gantrain.health.trend import stops_early
+from tests.health.signals import CRITIC, HEALTHY, STEP, Signals, diagnosed, feed, measured
+
+YOUNG = 0.03
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "evidence"),
+    [
+        ({"health/real_spread": 0.0}, "unsuitable data", "all the same"),
+        ({"health/real_range": 0.004, "health/fake_range": 0.004}, "unsuitable data", "1 of the"),
+        ({"health/real_range": 0.2, "health/fake_range": 0.2}, "healthy", ""),
+        ({"health/g_weight_change": 3e-11}, "dead player", "the generator stands still"),
+        ({"health/d_weight_change": 0.0}, "dead player", "the discriminator stands still"),
+        ({"health/g_weight_change": 1e-5}, "healthy", ""),  # slow, and not for long yet
+        ({"health/fake_saturated": 0.99}, "saturated output", "99% of the generated"),
+        ({"health/fake_saturated": 0.8}, "healthy", ""),
+        ({"health/fake_saturated": 0.99, "health/real_saturated": 0.97}, "healthy", ""),
+        ({"health/fake_range": 0.45}, "saturated output", "50% of the range"),
+        ({"health/fake_range": 0.6}, "healthy", ""),
+        ({"health/fake_twins": 0.1}, "mode collapse", "about 10 different"),
+        ({"health/fake_twins": 0.1, "health/real_twins": 0.05}, "healthy", ""),
+        (
+            {"loss/discriminator": 0.692, "health/d_logit_margin": 0.2},
+            "uninformative labels",
+            "never differed by more than 0.2",
+        ),
+        ({"loss/discriminator": 0.62, "health/d_logit_margin": 0.2}, "healthy", ""),
+    ],
+)
+def test_dcgan_signals_and_near_misses(changes: Signals, name: Name, evidence: str) -> None:
+    diagnosis = diagnosed(HEALTHY | changes)
+    assert diagnosis.name == name
+    assert evidence in diagnosis.evidence
+    assert diagnosis.advice == ADVICE.get(name, "")
+
+
+def test_a_discriminator_that_guesses_once_g_is_good_has_informative_labels() -> None:
+    state = HealthState()
+    list(feed(state, HEALTHY, range(STEP, 600, STEP)))
+    guessing = {"loss/discriminator": 0.692, "health/d_logit_margin": 0.1}
+    assert not list(feed(state, HEALTHY | guessing, range(600, 1500, STEP)))
+
+
+@pytest.mark.parametrize(
+    ("penalty", "weight", "name"),
+    [(1.5, 1e-6, "penalty off"), (1.5, 10.0, "healthy"), (0.1, 0.0, "healthy")],
+)
+def test_the_weight_of_a_penalty_follows_from_the_losses(
+    penalty: float, weight: float, name: Name
+) -> None:
+    loss = weight * penalty - CRITIC["loss/wasserstein"]
+    line = {"loss/penalty": penalty, "loss/discriminator": loss}
+    assert diagnosed(CRITIC | line, "wgan-gp").name == name
+
+
+@pytest.mark.parametrize("line", [None, HEALTHY])
+def test_quality_that_fell_names_the_best_measurement(line: Signals | None) -> None:
+    state, changes = measured([300, 80, 26, 90, 143], line=line)
+    assert [change.name for change in changes] == ["healthy", "quality falling"]
+    assert changes[-1].evidence == "FID is 143, 5.5 times worse than its best, 26 at 96 kimg"
+    assert state.worse_since == 4 * 500 * 64
+    _, recovered = measured([300, 80, 26, 90, 143, 28, 27], line=line)
+    assert [change.name for change in recovered][-1] == "healthy"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [300, 80, 26, 143, 27, 143],  # never twice in a row
+        [300, 80, 26, 38, 38],
+        [300, 200, 100, 80, 60, 59],
+    ],
+)
+def test_quality_that_fell_once_or_a_little_is_no_fall(values: list[float]) -> None:
+    _, changes = measured(values)
+    assert [change.name for change in changes] == ["healthy"]
+
+
+def test_a_fall_within_the_intervals_is_none() -> None:
+    def changes(high: float) -> list[str]:
+        state, names = HealthState(), []
+        for i, (value, low, top) in enumerate([(9, 5, high), (14, 10, 18), (15, 11, 19)]):
+            interval = {"interval/fid_lite0_low": low, "interval/fid_lite0_high": top}
+            line = {"quality/fid_lite0": value, **interval}
+            change = observe(state, "hinge", 1000 * (i + 1), line)
+            names += [change.name] if change else []
+        return names
+
+    assert changes(high=13) == ["healthy"]
+    assert changes(high=9.5) == ["healthy", "quality falling"]
+
+
+def test_scores_with_other_goals_fall_as_well() -> None:
+    _, changes = measured([1.2, 6.0, 3.0, 2.5], "quality/inception_score")
+    assert changes[-1].name == "quality falling"
+    _, changes = measured([0.4, -0.001, 0.002, 0.002], "quality/kid_lite0")
+    assert [change.name for change in changes] == ["healthy"]
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ([380, 371, 385, 366, 372], "never learnt"),
+        ([380, 300, 250, 200, 160], "healthy"),  # far, but improving
+        ([90, 52, 50, 51, 50], "healthy"),  # flat, but near
+        ([4.3e53, -3.1e68, -2.7e57, 7.9e64], "never learnt"),
+        ([3300, 3200, 3400], "healthy"),  # too early to say
+    ],
+)
+def test_quality_that_is_far_and_flat_was_never_learnt(values: list[float], name: Name) -> None:
+    _, changes = measured(values)
+    assert changes[-1].name == name
+
+
+def test_few_classes_from_the_start_and_some_that_are_never_made() -> None:
+    def name(covered: list[float], fid: float = 50, **others: list[float]) -> str:
+        values = [fid] * len(covered)
+        others["classes_covered"] = covered
+        _, changes = measured(values, "quality/fid_lite0", HEALTHY, others=others)
+        return changes[-1].name
+
+    assert name([0.1] * 6) == "never learnt"
+    assert name([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]) == "healthy"
+    assert name([0.5, 0.8, 0.8, 0.8, 0.8, 0.8]) == "mode collapse"
+    assert name([0.5, 0.8, 0.9, 0.9, 0.9, 0.9]) == "healthy"
+    full = [1.0] * 6
+    good, none, some = [0.7] * 6, [0.0] * 6, [0.2] * 6
+    assert name(full, precision_lite0=good, recall_lite0=none) == "mode collapse"
+    assert name(full, precision_lite0=good, recall_lite0=some) == "healthy"
+
+
+def test_a_network_that_hardly_moves_never_learns_without_measurements() -> None:
+    for metric in ("health/d_weight_change", "health/g_weight_change"):
+        changes = feed(HealthState(), HEALTHY | {metric: 1e-5}, range(STEP, 2000, STEP))
+        assert [(steps >= 1000, x.name) for steps, x in changes] == [
+            (False, "healthy"),
+            (True, "never learnt"),
+        ]
+    slow = HEALTHY | {"health/d_weight_change": 3e-4, "health/g_weight_change": 2e-2}
+    ((_, _), (_, late)) = feed(HealthState(), slow, range(STEP, 2000, STEP))
+    assert "67 times less" in late.evidence
+
+
+def test_a_young_run_is_not_collapsed() -> None:
+    """The course of a critic on real data: alike for long, then ever more different."""
+    state, names = HealthState(), []
+    for i in range(80):
+        line = CRITIC | {"health/fake_spread": 0.15 * min(YOUNG + max(0, i - 10) * 0.006, 0.9)}
+        if i % 10 == 9:
+            line |= {"quality/fid_lite0": 300.0 - 3 * i}
+        change = observe(state, "wgan-gp", 13 * (i + 1), line, images_seen=4000 * (i + 1))
+        names += [change.name] if change else []
+    assert names == ["healthy"]
+    # The same images for good are a collapse.
+    for i in range(80, 160):
+        line = CRITIC | {"health/fake_spread": 0.15 * YOUNG, "quality/fid_lite0": 300.0}
+        observe(state, "wgan-gp", 13 * (i + 1), line, images_seen=4000 * (i + 1))
+    assert state.diagnosis == "mode collapse"
+
+
+def test_an_early_stop_needs_a_fall_that_lasts() -> None:
+    state, _ = measured([300, 26, 90, 143])
+    assert stops_early(state, None) == ""
+    assert stops_early(state, 33) == ""
+    reason = stops_early(state, 32)
+    assert "best, 26 at 64 kimg, for 32 kimg" in reason
+    assert "guard.stop_after_worse_kimg=32" in reason
+    assert stops_early(measured([300, 26, 90, 143, 30])[0], 1) == ""
+    assert stops_early(measured([300, 26, 90])[0], 0) == ""
+
+
+def test_every_problem_has_advice_a_code_of_its_own_and_a_check() -> None:
+    problems = CODES.keys() - {"starting", "healthy"}
+    assert ADVICE.keys() == problems == {check.name for check in CHECKS}
+    codes = sorted(code for name, code in CODES.items() if name in problems)
+    assert codes == list(range(1, len(problems) + 1))
+    # Files of earlier versions contain these.
+    old = ["discriminator too strong", "mode collapse", "diverging", "stalled", "memorising"]
+    assert list(CODES)[2:7] == old
+    assert list(CODES.values())[2:7] == [1, 2, 3, 4, 5]
+
+
+NAMES = [
+    *sorted({*HEALTHY, *CRITIC, "health/skipped_steps"}),
+    *(f"quality/{n}" for n in ("fid", "fid_lite0", "kid_random", "memorisation", "swd", "fid_")),
+    *("quality/classes_covered", "quality/parts_covered", "quality/inception_score"),
+    *("quality/precision_lite0", "quality/recall_lite0", "interval/fid_lite0_low"),
+    *("interval/fid_lite0_high", "speed/x", "quality/", "loss/", "health/real_range"),
+]
+NUMBERS = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([0.0, -0.0, 1.0, 1e308, -1e308, 5e-324, 0.5]),
+)
+LINES = st.lists(
+    st.tuples(st.integers(0, 400), st.dictionaries(st.sampled_from(NAMES), NUMBERS)), max_size=30
+)
+
+
+@settings(max_examples=150)
+@given(LINES, st.sampled_from(["dcgan", "wgan-gp", "hinge"]))
+def test_no_finite_numbers_are_an_error_and_the_state_resumes_exactly(
+    lines: list[tuple[int, Signals]], kind: str
+) -> None:
+    state, resumed, steps = HealthState(), HealthState(), 0
+    for more, line in lines:
+        steps += more
+        resumed = HealthState.model_validate_json(resumed.model_dump_json())
+        change = observe(state, kind, steps, line, images_seen=steps * 64)
+        assert change == observe(resumed, kind, steps, line, images_seen=steps * 64)
+        stops_early(state, 1.0)
+    assert state == resumed
+    json.dumps(state.model_dump(), allow_nan=False)
+
+
+@given(
+    st.floats(1e-3, 1e5),
+    st.lists(st.floats(0.5, 0.999), min_size=2, max_size=40),
+    st.sampled_from(["fid", "fid_lite0", "kid_random", "swd"]),
+    st.floats(0.01, 0.9),
+)
+def test_a_run_that_always_improves_raises_no_alarm(
+    first: float, factors: list[float], metric: str, spread: float
+) -> None:
+    """At least 10% in each three measurements; its images are alike at first."""
+    values = [first]
+    for i, factor in enumerate(factors):
+        values.append(values[-1] * (factor if i % 2 else min(factor, 0.9)))
+    line = HEALTHY | {"health/fake_spread": 0.15 * spread}
+    for beside in (None, line):
+        state, changes = measured(values, f"quality/{metric}", beside, every=200)
+        assert {change.name for change in changes} <= {"healthy", "mode collapse"}
+        if len(values) >= 3 and beside is None:
+            assert state.diagnosis != "mode collapse"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_losses_that_are_not_finite_are_divergence(value: float) -> None:
+    line: dict[str, Any] = {"loss/discriminator": value, "loss/generator": 1.0}
+    assert diagnosed(line, "hinge").name == "diverging"
