@@ -12,6 +12,7 @@ from gantrain.cli.data import data_app
 from gantrain.cli.directions import arithmetic, grid
 from gantrain.cli.evaluate import evaluate
 from gantrain.cli.export import export, play
+from gantrain.cli.health import health
 from gantrain.cli.report import report, watch, workspace
 from gantrain.cli.sampling import interpolate, sample, walk
 from gantrain.cli.similarity import nearest, project
@@ -31,7 +32,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 for command in (
     *(sample, interpolate, walk, arithmetic, grid, project, nearest),
-    *(evaluate, report, watch, export, play, workspace),
+    *(evaluate, health, report, watch, export, play, workspace),
 ):
     app.command()(command)
 

@@ -36,6 +36,7 @@ WORDS = {
     "project": "{run} {images} --steps 1 --starts 1 --out {out}.png --latents {latents}",
     "nearest": "{run} 0 --shards {shards} --out {out}.png",
     "evaluate": "{runs} --samples 16 --features random --shards {shards}",
+    "health": "{metrics}",
     "report": "{run} --out {out}",
     "watch": "{runs} --once",
     "export": "{run} --out {out}.onnx",
@@ -91,6 +92,7 @@ class Good:
         values = {
             "run": str(self.run),
             "runs": str(self.run),
+            "metrics": str(self.run),
             "shards": str(self.shards),
             "images": str(next(self.images.iterdir())),
             "out": str(self.here / "out"),

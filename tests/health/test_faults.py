@@ -91,7 +91,8 @@ def test_quality_that_fell_once_or_a_little_is_no_fall(values: list[float]) -> N
 
 def test_a_fall_within_the_intervals_is_none() -> None:
     def changes(high: float) -> list[str]:
-        state, names = HealthState(), []
+        state = HealthState()
+        names: list[str] = []
         for i, (value, low, top) in enumerate([(9, 5, high), (14, 10, 18), (15, 11, 19)]):
             interval = {"interval/fid_lite0_low": low, "interval/fid_lite0_high": top}
             line = {"quality/fid_lite0": value, **interval}
