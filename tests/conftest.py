@@ -141,6 +141,11 @@ WGAN_GP: dict[str, dict[str, Any]] = {
     "discriminator": {"norm": "layer"},
 }
 
+SNGAN: dict[str, dict[str, Any]] = {
+    "objective": {"kind": "hinge", "n_critic": 2},
+    "discriminator": {"norm": "none", "spectral_norm": True},
+}
+
 
 def weights_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     """A copy of all weights and buffers."""

@@ -53,7 +53,16 @@ class WganGpConfig(Section):
     )
 
 
-ObjectiveConfig = Annotated[DcganConfig | WganGpConfig, Field(discriminator="kind")]
+class HingeConfig(Section):
+    """Hinge loss on D's scores (Lim and Ye 2017; Miyato et al. 2018)."""
+
+    LOGGED: ClassVar = ("health/d_logit_margin",)
+
+    kind: Literal["hinge"]
+    n_critic: int = Field(1, ge=1, le=100, description="D steps per G step; 5 in SNGAN's paper")
+
+
+ObjectiveConfig = Annotated[DcganConfig | WganGpConfig | HingeConfig, Field(discriminator="kind")]
 
 
 def kinds_with(name: str) -> list[str]:

@@ -125,7 +125,7 @@ class GeneratorConfig(NetworkConfig):
 
 
 class DiscriminatorConfig(NetworkConfig):
-    """The discriminator (critic): image to logit (DCGAN) or score (WGAN-GP)."""
+    """The discriminator (critic): image to logit (DCGAN) or score (WGAN-GP, hinge)."""
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="probability of dropout after each activation"

@@ -10,6 +10,7 @@ from gantrain.common.errors import UserError
 from gantrain.common.records import flatten
 from gantrain.common.yaml_core import load_yaml
 from gantrain.config import Config
+from gantrain.config.objectives import sections_by_kind
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import (
     CONFIG,
@@ -122,8 +123,9 @@ def _defaults(tree: dict[str, Any]) -> dict[str, Any]:
         "output": {"run_dir": "?"},
         "objective": {"kind": "dcgan"},
     }
-    if kind == "wgan-gp":
+    if kind in sections_by_kind():
         required["objective"] = {"kind": kind}
+    if kind == "wgan-gp":
         required["discriminator"] = {"norm": "none"}  # its default norm is not valid here
     defaults = flatten(Config.model_validate(required).model_dump(mode="json"))
     defaults["discriminator.norm"] = "batch"

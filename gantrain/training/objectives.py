@@ -14,10 +14,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, relu
 
 from gantrain.common.rng import PositionalRNG, Stream
-from gantrain.config.objectives import DcganConfig, ObjectiveConfig, WganGpConfig
+from gantrain.config.objectives import DcganConfig, HingeConfig, ObjectiveConfig, WganGpConfig
 from gantrain.training.image_signals import image_signals
 
 Discriminate = Callable[[Tensor], Tensor]
@@ -162,6 +162,50 @@ class WganGp:
         """Do nothing: a critic has no labels."""
 
 
+@dataclass(frozen=True)
+class Hinge:
+    """Hinge loss (Lim and Ye 2017), with which SNGAN trains (Miyato et al. 2018).
+
+    D gains nothing by scores of real images above 1, or of fake ones below -1.
+    """
+
+    config: HingeConfig
+    g_needs_real_scores: bool = False
+
+    @property
+    def n_critic(self) -> int:
+        return self.config.n_critic
+
+    def d_loss(
+        self, real_scores: Tensor, fake_scores: Tensor, rng: PositionalRNG
+    ) -> tuple[Tensor, Metrics]:
+        """Return the mean of max(0, 1 - D(x)) plus that of max(0, 1 + D(G(z))), as in the papers.
+
+        It is 2 for a D that guesses, and 0 once no image is within its margin.
+        """
+        loss = relu(1 - real_scores).mean() + relu(1 + fake_scores).mean()
+        return loss, {
+            **accuracies(real_scores, fake_scores),
+            "health/d_logit_margin": real_scores.mean() - fake_scores.mean(),
+        }
+
+    def penalty(
+        self, critic: Discriminate, real: Tensor, fake: Tensor, rng: PositionalRNG, step: int
+    ) -> tuple[Tensor, Metrics]:
+        """Return 0."""
+        return real.new_zeros(()), {}
+
+    def g_loss(
+        self, fake_scores: Tensor, real_scores: Tensor | None = None
+    ) -> tuple[Tensor, Metrics]:
+        """Return the negative of D's mean score of fake images; it has no bound."""
+        loss = -fake_scores.mean()
+        return loss, {"loss/generator": loss}
+
+    def add_label_noise(self, noise: float, flips: float) -> None:
+        """Do nothing: scores within a margin have no labels."""
+
+
 def make_objective(config: ObjectiveConfig) -> Objective:
     """Build the objective of a config section."""
     match config:
@@ -169,6 +213,8 @@ def make_objective(config: ObjectiveConfig) -> Objective:
             return Dcgan(config)
         case WganGpConfig():
             return WganGp(config)
+        case HingeConfig():
+            return Hinge(config)
 
 
 def metric_names(objective: Objective) -> list[str]:

@@ -89,6 +89,8 @@ def test_a_key_of_the_other_objective_is_said_to_belong_to_it(config: Path) -> N
         load_config(config, ["objective.penalty_weight=10"])
     with pytest.raises(UserError, match=r"'objective\.label_flips'.* belongs .*dcgan, .* wgan-gp"):
         load_config(config, ["objective={kind: wgan-gp, label_flips: 0.1}"])
+    with pytest.raises(UserError, match=r"'objective\.penalty_mix'.* belongs .*wgan-gp, .* hinge"):
+        load_config(config, ["objective={kind: hinge, penalty_mix: normal}"])
 
 
 def test_an_invalid_value_is_attributed_to_the_override_that_set_it(config: Path) -> None:

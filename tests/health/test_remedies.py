@@ -13,7 +13,7 @@ from gantrain.health import remedies
 from gantrain.health.diagnosis import WINDOW_STEPS, Name
 from gantrain.health.overrides import Overrides
 from gantrain.health.remedies import Adjustment, RemedyState, choose_adjustment
-from tests.conftest import WGAN_GP, small_config, small_tree
+from tests.conftest import SNGAN, WGAN_GP, small_config, small_tree
 from tests.curves import assert_same_end, curve, events
 from tests.launching import Train, write_config
 
@@ -82,8 +82,11 @@ def test_adjustments_are_reverted_when_healthy_and_more_slowly_after_a_relapse()
     assert adjust(state, "healthy", range(1980, 2100, STEP))
 
 
-def test_wgan_gp_gets_no_label_remedies() -> None:
-    config = config_with(**WGAN_GP)
+@pytest.mark.parametrize("sections", [WGAN_GP, SNGAN], ids=["wgan-gp", "hinge"])
+def test_objectives_without_labels_get_no_label_remedies(
+    sections: dict[str, dict[str, Any]],
+) -> None:
+    config = config_with(**sections)
     adjustments = adjust(RemedyState(), "discriminator too strong", range(300, 9000, STEP), config)
     assert {x.setting for x in adjustments} == {"g_rate", "d_rate", "dropout"}
 

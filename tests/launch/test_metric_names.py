@@ -37,7 +37,7 @@ def plan(folder: Path, base: dict[str, Any] | None = None, **content: Any) -> li
     return plan_sweep(load_sweep(path), path, 1).notices
 
 
-@pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
+@pytest.mark.parametrize("kind", ["dcgan", "wgan-gp", "hinge"])
 @pytest.mark.parametrize("features", ["brick", "random", "inception"])
 def test_names_are_those_of_the_trainer(kind: str, features: str) -> None:
     tree = {**base_tree(Path("x")), "objective": {"kind": kind}}

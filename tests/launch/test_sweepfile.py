@@ -105,11 +105,12 @@ def test_values_may_be_sections(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         zip={
-            "objective": [{"kind": "dcgan"}, {"kind": "wgan-gp", "n_critic": 3}],
-            "discriminator.norm": ["batch", "layer"],
+            "objective": [{"kind": "dcgan"}, {"kind": "wgan-gp", "n_critic": 3}, {"kind": "hinge"}],
+            "discriminator.norm": ["batch", "layer", "batch"],
         },
     )
     runs = plan_runs(load_sweep(path), path, 1)
+    assert [run.flat["objective.kind"] for run in runs] == ["dcgan", "wgan-gp", "hinge"]
     keys = differing_keys([run.flat for run in runs])
     assert "objective.kind" in keys
     assert (

@@ -15,7 +15,7 @@ from gantrain.runs.generator_file import Measured, read_generator, read_measured
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import GENERATOR, GENERATOR_BEST, checkpoint_dir, list_checkpoints
 from gantrain.training.objectives import make_objective, metric_names
-from tests.conftest import WGAN_GP, small_tree
+from tests.conftest import SNGAN, WGAN_GP, small_tree
 from tests.curves import assert_same_end, curve, events, status
 from tests.launching import Train, write_config
 
@@ -177,7 +177,7 @@ def test_a_best_after_the_checkpoint_that_a_run_resumes_from_is_forgotten(
     assert list(measurements(run, "quality/swd")) == [64, 80]
 
 
-@pytest.mark.parametrize("sections", [{}, WGAN_GP])
+@pytest.mark.parametrize("sections", [{}, WGAN_GP, SNGAN])
 def test_the_names_of_the_training_metrics_are_known_before_the_first_line(
     sections: dict[str, dict[str, Any]], shards: Path, tmp_path: Path, train: Train
 ) -> None:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from gantrain.common.rng import PositionalRNG
-from gantrain.config import DcganConfig, WganGpConfig
+from gantrain.config import DcganConfig, HingeConfig, WganGpConfig
 from gantrain.training.objectives import (
     Dcgan,
+    Hinge,
     WganGp,
     cross_entropy,
     d_targets,
@@ -148,6 +149,45 @@ def test_a_lazy_penalty_has_the_same_mean_as_one_in_every_step() -> None:
     assert [k for k, (_, metrics) in enumerate(paid) if metrics] == [0, 4, 8]
 
 
+def test_hinge_losses_equal_the_formulas_of_the_papers() -> None:
+    real, fake = logits(3.0, 0.5, -2.0), logits(-1.5, 0.25, 1.0)
+    objective = Hinge(HingeConfig(kind="hinge"))
+    loss, metrics = objective.d_loss(real, fake, PositionalRNG(0, 0, 3))
+    x, y = real.numpy(), fake.numpy()
+    # Miyato et al. 2018, equations 16 and 17, with the sign of a loss.
+    expected = -np.minimum(0, x - 1).mean() - np.minimum(0, -y - 1).mean()
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+    assert metrics["health/d_accuracy_real"].item() == pytest.approx(2 / 3)
+    assert metrics["health/d_accuracy_fake"].item() == pytest.approx(1 / 3)
+    assert metrics["health/d_logit_margin"].item() == pytest.approx(x.mean() - y.mean(), rel=1e-6)
+    assert objective.g_loss(fake)[0].item() == pytest.approx(-y.mean(), rel=1e-6)
+
+
+def test_the_hinge_loss_of_a_guess_is_two_and_beyond_the_margins_d_gets_no_gradient() -> None:
+    objective, rng = Hinge(HingeConfig(kind="hinge")), PositionalRNG(0, 0, 2)
+    assert objective.d_loss(torch.zeros(2), torch.zeros(2), rng)[0].item() == 2
+    real = logits(1.5, 0.5).requires_grad_()
+    fake = logits(-1.5, -0.5).requires_grad_()
+    loss, _ = objective.d_loss(real, fake, rng)
+    at_real, at_fake = torch.autograd.grad(loss, [real, fake])
+    assert at_real.tolist() == [0, -0.5]
+    assert at_fake.tolist() == [0, 0.5]
+    # G keeps its gradient however far D is ahead.
+    assert torch.autograd.grad(objective.g_loss(fake)[0], fake)[0].tolist() == [-0.5, -0.5]
+
+
+def test_hinge_has_no_penalty_and_no_labels() -> None:
+    objective, image = Hinge(HingeConfig(kind="hinge", n_critic=3)), torch.zeros(2, 1, 4, 4)
+    objective.add_label_noise(0.3, 0.3)
+    scores, rng = logits(2.0, 2.0), PositionalRNG(0, 0, 2)
+    penalty, metrics = objective.penalty(lambda x: x.sum((1, 2, 3)), image, image, rng, 0)
+    assert penalty.item() == 0
+    assert metrics == {}
+    assert objective.d_loss(scores, -scores, rng)[0].item() == 0
+    assert objective.n_critic == 3
+
+
 def test_the_kind_chooses_the_objective() -> None:
     assert isinstance(make_objective(DcganConfig()), Dcgan)
     assert isinstance(make_objective(WganGpConfig(kind="wgan-gp")), WganGp)
+    assert isinstance(make_objective(HingeConfig(kind="hinge")), Hinge)

@@ -18,7 +18,7 @@ from gantrain.training.gan import Gan
 from gantrain.training.joint import joint_step
 from gantrain.training.loop import d_step, g_step
 from gantrain.training.objectives import Discriminate, gradient_penalty, make_objective
-from tests.conftest import WGAN_GP, small_config, weights_of
+from tests.conftest import SNGAN, WGAN_GP, small_config, weights_of
 
 RNG = PositionalRNG(0, 0, 8)
 REAL = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(5)) * 2 - 1
@@ -31,6 +31,7 @@ KINDS = [
     pytest.param({}, id="dcgan"),
     pytest.param(DCGAN_WITH_ALL, id="dcgan-with-all"),
     pytest.param(WGAN_GP, id="wgan-gp"),
+    pytest.param(SNGAN, id="hinge-with-spectral-norm"),
 ]
 
 
@@ -140,7 +141,24 @@ def plain_wgan_step(g: nn.Module, d: nn.Module) -> None:
     g_adam.step()
 
 
-@pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
+def plain_hinge_step(g: nn.Module, d: nn.Module) -> None:
+    g_adam = torch.optim.Adam(g.parameters(), 2e-4, (0.5, 0.999))
+    d_adam = torch.optim.Adam(d.parameters(), 2e-4, (0.5, 0.999))
+    real_scores, fake_scores = d(REAL), d(g(latents(Stream.D_LATENTS)).detach())
+    (hinge(real_scores) + hinge(-fake_scores)).backward()  # type: ignore[no-untyped-call]
+    d_adam.step()
+    (-d(g(latents(Stream.G_LATENTS))).mean()).backward()
+    g_adam.step()
+
+
+def hinge(scores: Tensor) -> Tensor:
+    return (1 - scores).clamp(min=0).mean()
+
+
+PLAIN_STEPS = {"dcgan": plain_dcgan_step, "wgan-gp": plain_wgan_step, "hinge": plain_hinge_step}
+
+
+@pytest.mark.parametrize("kind", list(PLAIN_STEPS))
 def test_an_iteration_equals_that_of_a_plain_pytorch_loop(kind: str) -> None:
     batch_norm = kind == "dcgan"
     config = config_of(
@@ -151,7 +169,7 @@ def test_an_iteration_equals_that_of_a_plain_pytorch_loop(kind: str) -> None:
     )
     gan, objective = gan_of(config), make_objective(config.objective)
     g, d = plain_copy(gan, batch_norm)
-    (plain_dcgan_step if batch_norm else plain_wgan_step)(g, d)
+    PLAIN_STEPS[kind](g, d)
     d_step(gan, objective, BATCH)
     g_step(gan, objective, BATCH)
     assert_close(gan.generator, g)
@@ -205,7 +223,7 @@ def test_a_joint_step_takes_both_gradients_before_either_network_changes(
     assert_close(gan.discriminator, d)
 
 
-@pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
+@pytest.mark.parametrize("kind", list(PLAIN_STEPS))
 def test_a_step_in_micro_batches_equals_the_whole_step(kind: str) -> None:
     # Batch statistics are those of a micro-batch, so the networks have none.
     sections: dict[str, dict[str, Any]] = {
@@ -259,6 +277,13 @@ def test_bf16_runs_the_networks_in_bf16_and_keeps_weights_scores_and_losses_in_f
     assert metrics["loss/discriminator"].dtype == torch.float32
     assert gan.discriminate(REAL).dtype == torch.float32
     assert all(p.dtype == torch.float32 for p in gan.discriminator.parameters())
+
+
+def test_bf16_takes_the_hinge_loss_of_scores_in_fp32() -> None:
+    config = config_of(SNGAN, mixed_precision="bf16")
+    gan, objective = gan_of(config), make_objective(config.objective)
+    for metrics in (d_step(gan, objective, BATCH), g_step(gan, objective, BATCH)):
+        assert all(x.dtype == torch.float32 and x.isfinite() for x in metrics.values())
 
 
 def penalty_gradient(gan: Gan, critic: Discriminate, seed: int) -> Tensor:

@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from gantrain.inference.export import load_generator
 from gantrain.inference.sampling import sample_images
-from tests.conftest import WGAN_GP, small_tree
+from tests.conftest import SNGAN, WGAN_GP, small_tree
 from tests.curves import curve
 from tests.launching import Train, launch, write_config
 
@@ -71,14 +71,18 @@ def test_a_run_writes_everything_to_its_directory(
     assert torch.equal(from_file, sample_images(load_generator(run), 5, seed=3))
 
 
-@pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        pytest.param({"objective": {"label_flips": 0.1}}, id="dcgan"),
+        pytest.param(WGAN_GP, id="wgan-gp"),
+        pytest.param(SNGAN, id="hinge"),
+    ],
+)
 def test_a_resumed_run_has_the_curve_of_an_uninterrupted_one(
-    kind: str, shards: Path, tmp_path: Path, train: Train
+    objective: dict[str, dict[str, Any]], shards: Path, tmp_path: Path, train: Train
 ) -> None:
-    sections = merged(
-        WGAN_GP if kind == "wgan-gp" else {"objective": {"label_flips": 0.1}},
-        {"discriminator": {"dropout": 0.3}},
-    )
+    sections = merged(objective, {"discriminator": {"dropout": 0.3}})
     uninterrupted = write_config(
         tmp_path / "uninterrupted.yaml", small_tree(shards, tmp_path / "uninterrupted", **sections)
     )
