@@ -7,6 +7,7 @@ from accelerate.state import AcceleratorState, GradientState
 
 from gantrain.config import parse_config
 from gantrain.train import run_training
+from gantrain.training.gan import Networks
 
 Tree = dict[str, dict[str, Any]]  # sections of a config
 
@@ -33,12 +34,19 @@ def mark_as_ended(run_dir: Path) -> None:
     (run_dir / ENDED).touch()
 
 
-def train_in(run_dir: Path, tree: Tree, seed: int) -> None:
+def train_in(
+    run_dir: Path,
+    tree: Tree,
+    seed: int,
+    networks: Networks | None = None,
+) -> None:
     """Train in this process, from the beginning or the newest checkpoint in `run_dir`.
+
+    networks: trained in place of those that the config describes.
 
     Raises what `run_training` raises.
     """
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     whole = merge(tree, {"output": {"run_dir": str(run_dir)}})
-    run_training(parse_config({**whole, "seed": seed}, run_dir.name))
+    run_training(parse_config({**whole, "seed": seed}, run_dir.name), networks)

@@ -52,7 +52,7 @@ from gantrain.runs.wandb_environment import check_wandb_settings
 from gantrain.training.batch import real_batches
 from gantrain.training.best import BestSoFar
 from gantrain.training.distributed import check_same_data, check_world_size, make_accelerator
-from gantrain.training.gan import Gan
+from gantrain.training.gan import Gan, Networks
 from gantrain.training.joint import joint
 from gantrain.training.loop import alternating, train
 from gantrain.training.meter import Meter
@@ -103,8 +103,11 @@ def _train(path: Path, overrides: Sequence[str], rank: str) -> int:
     return 0
 
 
-def run_training(config: Config) -> None:
+def run_training(config: Config, networks: Networks | None = None) -> None:
     """Train a run to its end, from its beginning or its newest checkpoint.
+
+    networks: trained in place of those that the config describes; the commands about generators
+        cannot open what comes out.
 
     Raises UserError for whatever the user can fix, StoppedError if the run was asked to stop.
     """
@@ -112,7 +115,7 @@ def run_training(config: Config) -> None:
     check_world_size(config, accelerator)
     dataset = open_dataset(config.data)
     check_same_data(dataset, accelerator)
-    gan, objective = Gan(config, accelerator), make_objective(config.objective)
+    gan, objective = Gan(config, accelerator, networks), make_objective(config.objective)
     state = TrainingState(config, accelerator.process_index, accelerator.num_processes)
     state.data = dataset.manifest.summary
     meter, evaluator = Meter(accelerator), Evaluator(config, dataset, accelerator)

@@ -21,6 +21,8 @@ from gantrain.models.networks import Discriminator, Generator, build_networks
 from gantrain.training.batch import Batch
 from gantrain.training.nan_guard import NanGuard
 
+Networks = tuple[Generator, Discriminator]
+
 
 class Gan:
     """Generator, discriminator, their Adam optimizers and the generator's EMA.
@@ -30,7 +32,13 @@ class Gan:
     extra_dropout: probability of dropout in D beyond the config's; only with health.remedy auto.
     """
 
-    def __init__(self, config: Config, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        config: Config,
+        accelerator: Accelerator,
+        networks: Networks | None = None,
+    ) -> None:
+        """Wrap new networks, or `networks` in place of those that the config describes."""
         self.accelerator = accelerator
         self.latent_size = config.generator.latent_size
         self.grad_accum_steps = config.training.grad_accum_steps
@@ -45,7 +53,7 @@ class Gan:
         self._rate_factors = (1.0, 1.0)
         layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
         self.layout = layout
-        generator, discriminator = build_networks(config)
+        generator, discriminator = networks or build_networks(config)
         for network in (generator, discriminator):
             if config.training.sync_batch_norm:
                 _convert_sync_batchnorm(network)
