@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DOCS := $(VENV)/.installed-docs
 PIP_INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt --editable
+PEER := torch-mimicry
 QUICKSTART_PARTS := 3001,3003,3004,3005,3039,3062,4589
 SLURM_PROGRAMS := slurmctld slurmdbd munged mariadbd patchelf
 # Releases of Debian whose Slurm is newer than this one's; the first that can be had is tested as well.
@@ -23,6 +24,7 @@ install: $(INSTALLED) ## create the virtual environment with everything that dev
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps $(PEER) # it wants TensorFlow
 	touch $@
 
 $(INSTALLED_DOCS): $(INSTALLED)

@@ -1,0 +1,1 @@
+"""The baselines of docs/baselines.md: GANs on data that others made, measured as others measure."""
