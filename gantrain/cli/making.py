@@ -84,8 +84,8 @@ def import_(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Folder of images (flat, a subfolder per class, Kaggle's), or a file or folder "
-            "of IDX, NumPy arrays or CIFAR in binary."
+            help="Folder or zip archive of images (flat, a subfolder per class, Kaggle's), or a "
+            "file or folder of IDX, NumPy arrays or CIFAR in binary."
         ),
     ],
     target: Target,

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from gantrain.common.errors import UserError
-from gantrain.data.importing.filenames import label_from_name, read_validation_list, unique_keys
+from gantrain.data.importing.filenames import label_from_name, unique_keys
 from gantrain.data.importing.pipeline import ImportReport, import_images
+from gantrain.data.importing.validation_lists import load_validation_list, match_validation_list
 from gantrain.data.shards.manifest import read_manifest
 from gantrain.data.shards.reader import iterate_shard
 from gantrain.data.shards.samples import decode_image
@@ -123,9 +124,9 @@ def test_a_list_may_distinguish_equal_names_by_folder(tmp_path: Path) -> None:
     images = ["cat/1.png", "dog/1.png", "dog/2.png"]
     path = tmp_path / "list"
     path.write_text("./dog/1.png\n")
-    assert read_validation_list(path, images).chosen == {"dog/1.png"}
+    assert match_validation_list(load_validation_list(path), images).chosen == {"dog/1.png"}
     path.write_text("1.png\n/\n")
-    names = read_validation_list(path, images)
+    names = match_validation_list(load_validation_list(path), images)
     assert names.chosen == {"cat/1.png", "dog/1.png"}
     assert names.missing == ("/",)
 

@@ -15,6 +15,7 @@ from gantrain.data.importing.labelling import Rule
 from gantrain.data.importing.pipeline import import_images
 from gantrain.data.importing.planning import ImportPlan, plan_labels
 from gantrain.data.importing.splits import customary_split, parse_splits
+from gantrain.data.importing.validation_lists import ValidationList
 from tests.shard_sets import read_all, save_image
 
 
@@ -238,8 +239,8 @@ def test_other_texts_for_splits_are_rejected(text: str) -> None:
 
 def test_a_list_holds_out_further_images(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
-    path.write_text("train/cat/1.png\nnone.png\n")
-    plan = plan_labels(files("train/cat", "test/cat"), validation_list=path)
+    listed = ValidationList(path, "train/cat/1.png\nnone.png\n")
+    plan = plan_labels(files("train/cat", "test/cat"), validation_list=listed)
     assert held_out(plan) == {"train/cat/1.png", *files("test/cat")}
     assert plan.validation_missing == ("none.png",)
     assert f"1 images listed in {path}" in plan.describe()[1]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gantrain.common.errors import UserError, os_reason
 
-MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # of an archive, of one without entries
+MAGIC = b"PK\x03\x04"  # of an entry; an archive without entries begins otherwise
 # Archives of images hardly compress. Beyond both limits a small file would fill days or disks.
 _MAX_EXPANSION = 100
 _MAX_EXPANDED = 10 << 30  # bytes
@@ -87,6 +87,6 @@ def stored_offset(path: Path, entry: zipfile.ZipInfo) -> int | None:
             raise UserError("damaged (no header)")
         signature, name_length, extra_length = _HEADER.unpack(header)
         offset = entry.header_offset + _HEADER.size + name_length + extra_length
-        if signature != MAGICS[0] or offset + entry.file_size > file.seek(0, 2):
+        if signature != MAGIC or offset + entry.file_size > file.seek(0, 2):
             raise UserError("damaged (wrong header, or cut off)")
     return int(offset)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gantrain.common.errors import UserError
-from gantrain.data.importing.archives import MAGICS as ZIP_MAGICS
+from gantrain.data.importing.archives import MAGIC as ZIP_MAGIC
 from gantrain.data.importing.npy import MAGIC, NamedArray, read_arrays
 from gantrain.data.importing.rows import Rows, check_count, open_rows
 from gantrain.data.importing.sources import Source, SourceOptions
@@ -41,7 +41,7 @@ def has_head(head: bytes) -> bool:
     if head.startswith(MAGIC):
         return True
     name_length = int.from_bytes(head[26:28], "little")
-    return head.startswith(ZIP_MAGICS[0]) and head[30 : 30 + name_length].endswith(b".npy")
+    return head.startswith(ZIP_MAGIC) and head[30 : 30 + name_length].endswith(b".npy")
 
 
 @dataclass(frozen=True)

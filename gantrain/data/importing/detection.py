@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gantrain.common.errors import UserError, os_reason
-from gantrain.data.importing import arrays, cifar, idx
+from gantrain.data.importing import arrays, cifar, idx, zips
 from gantrain.data.importing.convert import SUFFIXES
 from gantrain.data.importing.folders import open_folder
 from gantrain.data.importing.listing import Listing, count_suffixes, list_folder
@@ -36,6 +36,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("IDX", idx.has_name, idx.has_head, idx.open_idx),
     Kind("NumPy", arrays.has_name, arrays.has_head, arrays.open_arrays),
     Kind("CIFAR", cifar.has_name, cifar.has_head, cifar.open_cifar),
+    Kind("zip", zips.has_name, zips.has_head, zips.open_archive),
 )
 
 
@@ -68,7 +69,7 @@ def _open_folder(path: Path, options: SourceOptions) -> Source:
         if (files := [other for other in listing.others if _is_of(kind, other)])
     }
     if listing.images:
-        source = open_folder(path, listing)
+        source = open_folder(path, listing, options)
         for name, (_, files) in found.items():
             source.notes.append(
                 f"Ignored: {len(files)} {name} files, such as {_relative(files[0], path)}; to "
@@ -103,6 +104,8 @@ def _kind_of_file(path: Path) -> Kind:
         raise UserError(f"{path}: not a regular file; expected {_expected()}.")
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
+    if not head:
+        raise UserError(f"{path}: an empty file; expected {_expected()}.")
     for kind in KINDS:
         if kind.has_head(head):
             return kind
@@ -111,8 +114,7 @@ def _kind_of_file(path: Path) -> Kind:
             return kind
     if path.suffix.lower() in SUFFIXES:
         raise UserError(f"{path}: one image; give the folder that contains the images.")
-    reason = "of no known kind" if head else "an empty file"
-    raise UserError(f"{path}: {reason}; expected {_expected()}.")
+    raise UserError(f"{path}: of no known kind; expected {_expected()}.")
 
 
 def _expected() -> str:

@@ -1,10 +1,9 @@
-"""Keys and labels of images from their file names, and lists of validation images."""
+"""Keys and labels of images from their file names, and names of classes."""
 
 import os
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from gantrain.common.errors import UserError, os_reason
@@ -14,7 +13,6 @@ from gantrain.data.shards.samples import Label
 _BRICK = re.compile(r"(?P<part>\d\w*) (?P<name>\S.*) (?P<view>\d{3,6})(?P<camera>[LR])")
 _INVALID_IN_KEYS = re.compile(r"[\s./\\]+")
 _MAX_KEY_BYTES = 200  # leaves room for a numeric suffix
-_LIST_NAME = "validation.txt"
 
 
 def display_path(path: str | os.PathLike[str]) -> str:
@@ -74,19 +72,6 @@ def unique_keys(relatives: Iterable[str], *, names_tell: bool = False) -> list[s
     return keys
 
 
-def find_validation_list(source: Path) -> Path | None:
-    """Return the `validation.txt` in a folder or in its parent, in any case, or None."""
-    for folder in (source, source.absolute().parent):
-        try:
-            names = sorted(path.name for path in folder.iterdir())
-        except OSError:  # the parent may not be readable
-            continue
-        for name in names:
-            if name.casefold() == _LIST_NAME and (folder / name).is_file():
-                return folder / name
-    return None
-
-
 def parse_class_names(text: str) -> list[str]:
     """Return names separated by commas, or those in the file of this name, one per line.
 
@@ -110,54 +95,3 @@ def parse_class_names(text: str) -> list[str]:
         if names.index(name) < number:
             raise UserError(f"--class-names: {name!r} is the name of two classes.")
     return names
-
-
-@dataclass(frozen=True)
-class ValidationNames:
-    """A validation list, matched with images.
-
-    chosen: paths of the images it names.
-    missing: lines that name no image, in order.
-    """
-
-    chosen: frozenset[str]
-    missing: tuple[str, ...]
-
-
-def read_validation_list(path: Path, relatives: Iterable[str]) -> ValidationNames:
-    """Match a list of file names, one per line, with the paths of images.
-
-    A line is a file name or the end of a path, with either kind of slash; case and empty lines are
-    ignored. A file name that occurs in several folders selects all of them.
-
-    Raises UserError if the list cannot be read.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8-sig", "replace")
-    except OSError as error:
-        raise UserError(
-            f"{path}: the list of validation images cannot be read ({os_reason(error)})."
-        ) from None
-    if "\0" in text:
-        raise UserError(f"{path}: not a list of validation images; expected one name per line.")
-    by_name: dict[str, list[str]] = {}
-    for relative in relatives:
-        by_name.setdefault(PurePosixPath(relative).name.casefold(), []).append(relative)
-    chosen: set[str] = set()
-    missing = []
-    for line in filter(None, map(str.strip, text.splitlines())):
-        components = [name for name in re.split(r"[\\/]", line.casefold()) if name not in ("", ".")]
-        matches = [
-            relative
-            for relative in by_name.get(components[-1] if components else "", [])
-            if _same_ending(relative.casefold().split("/"), components)
-        ]
-        chosen.update(matches)
-        if not matches:
-            missing.append(line)
-    return ValidationNames(frozenset(chosen), tuple(missing))
-
-
-def _same_ending(path: list[str], components: list[str]) -> bool:
-    length = min(len(path), len(components))
-    return path[-length:] == components[-length:]

@@ -69,11 +69,18 @@ def list_folder(source: Path) -> Listing:
     return listing
 
 
+def is_passed_over(folder: str) -> bool:
+    """Return whether a folder is hidden, or one that systems add.
+
+    Hidden folders contain caches, version control and incomplete sets.
+    """
+    return folder.startswith(".") or folder.casefold() in _SYSTEM_FOLDERS
+
+
 def _new_folders(folder: Path, names: list[str], seen: set[tuple[int, int]]) -> list[str]:
     new = []
     for name in sorted(names):
-        # Hidden folders contain caches, version control and incomplete sets.
-        if name.startswith(".") or name.casefold() in _SYSTEM_FOLDERS:
+        if is_passed_over(name):
             continue
         try:
             identity = _identity(folder / name)

@@ -24,7 +24,6 @@ from gantrain.data.importing.convert import (
 from gantrain.data.importing.detection import open_source
 from gantrain.data.importing.filenames import (
     display_path,
-    find_validation_list,
     natural_order,
     unique_keys,
 )
@@ -32,6 +31,7 @@ from gantrain.data.importing.labelling import ClassSetting
 from gantrain.data.importing.planning import ImportPlan, plan_labels
 from gantrain.data.importing.sources import Content, FileRange, Source, SourceOptions
 from gantrain.data.importing.splits import SplitSetting
+from gantrain.data.importing.validation_lists import ValidationList, load_validation_list
 from gantrain.data.shards.manifest import Manifest
 from gantrain.data.shards.samples import Sample
 from gantrain.data.shards.staging import REPORT_NAME
@@ -148,15 +148,16 @@ def _plan(
     splits: SplitSetting,
     validation_list: Path | None,
 ) -> ImportPlan:
-    path = validation_list
-    if path is None and source.has_files:
-        path = find_validation_list(source.path)
+    if validation_list is not None:
+        listed: ValidationList | None = load_validation_list(validation_list)
+    else:
+        listed = source.validation_list()
     plan = plan_labels(
         source.names,
         classes=classes,
         class_names=class_names,
         splits=splits,
-        validation_list=path,
+        validation_list=listed,
         stated=source.labels,
     )
     if validation_list is not None and plan.validation_missing and not plan.validation_listed:
@@ -164,8 +165,8 @@ def _plan(
             f"{validation_list}: none of its {len(plan.validation_missing)} lines names an image "
             f"in {source.path}; the first is {plan.validation_missing[0][:80]!r}."
         )
-    if path is not None and path.resolve().is_relative_to(source.path.resolve()):
-        source.ignored -= Counter({path.suffix.lower(): 1})
+    if listed is not None and listed.origin.resolve().is_relative_to(source.path.resolve()):
+        source.ignored -= Counter({listed.origin.suffix.lower(): 1})
     return plan
 
 

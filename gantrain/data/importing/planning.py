@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from gantrain.common.text import printable
-from gantrain.data.importing.filenames import ValidationNames, read_validation_list
 from gantrain.data.importing.labelling import (
     ClassSetting,
     Labelling,
@@ -15,6 +14,11 @@ from gantrain.data.importing.labelling import (
 )
 from gantrain.data.importing.sources import StatedLabels
 from gantrain.data.importing.splits import SplitSetting, find_split_folders
+from gantrain.data.importing.validation_lists import (
+    ValidationList,
+    ValidationNames,
+    match_validation_list,
+)
 from gantrain.data.shards.samples import SPLITS, Label, Split, split_of
 
 
@@ -83,7 +87,7 @@ def plan_labels(
     *,
     classes: ClassSetting = "auto",
     splits: SplitSetting = "auto",
-    validation_list: Path | None = None,
+    validation_list: ValidationList | None = None,
     stated: StatedLabels | None = None,
     class_names: Sequence[str] = (),
 ) -> ImportPlan:
@@ -91,7 +95,7 @@ def plan_labels(
 
     classes, stated: see `label_images`. splits: see `find_split_folders`.
     class_names: see `name_classes`; the classes keep their names if it is empty.
-    validation_list: names further images to hold out, one per line.
+    validation_list: names further images to hold out.
 
     Raises UserError if a setting does not fit the images, or no image is left to train on.
     """
@@ -102,7 +106,7 @@ def plan_labels(
         labelling = name_classes(labelling, class_names)
     names = ValidationNames(frozenset(), ())
     if validation_list is not None:
-        names = read_validation_list(validation_list, folders)
+        names = match_validation_list(validation_list, folders)
     held_out: dict[str, Split] = dict.fromkeys(names.chosen, "validation")
     all_splits = {**dict.fromkeys(folders, SPLITS[0]), **found.splits, **held_out}
     return ImportPlan(
@@ -114,7 +118,7 @@ def plan_labels(
         },
         classes=labelling.classes(),
         split_folders=found.found,
-        validation_list=validation_list,
+        validation_list=None if validation_list is None else validation_list.origin,
         validation_listed=len(names.chosen),
         validation_missing=names.missing,
         notes=(*labelling.notes, *found.notes, *_note_lost_classes(labelling, all_splits)),

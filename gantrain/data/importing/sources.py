@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gantrain.common.errors import UserError, os_reason
 from gantrain.data.importing.filenames import display_path
+from gantrain.data.importing.validation_lists import ValidationList
 
 MAX_IN_MEMORY = 4 << 30  # bytes of what is decompressed at once
 
@@ -84,7 +85,8 @@ class Source:
     notes: what a user should know, one sentence each.
     order: of (number of images, rng); the order in which the images are read and written: a
         uniformly random one, unless that is too slow.
-    has_files: whether each image is a file of its own: then a `validation.txt` beside them counts.
+    validation_list: returns the list of validation images that is among the images, or None.
+        Raises UserError.
     resources: what is closed at the end.
     """
 
@@ -98,7 +100,7 @@ class Source:
     unreadable: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     order: Callable[[int, random.Random], list[int]] = _shuffled
-    has_files: bool = False
+    validation_list: Callable[[], ValidationList | None] = lambda: None
     resources: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
