@@ -10,11 +10,10 @@ from gantrain.config import expand_path
 from gantrain.config.quality import full_name, goal_of
 from gantrain.runs.records import Record, read_json
 from launch.halving import LATEST, rungs
-from launch.metric_names import measures, names_of
+from launch.metric_names import LABELLED, measures, names_of
 from launch.project import project_of
 from launch.sweepfile import EarlyStop, SweepFile
 
-_SMALL_SET = 1_000_000_000  # bytes of decoded images that fit into any node's scratch
 Flats = Mapping[str, Mapping[str, Any]]  # the flat configs of runs by their ids
 
 
@@ -27,7 +26,7 @@ def check_metrics(sweep: SweepFile, source: Path, runs: Flats) -> list[str]:
     rule = sweep.early_stop
     if sweep.metric is None and rule is None:
         return []
-    runs = _with_features(runs, source)
+    runs = _with_labels(runs, source)
     if sweep.metric is not None:
         _check(f"{source}: metric", sweep.metric, runs)
         _check_direction(f"{source}: metric", sweep.metric, sweep.direction)
@@ -53,35 +52,25 @@ def first_measurement(flat: Mapping[str, Any], metric: str) -> int:
     return min(_end_of_iteration(line * every, step), _end_of_iteration(total, step))
 
 
-def _with_features(runs: Flats, source: Path) -> Flats:
-    """Return the configs with the features that `auto` stands for, where the data set tells."""
-    sets: dict[str, Record | None] = {}
+def _with_labels(runs: Flats, source: Path) -> Flats:
+    """Return the configs with the key LABELLED, where a local data set tells."""
+    sets: dict[str, bool] = {}
     resolved = {}
     for run, flat in runs.items():
         shards = str(flat["data.shards"])
-        if flat["metrics.features"] == "auto" and shards not in sets:
+        if shards not in sets:
             folders = (project_of(source) or Path(), Path())
             paths = (f / expand_path(shards, f"{source}: data.shards") for f in folders)
             manifests = (read_json(path / "manifest.json") for path in paths)
-            sets[shards] = next((m for m in manifests if m is not None), None)
-        features = _features_of(flat, sets.get(shards))
-        resolved[run] = {**flat, "metrics.features": features}
+            sets[shards] = _is_labelled(next((m for m in manifests if m is not None), None))
+        resolved[run] = {**flat, LABELLED: sets[shards]}
     return resolved
 
 
-def _features_of(flat: Mapping[str, Any], manifest: Record | None) -> str:
-    """Return metrics.features, or what `auto` is certain to stand for on a local data set."""
-    features: str = flat["metrics.features"]
-    if features != "auto" or manifest is None:
-        return features
-    classes, count = manifest.get("classes"), manifest.get("count")
-    if not isinstance(classes, dict) or not isinstance(count, int):
-        return features
-    if len(classes) < 2:
-        return "random"
-    bytes_decoded = count * flat["data.size"] ** 2 * flat["data.channels"]
-    fits = flat["data.mode"] == "auto" and bytes_decoded < _SMALL_SET
-    return "brick" if fits or flat["data.mode"] == "cache" else features
+def _is_labelled(manifest: Record | None) -> bool:
+    """Return whether a data set has classes to tell apart; True if it is unknown."""
+    classes = (manifest or {}).get("classes")
+    return len(classes) > 1 if isinstance(classes, dict) else True
 
 
 def _end_of_iteration(images: float, step: int) -> int:

@@ -10,6 +10,8 @@ from gantrain.config.quality import (
     BY_FEATURES,
     BY_HELD_OUT,
     BY_PIXELS,
+    WITH_CLASSES,
+    default_features,
     full_name,
     goal_of,
 )
@@ -18,6 +20,7 @@ from gantrain.health.overrides import Overrides
 
 Direction = Literal["min", "max"]
 
+LABELLED = "labelled"  # beside the keys of a config: whether its data set has several classes
 _ALWAYS = (
     *("loss/discriminator", "loss/generator", "health/d_accuracy_real", "health/d_accuracy_fake"),
     *(f"health/{n}_{what}" for what in ("grad_norm", "weight_change") for n in "dg"),
@@ -38,9 +41,10 @@ def names_of(flat: Mapping[str, Any]) -> list[str]:
         names += _REMEDIES
     if flat["metrics.every_kimg"]:
         features = flat["metrics.features"]
-        kinds = ("brick", "random") if features == "auto" else (features,)
-        names += [f"quality/{name}_{kind}" for kind in kinds for name in BY_FEATURES]
-        names += [f"quality/{name}" for name in BY_CLASSES if "brick" in kinds]
+        kind = default_features() if features == "auto" else features
+        names += [f"quality/{name}_{kind}" for name in BY_FEATURES]
+        if kind in WITH_CLASSES and flat["data.mode"] != "stream" and flat.get(LABELLED, True):
+            names += [f"quality/{name}" for name in BY_CLASSES]
         names += [f"quality/{name}" for name in (*BY_PIXELS, *BY_HELD_OUT)]
         names.append("speed/seconds_of_metrics")
     return names

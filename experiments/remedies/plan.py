@@ -45,7 +45,7 @@ def base_config(out: Path, shards: Path) -> Tree:
         "discriminator": {**network, "norm": "none", "bias": True},
         "training": {"total_kimg": 36, "batch_size": 32, "device": "cpu"},
         "ema": {"half_life_kimg": 1},
-        "metrics": {"every_kimg": 4, "samples": 400},
+        "metrics": {"every_kimg": 4, "samples": 400, "features": "classifier"},
         "output": {
             "log_every_kimg": 1,
             "sample_every_kimg": 12,

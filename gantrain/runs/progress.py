@@ -6,6 +6,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from gantrain.config.quality import full_name
+
 # The metrics to show, in this order, under the names that papers use.
 _SHOWN = {
     "loss/discriminator": "D",
@@ -16,14 +18,15 @@ _SHOWN = {
     "health/d_accuracy_fake": "acc fake",
     "health/d_grad_norm": "|∇D|",
     "health/g_grad_norm": "|∇G|",
-    "quality/fid_brick": "FID",
+    "quality/fid": "FID",
     "quality/parts_made": "classes",
 }
 
 
 def summary(metrics: Mapping[str, float], problem: str = "") -> str:
     """Return one line with the most important metrics and the name of a diagnosed problem."""
-    shown = [f"{label} {metrics[name]:.3g}" for name, label in _SHOWN.items() if name in metrics]
+    logged = {label: full_name(name, metrics) for name, label in _SHOWN.items()}
+    shown = [f"{label} {metrics[name]:.3g}" for label, name in logged.items() if name]
     return "  ".join([*shown, *([problem.upper()] if problem else [])])
 
 

@@ -55,7 +55,7 @@ def test_other_metrics_say_which_value_is_the_best() -> None:
     ("settings", "logged", "message"),
     [
         ({"keep_best": "quality/fdi_random"}, LOGGED, "nearest .* 'quality/fid_random'"),
-        ({"keep_best": "quality/fid_brick"}, LOGGED, "never logs it.*quality/fid_random"),
+        ({"keep_best": "quality/fid_classifier"}, LOGGED, "never logs it.*quality/fid_random"),
         ({"keep_best": "qualty/fid"}, LOGGED, "never logs it"),
         ({"keep_best": "fid"}, LOGGED, "'quality/fid'"),
         ({"keep_best": "quality/swd"}, ["loss/generator"], r"metrics\.every_kimg is 0"),

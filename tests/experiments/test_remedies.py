@@ -59,7 +59,7 @@ def test_the_first_alarm_decides_whether_a_diagnosis_is_right(tmp_path: Path) ->
         folder.mkdir()
         lines = [
             {"images_seen": 1000 * i, "health/diagnosis": code, "loss/generator": -i}
-            | {"quality/fid_brick": float(i)}
+            | {"quality/fid_classifier": float(i)}
             for i, code in enumerate(codes)
         ]
         (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))

@@ -132,7 +132,7 @@ def test_a_generator_that_improves_on_small_gradients_is_not_stalled() -> None:
     weak = HEALTHY | {"health/d_logit_margin": 0.001, "health/g_grad_norm": 1e-4}
     state = HealthState()
     for g_steps in range(STEP, 1200, STEP):
-        line = weak | ({"quality/fid_brick": 1e5 / g_steps} if g_steps % 100 == 0 else {})
+        line = weak | ({"quality/fid_lite0": 1e5 / g_steps} if g_steps % 100 == 0 else {})
         observe(state, "dcgan", g_steps, line)
     assert state.diagnosis == "healthy"
 

@@ -234,9 +234,15 @@ def test_leaderboard_ranks_nan_last_and_leaves_out_what_does_not_measure(tmp_pat
 
 def test_direction_follows_the_metric() -> None:
     # The sweep's own metric keeps the sweep's direction; others have that of their name.
-    assert choose_direction("quality/fid_brick", "quality/fid", "max", None) == "max"
-    assert choose_direction("quality/recall_brick", "quality/fid_brick", "min", None) == "max"
-    assert choose_direction("quality/recall_brick", "quality/fid_brick", "min", "min") == "min"
-    assert choose_direction("loss/generator", "quality/recall_brick", "max", None) == "min"
+    assert choose_direction("quality/fid_classifier", "quality/fid", "max", None) == "max"
+    assert (
+        choose_direction("quality/recall_classifier", "quality/fid_classifier", "min", None)
+        == "max"
+    )
+    assert (
+        choose_direction("quality/recall_classifier", "quality/fid_classifier", "min", "min")
+        == "min"
+    )
+    assert choose_direction("loss/generator", "quality/recall_classifier", "max", None) == "min"
     with pytest.raises(UserError, match="give --direction"):
         choose_direction("quality/diversity", "quality/fid", "min", None)

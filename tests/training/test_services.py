@@ -106,7 +106,7 @@ def without_classes(tmp_path: Path) -> list[str]:
     folder = tmp_path / "no-classes"
     samples = (replace(sample, label={}) for sample in draw_squares(20))
     write_shards(folder, samples, size=32, channels=1, source="squares")
-    return [f"data.shards={folder}", "metrics.features=brick"]
+    return [f"data.shards={folder}", "metrics.features=classifier"]
 
 
 def no_package(tmp_path: Path) -> list[str]:
@@ -114,7 +114,7 @@ def no_package(tmp_path: Path) -> list[str]:
 
 
 def stream_without_classifier(tmp_path: Path) -> list[str]:
-    return ["data.mode=stream", "data.workers=0", "metrics.features=brick"]
+    return ["data.mode=stream", "data.workers=0", "metrics.features=classifier"]
 
 
 @pytest.mark.parametrize(
