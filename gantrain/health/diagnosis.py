@@ -32,7 +32,9 @@ from gantrain.health.training_faults import (
     detect_critic_stall,
     detect_dead_player,
     detect_divergence,
+    detect_hinge_divergence,
     detect_idle_labels,
+    detect_met_margins,
     detect_penalty_off,
     detect_stall,
     detect_strong_d,
@@ -79,11 +81,13 @@ class Check:
 # generator by before what is only slow. A strong critic is no problem: WGAN-GP needs one.
 CHECKS = (
     Check("unsuitable data", detect_unsuitable_data, from_start=True),
+    Check("discriminator too strong", detect_met_margins, ("hinge",)),  # D stands still then
     Check("dead player", detect_dead_player),
     Check("penalty off", detect_penalty_off, ("wgan-gp",)),
     Check("uninformative labels", detect_idle_labels, ("dcgan",)),
     Check("diverging", detect_divergence, ("dcgan",)),
     Check("diverging", detect_critic_divergence, ("wgan-gp",)),
+    Check("diverging", detect_hinge_divergence, ("hinge",)),
     Check("diverging", detect_broken_steps),
     Check("mode collapse", detect_class_collapse),
     Check("quality falling", detect_falling_quality),
@@ -92,7 +96,7 @@ CHECKS = (
     Check("mode collapse", detect_twins),
     Check("mode collapse", detect_same_images),
     Check("saturated output", detect_saturation),
-    Check("stalled", detect_stall, ("dcgan",)),
+    Check("stalled", detect_stall, ("dcgan", "hinge")),
     Check("stalled", detect_critic_stall, ("wgan-gp",)),
     Check("memorising", detect_memorisation),
     Check("never learnt", detect_never_learnt),
@@ -109,7 +113,7 @@ def observe(
 ) -> Diagnosis | None:
     """Add a line of metrics to the state; return the diagnosis if it changed, else None.
 
-    kind: objective.kind of the config; any other than dcgan or wgan-gp gets the checks that do not
+    kind: objective.kind of the config; one that CHECKS does not name gets the checks that do not
         depend on the loss.
     g_steps: number of generator steps so far.
     metrics: means of the log interval; only loss/…, health/…, quality/… and interval/… count.
@@ -137,7 +141,7 @@ def observe(
 
 
 def discriminator_leads(state: HealthState) -> bool:
-    """Return whether DCGAN's D separates real and fake images clearly in the newest log lines."""
+    """Return whether D, not a critic, separates real and fake images in the newest log lines."""
     margins = values_of(state.recent[-_MIN_LINES:], "health/d_logit_margin")
     return bool(margins) and min(margins) > 1
 

@@ -39,10 +39,10 @@ NO_PROBLEM = "no sign of a problem in the last lines"
 
 ADVICE: dict[Name, str] = {
     "discriminator too strong": "raise discriminator.dropout, lower discriminator.learning_rate or "
-    "discriminator.width, set objective.label_noise or objective.label_flips",
+    "discriminator.width, set objective.label_noise or objective.label_flips (dcgan)",
     "mode collapse": "use more D steps (objective.n_critic), a lower generator.learning_rate, "
     "objective.kind=wgan-gp, or discriminator.norm=batch, which lets D compare images",
-    "diverging": "lower both learning rates, set training.clip_norm, raise "
+    "diverging": "lower both learning rates, set training.clip_norm, discriminator.spectral_norm, "
     "objective.penalty_weight (wgan-gp) or objective.label_smoothing (dcgan)",
     "stalled": "raise discriminator.width or its learning_rate, check generator.learning_rate "
     "(D cannot learn if it is too high), or stop here if the images are good",

@@ -16,6 +16,7 @@ from gantrain.health.state import HealthState
 from gantrain.health.trend import trend_of
 
 _CHANCE_LOSS = math.log(2)  # DCGAN's D loss if D guesses
+_CHANCE_HINGE_LOSS = 2.0  # likewise with the hinge loss
 _MAX_FLOAT_MARGIN = 100.0  # exp(-104) is 0 in float32
 TINY_GRADIENT = 0.02  # norm of G's gradient
 # Relative change of a network's weights in a step. Adam at a rate of 1e-4 changes weights that were
@@ -34,10 +35,7 @@ def detect_strong_d(state: HealthState, lines: Sequence[LogLine], slack: float) 
     G's gradient then shows which pixels give an image away, not what is missing from it (Arjovsky
     and Bottou 2017).
     """
-    accuracies = [
-        *values_of(lines, "health/d_accuracy_real"),
-        *values_of(lines, "health/d_accuracy_fake"),
-    ]
+    accuracies = _accuracies(lines)
     margins = values_of(lines, "health/d_logit_margin")
     if not accuracies or not margins:
         return None
@@ -49,6 +47,29 @@ def detect_strong_d(state: HealthState, lines: Sequence[LogLine], slack: float) 
     )
 
 
+def detect_met_margins(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """With the hinge loss, D scores nearly all images beyond its margins and has stopped learning.
+
+    G then follows the slope of a D that no longer answers it.
+    """
+    accuracies, losses = _accuracies(lines), values_of(lines, "loss/discriminator")
+    if not accuracies or not losses:
+        return None
+    if min(accuracies) < 1 - 0.05 / slack or max(losses) > 0.1 * _CHANCE_HINGE_LOSS / slack:
+        return None
+    return (
+        f"D is right on at least {min(accuracies):.0%} of real and fake images, and its loss is "
+        f"{statistics.median(losses):.2g}, so that few images still teach it (2 if it guesses)"
+    )
+
+
+def _accuracies(lines: Sequence[LogLine]) -> list[float]:
+    return [
+        *values_of(lines, "health/d_accuracy_real"),
+        *values_of(lines, "health/d_accuracy_fake"),
+    ]
+
+
 def detect_divergence(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
     """Losses or logits of DCGAN are far larger than in any working training."""
     margins = values_of(lines, "health/d_logit_margin")
@@ -57,10 +78,22 @@ def detect_divergence(state: HealthState, lines: Sequence[LogLine], slack: float
             f"D's mean logits differ by {statistics.median(margins):.3g}, so that the probability "
             "of fake images to be real is 0 in float32"
         )
+    return _loss_evidence(lines, _CHANCE_LOSS, slack) or detect_broken_steps(state, lines, slack)
+
+
+def detect_hinge_divergence(
+    state: HealthState, lines: Sequence[LogLine], slack: float
+) -> str | None:
+    """The hinge loss is far larger than in any working training; its scores have no bound."""
+    by_loss = _loss_evidence(lines, _CHANCE_HINGE_LOSS, slack)
+    return by_loss or detect_broken_steps(state, lines, slack)
+
+
+def _loss_evidence(lines: Sequence[LogLine], chance: float, slack: float) -> str | None:
     losses = values_of(lines, "loss/discriminator")
-    if losses and lower_quartile(losses) > 2 * _CHANCE_LOSS * slack:
+    if losses and lower_quartile(losses) > 2 * chance * slack:
         return f"D's loss is {statistics.median(losses):.2f}, more than twice that of guessing"
-    return detect_broken_steps(state, lines, slack)
+    return None
 
 
 def detect_critic_divergence(
@@ -89,7 +122,7 @@ def detect_broken_steps(state: HealthState, lines: Sequence[LogLine], slack: flo
 
 
 def detect_stall(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
-    """DCGAN learns no longer."""
+    """DCGAN, or D with the hinge loss, learns no longer."""
     return _stall_evidence(state, lines, "health/d_logit_margin", slack)
 
 

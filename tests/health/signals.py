@@ -32,6 +32,12 @@ STRONG = HEALTHY | {
     "health/d_logit_margin": 11.0,
     "loss/discriminator": 0.02,
 }
+# As in trainings of small networks with the hinge loss, whose D's loss is 2 if it guesses.
+HINGE = HEALTHY | {
+    "loss/discriminator": 1.6,
+    "loss/generator": 0.5,
+    "health/d_logit_margin": 0.4,
+}
 CRITIC: Signals = {
     "loss/discriminator": -8.0,
     "loss/wasserstein": 9.0,

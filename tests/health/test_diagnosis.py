@@ -15,7 +15,7 @@ from gantrain.health.diagnosis import (
 )
 from tests.conftest import small_tree
 from tests.curves import curve, events
-from tests.health.signals import CRITIC, HEALTHY, STEP, STRONG, Signals, diagnosed, feed
+from tests.health.signals import CRITIC, HEALTHY, HINGE, STEP, STRONG, Signals, diagnosed, feed
 from tests.launching import Train, write_config
 
 
@@ -57,6 +57,37 @@ def test_dcgan_problems_have_a_name_evidence_and_advice(
 )
 def test_wgan_gp_problems_have_a_name(changes: Signals, name: str) -> None:
     assert diagnosed(CRITIC | changes, "wgan-gp").name == name
+
+
+MET_MARGINS: Signals = {
+    "loss/discriminator": 0.002,
+    "health/d_accuracy_real": 1.0,
+    "health/d_accuracy_fake": 1.0,
+    "health/d_logit_margin": 12.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "evidence"),
+    [
+        ({}, "healthy", "no sign"),
+        ({"health/d_logit_margin": 300.0}, "healthy", "no sign"),  # scores have no bound
+        ({"loss/discriminator": 0.5, "health/d_accuracy_real": 1.0}, "healthy", "no sign"),
+        (MET_MARGINS, "discriminator too strong", "its loss is 0.002"),
+        # Nothing moves a D whose margins are all met.
+        (MET_MARGINS | {"health/d_weight_change": 1e-9}, "discriminator too strong", "100% of"),
+        ({"loss/discriminator": 5.0}, "diverging", "more than twice that of guessing"),
+        ({"health/skipped_steps": 3.0}, "diverging", "not finite"),
+        ({"health/fake_spread": 0.015}, "mode collapse", "10% as much"),
+        ({"health/d_logit_margin": 0.001, "health/g_grad_norm": 1e-5}, "stalled", "stays at"),
+    ],
+)
+def test_hinge_problems_have_a_name_and_evidence(
+    changes: Signals, name: str, evidence: str
+) -> None:
+    diagnosis = diagnosed(HINGE | changes, "hinge")
+    assert diagnosis.name == name
+    assert evidence in diagnosis.evidence
 
 
 def test_no_diagnosis_at_the_start_or_of_a_short_episode() -> None:
