@@ -85,7 +85,7 @@ def import_(
         Path,
         typer.Argument(
             help="Folder or zip archive of images (flat, a subfolder per class, Kaggle's), or a "
-            "file or folder of IDX, NumPy arrays or CIFAR in binary."
+            "file or folder of IDX, NumPy arrays, CIFAR in binary or Parquet."
         ),
     ],
     target: Target,
@@ -107,8 +107,15 @@ def import_(
             help="Names of the classes 0, 1, …: separated by commas, or a file with one per line."
         ),
     ] = None,
+    image_column: Annotated[
+        str | None, typer.Option(help="Column of images in Parquet. Default: by type and name.")
+    ] = None,
     label_column: Annotated[
-        str | None, typer.Option(help="Which labels of CIFAR-100 are classes: fine or coarse.")
+        str | None,
+        typer.Option(
+            help="Column of classes in Parquet, by default by type and name; of CIFAR-100, fine "
+            "or coarse."
+        ),
     ] = None,
     splits: Annotated[
         str,
@@ -150,7 +157,7 @@ def import_(
             background=background,
             fit=fit,
             max_megapixels=max_megapixels,
-            options=SourceOptions(label_column=label_column),
+            options=SourceOptions(image_column=image_column, label_column=label_column),
             classes=classes,
             class_names=parse_class_names(class_names) if class_names is not None else (),
             splits=parse_splits(splits),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gantrain.common.errors import UserError, os_reason
-from gantrain.data.importing import arrays, cifar, idx, zips
+from gantrain.data.importing import arrays, cifar, idx, parquet, zips
 from gantrain.data.importing.convert import SUFFIXES
 from gantrain.data.importing.folders import open_folder
 from gantrain.data.importing.listing import Listing, count_suffixes, list_folder
@@ -36,6 +36,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("IDX", idx.has_name, idx.has_head, idx.open_idx),
     Kind("NumPy", arrays.has_name, arrays.has_head, arrays.open_arrays),
     Kind("CIFAR", cifar.has_name, cifar.has_head, cifar.open_cifar),
+    Kind("Parquet", parquet.has_name, parquet.has_head, parquet.open_parquet),
     Kind("zip", zips.has_name, zips.has_head, zips.open_archive),
 )
 

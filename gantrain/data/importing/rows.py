@@ -43,7 +43,7 @@ def open_rows(path: Path, kind: str, parts: Sequence[Rows], origin: str) -> Sour
     return Source(
         path,
         kind,
-        _names(parts),
+        numbered_names([(part.folder, len(part.images)) for part in parts]),
         content,
         size=sizes.pop() if len(sizes) == 1 else None,
         labels=StatedLabels(classes, origin)
@@ -52,18 +52,21 @@ def open_rows(path: Path, kind: str, parts: Sequence[Rows], origin: str) -> Sour
     )
 
 
-def _names(parts: Sequence[Rows]) -> list[str]:
+def numbered_names(counts: Sequence[tuple[str, int]]) -> list[str]:
+    """Return `train/00`, `train/01`, … for numbers of images in folders, "" for no folder.
+
+    Those of equal folders are numbered consecutively.
+    """
     totals: Counter[str] = Counter()
-    for part in parts:
-        totals[part.folder] += len(part.images)
+    for folder, count in counts:
+        totals[folder] += count
     used: Counter[str] = Counter()
     names = []
-    for part in parts:
-        width = len(str(totals[part.folder] - 1))
-        prefix = f"{part.folder}/" if part.folder else ""
-        first = used[part.folder]
-        used[part.folder] += len(part.images)
-        names += [f"{prefix}{n:0{width}d}" for n in range(first, used[part.folder])]
+    for folder, count in counts:
+        width = len(str(totals[folder] - 1))
+        prefix = f"{folder}/" if folder else ""
+        names += [f"{prefix}{n:0{width}d}" for n in range(used[folder], used[folder] + count)]
+        used[folder] += count
     return names
 
 
