@@ -26,8 +26,7 @@ _RATIO = 1 / 30  # of D's to G's change: a slower D says little that G can follo
 # FIDs that are far from the data, by features. Those of the data set are scaled to a variance of 1
 # in each of 128 dimensions; an untrained generator has 300 to 450 by Inception features.
 _FAR_FID = {"classifier": 100.0, "brick": 100.0, "random": 100.0, "inception": 120.0, "": 120.0}
-_FAR_SHARE = 0.5  # of the first measurement, for metrics without such a value
-_EARLY = 0.1  # of the run so far; a first measurement before that is of a generator that is new
+_FAR_SHARE = 0.5  # of the value of an untrained generator, for metrics without such a limit
 
 
 def detect_falling_quality(
@@ -165,10 +164,10 @@ def _far_from_data(state: HealthState, trend: Trend, slack: float) -> str | None
         limit = _FAR_FID.get(name.removeprefix("fid").removeprefix("_"))
         if limit is not None and best > limit * slack:
             return f" (a trained generator is far below {limit:g})"
-    first = state.first.signals.get(trend.metric) if state.first else None
-    if first is None or state.first is None or first <= 0 or trend.ruler.goal != "lowest":
+    first = state.first
+    if first is None or first.g_steps > _SETTLED_STEPS or trend.ruler.goal != "lowest":
         return None
-    is_new = state.first.g_steps <= _EARLY * trend.g_steps[-1]
-    if is_new and not is_better(best, _FAR_SHARE * slack * first):
-        return f", and was {first:.4g} at the first measurement"
+    untrained = first.signals.get(trend.metric)
+    if untrained is not None and not is_better(best, _FAR_SHARE * slack * untrained):
+        return f", and was {untrained:.4g} before the training"
     return None

@@ -126,6 +126,15 @@ def test_quality_that_is_far_and_flat_was_never_learnt(values: list[float], name
     assert changes[-1].name == name
 
 
+@pytest.mark.parametrize(("every", "name"), [(200, "never learnt"), (500, "healthy")])
+def test_metrics_without_a_limit_are_compared_with_an_untrained_generator(
+    every: int, name: Name
+) -> None:
+    """A first measurement after a while is of a generator that may be good already."""
+    _, changes = measured([200, 180, 190, 185, 188, 187, 186], "quality/swd", every=every)
+    assert changes[-1].name == name
+
+
 def test_few_classes_from_the_start_and_some_that_are_never_made() -> None:
     def name(covered: list[float], fid: float = 50, **others: list[float]) -> str:
         values = [fid] * len(covered)
