@@ -59,7 +59,7 @@ from gantrain.training.meter import Meter
 from gantrain.training.nan_guard import RollBack, read_recovery
 from gantrain.training.objectives import Objective, make_objective, metric_names
 from gantrain.training.resume import find_checkpoint, is_complete, roll_back
-from gantrain.training.schedule import Schedule
+from gantrain.training.schedule import EndEarly, Schedule
 from gantrain.training.services import Services, start_services
 from gantrain.training.snapshots import load_snapshot
 from gantrain.training.state import TrainingState
@@ -165,16 +165,22 @@ def train_and_recover(
     while True:
         schedule.start()
         real = real_batches(dataset, config, state.data_rng, gan.accelerator.device, gan.layout)
+        early = ""
         try:
-            train(gan, objective, real, state, services, iterate, schedule.after_iteration)
+            try:
+                train(gan, objective, real, state, services, iterate, schedule.after_iteration)
+            except EndEarly as reason:
+                early = str(reason)
             schedule.finish()
             break
         except RollBack as reason:
             roll_back(str(reason), gan, objective, state, services)
     if state.rank == 0:
         export_generator(gan.ema.generator, config, state.images_seen, schedule.best.newest)
-    services.tracker.event("finished", state.images_seen)
-    services.tracker.status("finished", state.images_seen)
+    if early:
+        logger.info(f"ends early: {early}")
+    services.tracker.event("finished", state.images_seen, alert=bool(early), reason=early)
+    services.tracker.status("finished", state.images_seen, early)
 
 
 def announce(

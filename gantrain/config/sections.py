@@ -253,7 +253,10 @@ class OutputConfig(Section):
 
 
 class GuardConfig(Section):
-    """Non-finite gradients and hangs. A step with non-finite gradients is always skipped."""
+    """Non-finite gradients, lost quality and hangs.
+
+    A step with non-finite gradients is always skipped.
+    """
 
     bad_steps: int = Field(
         20, ge=1, le=MAX_COUNT, description="skipped steps in a row before a roll-back"
@@ -263,6 +266,11 @@ class GuardConfig(Section):
     )
     learning_rate_factor: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5, description="factor on both learning rates at each roll-back"
+    )
+    stop_after_worse_kimg: Positive | None = Field(
+        None,
+        description="end the run once its quality has been 1.5 times worse than its best for this "
+        "many kimg, in at least two measurements; empty: never",
     )
     hang_seconds: Annotated[float, Field(ge=0, le=1e7)] = Field(
         900, description="seconds without progress before the job is ended; 0: never"

@@ -90,7 +90,8 @@ def _progress(run: RunData) -> str:
 def _status_lines(run: RunData) -> list[str]:
     lines = []
     if run.status.get("reason"):
-        lines.append(f"[red]{escape(str(run.status['reason']))}[/]")
+        colour = "yellow" if run.status.get("state") == "finished" else "red"
+        lines.append(f"[{colour}]{escape(str(run.status['reason']))}[/]")
     diagnosis = _newest(run.events, "diagnosis")
     if diagnosis is not None:
         colour = "green" if diagnosis.get("diagnosis") == "healthy" else "yellow"

@@ -7,6 +7,7 @@ from accelerate.utils import broadcast_object_list
 
 from gantrain.common.errors import DivergedError, UserError
 from gantrain.config import Config
+from gantrain.health.trend import stops_early
 from gantrain.runs.checkpoint import Snapshot, read_newest
 from gantrain.runs.paths import list_checkpoints
 from gantrain.runs.records import read_status
@@ -49,10 +50,12 @@ def find_checkpoint(config: Config) -> tuple[Snapshot | None, list[str]]:
 def is_complete(state: TrainingState, accelerator: Accelerator) -> bool:
     """Return whether the run has ended, with its last metrics, samples and exported generator.
 
-    A run that was killed after its last checkpoint has not. A collective call.
+    A run that was killed after its last checkpoint has not. One that guard.stop_after_worse_kimg
+    ended has, unless it may train on now. A collective call.
     """
     complete = [False]
-    if accelerator.is_main_process and state.finished:
+    early = stops_early(state.health, state.config.guard.stop_after_worse_kimg)
+    if accelerator.is_main_process and (state.finished or early):
         status = read_status(state.config.output.run_dir)
         seen = status.get("images_seen")
         complete = [status.get("state") == "finished" and seen == state.images_seen]

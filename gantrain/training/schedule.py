@@ -11,6 +11,7 @@ from gantrain.common.errors import UserError
 from gantrain.common.grids import tile
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.data.shards.faults import Fault
+from gantrain.health.trend import stops_early
 from gantrain.runs.records import event_record
 from gantrain.runs.signals import stopped_by
 from gantrain.training.best import BestSoFar
@@ -23,6 +24,11 @@ from gantrain.training.snapshots import take_snapshot
 from gantrain.training.state import TrainingState
 
 logger = logging.getLogger(__name__)
+
+
+class EndEarly(Exception):  # noqa: N818 - a request, not an error
+    """The run has been asked by its config to end before its last image."""
+
 
 _FAULTS_LOGGED = 20  # broken images and shards; events.jsonl has all of them
 
@@ -64,6 +70,7 @@ class Schedule:
             (output.log_every_kimg, self._keep_best),
             (output.sample_every_kimg, self._sample),
             (output.checkpoint_every_kimg, self._save),
+            (output.log_every_kimg, self._end_if_worse),
         )
 
     def start(self) -> None:
@@ -80,7 +87,8 @@ class Schedule:
     def after_iteration(self) -> None:
         """Do the work that is scheduled now, and stop if the ranks agree to.
 
-        Raises RollBack if the training must go back, StoppedError if the run was asked to stop.
+        Raises RollBack if the training must go back, EndEarly if it need not continue, and
+        StoppedError if the run was asked to stop.
         """
         state, services = self._state, self._services
         services.heartbeat.images_seen = state.images_seen
@@ -91,6 +99,13 @@ class Schedule:
         self._record_checkpoints()
         if not state.finished:
             self._stop_if_asked()
+
+    def _end_if_worse(self) -> None:
+        state = self._state
+        reason = stops_early(state.health, state.config.guard.stop_after_worse_kimg)
+        if reason and not state.finished:
+            state.scheduled_at = state.images_seen
+            raise EndEarly(reason)
 
     def finish(self) -> None:
         """Save the last checkpoint, measure the quality, log the last metrics and save samples.
