@@ -4,9 +4,11 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from gantrain.health.diagnosis import CODES, discriminator_leads, observe
+from gantrain.health.diagnosis import discriminator_leads, observe
 from gantrain.health.overrides import Overrides
+from gantrain.health.problems import CODES
 from gantrain.health.remedies import choose_adjustment
+from gantrain.health.trend import trend_of
 from gantrain.runs.tracking import Tracker
 from gantrain.training.gan import Gan
 from gantrain.training.objectives import Objective
@@ -58,6 +60,7 @@ def _adjust(
         state.g_steps,
         state.config,
         d_leads=discriminator_leads(state.health),
+        quality=trend_of(state.health),
     )
     if adjustment is not None:
         apply_overrides(state.remedies.overrides, gan, objective)
