@@ -51,6 +51,7 @@ from gantrain.runs.run_lock import run_lock
 from gantrain.runs.wandb_environment import check_wandb_settings
 from gantrain.training.batch import real_batches
 from gantrain.training.best import BestSoFar
+from gantrain.training.diagnose import doubts_at_start
 from gantrain.training.distributed import check_same_data, check_world_size, make_accelerator
 from gantrain.training.gan import Gan, Networks
 from gantrain.training.joint import joint
@@ -190,8 +191,17 @@ def announce(
     services: Services,
     notices: list[str],
 ) -> None:
-    """Tell the user what starts or resumes; save a grid of real images next to the samples."""
+    """Tell the user what starts or resumes, and what is doubtful about it; save a grid of real
+    images next to the samples."""
     config = state.config
+    rows, columns = config.output.grid
+    doubts = []
+    if state.rank == 0:
+        images = dataset.images(PositionalRNG(config.seed, 0, rows * columns))
+        doubts = doubts_at_start(config, images)
+        services.tracker.real_grid(tile(scaled(images), rows, columns))
+    for doubt in doubts:
+        logger.warning(doubt)
     for notice in notices:
         logger.info(notice)
     verb = "resumes" if state.images_seen else "starts"
@@ -201,11 +211,7 @@ def announce(
         f"{gan.accelerator.device.type}, batch {state.batch_size}, "
         f"precision {config.training.mixed_precision}"
     )
-    services.tracker.event(verb, state.images_seen, notices=notices)
-    if state.rank == 0:
-        rows, columns = config.output.grid
-        real = scaled(dataset.images(PositionalRNG(config.seed, 0, rows * columns)))
-        services.tracker.real_grid(tile(real, rows, columns))
+    services.tracker.event(verb, state.images_seen, notices=[*doubts, *notices])
 
 
 def raise_failure(error: BaseException, state: TrainingState, services: Services) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.remedies.plan import PlannedRun
 from experiments.training import has_ended
-from gantrain.health.diagnosis import CODES
+from gantrain.health.problems import CODES
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import EVENTS
 

@@ -16,7 +16,7 @@ from gantrain.health.image_faults import (
     detect_twins,
     detect_unsuitable_data,
 )
-from gantrain.health.problems import ADVICE, CODES, NO_PROBLEM, Name
+from gantrain.health.problems import ADVICE, NO_PROBLEM, Name
 from gantrain.health.quality_faults import (
     detect_class_collapse,
     detect_falling_quality,
@@ -40,8 +40,6 @@ from gantrain.health.training_faults import (
     detect_strong_d,
 )
 from gantrain.health.trend import note_measurement
-
-__all__ = ["ADVICE", "CODES", "Diagnosis", "HealthState", "LogLine", "Name", "observe"]
 
 QUIET_STEPS = 250  # generator steps before the first diagnosis
 WINDOW_STEPS = 100  # generator steps for which a problem must show

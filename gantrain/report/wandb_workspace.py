@@ -26,7 +26,7 @@ SECTIONS: dict[str, tuple[Chart, ...]] = {
     "samples": (),
     "loss": (
         Chart("D and G", ("loss/discriminator", "loss/generator")),
-        Chart("Wasserstein estimate and penalty", ("loss/wasserstein", "loss/penalty")),
+        Chart("score gap of a critic, and penalty", ("loss/wasserstein", "loss/penalty")),
     ),
     "quality": (
         Chart("FID", pattern="quality/fid_.*"),
@@ -39,6 +39,10 @@ SECTIONS: dict[str, tuple[Chart, ...]] = {
         Chart("accuracy of D", ("health/d_accuracy_real", "health/d_accuracy_fake")),
         Chart("gradient norms", ("health/d_grad_norm", "health/g_grad_norm"), log=True),
         Chart("diversity of images", ("health/fake_spread", "health/real_spread")),
+        Chart("almost equal pairs of images", ("health/fake_twins", "health/real_twins")),
+        Chart("range of pixels", ("health/fake_range", "health/real_range")),
+        Chart("black and white pixels", ("health/fake_saturated", "health/real_saturated")),
+        Chart("change of weights", ("health/d_weight_change", "health/g_weight_change"), log=True),
     ),
     "speed": (Chart("images per second", ("speed/images_per_second",)),),
 }

@@ -111,7 +111,10 @@ def _newest(events: Sequence[Record], kind: str) -> Record | None:
 
 def _curve_table(run: RunData, count: int) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
-    for name in sorted(run.curves, key=_prefix_rank)[:count]:
+    # Only the difference of a critic's scores means anything, so that it has no accuracy at 0.
+    hidden = "health/d_accuracy_" if "loss/wasserstein" in run.curves else "-"
+    names = [name for name in run.curves if not name.startswith(hidden)]
+    for name in sorted(names, key=_prefix_rank)[:count]:
         values = run.curves[name]
         points = zip(reversed(values), reversed(run.images), strict=True)
         newest = next(((value, seen) for value, seen in points if value is not None), None)

@@ -12,7 +12,7 @@ from gantrain.config.quality import full_name
 _SHOWN = {
     "loss/discriminator": "D",
     "loss/generator": "G",
-    "loss/wasserstein": "W",
+    "loss/wasserstein": "score gap",
     "loss/penalty": "penalty",
     "health/d_accuracy_real": "acc real",
     "health/d_accuracy_fake": "acc fake",
@@ -23,10 +23,20 @@ _SHOWN = {
 }
 
 
+_OF_LABELS = ("health/d_accuracy_real", "health/d_accuracy_fake")
+_OF_CRITICS = "loss/wasserstein"
+
+
 def summary(metrics: Mapping[str, float], problem: str = "") -> str:
     """Return one line with the most important metrics and the name of a diagnosed problem."""
     logged = {label: full_name(name, metrics) for name, label in _SHOWN.items()}
-    shown = [f"{label} {metrics[name]:.3g}" for label, name in logged.items() if name]
+    # Only the difference of a critic's scores means anything, so that it has no accuracy at 0.
+    hidden = _OF_LABELS if _OF_CRITICS in metrics else ()
+    shown = [
+        f"{label} {metrics[name]:.3g}"
+        for label, name in logged.items()
+        if name and name not in hidden
+    ]
     return "  ".join([*shown, *([problem.upper()] if problem else [])])
 
 

@@ -4,10 +4,14 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from torch import Tensor
+
+from gantrain.config import Config
 from gantrain.health.diagnosis import discriminator_leads, observe
 from gantrain.health.overrides import Overrides
 from gantrain.health.problems import CODES
 from gantrain.health.remedies import choose_adjustment
+from gantrain.health.start import PixelRange, doubtful_images, doubtful_settings
 from gantrain.health.trend import trend_of
 from gantrain.runs.tracking import Tracker
 from gantrain.training.gan import Gan
@@ -67,6 +71,16 @@ def _adjust(
         logger.info(f"remedy: {adjustment}")
         tracker.event("remedy", state.images_seen, **adjustment.model_dump())
     return {f"remedy/{k}": v for k, v in asdict(state.remedies.overrides).items()}
+
+
+def doubts_at_start(config: Config, images: Tensor) -> list[str]:
+    """Return a line for each setting, and for each trait of the data, that no training can bear.
+
+    images: some real ones, uint8 (N, C, S, S).
+    """
+    distinct = 1 + int((images != images[:1]).flatten(1).any(1).sum())
+    pixels = PixelRange(int(images.min()), int(images.max()), len(images), distinct)
+    return [*doubtful_settings(config), *doubtful_images(pixels)]
 
 
 def apply_overrides(overrides: Overrides, gan: Gan, objective: Objective) -> None:

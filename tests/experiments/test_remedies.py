@@ -15,7 +15,7 @@ from experiments.remedies.results import rank_correlation, read_results
 from experiments.tables import format_median_and_range, update_tables
 from experiments.training import merge
 from gantrain.config import parse_config
-from gantrain.health.diagnosis import ADVICE
+from gantrain.health.problems import ADVICE
 
 
 def test_every_run_has_a_unique_name_and_a_valid_config(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from gantrain.health.diagnosis import Diagnosis, HealthState, observe
+from gantrain.health.diagnosis import Diagnosis, observe
+from gantrain.health.state import HealthState
 
 Signals = dict[str, float]
 STEP = 20  # generator steps of a log interval

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gantrain.health.diagnosis import HealthState
 from gantrain.health.overrides import Overrides
 from gantrain.health.remedies import Adjustment, RemedyState
+from gantrain.health.state import HealthState
 
 CHECKPOINTS = Path(__file__).parents[1] / "data" / "v0.1" / "run" / "checkpoints"
 

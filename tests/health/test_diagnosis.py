@@ -6,13 +6,8 @@ import pytest
 
 from gantrain.config import parse_config
 from gantrain.health import diagnosis as diagnosis_module
-from gantrain.health.diagnosis import (
-    QUIET_STEPS,
-    WINDOW_STEPS,
-    HealthState,
-    discriminator_leads,
-    observe,
-)
+from gantrain.health.diagnosis import QUIET_STEPS, WINDOW_STEPS, discriminator_leads, observe
+from gantrain.health.state import HealthState
 from tests.conftest import small_tree
 from tests.curves import curve, events
 from tests.health.signals import CRITIC, HEALTHY, HINGE, STEP, STRONG, Signals, diagnosed, feed

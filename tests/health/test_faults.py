@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gantrain.health.diagnosis import CHECKS, HealthState, observe
+from gantrain.health.diagnosis import CHECKS, observe
 from gantrain.health.problems import ADVICE, CODES, Name
+from gantrain.health.state import HealthState
 from gantrain.health.trend import stops_early
 from tests.health.signals import CRITIC, HEALTHY, STEP, Signals, diagnosed, feed, measured
 

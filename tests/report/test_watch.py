@@ -41,6 +41,15 @@ def test_watch_shows_status_health_and_curves(tmp_path: Path) -> None:
         assert text in result.output
 
 
+def test_watch_shows_no_accuracies_of_a_critic(tmp_path: Path) -> None:
+    folder = _write_run(tmp_path / "a")
+    line = {"images_seen": 1, "health/d_accuracy_real": 0.003}
+    for more, shown in (({}, True), ({"loss/wasserstein": 9.0}, False)):
+        (folder / "metrics.jsonl").write_text(json.dumps(line | more))
+        result = CliRunner().invoke(app, ["watch", str(folder), "--once"])
+        assert ("d_accuracy_real" in result.output) == shown
+
+
 def test_watch_shows_a_run_without_metrics(tmp_path: Path) -> None:
     folder = _write_run(tmp_path / "a")
     (folder / "metrics.jsonl").write_text("")

@@ -97,12 +97,18 @@ function chartGroups(names) {
     if (present.length) groups.push([title, present, options]);
   };
   add("loss", ["loss/discriminator", "loss/generator"]);
-  add("Wasserstein estimate", ["loss/wasserstein"]);
+  // A critic's scores mean something only relative to each other: it has no accuracy at 0.
+  if (remaining.has("loss/wasserstein")) for (const kind of ["real", "fake"]) remaining.delete(`health/d_accuracy_${kind}`);
+  add("score gap of the critic (Wasserstein estimate)", ["loss/wasserstein"]);
   for (const name of names.filter((n) => n.startsWith("quality/"))) add(name, [name]);
   add("accuracy of D", ["health/d_accuracy_real", "health/d_accuracy_fake"]);
   add("gradient norms", ["health/d_grad_norm", "health/g_grad_norm"], { log: true });
   add("diversity of images", ["health/fake_spread", "health/real_spread"]);
-  for (const name of names) add(name, [name]);
+  add("almost equal pairs of images", ["health/fake_twins", "health/real_twins"]);
+  add("range of pixels", ["health/fake_range", "health/real_range"]);
+  add("black and white pixels", ["health/fake_saturated", "health/real_saturated"]);
+  add("relative change of weights in a step", ["health/d_weight_change", "health/g_weight_change"], { log: true });
+  for (const name of [...remaining]) add(name, [name]);
   return groups;
 }
 

@@ -1,0 +1,12 @@
+"""What the progress line shows of D: accuracies of one with labels, the score gap of a critic."""
+
+from gantrain.runs.progress import summary
+
+ACCURACIES = {"health/d_accuracy_real": 0.003, "health/d_accuracy_fake": 1.0}
+
+
+def test_a_critic_has_a_score_gap_and_no_accuracies() -> None:
+    losses = {"loss/discriminator": -8.0, "loss/generator": 19.0}
+    assert summary(losses | ACCURACIES) == "D -8  G 19  acc real 0.003  acc fake 1"
+    assert summary(losses | {"loss/wasserstein": 9.0} | ACCURACIES) == "D -8  G 19  score gap 9"
+    assert summary(ACCURACIES, "diverging").endswith("DIVERGING")
