@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gantrain.cli.evaluate import train_features
+from gantrain.cli.indexing import index
 from gantrain.cli.making import Workers, import_, render
 from gantrain.cli.options import check_writable
 from gantrain.cli.printing import MAX_LINES, counted, print_line, print_rows, show_progress
@@ -22,6 +23,7 @@ data_app = typer.Typer(
 )
 data_app.command()(render)
 data_app.command("import")(import_)
+data_app.command()(index)
 
 SetFolder = Annotated[Path, typer.Argument(help="Folder with a set of shards.")]
 

@@ -54,7 +54,7 @@ def render(
     from gantrain.data.bricks.render import render_samples, sample_count
     from gantrain.data.shards.writer import write_shards
 
-    _check_size(size)
+    check_size(size)
     numbers = _split_parts(parts)
     start = time.monotonic()
     total = sample_count(numbers, views)
@@ -145,7 +145,7 @@ def import_(
     from gantrain.data.importing.sources import SourceOptions
     from gantrain.data.importing.splits import parse_splits
 
-    _check_size(size)
+    check_size(size)
     console = Console()
     start = time.monotonic()
     with show_progress("Importing") as advance:
@@ -190,7 +190,7 @@ def import_(
     )
 
 
-def _check_size(size: int) -> None:
+def check_size(size: int) -> None:
     """Raise UserError unless there are networks for images of this size."""
     if size not in TRAINABLE_SIZES:
         *others, last = TRAINABLE_SIZES

@@ -76,6 +76,8 @@ def show_progress(verb: str) -> Iterator[Callable[[int, int], None]]:
     def advance(done: int, total: int) -> None:
         progress.start()  # not before: other output may come first
         progress.update(task, completed=done, total=total)
+        if done == total:
+            progress.stop()  # makes way for another one
 
     try:
         yield advance

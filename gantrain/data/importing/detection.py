@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gantrain.common.errors import UserError, os_reason
-from gantrain.data.importing import arrays, cifar, idx, parquet, zips
+from gantrain.data.importing import arrays, cifar, idx, parquet, tars, zips
 from gantrain.data.importing.convert import SUFFIXES
 from gantrain.data.importing.folders import open_folder
 from gantrain.data.importing.listing import Listing, count_suffixes, list_folder
@@ -38,6 +38,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("CIFAR", cifar.has_name, cifar.has_head, cifar.open_cifar),
     Kind("Parquet", parquet.has_name, parquet.has_head, parquet.open_parquet),
     Kind("zip", zips.has_name, zips.has_head, zips.open_archive),
+    Kind("webdataset tar", tars.has_name, tars.has_head, tars.open_tars),
 )
 
 

@@ -1,6 +1,6 @@
 """The index of one tar by another tool: where its usable images are, and their labels.
 
-An `.npz` file beside the tar, which `gantrain data index` writes and NumPy opens. Our own shards do
+A file beside the tar, in NumPy's `.npz` format; `gantrain data index` writes it. Our own shards do
 without: their images and labels are found from the tar's headers alone.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gantrain.data.shards.samples import Label
 
 _VERSION = 1
-_NO_CLASS = -1
+NO_CLASS = -1
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ImageIndex:
     def label(self, row: int) -> Label:
         """Return the label of the row-th image."""
         label: Label = {"split": "validation" if self.held_out[row] else "train"}
-        if self.class_index[row] != _NO_CLASS:
+        if self.class_index[row] != NO_CLASS:
             label["part"], label["name"] = self.classes[self.class_index[row]]
         return label
 

@@ -6,6 +6,7 @@ whose images are converted when they are decoded; each tar has an index (see `im
 
 import hashlib
 import json
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -26,6 +27,7 @@ INDEX_AGAIN = "Index the tars again with `gantrain data index --overwrite`"
 
 _MAKE_ONE = "`gantrain data render TARGET` or `gantrain data import IMAGES TARGET`"
 _INDEX_TARS = "index the tars in it with `gantrain data index`"
+_SHARD_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.tar$"
 _SHA256 = r"^[0-9a-f]{64}$"
 
 Count = Annotated[int, Field(ge=0)]
@@ -46,7 +48,7 @@ class ShardEntry(_Entry):
     index: in version 2, SHA-256 of the tar's index.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.tar$")
+    name: str = Field(pattern=_SHARD_NAME)
     count: PositiveCount
     bytes: PositiveCount
     sha256: str = Field(pattern=_SHA256)
@@ -55,7 +57,7 @@ class ShardEntry(_Entry):
     @property
     def index_name(self) -> str:
         """File name of the tar's index in the set's folder."""
-        return f"{self.name.removesuffix('.tar')}.index.npz"
+        return f"{self.name.removesuffix('.tar')}.index"
 
 
 class ConversionEntry(_Entry):
@@ -163,6 +165,11 @@ class Manifest(_Entry):
 
     def _content(self) -> dict[str, object]:
         return self.model_dump(mode="json", exclude_none=True)  # version 1 lacks some fields
+
+
+def is_shard_name(name: str) -> bool:
+    """Return whether a manifest can list a tar of this file name."""
+    return re.fullmatch(_SHARD_NAME, name) is not None
 
 
 def load_manifest(folder: Path) -> Manifest:

@@ -69,7 +69,7 @@ def iterate_groups(shard: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
                     group = {}
                 key = stem
                 group[extension] = content.read()
-        _check_trailer(shard, end)
+        check_trailer(shard, end)
     except (tarfile.TarError, ValueError, OverflowError) as error:  # from numbers in pax headers
         raise UserError(
             f"{shard}: cut short or broken at {last} ({error}). Write the set again."
@@ -80,7 +80,8 @@ def iterate_groups(shard: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
         yield key, group
 
 
-def _check_trailer(shard: Path, end: int) -> None:
+def check_trailer(shard: Path, end: int) -> None:
+    """Raise tarfile.ReadError unless the end-of-archive mark, and nothing else, follows `end`."""
     # tarfile silently treats a broken or missing header as the end of the archive.
     with shard.open("rb") as file:
         file.seek(end)

@@ -46,7 +46,7 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         target = Path(os.path.realpath(target))  # a symlink stays; the folder it points to changes
         target.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        locked = stack.enter_context(_single_writer(target))
+        locked = stack.enter_context(single_writer(target))
         with write_errors(target):
             if locked:
                 remove_leftovers(target)
@@ -58,7 +58,7 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def _single_writer(target: Path) -> Iterator[bool]:
+def single_writer(target: Path) -> Iterator[bool]:
     """Hold the target's lock while the block runs.
 
     Yields False on a file system without locks: leftovers may then belong to a live writer.

@@ -111,8 +111,17 @@ class ShardStore:
             return open_shard(path, entry, indexes)
         url = file_url(self.location, entry.index_name)
         return open_indexed_tar(
-            path, entry, lambda: _retry(url, self.retries, lambda: self._download(url)), indexes
+            path,
+            entry,
+            lambda: _retry(url, self.retries, lambda: self._download_index(url, entry)),
+            indexes,
         )
+
+    def _download_index(self, url: str, entry: ShardEntry) -> bytes:
+        content = self._download(url)
+        if hashlib.sha256(content).hexdigest() != entry.index:
+            raise OSError("its bytes have changed: SHA-256 differs from the manifest's")
+        return content
 
     def fetch(self, entry: ShardEntry) -> Path:
         """Return the path of the shard's file on this machine; fetch it first if it is remote.

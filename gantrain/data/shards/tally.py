@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from gantrain.common.errors import UserError
-from gantrain.data.shards.manifest import ClassEntry, Manifest, ShardEntry
+from gantrain.data.shards.manifest import ClassEntry, ConversionEntry, Manifest, ShardEntry
 from gantrain.data.shards.samples import SPLITS, Label, Split, class_of, split_of
 
 
@@ -44,16 +44,23 @@ class Tally:
         }
 
     def manifest(
-        self, *, source: str, size: int, channels: Literal[1, 3], shards: Iterable[ShardEntry]
+        self,
+        *,
+        source: str,
+        size: int,
+        channels: Literal[1, 3],
+        shards: Iterable[ShardEntry],
+        conversion: ConversionEntry | None = None,
     ) -> Manifest:
-        """Return the manifest of the samples counted so far."""
+        """Return the manifest of the samples counted so far; see `Manifest` for `conversion`."""
         return Manifest(
-            version=1,
+            version=1 if conversion is None else 2,
             source=source,
             size=size,
             channels=channels,
             count=len(self.keys),
             classes=self.classes(),
             splits={split: self.splits[split] for split in SPLITS},
+            conversion=conversion,
             shards=tuple(shards),
         )
