@@ -26,13 +26,19 @@ def index(
     max_megapixels: MaxMegapixels = MAX_MEGAPIXELS,
     image: Annotated[
         str | None,
-        typer.Option(help="Extension of the images. Default: jpg, jpeg, png, webp, …, if present."),
+        typer.Option(
+            "--image",
+            "--image-column",
+            help="Extension of the images. Default: jpg, jpeg, png, webp, …, if present.",
+        ),
     ] = None,
     label: Annotated[
         str | None,
         typer.Option(
+            "--label",
+            "--label-column",
             help="Where the samples state their class: the extension of a member, or a key of "
-            "their JSON. Default: customary ones, such as cls and class_name."
+            "their JSON. Default: customary ones, such as cls and class_name.",
         ),
     ] = None,
     classes: Annotated[

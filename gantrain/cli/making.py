@@ -85,7 +85,7 @@ def import_(
         Path,
         typer.Argument(
             help="Folder or zip archive of images (flat, a subfolder per class, Kaggle's), or a "
-            "file or folder of IDX, NumPy arrays, CIFAR in binary or Parquet."
+            "file or folder of IDX, NumPy arrays, CIFAR in binary, Parquet or webdataset tars."
         ),
     ],
     target: Target,
@@ -108,13 +108,20 @@ def import_(
         ),
     ] = None,
     image_column: Annotated[
-        str | None, typer.Option(help="Column of images in Parquet. Default: by type and name.")
+        str | None,
+        typer.Option(
+            "--image-column",
+            "--image",
+            help="Column of images in Parquet, by default by type and name; in tars, extension.",
+        ),
     ] = None,
     label_column: Annotated[
         str | None,
         typer.Option(
+            "--label-column",
+            "--label",
             help="Column of classes in Parquet, by default by type and name; of CIFAR-100, fine "
-            "or coarse."
+            "or coarse; in tars, extension of a member or key of the JSON.",
         ),
     ] = None,
     splits: Annotated[

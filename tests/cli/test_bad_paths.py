@@ -24,6 +24,7 @@ from gantrain.common.errors import USER_ERROR_STATUS
 from gantrain.train import main as train
 from tests.bad_paths import bad_inputs, bad_outputs, escape_output
 from tests.conftest import small_tree
+from tests.foreign_tars import numbered_tars
 from tests.launching import write_config
 
 # For each command: its arguments and options as a user writes them, with {name} for each path.
@@ -45,6 +46,7 @@ WORDS = {
     "schema": None,
     "data render": "{target} --size 32 --views 1 --parts 3001 --workers 1",
     "data import": "{source} {target} --validation-list {validation_list} --workers 1",
+    "data index": "{tars} --size 32 --workers 1 --overwrite",
     "data verify": "{folder} --workers 1",
     "data show": "{folder} --grid {grid}",
     "data features": "{folder} --cache-dir {cache_dir}",
@@ -80,11 +82,12 @@ COMMANDS = dict(commands())
 
 @dataclass(frozen=True)
 class Good:
-    """A run, a set, a folder of images, and the working directory."""
+    """A run, a set, a folder of images, one of other tools' tars, and the working directory."""
 
     run: Path
     shards: Path
     images: Path
+    tars: Path
     here: Path
 
     def words(self, command: str, **changed: str) -> list[str]:
@@ -102,6 +105,7 @@ class Good:
             "cache_dir": str(self.here / "cache"),
             "source": str(self.images),
             "validation_list": str(self.here / "validation.txt"),
+            "tars": str(self.tars),
             "folder": str(self.here / "page" if command == "play" else self.shards),
         }
         words = WORDS[command]
@@ -117,7 +121,8 @@ def good(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Good:
     (folder / "images").mkdir()
     for i in range(3):
         Image.new("L", (32, 32), 40 * i).save(folder / "images" / f"{i}.png")
-    return Good(folder / "run", shards, folder / "images", folder)
+    tars = numbered_tars(folder / "tars", (2,))
+    return Good(folder / "run", shards, folder / "images", tars, folder)
 
 
 @pytest.fixture
@@ -346,3 +351,26 @@ def test_a_working_directory_of_somebody_else_is_one_line(
         assert "Traceback" not in errors
         assert errors.count("gantrain: ") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_tars_that_cannot_have_a_manifest_beside_them_are_one_line(
+    good: Good,
+    as_nobody: Callable[[Callable[[], int]], int],
+    run_words: Callable[..., tuple[int, str, str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def index() -> int:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(good.words("data index"))
+        return int(ended.value.code or 0)
+
+    run_words("data index")  # imports what another user may not be allowed to
+    before = {path: path.read_bytes() for path in good.tars.iterdir()}
+    capsys.readouterr()
+    assert as_nobody(index) == USER_ERROR_STATUS
+    errors = capsys.readouterr().err
+    assert errors.startswith(
+        f"gantrain: {good.tars}/manifest.json: Permission denied, but the manifest has to be beside"
+    )
+    assert "ln -s" in errors
+    assert {path: path.read_bytes() for path in good.tars.iterdir()} == before

@@ -356,6 +356,7 @@ def write_tar(path: Path, members: dict[str, bytes]) -> Path:
         ({"README": b"x"}, "a tar without samples"),
         ({"a.png": b"x", "b.png": b"y"}, "cannot be read (not an image in a supported format)"),
         ({"a.png": b""}, "an empty file; no image can be read"),
+        ({}, "a tar without samples; it contains nothing"),
     ],
 )
 def test_tars_without_a_usable_image_are_one_error(

@@ -25,7 +25,8 @@ from gantrain.data.importing.detection import open_source
 from gantrain.data.importing.pipeline import import_images
 from gantrain.data.importing.planning import plan_labels
 from gantrain.data.importing.sources import FileRange, Source, SourceOptions
-from gantrain.data.importing.tar_scan import ScanOptions, TarScan, choose_image, scan_tar
+from gantrain.data.importing.tar_images import choose_image
+from gantrain.data.importing.tar_scan import ScanOptions, TarScan, scan_tar
 from gantrain.data.importing.tars import gather, has_name
 from tests.foreign_tars import encoded, numbered_tars, read_with_webdataset
 from tests.shard_sets import read_all
@@ -392,7 +393,7 @@ def test_a_file_that_is_no_tar_is_one_error(content: bytes, words: str, tmp_path
     path = tmp_path / "a.tar"
     path.write_bytes(content)
     with pytest.raises(UserError, match=words) as error:
-        scan_tar(path, ScanOptions())
+        gather([scan_tar(path, ScanOptions())], ScanOptions())
     assert str(path) in str(error.value)
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from gantrain.common.errors import UserError, os_reason
 from gantrain.common.text import printable
-from gantrain.data.importing.convert import SUFFIXES
+from gantrain.data.importing.tar_images import choose_image, is_image
 from gantrain.data.importing.tar_labels import (
     MAX_LABEL_BYTES,
     Stated,
@@ -27,11 +27,6 @@ from gantrain.data.importing.tar_labels import (
 from gantrain.data.shards.reader import check_trailer
 from gantrain.data.shards.tar_headers import split_member_name
 
-_FIRST_IMAGES = ("jpg", "jpeg", "png", "webp")
-IMAGE_EXTENSIONS = (
-    *_FIRST_IMAGES,
-    *sorted({suffix.removeprefix(".") for suffix in SUFFIXES} - {*_FIRST_IMAGES}),
-)
 _COMPRESSIONS = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -96,10 +91,16 @@ class ScanOptions:
     image: extension of the images; None chooses one in each sample (see `choose_image`).
     label: extension of a member, or key of the JSON, with dots for nested ones; None reads all of
         `tar_labels`'s.
+    read_labels: whether the classes that samples state are wanted.
     """
 
     image: str | None = None
     label: str | None = None
+    read_labels: bool = True
+
+
+class NotATarError(Exception):
+    """A file that cannot be opened as a tar."""
 
 
 @dataclass
@@ -119,14 +120,17 @@ def compression_of(path: Path) -> str:
 def scan_tar(path: Path, options: ScanOptions) -> TarScan:
     """Read the headers of a tar and the labels in it, but not its images.
 
-    Reads a compressed tar as well. What follows a damage is left out.
+    Reads a compressed tar as well. What follows a damage is left out; a file that is no tar is
+    damaged from its beginning.
 
-    Raises UserError naming the file if it cannot be read or is not a tar.
+    Raises UserError naming the file if it cannot be read.
     """
     try:
         scan = TarScan(path, compression_of(path))
         with _opened(path, scan.compression) as tar:
             _scan(tar, scan, options)
+    except NotATarError as error:
+        scan.damage = str(error)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({os_reason(error)}).") from None
     return scan
@@ -135,7 +139,7 @@ def scan_tar(path: Path, options: ScanOptions) -> TarScan:
 def read_images(path: Path, offsets: Iterable[int]) -> Iterator[bytes | UserError]:
     """Yield the contents at ascending offsets, as in `TarImage`, in one pass through a tar.
 
-    Yields an error in place of what cannot be read. Raises UserError if the file is no tar.
+    Yields an error in place of what cannot be read.
     """
     wanted = iter(offsets)
     offset = next(wanted, None)
@@ -148,7 +152,7 @@ def read_images(path: Path, offsets: Iterable[int]) -> Iterator[bytes | UserErro
                     offset = next(wanted, None)
                 if offset is None:
                     return
-    except _DAMAGE as error:
+    except (*_DAMAGE, NotATarError) as error:
         reason = str(error)
     except OSError as error:
         reason = os_reason(error)
@@ -157,35 +161,16 @@ def read_images(path: Path, offsets: Iterable[int]) -> Iterator[bytes | UserErro
         offset = next(wanted, None)
 
 
-def choose_image(extensions: Iterable[str], wanted: str | None) -> str | None:
-    """Return which extension of a sample is its image's, or None if it has no image.
-
-    The first of jpg, jpeg, png, webp and the other formats of IMAGE_EXTENSIONS. Longer extensions,
-    such as `seg.png`, count only without one of these: then it is the first in the tar.
-    """
-    extensions = list(extensions)
-    if wanted is not None:
-        return wanted if wanted in extensions else None
-    for extension in IMAGE_EXTENSIONS:
-        if extension in extensions:
-            return extension
-    return next(filter(_is_image, extensions), None)
-
-
-def _is_image(extension: str) -> bool:
-    return extension.rpartition(".")[2] in IMAGE_EXTENSIONS
-
-
 @contextmanager
 def _opened(path: Path, compression: str) -> Iterator[tarfile.TarFile]:
     if compression == "Zstandard":
-        raise UserError(f"{path}: compressed with Zstandard; decompress it first (unzstd).")
+        raise NotATarError("compressed with Zstandard; decompress it first (unzstd)")
     try:
         tar = tarfile.open(  # noqa: SIM115 - closed below
             path, "r|*" if compression else "r:", encoding="utf-8", errors="backslashreplace"
         )
     except _DAMAGE as error:
-        raise UserError(f"{path}: not a tar ({error}).") from None
+        raise NotATarError(f"not a tar ({error})") from None
     with tar:
         yield tar
 
@@ -283,7 +268,7 @@ def _finish(sample: _Sample, scan: TarScan, options: ScanOptions, seen: dict[str
         return
     chosen = choose_image(sample.members, options.image)
     others = [extension for extension in sample.members if extension != chosen]
-    scan.aside.update(filter(_is_image, others if chosen else ()))
+    scan.aside.update(filter(is_image, others if chosen else ()))
     scan.others.update(others)
     if sample.key in seen:
         both = chosen is not None and seen[sample.key]

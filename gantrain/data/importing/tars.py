@@ -20,9 +20,9 @@ from gantrain.data.importing.sources import (
     StatedLabels,
 )
 from gantrain.data.importing.splits import customary_split
+from gantrain.data.importing.tar_images import IMAGE_EXTENSIONS
 from gantrain.data.importing.tar_labels import SPLIT, choose_field, classes_in
 from gantrain.data.importing.tar_scan import (
-    IMAGE_EXTENSIONS,
     ScanOptions,
     TarImage,
     TarScan,
@@ -79,7 +79,7 @@ def open_tars(path: Path, files: Sequence[Path], options: SourceOptions) -> Sour
 
     Raises UserError if a tar cannot be read, no sample has an image, or none has such a label.
     """
-    scan_options = ScanOptions(options.image_column, options.label_column)
+    scan_options = ScanOptions(options.image_column, options.label_column, options.read_labels)
     files = sorted(files, key=lambda file: natural_order(str(file)))
     workers = min(usable_cores(), len(files))
     scans = list(map_in_order(partial(scan_tar, options=scan_options), files, workers=workers))
@@ -106,7 +106,7 @@ def open_tars(path: Path, files: Sequence[Path], options: SourceOptions) -> Sour
 def gather(scans: Sequence[TarScan], options: ScanOptions) -> TarSet:
     """Put the images of several tars together, with their names, classes and notes.
 
-    Raises UserError if there are none, or no sample has the label that the options ask for.
+    Raises UserError if there are none, or if no sample has the label that the options ask for.
     """
     found = TarSet([scan.path for scan in scans])
     for index, scan in enumerate(scans):
@@ -126,7 +126,8 @@ def gather(scans: Sequence[TarScan], options: ScanOptions) -> TarSet:
         for tar, image in zip(found.tars, found.images, strict=True)
     )
     found.notes += _notes(scans)
-    _find_labels(found, scans, options)
+    if options.read_labels:
+        _find_labels(found, scans, options)
     return found
 
 

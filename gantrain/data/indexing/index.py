@@ -5,7 +5,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -101,6 +101,7 @@ def index_tars(
     Raises UserError if a tar cannot be read, no image can, a setting does not fit the tars, there
     is a manifest, or the folder cannot be written. Then it is as it was.
     """
+    options = replace(options, read_labels=classes in ("auto", "label"))
     folder = tars[0].parent
     _check_folder(folder, overwrite)
     with ExitStack() as stack:
