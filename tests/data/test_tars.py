@@ -198,6 +198,18 @@ def test_img2datasets_own_tar_is_read() -> None:
     assert found.labels.classes == expected == ["cat", "cat", "dog", "cat", "dog"]
 
 
+def test_the_tables_of_img2dataset_beside_its_tars_are_no_images(tmp_path: Path) -> None:
+    shutil.copy(IMG2DATASET, tmp_path)
+    (tmp_path / "00000.parquet").write_bytes(b"PAR1")
+    (tmp_path / "00000_stats.json").write_bytes(b"{}")
+    with open_source(tmp_path) as source:
+        assert source.kind == "webdataset tars (00000.tar)"
+        assert source.ignored[".parquet"] == 1
+    (tmp_path / "other.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match="files of several kinds"):
+        open_source(tmp_path)
+
+
 def test_members_that_are_no_samples_are_passed_over(tmp_path: Path) -> None:
     """Folders, links, a sparse file, hidden files, names that are not UTF-8, a repeated key."""
     files = tmp_path / "files"

@@ -13,6 +13,7 @@ from gantrain.data.importing.listing import Listing, count_suffixes, list_folder
 from gantrain.data.importing.sources import Source, SourceOptions
 
 _HEAD_BYTES = 1024
+_PARQUET, _TARS = "Parquet", "webdataset tar"
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("IDX", idx.has_name, idx.has_head, idx.open_idx),
     Kind("NumPy", arrays.has_name, arrays.has_head, arrays.open_arrays),
     Kind("CIFAR", cifar.has_name, cifar.has_head, cifar.open_cifar),
-    Kind("Parquet", parquet.has_name, parquet.has_head, parquet.open_parquet),
+    Kind(_PARQUET, parquet.has_name, parquet.has_head, parquet.open_parquet),
     Kind("zip", zips.has_name, zips.has_head, zips.open_archive),
-    Kind("webdataset tar", tars.has_name, tars.has_head, tars.open_tars),
+    Kind(_TARS, tars.has_name, tars.has_head, tars.open_tars),
 )
 
 
@@ -70,6 +71,7 @@ def _open_folder(path: Path, options: SourceOptions) -> Source:
         for kind in KINDS
         if (files := [other for other in listing.others if _is_of(kind, other)])
     }
+    _drop_companions(found)
     if listing.images:
         source = open_folder(path, listing, options)
         for name, (_, files) in found.items():
@@ -91,6 +93,16 @@ def _open_folder(path: Path, options: SourceOptions) -> Source:
     source.ignored += listing.ignored() - count_suffixes(files)
     source.unreadable = listing.unreadable | source.unreadable
     return source
+
+
+def _drop_companions(found: dict[str, tuple[Kind, list[Path]]]) -> None:
+    """Remove the Parquet files that img2dataset writes beside tars: they describe the samples."""
+    if _TARS not in found or _PARQUET not in found:
+        return
+    stems = {file.with_suffix("") for file in found[_TARS][1]}
+    kind, tables = found.pop(_PARQUET)
+    if others := [table for table in tables if table.with_suffix("") not in stems]:
+        found[_PARQUET] = (kind, others)
 
 
 def _is_of(kind: Kind, path: Path) -> bool:
