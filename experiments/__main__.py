@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 # The module of each experiment, whose `main` takes the arguments.
 MODULES = {
+    "baselines peer": "experiments.baselines.peer",
     "remedies train": "experiments.remedies.train",
     "remedies report": "experiments.remedies.report",
 }
