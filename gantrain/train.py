@@ -127,7 +127,6 @@ def run_training(config: Config, networks: Networks | None = None) -> None:
             check_writable(config.output.run_dir)
             check_wandb_settings(config.wandb)
         snapshot, notices = find_checkpoint(config)
-        notices += doubts(ruler)
         tracker_step = 0
         if snapshot is not None:
             notices += load_snapshot(snapshot, gan, objective, state, meter)
@@ -136,6 +135,8 @@ def run_training(config: Config, networks: Networks | None = None) -> None:
         complete = is_complete(state, accelerator)
         if config.metrics.every_kimg and not complete:
             evaluator.prepare(gan.ema.generator)
+            ruler = choose_ruler(config.output, [*evaluator.names(), *metric_names(objective)])
+        notices += doubts(ruler, config.output)
         services = start_services(
             state, meter, tracker_step, evaluator.measure, accelerator, stack, complete=complete
         )

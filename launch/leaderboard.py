@@ -9,7 +9,7 @@ from typing import Any
 
 from gantrain.common.errors import UserError
 from gantrain.config.quality import full_name, goal_of
-from gantrain.config.sections import DEFAULT_METRIC
+from gantrain.config.sections import DEFAULT_METRIC, SECOND_METRIC
 from gantrain.runs.metrics_file import read_metrics
 from launch.curves import Curve, images_due, images_with, names_in, value_at
 from launch.metric_names import Direction, direction_of, measures
@@ -111,6 +111,8 @@ def require_metric(metric: str | None, logged: Sequence[str]) -> str:
     """
     name = metric or DEFAULT_METRIC
     found = full_name(name, logged)
+    if metric is None:
+        found = found or full_name(SECOND_METRIC, logged)
     if found is None and (logged or metric is None):
         problem = "no metric given" if metric is None else f"metric {metric!r}: never logged"
         raise UserError(f"{problem}; choose --metric from: {', '.join(logged) or 'none'}.")

@@ -7,7 +7,7 @@ from typing import Any
 from gantrain.common.errors import UserError
 from gantrain.common.validation import nearest
 from gantrain.config import expand_path
-from gantrain.config.quality import full_name, goal_of
+from gantrain.config.quality import full_name, goal_of, images_for_fid
 from gantrain.runs.records import Record, read_json
 from launch.halving import LATEST, rungs
 from launch.metric_names import LABELLED, measures, names_of
@@ -94,6 +94,12 @@ def _check(place: str, metric: str, runs: Flats) -> None:
         raise UserError(
             f"{place}: {metric!r}: metrics.every_kimg is 0, so that no quality is measured. "
             f"Set it, or choose one of: {', '.join(common)}."
+        )
+    kind = flat["metrics.features"]
+    if metric.startswith("quality/fid") and flat["metrics.samples"] < images_for_fid(kind):
+        raise UserError(
+            f"{place}: {metric!r}: metrics.samples: {flat['metrics.samples']}: FID needs "
+            f"{images_for_fid(kind)} images; measure more, or rank by quality/kid."
         )
     raise UserError(
         f"{place}: {metric!r}: these runs do not measure it; the nearest is "

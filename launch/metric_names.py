@@ -1,6 +1,7 @@
 """Which metrics a run logs, from its config: for the metrics that a sweep file names."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from gantrain.config.quality import (
     default_features,
     full_name,
     goal_of,
+    images_for_fid,
 )
 from gantrain.config.sections import DEFAULT_METRIC
 from gantrain.health.overrides import Overrides
@@ -35,14 +37,18 @@ _REMEDIES = tuple(f"remedy/{field.name}" for field in dataclasses.fields(Overrid
 
 
 def names_of(flat: Mapping[str, Any]) -> list[str]:
-    """Return the metrics that a run with this config logs, if its data set allows all of them."""
+    """Return the metrics that a run with this config logs, if its data set allows all of them.
+
+    The ends of the 95% intervals of quality metrics are logged too, but runs are not compared by
+    them."""
     names = [*_ALWAYS, *_of_objective(flat["objective.kind"])]
     if flat["health.remedy"] == "auto":
         names += _REMEDIES
     if flat["metrics.every_kimg"]:
         features = flat["metrics.features"]
         kind = default_features() if features == "auto" else features
-        names += [f"quality/{name}_{kind}" for name in BY_FEATURES]
+        with_fid = flat.get("metrics.samples", math.inf) >= images_for_fid(kind)
+        names += [f"quality/{name}_{kind}" for name in BY_FEATURES if with_fid or name != "fid"]
         if kind in WITH_CLASSES and flat["data.mode"] != "stream" and flat.get(LABELLED, True):
             names += [f"quality/{name}" for name in BY_CLASSES]
         names += [f"quality/{name}" for name in (*BY_PIXELS, *BY_HELD_OUT)]

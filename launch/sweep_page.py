@@ -170,5 +170,5 @@ def _score(sweep_dir: Path, run: RunState, board: Leaderboard | None) -> float |
 
 
 def _default_metric(logged: Sequence[str]) -> str | None:
-    quality = [name for name in logged if name.startswith("quality/fid")]
+    quality = [n for kind in ("fid", "kid") for n in logged if n.startswith(f"quality/{kind}_")]
     return next(iter([*quality, *(name for name in logged if name.startswith("loss/"))]), None)

@@ -9,12 +9,13 @@ import numpy as np
 
 from experiments.remedies.plan import PlannedRun
 from experiments.training import has_ended
+from gantrain.config.quality import full_name
 from gantrain.health.problems import CODES
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import EVENTS
 
 FID = "quality/fid_classifier"
-PARTS = "quality/parts_made"
+PARTS = "quality/classes_made"
 _NAMES = {code: name for name, code in CODES.items() if code}
 
 
@@ -31,7 +32,8 @@ class Result:
 
     def curve(self, name: str) -> tuple[list[float], list[float]]:
         """Return kimg and value of each measurement of a metric."""
-        points = [(x["images_seen"] / 1000, x[name]) for x in self.lines if name in x]
+        found = [(x, full_name(name, x)) for x in self.lines]
+        points = [(x["images_seen"] / 1000, x[name]) for x, name in found if name is not None]
         return [x for x, _ in points], [y for _, y in points]
 
     def final(self, name: str) -> float:

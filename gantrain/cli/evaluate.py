@@ -1,19 +1,21 @@
 """`gantrain evaluate` and `gantrain data features`: quality metrics of trained generators."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from gantrain.cli.metric_table import Column, like_floor, print_metrics
 from gantrain.cli.options import At, Best, Shards, select_data
 from gantrain.cli.printing import print_line
 from gantrain.common.errors import UserError
-from gantrain.common.text import printable
-from gantrain.config.quality import goal_of
 from gantrain.config.values import TRAINABLE_SIZES
+
+if TYPE_CHECKING:  # torch is imported by the command only
+    from gantrain.metrics.evaluate import Evaluation
+    from gantrain.metrics.measure import Measurement
 
 Runs = Annotated[
     list[Path],
@@ -40,52 +42,77 @@ def evaluate(
 ) -> None:
     """Measure the EMA generators of runs against the images that they were trained on.
 
-    The metrics of held-out real images are printed next to them, for comparison.
+    Each value has its 95% interval, and next to it are the same metrics of real images: training
+    images against other training images (floor), and held-out images.
     """
     import json
 
     from gantrain.inference.export import open_generator
     from gantrain.metrics.evaluate import evaluate_generator
 
-    columns: dict[str, dict[str, float]] = {}
-    notices: list[str] = []
+    shown: list[tuple[str, str, Evaluation]] = []
     for run in runs:
         loaded = open_generator(run, at=at, best=best)
-        generator = loaded.generator
         data = select_data(loaded, shards)
-        result = evaluate_generator(
-            generator, data, samples=samples, seed=seed, features_kind=features
-        )
+        try:
+            result = evaluate_generator(
+                loaded.generator, data, samples=samples, seed=seed, features_kind=features
+            )
+        except UserError as error:
+            raise UserError(f"{run}: {error}") from None
         if as_json:
-            content = {
-                "run": str(run),
-                "images_seen": loaded.images_seen,
-                **result.scores,
-                "held_out": result.held_out,
-            }
-            typer.echo(json.dumps(content))
+            typer.echo(json.dumps(_as_json(str(run), loaded.images_seen, str(data.shards), result)))
         seen = "" if loaded.images_seen is None else f" at {loaded.images_seen / 1000:g} kimg"
-        columns[f"{run}{seen}"] = result.scores
-        notices.append(f"{run}{seen}: {result.features}")
-        if result.held_out:
-            columns.setdefault(f"held-out images of {data.shards}", result.held_out)
+        shown.append((f"{run}{seen}", str(data.shards), result))
     if not as_json:
-        _print(columns, notices)
+        _print(shown)
 
 
-def _print(columns: dict[str, dict[str, float]], notices: list[str]) -> None:
+def _as_json(
+    run: str, images_seen: int | None, data: str, result: "Evaluation"
+) -> dict[str, object]:
+    generated, floor = _column(run, data, result.generated), _column("floor", data, result.floor)
+    return {
+        "run": run,
+        "images_seen": images_seen,
+        **result.generated.scores,
+        "intervals": result.generated.intervals,
+        "held_out": result.held_out.scores,
+        "held_out_intervals": result.held_out.intervals,
+        "floor": result.floor.scores,
+        "floor_intervals": result.floor.intervals,
+        "like_floor": like_floor(generated, [floor]),
+        "features": result.features,
+        "notices": result.notices,
+    }
+
+
+def _print(shown: Sequence[tuple[str, str, "Evaluation"]]) -> None:
+    """Print runs, each with its name, its data set and its metrics."""
     console = Console()
-    names = list(dict.fromkeys(name for scores in columns.values() for name in scores))
-    table = Table("metric", "best")
-    for run in columns:
-        table.add_column(Text(printable(run)), overflow="fold")
-    for name in names:
-        values = [f"{scores[name]:.4g}" if name in scores else "-" for scores in columns.values()]
-        best = goal_of(name) or ("as held-out" if name == "quality/ms_ssim" else "")
-        table.add_row(name.removeprefix("quality/"), best, *values)
-    console.print(table)
-    for notice in dict.fromkeys(notices):
+    sets = {data: result for _, data, result in reversed(shown)}
+    several = len(shown) > 1
+    runs = [
+        _column(str(number) if several else "generated", data, result.generated)
+        for number, (_, data, result) in enumerate(shown, 1)
+    ]
+    suffix = {data: f" of {data}" if len(sets) > 1 else "" for data in sets}
+    floors = [_column(f"floor{suffix[data]}", data, r.floor) for data, r in sets.items()]
+    held_out = [_column(f"held-out{suffix[data]}", data, r.held_out) for data, r in sets.items()]
+    print_metrics(
+        console,
+        runs,
+        [column for column in floors if column.scores],
+        [column for column in held_out if column.scores],
+    )
+    for number, (name, _, result) in enumerate(shown, 1):
+        print_line(console, f"{f'{number}: ' if several else ''}{name}: {result.features}")
+    for notice in dict.fromkeys(line for _, _, result in shown for line in result.notices):
         print_line(console, notice)
+
+
+def _column(label: str, data: str, measurement: "Measurement") -> Column:
+    return Column(label, data, measurement.scores, measurement.intervals)
 
 
 def train_features(

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gantrain.common.errors import UserError
 from gantrain.common.files import replacing
 
 _GAP = 2  # pixels between the tiles
@@ -37,6 +38,17 @@ def tile_square(images: Tensor) -> Image.Image:
 def quantize(images: Tensor) -> Tensor:
     """Convert images of any shape in [-1, 1] to uint8, on their device."""
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def require_finite(images: Tensor) -> None:
+    """Raise UserError if any of the images (N, C, S, S) of a generator has NaN or infinite pixels.
+
+    `quantize` would make these black, as it may in the grids of a training that diverges.
+    """
+    if not images.isfinite().all():
+        raise UserError(
+            "the generator is broken: it makes images with pixels that are NaN or infinite."
+        )
 
 
 def to_uint8(images: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -42,7 +42,10 @@ def wilson_interval(fraction: float, count: float) -> Interval:
     centre = fraction + _Z**2 / (2 * count)
     half = _Z * math.sqrt(fraction * (1 - fraction) / count + _Z**2 / (4 * count**2))
     scale = 1 + _Z**2 / count
-    return max((centre - half) / scale, 0.0), min((centre + half) / scale, 1.0)
+    # Not with the rounding of the difference, where it is 0.
+    low = (centre - half) / scale if fraction > 0 else 0.0
+    high = (centre + half) / scale if fraction < 1 else 1.0
+    return max(low, 0.0), min(high, 1.0)
 
 
 def differ(one: float, one_range: Interval, other: float, other_range: Interval) -> bool:

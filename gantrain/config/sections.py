@@ -27,6 +27,7 @@ from gantrain.config.values import (
 
 # The metric that stands for the quality of a run, without the features that it is measured by.
 DEFAULT_METRIC = "quality/fid"
+SECOND_METRIC = "quality/kid"  # where there are too few images for FID
 
 
 class Section(BaseModel):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gantrain.common.errors import UserError
+from gantrain.common.grids import require_finite
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.models.networks import Generator
 
@@ -48,11 +49,13 @@ def select_latents(
 def generate_images(generator: Generator, latents: Tensor) -> Tensor:
     """Return the images of latents (N, latent_size): float32 (N, C, S, S) in [-1, 1], on the CPU.
 
-    Runs on the generator's device, in batches.
+    Runs on the generator's device, in batches. Raises UserError if any pixel is NaN or infinite.
     """
     device = next(generator.parameters()).device
     batches = torch.split(latents, _BATCH_SIZE)
-    return torch.cat([generator(batch.to(device)).float().cpu() for batch in batches])
+    images = torch.cat([generator(batch.to(device)).float().cpu() for batch in batches])
+    require_finite(images)
+    return images
 
 
 def sample_images(

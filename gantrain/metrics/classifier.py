@@ -14,6 +14,11 @@ from torch.nn.functional import avg_pool2d, cross_entropy
 from gantrain.common.rng import Stream, derive_seed
 from gantrain.data.loading.datasets import scaled
 from gantrain.data.loading.image_table import TRAIN, VALIDATION, ImageTable
+from gantrain.metrics.neighbours import (
+    NEIGHBOURS,
+    expected_coverage,
+    precision_recall_density_coverage,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +30,9 @@ _MIN_IMAGES_SEEN, _MAX_IMAGES_SEEN = 60_000, 200_000
 _LEARNING_RATE = 3e-3
 _MAX_SHIFT = 2  # pixels, of the random translations in training
 _INFERENCE_BATCH_SIZE = 256
+_MIN_TO_SPLIT = 5  # images of a class, of which one is held out
+_MAX_COMPARED = 1000  # training images, and held-out images, whose features are compared
+MIN_RECALL = 0.5  # on held-out images, of a class that counts
 
 
 class Classifier(nn.Module):
@@ -58,50 +66,91 @@ class Classifier(nn.Module):
 
 
 @dataclass(frozen=True)
+class HeldOutTest:
+    """How a classifier does on labelled images that it was not trained on.
+
+    images: number of these images; without any, all other numbers are NaN.
+    accuracy: fraction that is classified correctly.
+    recalls: the same for each class; NaN for a class without held-out images.
+    confidence: probability of the most probable class that nine tenths of the images reach.
+    unknown: fraction of which it is less confident, or that it takes for a class with a recall
+        below 0.5.
+    coverage: coverage of training images by these in its features, divided by what it is expected
+        to be for two samples of one distribution: below 1 where it has learnt its training images
+        by heart.
+    """
+
+    images: int
+    accuracy: float
+    recalls: tuple[float, ...]
+    confidence: float
+    unknown: float
+    coverage: float
+
+
+@dataclass(frozen=True)
 class TrainedClassifier:
-    """A classifier and its accuracy.
+    """A classifier and its quality.
 
     classes: the class of each logit.
-    accuracy: fraction of the held-out images that are classified correctly; NaN without any.
-    held_out: number of labelled held-out images.
     """
 
     network: Classifier
     classes: tuple[str, ...]
-    accuracy: float
-    held_out: int
+    test: HeldOutTest
 
     @property
     def description(self) -> str:
         """The number of classes and the accuracy, for display."""
         name = f"a classifier of the data set's {len(self.classes)} classes"
-        if not self.held_out:
-            return f"{name}; its accuracy is unknown, since no images are held out"
-        return f"{name}, {self.accuracy:.1%} accurate on {self.held_out:,} held-out images"
+        if not self.test.images:
+            return f"{name}; its accuracy is unknown, since there are too few images to hold out"
+        return f"{name}, {self.test.accuracy:.1%} accurate on {self.test.images:,} held-out images"
 
 
 def train_classifier(images: Tensor, table: ImageTable) -> TrainedClassifier:
-    """Train a classifier on all labelled images of the split "train"; the same one every time.
+    """Train a classifier on the labelled images of the split "train"; the same one every time.
 
     images: uint8 (N, C, S, S), in the order of the table.
 
-    The accuracy is that on the labelled images of the split "validation".
+    It is tested on the labelled images of the split "validation", or without any on a random tenth
+    of each class, which it is not trained on.
     """
     classes = tuple(name for name in table.class_names if name)
     label_of_class = [classes.index(name) if name else -1 for name in table.class_names]
     labels = np.array(label_of_class)[table.class_index]
-    training = np.flatnonzero((table.state == TRAIN) & (labels >= 0))
-    held_out = np.flatnonzero((table.state == VALIDATION) & (labels >= 0))
+    training, held_out = split_rows(labels, table.state)
     start = time.monotonic()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(0, Stream.CLASSIFIER))
         network = Classifier(images.shape[-1], images.shape[1], len(classes))
         _fit(network, images, torch.from_numpy(labels), torch.from_numpy(training))
     network.eval().requires_grad_(False)
-    accuracy = _accuracy(network, images, torch.from_numpy(labels), held_out)
-    trained = TrainedClassifier(network, classes, accuracy, len(held_out))
+    test = _test(network, images, labels, training, held_out, len(classes))
+    trained = TrainedClassifier(network, classes, test)
     logger.info(f"trained in {time.monotonic() - start:.0f} s: {trained.description}")
     return trained
+
+
+def split_rows(
+    labels: NDArray[np.int64], state: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows to train a classifier on, and those to test it on, ascending.
+
+    labels: (N,), -1 for images without one. state: (N,), as in ImageTable.
+    """
+    training = np.flatnonzero((state == TRAIN) & (labels >= 0))
+    held_out = np.flatnonzero((state == VALIDATION) & (labels >= 0))
+    if len(held_out):
+        return training, held_out
+    random = np.random.default_rng(derive_seed(0, Stream.CLASSIFIER))
+    chosen = []
+    for label in np.unique(labels[training]):
+        rows = random.permutation(training[labels[training] == label])
+        if len(rows) >= _MIN_TO_SPLIT:
+            chosen.append(rows[: max(len(rows) // 10, 1)])
+    held_out = np.sort(np.concatenate(chosen)) if chosen else held_out
+    return np.setdiff1d(training, held_out), held_out
 
 
 def _fit(network: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> None:
@@ -122,13 +171,52 @@ def _fit(network: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> N
         schedule.step()
 
 
-@torch.no_grad()
-def _accuracy(
-    network: Classifier, images: Tensor, labels: Tensor, rows: NDArray[np.int64]
+def _test(
+    network: Classifier,
+    images: Tensor,
+    labels: NDArray[np.int64],
+    training: NDArray[np.int64],
+    held_out: NDArray[np.int64],
+    classes: int,
+) -> HeldOutTest:
+    if not len(held_out):
+        nan = float("nan")
+        return HeldOutTest(0, nan, (nan,) * classes, nan, nan, nan)
+    features, logits = _describe(network, images, held_out)
+    confidence, predicted = logits.double().softmax(1).max(1)
+    truth = torch.from_numpy(labels[held_out])
+    right = (predicted == truth).double()
+    recalls = torch.stack([right[truth == label].mean() for label in range(classes)])
+    threshold = float(torch.quantile(confidence, 0.1))
+    known = (confidence >= threshold) & (recalls >= MIN_RECALL)[predicted]
+    return HeldOutTest(
+        images=len(held_out),
+        accuracy=float(right.mean()),
+        recalls=tuple(recalls.tolist()),
+        confidence=threshold,
+        # Neither 0 nor 1, since a divergence divides by it.
+        unknown=(len(held_out) - int(known.sum()) + 1) / (len(held_out) + 2),
+        coverage=_relative_coverage(network, images, training, features),
+    )
+
+
+def _relative_coverage(
+    network: Classifier, images: Tensor, training: NDArray[np.int64], held_out: Tensor
 ) -> float:
-    if not len(rows):
+    random = np.random.default_rng(derive_seed(0, Stream.CLASSIFIER))
+    rows = random.permutation(training)[:_MAX_COMPARED]
+    real, fake = _describe(network, images, rows)[0], held_out[random.permutation(len(held_out))]
+    fake = fake[:_MAX_COMPARED]
+    if min(len(real), len(fake)) <= NEIGHBOURS:
         return float("nan")
-    correct = 0
-    for index in torch.split(torch.from_numpy(rows), _INFERENCE_BATCH_SIZE):
-        correct += int((network(scaled(images[index])).argmax(1) == labels[index]).sum())
-    return correct / len(rows)
+    coverage = precision_recall_density_coverage(real, fake)["coverage"]
+    return coverage / expected_coverage(len(real), len(fake))
+
+
+@torch.no_grad()
+def _describe(
+    network: Classifier, images: Tensor, rows: NDArray[np.int64]
+) -> tuple[Tensor, Tensor]:
+    batches = torch.split(torch.from_numpy(rows), _INFERENCE_BATCH_SIZE)
+    features = torch.cat([network.features(scaled(images[batch])) for batch in batches])
+    return features, network.head(features)

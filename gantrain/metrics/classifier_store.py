@@ -3,6 +3,7 @@
 import json
 import logging
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -18,11 +19,16 @@ from gantrain.data.loading.scratch import open_store
 from gantrain.data.shards.faults import FaultLog
 from gantrain.data.shards.manifest import Manifest
 from gantrain.data.shards.store import ShardStore
-from gantrain.metrics.classifier import Classifier, TrainedClassifier, train_classifier
+from gantrain.metrics.classifier import (
+    Classifier,
+    HeldOutTest,
+    TrainedClassifier,
+    train_classifier,
+)
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 1  # of the classifier and its file
+_VERSION = 2  # of the classifier and its file
 _FILE_NAME = "classifier.safetensors"
 _TRAINING_TIMEOUT = 1800.0  # seconds to wait for another process that trains the classifier
 
@@ -80,11 +86,7 @@ def load_or_train_classifier(
 
 
 def _save(path: Path, trained: TrainedClassifier) -> None:
-    header = {
-        "parts": json.dumps(trained.classes),  # the key of version 0.1
-        "accuracy": repr(trained.accuracy),
-        "held_out": str(trained.held_out),
-    }
+    header = {"classes": json.dumps(trained.classes), "test": json.dumps(asdict(trained.test))}
     # A full disk only means that the next run trains it again.
     with suppress(OSError), replacing(path) as temporary:
         save_tensors(trained.network.state_dict(), temporary, metadata=header)
@@ -96,10 +98,11 @@ def _load(path: Path, manifest: Manifest) -> TrainedClassifier | None:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no dict
-        classes = tuple(json.loads(header["parts"]))
+        classes = tuple(json.loads(header["classes"]))
         network = Classifier(manifest.size, manifest.channels, len(classes))
         network.load_state_dict(tensors)
-        accuracy, held_out = float(header["accuracy"]), int(header["held_out"])
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
+        test = json.loads(header["test"])
+        test = HeldOutTest(**{**test, "recalls": tuple(test["recalls"])})
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
         return None
-    return TrainedClassifier(network.eval().requires_grad_(False), classes, accuracy, held_out)
+    return TrainedClassifier(network.eval().requires_grad_(False), classes, test)

@@ -1,30 +1,42 @@
 """Evaluation of a trained generator, outside its training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from gantrain.common.rng import PositionalRNG
 from gantrain.config import DataConfig
+from gantrain.config.quality import BY_HELD_OUT
+from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.loading.opening import open_dataset
+from gantrain.metrics.by_pixels import unique_fraction
 from gantrain.metrics.evaluator import generate_images
-from gantrain.metrics.features import open_features
-from gantrain.metrics.measure import measure, measure_held_out
-from gantrain.metrics.reference import open_reference
+from gantrain.metrics.features import Features, open_features
+from gantrain.metrics.measure import Measurement, measure, measure_held_out, sizes_of
+from gantrain.metrics.reference import Reference, open_reference
+from gantrain.metrics.support import notices
 from gantrain.models.networks import Generator
+
+_FEW_UNIQUE = 0.5  # relative to real images
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The metrics of a generator.
 
-    scores: `quality/…` of the generated images.
+    generated: of its images.
     held_out: the same metrics of held-out real images; empty without any.
+    floor: the same metrics of training images against other training images; empty if there are too
+        few for two sets. It is what a perfect generator scores at these numbers of images.
     features: description of the features, for display.
+    notices: what is not measured and why, and what makes the metrics misleading.
     """
 
-    scores: dict[str, float]
-    held_out: dict[str, float]
+    generated: Measurement
+    held_out: Measurement
+    floor: Measurement
     features: str
+    notices: list[str]
 
 
 def evaluate_generator(
@@ -36,11 +48,67 @@ def evaluate_generator(
     seed: seed of their latents.
     features_kind: a value of `metrics.features`.
 
-    Raises UserError if the data set or the features are not available.
+    Raises UserError if the data set or the features are not available, or if the generator's images
+    are not finite.
     """
+    images = generate_images(generator, seed, samples)
     dataset = open_dataset(data)
     features = open_features(features_kind, data, dataset.decoded, torch.device("cpu"))
     reference = open_reference(dataset, features, data, samples)
-    images = generate_images(generator, seed, samples)
-    scores = measure(images, *features.describe(images), features, reference)
-    return Evaluation(scores, measure_held_out(features, reference), features.description)
+    generated = measure(images, *features.describe(images), features, reference)
+    lines = notices(features.name, sizes_of(reference, features, samples))
+    floor, sizes = measure_floor(dataset, features, reference, samples)
+    return Evaluation(
+        generated,
+        measure_held_out(features, reference),
+        floor,
+        features.description,
+        [*lines, *sizes, *_repetitions(images, reference)],
+    )
+
+
+def measure_floor(
+    dataset: ImageDataset, features: Features, reference: Reference, samples: int
+) -> tuple[Measurement, list[str]]:
+    """Measure training images against other training images, in as many as generated ones.
+
+    Return the metrics, except memorisation, and a line if there were too few images for that: then
+    each half of them is measured against the other, at most `samples` each.
+    """
+    real, lines = reference, []
+    first, count = len(reference.features), samples
+    if dataset.total < first + samples:
+        first = dataset.total // 2
+        count = min(samples, dataset.total - first)
+        kept = min(first, len(reference.features))
+        real = replace(
+            reference, features=reference.features[:kept], images=reference.images[:kept]
+        )
+        lines = [
+            f"floor: {count:,} training images against {kept:,} others, since there are no more. "
+            "FID and KID of fewer images are larger or less certain."
+        ]
+    if count < 2:
+        return Measurement(), []
+    images = dataset.images(PositionalRNG(0, first, count))
+    measured = measure(images, *features.describe(images), features, real)
+    left_out = {f"quality/{name}" for name in BY_HELD_OUT}  # they are training images
+    return Measurement(
+        {k: v for k, v in measured.scores.items() if k not in left_out},
+        {k: v for k, v in measured.intervals.items() if k not in left_out},
+    ), lines
+
+
+def _repetitions(images: torch.Tensor, reference: Reference) -> list[str]:
+    """Return a line if many images repeat others, which FID and precision hardly punish."""
+    count = min(len(images), len(reference.images))
+    unique, real = (
+        unique_fraction(images[:count].cpu(), reference.images),
+        unique_fraction(reference.images[:count], reference.images),
+    )
+    if unique >= _FEW_UNIQUE * real:
+        return []
+    return [
+        f"unique: only {unique:.0%} of {count:,} images repeat no other, but {real:.0%} of as "
+        "many real ones: FID, KID and precision hardly show that."
+    ]

@@ -11,14 +11,16 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
 from gantrain.common.errors import UserError, describe
-from gantrain.common.grids import quantize
+from gantrain.common.grids import quantize, require_finite
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config
+from gantrain.config.quality import images_for_fid
 from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.loading.selection import held_out_rows
 from gantrain.metrics.features import Features, choose_features, open_features
-from gantrain.metrics.measure import MIN_REAL_IMAGES, measure, measured_names
+from gantrain.metrics.measure import measure, sizes_of
 from gantrain.metrics.reference import Reference, open_reference
+from gantrain.metrics.support import Sizes, measured_names, notices
 from gantrain.models.networks import Generator
 
 logger = logging.getLogger(__name__)
@@ -47,9 +49,9 @@ class Evaluator:
             self._measure(generator, _TRIAL_SAMPLES)
 
     def measure(self, generator: Generator) -> dict[str, float]:
-        """Return the `quality/…` metrics of `metrics.samples` images, equal on all ranks.
+        """Return the `quality/…` metrics of `metrics.samples` images, and their `interval/…`.
 
-        Raises UserError, on all ranks, if they cannot be measured.
+        They are equal on all ranks. Raises UserError, on all ranks, if they cannot be measured.
         """
         return self._measure(generator, self._config.metrics.samples)
 
@@ -70,7 +72,7 @@ class Evaluator:
         def measure_images() -> dict[str, float]:
             if not self._accelerator.is_main_process:
                 return {}
-            return measure(images, described, logits, features, reference)
+            return measure(images, described, logits, features, reference).logged()
 
         metrics = [self._together(measure_images)]
         # Broadcast, since remedies depend on the metrics, and two machines may round differently.
@@ -80,20 +82,29 @@ class Evaluator:
     def names(self) -> list[str]:
         """Return the names of the metrics that this run measures; none if it measures none.
 
+        Before `prepare`, those that depend on how good the data set's classifier is count as
+        measured.
+
         Raises UserError if the data set does not have what metrics.features needs.
         """
         data, metrics, cache = self._config.data, self._config.metrics, self._dataset.decoded
         if not metrics.every_kimg:
             return []
+        if self._opened is not None:
+            features, reference = self._opened
+            sizes = sizes_of(reference, features, metrics.samples)
+            return measured_names(features.name, sizes)
         with _naming_the_way_out():
             choice = choose_features(metrics.features, data, has_cache=cache is not None)
         held_out = len(held_out_rows(cache.table, data)) if cache is not None else 0
-        return measured_names(
-            choice.name,
+        sizes = Sizes(
+            samples=metrics.samples,
             real=self._dataset.total,
             held_out=min(held_out, metrics.samples),
-            classes=choice.with_classes and cache is not None,
+            dimension=images_for_fid(choice.name) // 2,
+            labels=choice.with_classes and cache is not None,
         )
+        return measured_names(choice.name, sizes)
 
     def _open(self) -> tuple[Features, Reference]:
         if self._opened is None:
@@ -104,11 +115,8 @@ class Evaluator:
             )
             reference = open_reference(self._dataset, features, data, metrics.samples)
             logger.info(f"metrics: {features.description}")
-            if len(reference.features) < MIN_REAL_IMAGES:
-                logger.warning(
-                    f"metrics: only {len(reference.features)} training image(s), so those that use "
-                    f"features, such as FID, are not measured; they need {MIN_REAL_IMAGES}."
-                )
+            for notice in notices(features.name, sizes_of(reference, features, metrics.samples)):
+                logger.info(f"metrics: {notice}")
             self._opened = features, reference
         return self._opened
 
@@ -147,6 +155,8 @@ def generate_images(
 
     They are on the generator's device. Each image depends only on the seed and its index. All ranks
     generate equally many, so that the last one may go beyond `count`.
+
+    Raises UserError if any pixel is NaN or infinite.
     """
     per_rank = -(-count // world_size)
     device = next(generator.parameters()).device
@@ -156,5 +166,6 @@ def generate_images(
         rng = PositionalRNG(seed, rank * per_rank + start, size)
         latents = rng.normal(Stream.METRICS, generator.latent_size).to(device)
         images = generator(latents)
+        require_finite(images)
         batches.append(quantize(images))
     return torch.cat(batches)

@@ -16,7 +16,7 @@ from gantrain.data.loading.cache import Cache
 from gantrain.data.loading.datasets import scaled
 from gantrain.data.loading.scratch import open_store
 from gantrain.data.shards.manifest import Manifest
-from gantrain.metrics.classifier import Classifier, TrainedClassifier
+from gantrain.metrics.classifier import Classifier, HeldOutTest, TrainedClassifier
 from gantrain.metrics.classifier_store import classifier_path, load_or_train_classifier
 from gantrain.metrics.lite0 import DIMENSION, describe_images, load_lite0
 
@@ -32,12 +32,14 @@ class Features:
         (N, C, S, S), on the device that the features were opened on. K is 0 without classes.
     classes: the class of each logit, those of the data set's classifier; may be empty.
     description: origin of the features and accuracy of the classifier, for display.
+    test: how the classifier does on held-out images; None without one.
     """
 
     name: str
     describe: Callable[[Tensor], tuple[Tensor, Tensor]]
     classes: tuple[str, ...]
     description: str
+    test: HeldOutTest | None = None
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,15 @@ def _with_classes(
 
     if features is None:
         description = f"features of {trained.description}"
-        return Features("classifier", describe, trained.classes, description)
+        return Features("classifier", describe, trained.classes, description, trained.test)
     description = f"{features.description}; classes of {trained.description}"
-    return replace(features, describe=describe, classes=trained.classes, description=description)
+    return replace(
+        features,
+        describe=describe,
+        classes=trained.classes,
+        description=description,
+        test=trained.test,
+    )
 
 
 def _lite0_features(device: torch.device) -> Features:

@@ -16,11 +16,14 @@ _SSIM_DEVIATION = 0.85  # of the Gaussian window, in pixels
 _MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, finest first
 
 
-def sliced_wasserstein(real: Tensor, fake: Tensor, seed: int = 0) -> float:
+def sliced_wasserstein(
+    real: Tensor, fake: Tensor, seed: int = 0, directions: int = _DIRECTIONS
+) -> float:
     """Return the sliced Wasserstein distance (SWD) of 7x7 patches, times 1,000.
 
     real, fake: images (N, C, S, S) and (M, C, S, S); the first min(N, M) of each count.
     seed: of the patch locations, which are the same in both sets, and of the directions.
+    directions: number of directions to project onto.
 
     Karras et al. 2018, section 5: the patches of each level of a Laplacian pyramid are normalised
     per channel and projected onto random directions. The distance along a direction is the mean
@@ -32,10 +35,10 @@ def sliced_wasserstein(real: Tensor, fake: Tensor, seed: int = 0) -> float:
         zip(_laplacian_pyramid(real[:count]), _laplacian_pyramid(fake[:count]), strict=True)
     ):
         a, b = (_normalise(_random_patches(z, seed, level)) for z in (x, y))
-        rng = PositionalRNG(seed, level * _DIRECTIONS, _DIRECTIONS)
-        directions = rng.normal(Stream.SLICES, a.shape[1])
-        directions = (directions / directions.norm(dim=1, keepdim=True)).to(a)
-        sorted_a, sorted_b = ((z @ directions.T).sort(dim=0).values for z in (a, b))
+        rng = PositionalRNG(seed, level * _DIRECTIONS, directions)
+        slices = rng.normal(Stream.SLICES, a.shape[1])
+        slices = (slices / slices.norm(dim=1, keepdim=True)).to(a)
+        sorted_a, sorted_b = ((z @ slices.T).sort(dim=0).values for z in (a, b))
         levels.append((sorted_a - sorted_b).abs().mean())
     return 1000 * float(torch.stack(levels).double().mean())
 
@@ -136,11 +139,11 @@ def _ssim_maps(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return luminance, (2 * covariance + c2) / (var_x + var_y + c2)
 
 
-def pairwise_difference(images: Tensor) -> float:
-    """Return the root mean squared difference of consecutive images, in disjoint pairs."""
+def pair_differences(images: Tensor) -> Tensor:
+    """Return the mean squared differences of consecutive images, in disjoint pairs, float64."""
     x = images.double()
     pairs = len(x) // 2 * 2
-    return float((x[0:pairs:2] - x[1:pairs:2]).square().mean().sqrt())
+    return (x[0:pairs:2] - x[1:pairs:2]).square().flatten(1).mean(1)
 
 
 def downsample(images: Tensor, size: int) -> Tensor:

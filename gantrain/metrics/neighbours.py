@@ -11,6 +11,7 @@ from gantrain.common.errors import UserError
 
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
 
+_ROUNDING = 1e-5
 _ROWS_AT_ONCE = 512  # rows of a distance matrix against many training images
 
 
@@ -112,6 +113,23 @@ def memorisation(fake: Tensor, training: Tensor, held_out: Tensor) -> float:
     """
     threshold = nearest_rows(held_out, training)[0].double().median() / 2
     return _fraction(nearest_rows(fake, training)[0].double() < threshold)
+
+
+def is_repeated(images: Tensor, real: Tensor) -> Tensor:
+    """Return which images (N, D) repeat one before them, bool (N,).
+
+    They do if they are closer than half the median distance of a real image (M, D) to the nearest
+    other one, or equal.
+    """
+    within = torch.cdist(images.double(), images.double())
+    earlier = torch.ones_like(within, dtype=torch.bool).tril(-1)
+    nearest = within.masked_fill(~earlier, math.inf).min(1).values
+    threshold = 0.0
+    if len(real) > 1:
+        others = torch.cdist(real.double(), real.double()).fill_diagonal_(math.inf)
+        threshold = float(others.min(1).values.median()) / 2
+    # Distances of equal rows are rounded.
+    return nearest <= max(threshold, _ROUNDING)
 
 
 def _fraction(mask: Tensor) -> float:

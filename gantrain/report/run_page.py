@@ -6,6 +6,7 @@ from typing import Any
 
 from gantrain.common.files import write_text
 from gantrain.common.grids import tile_square
+from gantrain.config.quality import interval_names
 from gantrain.inference.export import Loaded
 from gantrain.inference.sampling import sample_images
 from gantrain.report.page import build_page
@@ -67,13 +68,9 @@ def _best(run_dir: Path) -> dict[str, Any] | None:
 
 def _show(loaded: Loaded, run_dir: Path) -> dict[str, Any]:
     """Return samples of a generator, and the metrics of exactly its weights."""
-    measured = {
-        name: value
-        for line in read_metrics(run_dir)
-        if line["images_seen"] == loaded.images_seen
-        for name, value in line.items()
-        if name.startswith("quality/")
-    }
+    lines = [x for x in read_metrics(run_dir) if x["images_seen"] == loaded.images_seen]
+    logged = {name: value for line in lines for name, value in line.items()}
+    measured = {name: value for name, value in logged.items() if name.startswith("quality/")}
     if loaded.measured is not None:
         measured.setdefault(loaded.measured.metric, loaded.measured.value)
     images = sample_images(loaded.generator, _SAMPLES, 0)
@@ -82,6 +79,11 @@ def _show(loaded: Loaded, run_dir: Path) -> dict[str, Any]:
         "images_seen": loaded.images_seen,
         "samples": encode(tile_square(images), side=_GRID_SIDE),
         "measured": measured,
+        "intervals": {
+            name: [logged[end] for end in interval_names(name)]
+            for name in measured
+            if all(end in logged for end in interval_names(name))
+        },
     }
 
 

@@ -31,9 +31,11 @@ SECTIONS: dict[str, tuple[Chart, ...]] = {
     "quality": (
         Chart("FID", pattern="quality/fid_.*"),
         Chart("KID", pattern="quality/kid_.*"),
-        Chart("generated classes", ("quality/parts_made", "quality/parts_covered")),
+        Chart("generated classes", ("quality/classes_made", "quality/classes_accuracy")),
+        Chart("unique images", ("quality/unique",)),
         Chart("memorisation", ("quality/memorisation",)),
     ),
+    "interval": (),
     "health": (
         Chart("diagnosis", ("health/diagnosis",)),
         Chart("accuracy of D", ("health/d_accuracy_real", "health/d_accuracy_fake")),

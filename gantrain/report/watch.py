@@ -1,5 +1,6 @@
 """The status, health and curves of runs, rendered for the terminal."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from rich.panel import Panel
 from rich.table import Table
 
 from gantrain.common.errors import UserError
+from gantrain.config.quality import interval_names
 from gantrain.report.run_data import RunData, read_run
 from gantrain.runs.paths import METRICS, STATUS
+from gantrain.runs.progress import accuracy_beside
 from gantrain.runs.records import Record, read_heartbeats, silence_of
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -113,7 +116,11 @@ def _curve_table(run: RunData, count: int) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     # Only the difference of a critic's scores means anything, so that it has no accuracy at 0.
     hidden = "health/d_accuracy_" if "loss/wasserstein" in run.curves else "-"
-    names = [name for name in run.curves if not name.startswith(hidden)]
+    names = [name for name in run.curves if not name.startswith((hidden, "interval/"))]
+    latest = {
+        name: next((v for v in reversed(run.curves[name]) if v is not None), math.nan)
+        for name in run.curves
+    }
     for name in sorted(names, key=_prefix_rank)[:count]:
         values = run.curves[name]
         points = zip(reversed(values), reversed(run.images), strict=True)
@@ -121,7 +128,10 @@ def _curve_table(run: RunData, count: int) -> Table:
         if newest is not None:
             value, seen = newest
             age = "" if seen == run.images[-1] else f"at {seen / 1000:,.4g} kimg"
-            table.add_row(escape(name), sparkline(values), f"{value:.4g}", age)
+            low, high = (latest.get(end, math.nan) for end in interval_names(name))
+            interval = f"{low:.3g}…{high:.3g}" if math.isfinite(high - low) else ""
+            shown = f"{value:.4g}{accuracy_beside(name, latest)}"
+            table.add_row(escape(name), sparkline(values), shown, interval, age)
     return table
 
 

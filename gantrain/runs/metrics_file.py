@@ -19,7 +19,7 @@ from gantrain.runs.records import (
     parse_object,
 )
 
-_MEASURED = ("quality/", "speed/seconds_of_metrics")
+_MEASURED = ("quality/", "interval/", "speed/seconds_of_metrics")
 
 
 def read_metrics(run_dir: Path, problems: Problems = None) -> list[Record]:

@@ -19,7 +19,7 @@ _SHOWN = {
     "health/d_grad_norm": "|∇D|",
     "health/g_grad_norm": "|∇G|",
     "quality/fid": "FID",
-    "quality/parts_made": "classes",
+    "quality/classes_made": "classes",
 }
 
 
@@ -33,11 +33,18 @@ def summary(metrics: Mapping[str, float], problem: str = "") -> str:
     # Only the difference of a critic's scores means anything, so that it has no accuracy at 0.
     hidden = _OF_LABELS if _OF_CRITICS in metrics else ()
     shown = [
-        f"{label} {metrics[name]:.3g}"
+        f"{label} {metrics[name]:.3g}{accuracy_beside(name, metrics)}"
         for label, name in logged.items()
         if name and name not in hidden
     ]
     return "  ".join([*shown, *([problem.upper()] if problem else [])])
+
+
+def accuracy_beside(name: str, metrics: Mapping[str, float]) -> str:
+    """Return the accuracy of the classifier that a metric hangs on, for display; "" otherwise."""
+    accuracy = metrics.get("quality/classes_accuracy")
+    hangs = name.startswith("quality/classes_") and accuracy is not None
+    return f" (classifier {accuracy:.0%})" if hangs else ""
 
 
 class ProgressLine:

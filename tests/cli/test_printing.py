@@ -11,6 +11,8 @@ from rich.console import Console
 
 from gantrain.cli import directions, evaluate
 from gantrain.cli.printing import print_rows
+from gantrain.metrics.evaluate import Evaluation
+from gantrain.metrics.measure import Measurement
 from gantrain.report.watch import render_runs
 from gantrain.runs.progress import ProgressLine
 from launch.tables import print_table
@@ -19,7 +21,9 @@ NAME = "runs/a [b] [/red] [bold]x[/]"
 
 
 def test_tables_show_brackets(capsys: pytest.CaptureFixture[str]) -> None:
-    evaluate._print({NAME: {"quality/swd": 0.5}}, [f"{NAME}: [1]"])
+    measured = Measurement({"quality/swd": 0.5}, {"quality/swd": (0.4, 0.6)})
+    result = Evaluation(measured, Measurement(), measured, "[1]", [NAME])
+    evaluate._print([(NAME, "data", result)])
     direction: Any = SimpleNamespace(name=NAME, kind="is", score=0.9)
     directions._print_directions([direction])
     print_rows(Console(width=120), NAME, ("[a]", "b"), [(NAME, "[c]")])

@@ -10,7 +10,7 @@ from gantrain.config.quality import Ruler, choose_ruler, doubts
 
 QUALITY = [
     *(f"quality/{name}_random" for name in ("fid", "kid", "precision", "recall", "coverage")),
-    *("quality/swd", "quality/diversity", "quality/ms_ssim", "quality/parts_covered"),
+    *("quality/swd", "quality/diversity", "quality/ms_ssim", "quality/classes_covered"),
 ]
 LOGGED = [*QUALITY, "loss/generator", "loss/wasserstein"]
 
@@ -26,7 +26,7 @@ def output(**settings: object) -> OutputConfig:
         ("quality/fid", "quality/fid_random", "lowest"),
         ("quality/precision", "quality/precision_random", "highest"),
         ("quality/swd", "quality/swd", "lowest"),
-        ("quality/parts_covered", "quality/parts_covered", "highest"),
+        ("quality/classes_covered", "quality/classes_covered", "highest"),
         ("quality/diversity", "quality/diversity", "near 1"),
     ],
 )
@@ -41,6 +41,24 @@ def test_the_default_is_the_fid_of_whatever_features_the_run_measures_with() -> 
     assert choose_ruler(output(), ["loss/generator"]) is None
     for nothing in (None, "off", "none"):
         assert choose_ruler(output(keep_best=nothing), LOGGED) is None
+
+
+def test_the_default_is_the_kid_of_a_run_that_measures_no_fid_and_says_so() -> None:
+    ruler = choose_ruler(output(), ["loss/generator", "quality/kid_random"])
+    assert ruler == Ruler("quality/kid_random", "lowest")
+    (line,) = doubts(ruler, output())
+    assert "measures no FID" in line
+    assert "the lowest quality/kid_random is kept" in line
+    wanted = output(keep_best="quality/kid")
+    assert doubts(choose_ruler(wanted, LOGGED), wanted) == []
+
+
+def test_old_names_of_class_metrics_stand_for_todays() -> None:
+    old, new = "quality/parts_covered", "quality/classes_covered"
+    assert choose_ruler(output(keep_best=old), [new]) == Ruler(new, "highest")
+    assert choose_ruler(output(keep_best=old), [old]) == Ruler(old, "highest")
+    assert choose_ruler(output(keep_best=new), [old]) == Ruler(old, "highest")
+    assert choose_ruler(output(keep_best=new), [old, new]) == Ruler(new, "highest")
 
 
 def test_other_metrics_say_which_value_is_the_best() -> None:
@@ -80,10 +98,11 @@ def test_a_direction_that_contradicts_the_name_is_honoured_and_said(
     ruler = choose_ruler(output(**settings), LOGGED)
     assert ruler is not None
     assert ruler.goal == wanted
-    (line,) = doubts(ruler)
+    (line,) = doubts(ruler, output(**settings))
     assert f"the {wanted} quality/{metric} is kept" in line
     assert line.endswith(usual)
-    assert doubts(choose_ruler(output(keep_best=f"quality/{metric}"), LOGGED)) == []
+    usual_way = output(keep_best=f"quality/{metric}")
+    assert doubts(choose_ruler(usual_way, LOGGED), usual_way) == []
 
 
 def test_a_better_value_ranks_lower() -> None:

@@ -134,7 +134,7 @@ def test_classes_that_vanish_are_a_collapse_but_late_classes_are_not() -> None:
     def final_diagnosis(fractions: list[float]) -> str:
         state = HealthState()
         for i, fraction in enumerate(fractions):
-            observe(state, "dcgan", 200 * (i + 1), HEALTHY | {"quality/parts_covered": fraction})
+            observe(state, "dcgan", 200 * (i + 1), HEALTHY | {"quality/classes_covered": fraction})
             list(feed(state, HEALTHY, range(200 * (i + 1) + STEP, 200 * (i + 2), STEP)))
         return state.diagnosis
 

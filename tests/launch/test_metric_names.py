@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gantrain.common.errors import UserError
 from gantrain.config import parse_config, quality
-from gantrain.config.quality import full_name
-from gantrain.metrics.measure import measured_names
+from gantrain.config.quality import DIMENSIONS, full_name
+from gantrain.metrics.support import Sizes, measured_names
 from gantrain.training.objectives import make_objective, metric_names
 from launch.metric_checks import first_measurement
 from launch.metric_names import direction_of, is_due, names_of
@@ -26,6 +26,7 @@ WGAN = {"kind": "wgan-gp"}
 def flat_of(**changes: Any) -> dict[str, Any]:
     flat: dict[str, Any] = {"objective.kind": "dcgan", "health.remedy": "advise"}
     flat |= {"metrics.every_kimg": 50, "metrics.features": "random", "data.mode": "auto"}
+    flat |= {"metrics.samples": 1000}
     return {**flat, **changes}
 
 
@@ -39,14 +40,17 @@ def plan(folder: Path, base: dict[str, Any] | None = None, **content: Any) -> li
 
 @pytest.mark.parametrize("kind", ["dcgan", "wgan-gp", "hinge"])
 @pytest.mark.parametrize("features", ["lite0", "classifier", "random", "inception"])
-def test_names_are_those_of_the_trainer(kind: str, features: str) -> None:
+@pytest.mark.parametrize("samples", [16, 255, 256, 1000])
+def test_names_are_those_of_the_trainer(kind: str, features: str, samples: int) -> None:
     tree = {**base_tree(Path("x")), "objective": {"kind": kind}}
     tree["discriminator"] = {"norm": "none"}
     objective = make_objective(parse_config(tree, "test").objective)
     logged = metric_names(objective)
     classes = features in ("lite0", "classifier")
-    logged += measured_names(features, real=1000, held_out=1000, classes=classes)
-    names = names_of(flat_of(**{"objective.kind": kind, "metrics.features": features}))
+    sizes = Sizes(samples, 1000, 1000, DIMENSIONS[features], labels=classes)
+    logged += measured_names(features, sizes)
+    config = {"objective.kind": kind, "metrics.features": features, "metrics.samples": samples}
+    names = names_of(flat_of(**config))
     beside = {"health/diagnosis", "speed/images_per_second", "speed/seconds_of_metrics"}
     assert set(names) == {*logged, *beside}
     assert len(names) == len(set(names))
@@ -55,9 +59,9 @@ def test_names_are_those_of_the_trainer(kind: str, features: str) -> None:
 def test_names_follow_the_settings() -> None:
     assert not [n for n in names_of(flat_of(**{"metrics.every_kimg": 0})) if "quality" in n]
     labelled = names_of(flat_of(**{"metrics.features": "classifier"}))
-    assert {"quality/fid_classifier", "quality/parts_made"} <= set(labelled)
+    assert {"quality/fid_classifier", "quality/classes_made"} <= set(labelled)
     streamed = flat_of(**{"metrics.features": "lite0", "data.mode": "stream"})
-    assert "quality/parts_made" not in names_of(streamed)
+    assert "quality/classes_made" not in names_of(streamed)
     assert "remedy/d_rate" in names_of(flat_of(**{"health.remedy": "auto"}))
 
 
@@ -70,6 +74,7 @@ def test_short_names_directions_and_lines() -> None:
     ]
     assert full_name("quality/fid", logged) == "quality/fid_classifier"
     assert full_name("quality/parts_made", logged) == "quality/parts_made"
+    assert full_name("quality/classes_made", logged) == "quality/parts_made"
     assert full_name("quality/parts", logged) is None
     assert full_name("quality/fid_random", logged) is None
     assert [direction_of(m) for m in ("quality/fid", "quality/recall_classifier", None)] == [
@@ -129,6 +134,18 @@ def test_first_measurement_is_that_of_the_trainers_schedule(
             "",
         ),
         ({"metric": "quality/fid", "set": {"metrics.every_kimg": 1}}, ""),
+        ({"metric": "quality/swd", "set": {"metrics.every_kimg": 1}}, ""),
+        (
+            {
+                "metric": "quality/fid",
+                "set": {
+                    "metrics.every_kimg": 1,
+                    "metrics.samples": 100,
+                    "metrics.features": "random",
+                },
+            },
+            "metrics.samples: 100: FID needs 256 images",
+        ),
         (
             {
                 "metric": "quality/fid_random",

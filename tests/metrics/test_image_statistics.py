@@ -10,7 +10,7 @@ from gantrain.metrics.image_statistics import (
     checkerboard_score,
     downsample,
     ms_ssim,
-    pairwise_difference,
+    pair_differences,
     sliced_wasserstein,
 )
 
@@ -80,11 +80,11 @@ def test_an_image_is_similar_to_itself_but_not_to_its_negative() -> None:
     assert (ms_ssim(x, -x) < 0.05).all()
 
 
-def test_pairwise_difference_and_downsampling_are_plain_means() -> None:
-    x = torch.zeros(3, 1, 32, 32)
+def test_pair_differences_and_downsampling_are_plain_means() -> None:
+    x = torch.zeros(5, 1, 32, 32)
     x[1] = 0.5
-    x[2] = 9
-    assert pairwise_difference(x) == pytest.approx(0.5)
+    x[2:] = 9
+    assert pair_differences(x).tolist() == pytest.approx([0.25, 0])
     assert downsample(clouds(2), 16).shape == (2, 1, 16, 16)
     assert downsample(clouds(2, 64), 16)[0, 0, 0, 0] == pytest.approx(
         float(clouds(2, 64)[0, 0, :4, :4].mean())

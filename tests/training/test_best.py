@@ -79,24 +79,26 @@ def test_a_best_in_the_middle_survives_the_end_and_a_resume(
         assert sorted(n for n, _ in list_checkpoints(run)) == [best, round(total * 1000)]
 
 
-def test_the_default_keeps_the_best_fid_and_nothing_without_measurements(
+def test_the_default_keeps_the_best_kid_of_small_samples_and_nothing_without_measurements(
     shards: Path, tmp_path: Path, train: Train
 ) -> None:
     run = tmp_path / "run"
     config = write_tree(tmp_path, shards)
     assert train(config, "metrics.every_kimg=0", "training.total_kimg=0.064").returncode == 0
     assert not (run / GENERATOR_BEST).exists()
-    assert train(config).returncode == 0
-    values = measurements(run, "quality/fid_random")
+    done = train(config)
+    assert done.returncode == 0
+    assert "this run measures no FID, so that the lowest quality/kid_random is kept" in done.stderr
+    values = measurements(run, "quality/kid_random")
     assert list(values) == [128, 160]
-    assert_best_is(run, "quality/fid_random", min(values, key=values.__getitem__))
+    assert_best_is(run, "quality/kid_random", min(values, key=values.__getitem__))
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("output.keep_best=quality/fdi_random", "nearest that it logs is 'quality/fid_random'"),
-        ("output.keep_best=quality/fid_classifier", "Choose one of quality/fid_random"),
+        ("output.keep_best=quality/kdi_random", "nearest that it logs is 'quality/kid_random'"),
+        ("output.keep_best=quality/fid_classifier", "Choose one of quality/kid_random"),
         ("output.keep_best=losses/generator", "never logs it"),
         ("output.keep_best=quality/memorisation", "never logs it"),
     ],
@@ -122,8 +124,8 @@ def test_the_quality_is_measured_once_at_the_final_image_count(
         measured = [line["images_seen"] for line in lines if "quality/swd" in line]
         assert measured == expected
         final = read_measured(Path(f"{run}{every}") / GENERATOR)
-        value = lines[-1]["quality/fid_random"]
-        assert final == Measured("quality/fid_random", value, 160)
+        value = lines[-1]["quality/kid_random"]
+        assert final == Measured("quality/kid_random", value, 160)
 
 
 @pytest.mark.parametrize("total", [0.08, 0.096, 0.144])
@@ -158,7 +160,7 @@ def test_a_run_stopped_at_its_last_measurement_ends_when_it_is_started_again(
         assert train(config).returncode == 0
         run = config.with_suffix("")
         assert status(run)["state"] == "finished"
-        assert_best_is(run, "quality/fid_random", 160)
+        assert_best_is(run, "quality/kid_random", 160)
     assert_same_end(tmp_path / "undisturbed", tmp_path / "killed")
     assert (tmp_path / "killed" / GENERATOR).exists()
 

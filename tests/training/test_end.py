@@ -27,7 +27,7 @@ def assert_finished_like(undisturbed: Path, run: Path) -> None:
     assert status(run)["state"] == "finished"
     assert len(events(run, "finished")) == 1
     assert_same_end(undisturbed, run)
-    assert "quality/fid_random" in curve(run)[-1]
+    assert "quality/kid_random" in curve(run)[-1]
     exported, expected_export = (
         load_generator(run / GENERATOR),
         load_generator(undisturbed / GENERATOR),

@@ -1,16 +1,20 @@
 """What fails beside the training: at the start it is an error, later an event."""
 
+import math
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 import gantrain.metrics.evaluator
 import gantrain.training.loop
 from gantrain.data.shards.writer import write_shards
+from gantrain.models.networks import Generator
 from gantrain.runs.checkpoint import read_newest
 from tests.conftest import draw_squares, small_tree
 from tests.curves import assert_same_end, curve, events, status
@@ -87,6 +91,34 @@ def test_services_that_fail_in_turn_do_not_end_the_training(
     assert [line["images_seen"] for line in curve(run)] == [96, 128, 160]
     shutil.copy(tmp_path / "undisturbed" / "metrics.jsonl", run / "metrics.jsonl")
     assert_same_end(tmp_path / "undisturbed", run)
+
+
+def test_images_of_nan_are_not_measured_which_is_said_once(
+    shards: Path,
+    tmp_path: Path,
+    train: Train,
+    from_images: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = tmp_path / "run"
+
+    def break_generators() -> None:
+        generate = gantrain.metrics.evaluator.generate_images
+
+        def generate_broken(generator: Generator, *arguments: int) -> Tensor:
+            broken = deepcopy(generator)
+            for parameter in broken.parameters():
+                parameter.data.fill_(math.nan)
+            return generate(broken, *arguments)
+
+        monkeypatch.setattr(gantrain.metrics.evaluator, "generate_images", generate_broken)
+
+    from_images(64, break_generators)
+    done = train(config_of(tmp_path, shards, "run", metrics=MEASURE))
+    assert done.returncode == 0, done.stderr
+    assert [line["images_seen"] for line in curve(run) if "quality/swd" in line] == [32, 64]
+    warning = "metrics failed, and the training continues: the generator is broken: it makes images"
+    assert done.stderr.count(warning) == 1
 
 
 def test_metrics_that_fail_on_one_rank_are_given_up_on_all(shards: Path, tmp_path: Path) -> None:

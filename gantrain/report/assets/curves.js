@@ -73,10 +73,12 @@ class Curves {
   seriesOptions(name, i) {
     const colours = COLOURS[dark.matches ? "dark" : "light"];
     const count = this.series[name].reduce((n, v) => n + (v !== null), 0);
+    const isEnd = name.startsWith("interval/");  // of the 95% interval of the chart's first metric
     return {
-      label: name.split("/").slice(1).join("/") || name,
-      stroke: colours[i % colours.length], width: 1.4, spanGaps: true,
-      points: { show: count < SPARSE, size: 4 }, value: (_, v) => number(v),
+      label: isEnd ? name.split("_").at(-1) : name.split("/").slice(1).join("/") || name,
+      stroke: colours[isEnd ? 0 : i % colours.length], spanGaps: true,
+      ...(isEnd ? { width: 0.7, dash: [4, 3] } : { width: 1.4 }),
+      points: { show: count < SPARSE && !isEnd, size: 4 }, value: (_, v) => number(v),
     };
   }
 

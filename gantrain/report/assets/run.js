@@ -54,13 +54,13 @@ function showHeader() {
 // The generator that the report was asked for, with the values of exactly its weights.
 function showGenerator() {
   if (!data.generator) return;
-  const { file, images_seen, samples, measured } = data.generator;
+  const { file, images_seen, samples, measured, intervals } = data.generator;
   const seen = images_seen === null ? "" : ` at ${kimg(images_seen)}`;
   $("generator").hidden = false;
   $("h-generator").textContent = `Generator${seen} (${file})`;
   $("generated").src = samples; $("generated").alt = `samples of the generator${seen}`;
-  const rows = Object.entries(measured).map(([name, value]) => ({ cells: [name, number(value)] }));
-  if (rows.length) fillTable($("measured"), ["metric", "value"], rows); else $("unmeasured").hidden = false;
+  const rows = Object.entries(measured).map(([name, value]) => ({ cells: [name, number(value), (intervals[name] ?? []).map(number).join(" … ")] }));
+  if (rows.length) fillTable($("measured"), ["metric", "value", "95% interval"], rows); else $("unmeasured").hidden = false;
 }
 
 function showSamples(curves) {
@@ -100,7 +100,11 @@ function chartGroups(names) {
   // A critic's scores mean something only relative to each other: it has no accuracy at 0.
   if (remaining.has("loss/wasserstein")) for (const kind of ["real", "fake"]) remaining.delete(`health/d_accuracy_${kind}`);
   add("score gap of the critic (Wasserstein estimate)", ["loss/wasserstein"]);
-  for (const name of names.filter((n) => n.startsWith("quality/"))) add(name, [name]);
+  const ends = (name) => ["low", "high"].map((end) => `interval/${name.slice("quality/".length)}_${end}`);
+  // What hangs on the data set's classifier is shown with its accuracy.
+  const classes = ["quality/classes_covered", "quality/classes_accuracy"];
+  add("quality/classes_covered", [...classes, ...ends(classes[0])]);
+  for (const name of names.filter((n) => n.startsWith("quality/"))) add(name, [name, ...ends(name)]);
   add("accuracy of D", ["health/d_accuracy_real", "health/d_accuracy_fake"]);
   add("gradient norms", ["health/d_grad_norm", "health/g_grad_norm"], { log: true });
   add("diversity of images", ["health/fake_spread", "health/real_spread"]);
@@ -108,7 +112,7 @@ function chartGroups(names) {
   add("range of pixels", ["health/fake_range", "health/real_range"]);
   add("black and white pixels", ["health/fake_saturated", "health/real_saturated"]);
   add("relative change of weights in a step", ["health/d_weight_change", "health/g_weight_change"], { log: true });
-  for (const name of [...remaining]) add(name, [name]);
+  for (const name of [...remaining].filter((n) => !n.startsWith("interval/"))) add(name, [name]);
   return groups;
 }
 
