@@ -9,7 +9,7 @@ from typing import Any
 import webdataset
 from PIL import Image
 
-from gantrain.data.importing.convert import Conversion, convert_image
+from gantrain.data.images.convert import Conversion, convert_image
 from gantrain.data.importing.tar_scan import ScanOptions
 from gantrain.data.indexing.index import IndexReport, index_tars
 from gantrain.data.indexing.patterns import find_tars

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gantrain.data.importing.convert import Conversion, Fit, convert_image
+from gantrain.data.images.convert import Conversion, Fit, convert_image
 from gantrain.data.shards.samples import decode_image
 from tests.shard_sets import save_image
 

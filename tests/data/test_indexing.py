@@ -18,7 +18,7 @@ from PIL import Image
 
 from gantrain.common.errors import UserError
 from gantrain.common.rng import PositionalRNG
-from gantrain.data.importing.convert import Conversion, read_image
+from gantrain.data.images.convert import Conversion, read_image
 from gantrain.data.importing.pipeline import import_images
 from gantrain.data.indexing.patterns import find_tars
 from gantrain.data.loading.labelled import open_labelled_dataset

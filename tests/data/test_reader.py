@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from gantrain.common.errors import UserError
-from gantrain.data.importing.convert import Conversion, Fit, convert_image, read_image
+from gantrain.data.images.convert import Conversion, Fit, convert_image, read_image
 from gantrain.data.importing.pipeline import import_images
 from gantrain.data.shards.samples import decode_image
 from gantrain.inference.projection import read_images

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gantrain.common.errors import UserError
-from gantrain.data.importing.convert import Conversion
+from gantrain.data.images.convert import Conversion
 from gantrain.data.shards.manifest import read_manifest
 from gantrain.data.shards.store import ShardStore
 from gantrain.data.shards.transfer import file_url
