@@ -1,10 +1,16 @@
 """Paths that are wrong in some way. Root ignores permissions, so none depends on them."""
 
+import gzip
+import io
 import os
 import shutil
 import socket
+import struct
 import sys
+import zipfile
 from pathlib import Path
+
+import numpy as np
 
 
 def escape_output() -> None:
@@ -60,6 +66,37 @@ def bad_inputs(run: Path, shards: Path, folder: Path) -> dict[str, Path]:
         "broken set": broken_set,
         "broken run": broken_run,
     }
+
+
+def bad_sources(folder: Path) -> dict[str, Path]:
+    """Make one source of each kind from which no image can be imported, in a new folder."""
+    pixels = np.zeros((2, 8, 8), np.uint8)
+    npz, zipped, inner = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    np.savez_compressed(npz, x=pixels, y=np.zeros(2, int))
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("a.txt", "")
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("inner.zip", inner.getvalue())
+    idx = b"\0\0\x08\x03" + struct.pack(">3I", *pixels.shape) + pixels.tobytes()
+    files = {
+        "cut/train-images-idx3-ubyte.gz": gzip.compress(idx)[:-12],
+        "long/train-images-idx3-ubyte": idx + b"x",
+        "pickle/data_batch_1": b"\x80\x04N.",
+        "cifar/data_batch_1.bin": bytes(3072),
+        "cut.npz": npz.getvalue()[:-30],
+        "cut.npy": b"\x93NUMPY\1\0v\0{'descr': '|u1'",
+        "cut.zip": zipped.getvalue()[:-5],
+        "without-images.zip": zipped.getvalue(),
+        "cut.parquet": b"PAR1" + bytes(50) + b"PAR1",
+        "several/a.npy": b"",
+        "several/b.zip": b"",
+    }
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    np.save(folder / "floats.npy", pixels / 255)
+    np.save(folder / "objects.npy", np.array([None]), allow_pickle=True)
+    return {str(path.relative_to(folder)): path for path in sorted(folder.iterdir())}
 
 
 def bad_outputs(folder: Path) -> dict[str, Path]:

@@ -22,7 +22,7 @@ from PIL import Image
 from gantrain.cli import main as cli
 from gantrain.common.errors import USER_ERROR_STATUS
 from gantrain.train import main as train
-from tests.bad_paths import bad_inputs, bad_outputs, escape_output
+from tests.bad_paths import bad_inputs, bad_outputs, bad_sources, escape_output
 from tests.conftest import small_tree
 from tests.foreign_tars import numbered_tars
 from tests.launching import write_config
@@ -197,6 +197,18 @@ def test_a_bad_input_is_one_error_that_names_it(
         if not right:
             wrong.append(f"{kind}: {status} {printed} {errors}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_source_that_cannot_be_imported_is_one_error_that_names_it(
+    good: Good, tmp_path: Path, run_words: Callable[..., tuple[int, str, str]]
+) -> None:
+    for kind, bad in bad_sources(tmp_path).items():
+        status, printed, errors = run_words("data import", source=str(bad))
+        message = f"{kind}: {status} {printed} {errors}"
+        assert status == USER_ERROR_STATUS, message
+        (line,) = errors.splitlines()
+        assert line.startswith(f"gantrain: {bad}"), message
+        assert not (good.here / "target").exists(), message
 
 
 def is_good(command: str, path: str, kind: str) -> bool:

@@ -137,6 +137,18 @@ def test_masks_beside_images_are_ignored_and_said_so(tmp_path: Path) -> None:
     assert seen[-1] == "Ignored arrays: masks uint8 (10, 32, 32), ids int64 (10,)."
 
 
+def test_images_over_the_limit_of_megapixels_are_counted_and_named(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    np.save(folder / "large.npy", np.zeros((2, 500, 400), np.uint8))
+    np.save(folder / "small.npy", np.zeros((2, 5, 5), np.uint8))
+    report = run_import(folder, tmp_path / "set", max_megapixels=0.1)
+    reason = "400x500 are 0.2 megapixels, more than the limit of 0.1 (--max-megapixels)"
+    assert report.unreadable == (("large/0", reason), ("large/1", reason))
+    with pytest.raises(UserError, match=r"large/\d: cannot be read \(400x500.*--strict"):
+        run_import(folder, tmp_path / "other", max_megapixels=0.1, on_error="fail")
+
+
 class Trap:
     """Unpickling it would write a file."""
 
