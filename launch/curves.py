@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from gantrain.common.statistics import Interval
+from gantrain.config.quality import interval_names
 from gantrain.runs.records import Record
 from launch.metric_names import is_due
 
@@ -41,6 +43,14 @@ def value_at(curve: Curve, metric: str, images: float, window: float = WINDOW) -
     recent = [v for seen, v in values if seen > images * (1 - window) and math.isfinite(v)]
     recent = recent or [values[-1][1]]
     return math.fsum(recent) / len(recent)
+
+
+def interval_at(curve: Curve, metric: str, images: float) -> Interval | None:
+    """Return the 95% interval of what `value_at` returns; None for means, and in older runs."""
+    lines = [x for x in curve if x["images_seen"] <= images and is_due(x, metric)]
+    ends = [lines[-1].get(name) for name in interval_names(metric)] if lines else []
+    low, high = (_number(end, math.nan) for end in ends) if ends else (math.nan, math.nan)
+    return (low, high) if math.isfinite(high - low) else None
 
 
 def images_with(curve: Curve, metric: str) -> int:

@@ -3,15 +3,16 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gantrain.common.errors import UserError
+from gantrain.common.statistics import Interval, differ, t_interval
 from gantrain.config.quality import full_name, goal_of
 from gantrain.config.sections import DEFAULT_METRIC, SECOND_METRIC
 from gantrain.runs.metrics_file import read_metrics
-from launch.curves import Curve, images_due, images_with, names_in, value_at
+from launch.curves import Curve, images_due, images_with, interval_at, names_in, value_at
 from launch.metric_names import Direction, direction_of, measures
 from launch.plan import ABSENT, differences, differing_keys
 from launch.states import RunState
@@ -22,13 +23,23 @@ _MAX_GROUPS = 4  # numbers with more values than this are sorted into this many 
 
 @dataclass(frozen=True)
 class Row:
-    """One setting: runs that differ in nothing but the seed."""
+    """One setting: runs that differ in nothing but the seed.
+
+    spread: standard deviation over the seeds; None for one seed.
+    interval: 95% interval of the mean, from the spread over the seeds (Student's t); with one seed,
+        of its measurement, which leaves out that another seed would do better or worse. None if the
+        metric has none.
+    like_first: whether the difference from the first row is within the intervals; None for the
+        first row, and where an interval is missing.
+    """
 
     values: dict[str, Any]
     runs: list[str]
     mean: float
-    spread: float | None  # standard deviation over the seeds; None for one seed
+    spread: float | None
     images: int
+    interval: Interval | None = None
+    like_first: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -83,17 +94,35 @@ def build_leaderboard(
     ranked = [run for run in compared if at and lengths[run.run] >= at]
     scores = {r.run: value_at(curves[r.run], metric, at) for r in ranked}
     values = {run: math.nan if v is None else v for run, v in scores.items()}
+    intervals = {r.run: interval_at(curves[r.run], metric, at) for r in ranked}
     keys = [key for key in differing_keys([run.flat for run in runs]) if key != "seed"]
     return Leaderboard(
         metric=metric,
         direction=direction,
         images=at,
         keys=keys,
-        rows=_rows(ranked, values, keys, direction, at),
+        rows=_rows(ranked, values, intervals, keys, direction, at),
         effects=_effects(ranked, values, keys, direction),
         behind=[run.run for run in compared if run.run not in values],
         unmeasured=unmeasured,
     )
+
+
+def doubts_of(board: Leaderboard) -> list[str]:
+    """Return lines that say which rows are as good as the first as far as one can tell, and how."""
+    alike = [rank for rank, row in enumerate(board.rows, 1) if row.like_first]
+    if not any(row.like_first is not None for row in board.rows):
+        return []
+    lines = ["≈ Every other row differs from the first."]
+    if alike:
+        numbers = ", ".join(map(str, alike))
+        lines = [f"≈ Not distinguishable from the first (95%): {numbers}."]
+    if any(row.interval and len(row.runs) == 1 for row in board.rows):
+        lines.append(
+            "  Intervals of rows with one run are of its measurement alone; another seed may "
+            "differ by more."
+        )
+    return lines
 
 
 def logged_metrics(sweep_dir: Path, runs: Sequence[RunState]) -> list[str]:
@@ -156,6 +185,7 @@ def _length(curve: Curve, metric: str) -> int:
 def _rows(
     runs: Sequence[RunState],
     values: Mapping[str, float],
+    intervals: Mapping[str, Interval | None],
     keys: Sequence[str],
     direction: Direction,
     images: int,
@@ -167,12 +197,20 @@ def _rows(
     for group in groups.values():
         scores = [values[run.run] for run in group]
         mean = _mean(scores)
-        spread = None
+        spread, interval = None, intervals[group[0].run]
         if len(scores) > 1:
             spread = math.sqrt(sum((s - mean) ** 2 for s in scores) / (len(scores) - 1))
+            interval = t_interval(scores)
         names = [run.run for run in group]
-        rows.append(Row(differences(group[0].flat, keys), names, mean, spread, images))
-    return sorted(rows, key=lambda row: _sort_key(row.mean, direction))
+        rows.append(Row(differences(group[0].flat, keys), names, mean, spread, images, interval))
+    rows.sort(key=lambda row: _sort_key(row.mean, direction))
+    return [replace(row, like_first=_is_like(row, rows[0])) for row in rows]
+
+
+def _is_like(row: Row, first: Row) -> bool | None:
+    if row is first or row.interval is None or first.interval is None:
+        return None
+    return not differ(first.mean, first.interval, row.mean, row.interval)
 
 
 def _effects(

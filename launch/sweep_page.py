@@ -19,6 +19,7 @@ from launch.leaderboard import (
     Leaderboard,
     build_leaderboard,
     choose_direction,
+    doubts_of,
     logged_metrics,
     require_metric,
 )
@@ -153,7 +154,10 @@ def _board_data(board: Leaderboard | None) -> dict[str, Any] | None:
         "metric": board.metric,
         "direction": board.direction,
         "images": board.images,
-        "rows": [[row.runs, row.mean, row.spread] for row in board.rows],
+        "rows": [
+            [row.runs, row.mean, row.spread, row.interval, row.like_first] for row in board.rows
+        ],
+        "doubts": doubts_of(board),
         "effects": [
             [e.key, e.value, e.runs, e.mean, e.best, e.against_mean] for e in board.effects
         ],

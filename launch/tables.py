@@ -13,7 +13,7 @@ from rich.text import Text
 
 from launch.damage import describe
 from launch.doctor import Diagnosis
-from launch.leaderboard import Effect, Leaderboard
+from launch.leaderboard import Effect, Leaderboard, doubts_of
 from launch.plan import differences, short_names
 from launch.states import RunState
 from launch.values import format_value
@@ -86,7 +86,8 @@ def print_leaderboard(board: Leaderboard, limit: int) -> None:
     rows = [
         [
             str(rank),
-            f"{row.mean:.5g}",
+            f"{row.mean:.5g}" + (" ≈" if row.like_first else ""),
+            f"{row.interval[0]:.4g} … {row.interval[1]:.4g}" if row.interval else "—",
             f"±{row.spread:.2g}" if row.spread is not None else "—",
             str(len(row.runs)),
             *(format_value(row.values[key]) for key in board.keys),
@@ -94,9 +95,11 @@ def print_leaderboard(board: Leaderboard, limit: int) -> None:
         ]
         for rank, row in enumerate(board.rows[:limit], start=1)
     ]
-    columns = ["#", board.metric, "seeds", "runs", *names.values(), "run"]
+    columns = ["#", board.metric, "95% interval", "seeds", "runs", *names.values(), "run"]
     print_table(columns, rows, f"{board.metric} at {board.images:,} images seen, {first} first")
     print_omitted(len(board.rows), limit)
+    for line in doubts_of(board):
+        print(line)
     if board.behind:
         console.print(f"{len(board.behind)} runs have seen fewer images and are left out.")
     if board.unmeasured:

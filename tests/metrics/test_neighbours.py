@@ -9,6 +9,8 @@ from torch import Tensor
 
 from gantrain.common.errors import UserError
 from gantrain.metrics.neighbours import (
+    expected_coverage,
+    is_repeated,
     memorisation,
     nearest_rows,
     precision_recall_density_coverage,
@@ -96,3 +98,32 @@ def test_memorisation_separates_copies_from_new_images() -> None:
     half = torch.cat([copies, fresh[:400]])
     assert memorisation(half, training, held_out) == pytest.approx(0.5, abs=0.02)
     assert memorisation(fresh + 10, training, held_out) == 0
+
+
+@pytest.mark.parametrize(("real", "fake", "k"), [(100, 100, 5), (60, 30, 3), (60, 90, 1)])
+def test_the_expected_coverage_is_that_of_two_samples_of_any_distribution(
+    real: int, fake: int, k: int
+) -> None:
+    random = np.random.default_rng(0)
+    shapes = (random.normal, random.standard_cauchy, random.exponential)
+    for draw in shapes:
+        coverages = []
+        for _ in range(60):
+            x, y = (torch.from_numpy(draw(size=(n, 3))) for n in (real, fake))
+            coverages.append(precision_recall_density_coverage(x, y, k)["coverage"])
+        error = float(np.std(coverages)) / math.sqrt(len(coverages))
+        assert np.mean(coverages) == pytest.approx(expected_coverage(real, fake, k), abs=4 * error)
+    assert expected_coverage(10**6, 10**6, k) == pytest.approx(1 - 2**-k, abs=1e-4)
+
+
+def test_images_repeat_what_is_close_for_real_images() -> None:
+    random = np.random.default_rng(0)
+    real = torch.from_numpy(random.normal(size=(200, 8)))
+    few = real[:20].repeat(5, 1)
+    assert is_repeated(few, real).tolist() == [False] * 20 + [True] * 80
+    nearly = few + 0.01 * torch.from_numpy(random.normal(size=few.shape))
+    assert is_repeated(nearly, real).tolist() == [False] * 20 + [True] * 80
+    assert is_repeated(real, real).double().mean() < 0.1
+    # Without real images to compare with, equal images count.
+    assert is_repeated(few[15:25].float(), few[:1].float()).sum() == 0
+    assert is_repeated(few[:25].float(), few[:1].float()).sum() == 5

@@ -70,6 +70,10 @@ def test_the_best_run_and_the_main_effects_are_shown(visit: Opener, page: str) -
     first = seen.locator("#board-table tbody tr").first.locator("td").all_inner_texts()
     assert first[0] == "1"
     assert {"4.00e-4", "32"} <= set(first)
+    heads = seen.locator("#board-table th").all_inner_texts()
+    low, high = (float(end) for end in first[heads.index("95% interval")].split(" … "))
+    assert low < float(first[1]) < high
+    assert "the first" in seen.inner_text("#doubts")
     best = seen.locator("#wall-grid .card").first
     assert best.get_attribute("data-run") == f"{7:012x}"
     assert seen.locator("#effect-list h3").count() == 2

@@ -157,11 +157,12 @@ function addBrush(handle, i, positionOf, apply) {
 function showLeaderboard() {
   if (!board) return [];
   const table = $("board-table"), head = el("thead"), headRow = el("tr"), body = el("tbody");
-  for (const name of ["#", board.metric, "± seeds", "runs", ...keys.map(([, n]) => n), "state", "run"]) headRow.append(el("th", name, { scope: "col" }));
+  for (const name of ["#", board.metric, "95% interval", "± seeds", "runs", ...keys.map(([, n]) => n), "state", "run"]) headRow.append(el("th", name, { scope: "col" }));
   head.append(headRow); table.append(head, body);
-  return board.rows.map(([ids, mean, spread], i) => {
+  $("doubts").textContent = board.doubts.join(" ");
+  return board.rows.map(([ids, mean, spread, interval, likeFirst], i) => {
     const row = el("tr");
-    const cells = [i + 1, number(mean), spread === null ? "" : number(spread), ids.length, ...byId.get(ids[0]).values.map(text)];
+    const cells = [i + 1, number(mean) + (likeFirst ? " ≈" : ""), interval?.map(number).join(" … ") ?? "", spread === null ? "" : number(spread), ids.length, ...byId.get(ids[0]).values.map(text)];
     for (const cell of cells) row.append(el("td", cell, { class: "n" }));
     const states = [...new Set(ids.map((id) => byId.get(id).state))].join(", ");
     row.append(el("td", states, { class: byId.get(ids[0]).state }), el("td", ids.join(" ")));
