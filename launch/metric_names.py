@@ -11,6 +11,8 @@ from gantrain.config.quality import (
     BY_FEATURES,
     BY_HELD_OUT,
     BY_PIXELS,
+    BY_TWO_SAMPLES,
+    MIN_TWO_SAMPLES,
     WITH_CLASSES,
     default_features,
     full_name,
@@ -47,11 +49,13 @@ def names_of(flat: Mapping[str, Any]) -> list[str]:
     if flat["metrics.every_kimg"]:
         features = flat["metrics.features"]
         kind = default_features() if features == "auto" else features
-        with_fid = flat.get("metrics.samples", math.inf) >= images_for_fid(kind)
+        samples = flat.get("metrics.samples", math.inf)
+        with_fid = samples >= images_for_fid(kind)
         names += [f"quality/{name}_{kind}" for name in BY_FEATURES if with_fid or name != "fid"]
         if kind in WITH_CLASSES and flat["data.mode"] != "stream" and flat.get(LABELLED, True):
             names += [f"quality/{name}" for name in BY_CLASSES]
         names += [f"quality/{name}" for name in (*BY_PIXELS, *BY_HELD_OUT)]
+        names += [f"quality/{name}" for name in BY_TWO_SAMPLES if samples >= MIN_TWO_SAMPLES]
         names.append("speed/seconds_of_metrics")
     return names
 

@@ -43,6 +43,7 @@ class Stream(IntEnum):
     SLICES = 19
     CLASSIFIER = 20
     G_REAL_AUGMENT = 21
+    TWO_SAMPLE_TEST = 22
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ BY_NEIGHBOURS = ("precision", "recall", "density", "coverage")  # of those by fe
 BY_CLASSES = ("classes_made", "classes_covered", "classes_divergence", "classes_accuracy")
 BY_PIXELS = ("swd", "diversity", "ms_ssim", "unique", "checkerboard")
 BY_HELD_OUT = ("memorisation",)
+BY_TWO_SAMPLES = ("c2st",)
+MIN_TWO_SAMPLES = 100  # generated images, and real ones
 
 # The number of features of each kind, at most 256.
 DIMENSIONS = {"lite0": 192, "classifier": 128, "random": 128, "inception": 192}
@@ -38,7 +40,7 @@ _RENAMED = {
 GOALS: dict[str, Goal] = {
     **dict.fromkeys(("precision", "recall", "density", "coverage"), "highest"),
     **dict.fromkeys(("classes_made", "classes_covered", "unique"), "highest"),
-    **dict.fromkeys(("fid", "kid", "swd", "classes_divergence", "memorisation"), "lowest"),
+    **dict.fromkeys(("fid", "kid", "swd", "classes_divergence", "memorisation", "c2st"), "lowest"),
     **dict.fromkeys(("diversity", "checkerboard"), "near 1"),
 }
 

@@ -14,6 +14,7 @@ from gantrain.metrics.features import Features
 from gantrain.metrics.intervals import fraction_interval
 from gantrain.metrics.reference import Reference
 from gantrain.metrics.support import MIN_HELD_OUT_IMAGES, Sizes, measured_names
+from gantrain.metrics.two_sample import two_sample_test
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ def measure(
         metrics["classes_accuracy"] = accuracy, fraction_interval(accuracy, features.test.images)
     if "quality/memorisation" in names:
         metrics |= memorisation_metric(images, reference.thumbnails, reference.held_out_thumbnails)
+    if "quality/c2st" in names:
+        metrics["c2st"] = two_sample_test(reference.images, images)
     by_name = {f"quality/{name}": metric for name, metric in metrics.items()}
     finite = [name for name in names if all(map(math.isfinite, _numbers(by_name[name])))]
     return Measurement(

@@ -8,6 +8,8 @@ from gantrain.config.quality import (
     BY_HELD_OUT,
     BY_NEIGHBOURS,
     BY_PIXELS,
+    BY_TWO_SAMPLES,
+    MIN_TWO_SAMPLES,
 )
 from gantrain.metrics.classifier import HeldOutTest
 from gantrain.metrics.coverage import MIN_ACCURACY
@@ -47,6 +49,7 @@ def measured_names(features: str, sizes: Sizes) -> list[str]:
         names += BY_CLASSES
     names += BY_PIXELS
     names += BY_HELD_OUT
+    names += BY_TWO_SAMPLES
     left_out = unsupported(features, sizes)
     return [name for name in (f"quality/{name}" for name in names) if name not in left_out]
 
@@ -82,6 +85,8 @@ def unsupported(features: str, sizes: Sizes) -> dict[str, str]:
         leave_out(BY_NEIGHBOURS, _neighbour_reason(test), suffix)
     if sizes.labels and test is not None and not test.accuracy >= MIN_ACCURACY:
         leave_out(BY_CLASSES, _accuracy_reason(test))
+    if min(sizes.samples, sizes.real) < MIN_TWO_SAMPLES:
+        leave_out(BY_TWO_SAMPLES, f"{MIN_TWO_SAMPLES} generated and training images are needed")
     if sizes.held_out < MIN_HELD_OUT_IMAGES:
         leave_out(
             BY_HELD_OUT,

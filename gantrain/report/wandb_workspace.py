@@ -34,6 +34,7 @@ SECTIONS: dict[str, tuple[Chart, ...]] = {
         Chart("generated classes", ("quality/classes_made", "quality/classes_accuracy")),
         Chart("unique images", ("quality/unique",)),
         Chart("memorisation", ("quality/memorisation",)),
+        Chart("two-sample test", ("quality/c2st",)),
     ),
     "interval": (),
     "health": (
