@@ -12,7 +12,7 @@ from gantrain.cli.options import Background, FitOption, MaxMegapixels
 from gantrain.cli.printing import counted, print_line, print_lines, print_rows, show_progress
 from gantrain.common.errors import UserError
 from gantrain.config.values import TRAINABLE_SIZES
-from gantrain.data.importing.convert import MAX_MEGAPIXELS
+from gantrain.data.images.convert import MAX_MEGAPIXELS
 from gantrain.data.importing.labelling import ClassSetting
 from gantrain.data.shards.manifest import Manifest
 from gantrain.data.shards.samples import Sample

@@ -9,7 +9,7 @@ import typer
 from gantrain.common.errors import UserError
 from gantrain.common.files import unwritable_reason
 from gantrain.common.set_identity import difference
-from gantrain.data.importing.convert import Fit
+from gantrain.data.images.convert import Fit
 from gantrain.data.shards.manifest import load_manifest
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from gantrain.cli.options import (
     require_suffix,
     select_data,
 )
-from gantrain.data.importing.convert import MAX_MEGAPIXELS
+from gantrain.data.images.convert import MAX_MEGAPIXELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,7 @@ def project(
     import torch
 
     from gantrain.common.grids import save_png, tile
-    from gantrain.data.importing.convert import Conversion, parse_background
+    from gantrain.data.images.convert import Conversion, parse_background
     from gantrain.inference import projection
     from gantrain.inference.export import open_generator
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from gantrain.common.errors import UserError
 from gantrain.common.rng import PositionalRNG, Stream
-from gantrain.data.importing.convert import Conversion, read_image
+from gantrain.data.images.convert import Conversion, read_image
 from gantrain.inference.sampling import generate_images
 from gantrain.models.networks import Generator
 

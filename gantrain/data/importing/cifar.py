@@ -17,7 +17,7 @@ from gantrain.data.importing.rows import Rows, open_rows
 from gantrain.data.importing.sources import Source, SourceOptions
 
 _NAME = re.compile(r"(data_batch_\d+|test_batch|train|test)\.bin", re.IGNORECASE)
-_PICKLE = re.compile(r"data_batch_\d+|test_batch|batches\.meta|cifar-10+-python\.tar\.gz")
+_PICKLE = re.compile(r"data_batch_\d+|test_batch|batches\.meta")
 _PIXELS = ("pixels", "u1", (3, 32, 32))
 
 

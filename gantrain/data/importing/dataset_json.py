@@ -19,47 +19,44 @@ def read_dataset_labels(source: Source, content: bytes, name: str) -> None:
 
     name: the path of the file in the source.
 
-    A file of another format changes nothing.
+    Other tools have files of that name. One of another format is a note, and changes nothing else.
 
-    Raises UserError if an entry is not a file and a class.
+    Raises UserError if a label is not a class.
     """
     try:
-        tree = json.loads(content)
-    except (ValueError, RecursionError):
-        source.notes.append(f"{name} is not JSON and was ignored.")
-        return
-    entries = tree.get("labels") if isinstance(tree, dict) else None
+        entries = json.loads(content)["labels"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        entries = False
     if entries is None:
         return
-    where = source.locate(name)
-    if not isinstance(entries, list):
-        raise UserError(f"{where}: its labels are not a list{_EXPECTED}")
+    if not isinstance(entries, list) or not all(map(_is_pair, entries)):
+        source.notes.append(f"{name} is not in StyleGAN's format and was ignored.")
+        return
     folder = PurePosixPath(name).parent
     classes: dict[str, str] = {}
-    for number, entry in enumerate(entries):
-        label = _class_of(entry)
-        if label is None:
-            raise UserError(f"{where}: labels[{number}] is {str(entry)[:80]}{_EXPECTED}")
-        classes[str(folder / entry[0].replace("\\", "/"))] = label
+    for file, label in entries:
+        found = _class_of(label)
+        if found is None:
+            raise UserError(
+                f"{source.locate(name)}: the label of {file} is {str(label)[:80]}; expected a "
+                "number, a name or a one-hot vector. --classes none imports without labels."
+            )
+        classes[str(folder / file.replace("\\", "/"))] = found
     unknown = classes.keys() - set(source.names)
     if unknown:
         source.notes.append(
             f"{len(unknown)} labels of {name} are of no image here, such as {min(unknown)}."
         )
-    source.labels = StatedLabels([classes.get(image) for image in source.names], name)
+    if len(unknown) < len(classes):
+        source.labels = StatedLabels([classes.get(image) for image in source.names], name)
 
 
-_EXPECTED = (
-    '; expected [file, class] for each image, such as ["00000/img00000000.png", 3]. '
-    "--classes none imports without labels."
-)
+def _is_pair(entry: Any) -> bool:
+    return isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str)
 
 
-def _class_of(entry: Any) -> str | None:
-    """Return the class of `[file, number or name]` or `[file, [0, 1, 0]]`, else None."""
-    if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], str):
-        return None
-    label = entry[1]
+def _class_of(label: Any) -> str | None:
+    """Return the class that a number, a name or a one-hot vector stands for, else None."""
     if isinstance(label, list) and label.count(1) == 1 and label.count(0) == len(label) - 1:
         return str(label.index(1))
     if isinstance(label, str | int) and not isinstance(label, bool):

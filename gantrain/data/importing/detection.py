@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gantrain.common.errors import UserError, os_reason
+from gantrain.data.images.convert import SUFFIXES
 from gantrain.data.importing import arrays, cifar, idx, parquet, tars, zips
-from gantrain.data.importing.convert import SUFFIXES
 from gantrain.data.importing.folders import open_folder
 from gantrain.data.importing.listing import Listing, count_suffixes, list_folder
 from gantrain.data.importing.sources import Source, SourceOptions

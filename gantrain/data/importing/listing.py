@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from gantrain.common.errors import os_reason
-from gantrain.data.importing.convert import SUFFIXES
+from gantrain.data.images.convert import SUFFIXES
 from gantrain.data.importing.filenames import display_path, natural_order
 
 # Folders that systems and archivers add, with copies or thumbnails of the images.

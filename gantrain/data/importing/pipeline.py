@@ -12,7 +12,7 @@ from typing import Literal
 
 from gantrain.common.errors import UserError
 from gantrain.common.pools import map_in_order
-from gantrain.data.importing.convert import (
+from gantrain.data.images.convert import (
     FITS,
     MAX_MEGAPIXELS,
     Conversion,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from gantrain.data.importing.convert import SUFFIXES
+from gantrain.data.images.convert import SUFFIXES
 
 _FIRST_IMAGES = ("jpg", "jpeg", "png", "webp")
 IMAGE_EXTENSIONS = (

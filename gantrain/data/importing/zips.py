@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from gantrain.common.errors import UserError
+from gantrain.data.images.convert import SUFFIXES
 from gantrain.data.importing import dataset_json
 from gantrain.data.importing.archives import MAGIC, open_zip, read_entry
-from gantrain.data.importing.convert import SUFFIXES
 from gantrain.data.importing.filenames import natural_order
 from gantrain.data.importing.listing import count_suffixes, is_passed_over
 from gantrain.data.importing.sources import Source, SourceOptions

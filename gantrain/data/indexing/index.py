@@ -15,7 +15,7 @@ import numpy as np
 from gantrain.common.errors import UserError, os_reason
 from gantrain.common.files import replacing, unwritable_reason
 from gantrain.common.pools import map_in_order, usable_cores
-from gantrain.data.importing.convert import Conversion, read_image
+from gantrain.data.images.convert import Conversion, read_image
 from gantrain.data.importing.labelling import ClassSetting
 from gantrain.data.importing.planning import ImportPlan, plan_labels
 from gantrain.data.importing.splits import SplitSetting

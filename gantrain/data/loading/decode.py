@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gantrain.common.errors import UserError, os_reason
-from gantrain.data.importing.convert import Conversion
+from gantrain.data.images.convert import Conversion
 from gantrain.data.loading.image_table import BROKEN_IMAGE, ImageInfo
 from gantrain.data.shards.faults import Fault, ScratchError
 from gantrain.data.shards.image_reader import ImageReader

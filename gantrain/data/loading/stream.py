@@ -26,7 +26,7 @@ from torch.utils.data import get_worker_info
 from gantrain.common.errors import UserError
 from gantrain.common.prefetch import prefetch
 from gantrain.common.rng import PositionalRNG
-from gantrain.data.importing.convert import Conversion
+from gantrain.data.images.convert import Conversion
 from gantrain.data.loading.decode import image_fault, shard_fault
 from gantrain.data.loading.decoder_processes import decoder_context, kill
 from gantrain.data.loading.order import Indices, WindowShuffle, local_rngs

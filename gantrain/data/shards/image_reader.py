@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gantrain.data.importing.convert import Conversion
+from gantrain.data.images.convert import Conversion
 from gantrain.data.shards.faults import Fault
 from gantrain.data.shards.samples import Label
 

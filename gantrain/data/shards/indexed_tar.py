@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gantrain.common.errors import UserError, os_reason
 from gantrain.common.files import replacing
-from gantrain.data.importing.convert import Conversion, read_image
+from gantrain.data.images.convert import Conversion, read_image
 from gantrain.data.shards.faults import Fault
 from gantrain.data.shards.image_index import ImageIndex
 from gantrain.data.shards.manifest import ShardEntry

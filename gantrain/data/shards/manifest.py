@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gantrain.common.errors import UserError, os_reason
 from gantrain.common.set_identity import DataSet
 from gantrain.common.validation import problems_of
-from gantrain.data.importing.convert import Conversion, Fit
+from gantrain.data.images.convert import Conversion, Fit
 from gantrain.data.shards.faults import WRITE_AGAIN
 from gantrain.data.shards.samples import SPLITS, Split
 

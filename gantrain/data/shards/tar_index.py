@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from gantrain.common.errors import UserError, os_reason
 from gantrain.common.files import replacing
 from gantrain.common.text import printable
-from gantrain.data.importing.convert import Conversion
+from gantrain.data.images.convert import Conversion
 from gantrain.data.shards.faults import Fault
 from gantrain.data.shards.manifest import ShardEntry
 from gantrain.data.shards.reader import parse_sample

@@ -15,7 +15,7 @@ from PIL import Image, ImageColor, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from gantrain.common.errors import UserError
-from gantrain.data.importing.pixels import flatten, load_flat
+from gantrain.data.images.pixels import flatten, load_flat
 
 Fit = Literal["crop", "pad", "shrink", "stretch"]
 FITS: tuple[Fit, ...] = get_args(Fit)
