@@ -112,7 +112,8 @@ def import_(
         typer.Option(
             "--image-column",
             "--image",
-            help="Column of images in Parquet, by default by type and name; in tars, extension.",
+            help="Column of images in Parquet, array of them in .npz, or extension in tars. "
+            "Default: by type and name.",
         ),
     ] = None,
     label_column: Annotated[
@@ -120,8 +121,8 @@ def import_(
         typer.Option(
             "--label-column",
             "--label",
-            help="Column of classes in Parquet, by default by type and name; of CIFAR-100, fine "
-            "or coarse; in tars, extension of a member or key of the JSON.",
+            help="Column of classes in Parquet, array of them in .npz, in tars the extension of a "
+            "member or the key of the JSON; of CIFAR-100, fine or coarse. Default: by name.",
         ),
     ] = None,
     splits: Annotated[

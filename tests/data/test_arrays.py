@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gantrain.common.errors import UserError
 from gantrain.data.importing.npy import read_arrays
 from gantrain.data.importing.pipeline import ImportReport, import_images
+from gantrain.data.importing.sources import SourceOptions
 from gantrain.data.shards.samples import decode_image
 from tests.shard_sets import read_all
 
@@ -123,6 +124,25 @@ def test_files_of_arrays_by_class_are_classes(tmp_path: Path) -> None:
         np.save(tmp_path / "in" / f"{name}.npy", np.zeros((4, 784), np.uint8))
     report = run_import(tmp_path / "in", tmp_path / "set")
     assert report.plan.classes == {"cat": 4, "dog": 4}
+
+
+def test_options_name_arrays_of_other_names(tmp_path: Path) -> None:
+    arrays = {"img_left": GREY, "img_right": RGB[..., 0], "id": LABELS, "y": LABELS * 0}
+    np.savez(tmp_path / "a.npz", **arrays)  # type: ignore[arg-type]
+    options = SourceOptions(image_column="img_right", label_column="ID")
+    report = run_import(tmp_path / "a.npz", tmp_path / "set", options=options)
+    assert report.plan.classes == {"0": 4, "1": 3, "2": 3}
+    assert report.manifest.count == 10
+    np.savez(tmp_path / "b.npz", train_rgb=RGB[:8], test_rgb=RGB[8:], train_id=LABELS[:8])
+    report = run_import(
+        tmp_path / "b.npz", tmp_path / "b", options=SourceOptions(label_column="id")
+    )
+    assert report.plan.splits() == {"train": 8, "validation": 2}
+    assert report.plan.classes == {"0": 3, "1": 3, "2": 2}
+    with pytest.raises(
+        UserError, match="--label-column: there is no array with 'kind' in its name"
+    ):
+        run_import(tmp_path / "a.npz", tmp_path / "c", options=SourceOptions(label_column="kind"))
 
 
 def test_masks_beside_images_are_ignored_and_said_so(tmp_path: Path) -> None:

@@ -148,6 +148,14 @@ def test_a_foreign_dataset_json_is_a_note(tmp_path: Path, content: bytes) -> Non
     assert "dataset.json is not in StyleGAN's format and was ignored." in report["notes"]
 
 
+def test_options_for_other_kinds_are_an_error(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", STYLEGAN)
+    save_image(tmp_path / "in" / "1.png")
+    for source in (archive, tmp_path / "in"):
+        with pytest.raises(UserError, match="--label-column is for NumPy, CIFAR, Parquet"):
+            run_import(source, tmp_path / "set", options=SourceOptions(label_column="label"))
+
+
 # Bad archives
 
 

@@ -39,7 +39,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     return archive
 
 
-def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int) -> bytes:
+def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int) -> bytearray:
     """Return the content of an entry, which is checked against its CRC.
 
     Raises UserError with the reason, without a name, if it is damaged, encrypted, compressed in an
@@ -57,7 +57,7 @@ def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, limit: int) -> 
         raise UserError(os_reason(error)) from None
     except Exception as error:  # zipfile raises many types of errors on damaged files
         raise UserError(f"damaged ({str(error) or 'cut off'})") from None
-    return bytes(content)
+    return content
 
 
 def check_entry(entry: zipfile.ZipInfo, limit: int) -> None:

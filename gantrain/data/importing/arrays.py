@@ -1,29 +1,20 @@
-"""Images and labels in NumPy's arrays: Keras's `x_train, y_train`, MedMNIST's `train_images`, …
+"""Images and labels in NumPy's arrays: Keras's `x_train, y_train`, MedMNIST's `train_images`, …"""
 
-Names say what an array is: words such as x, images and arr_0 stand for images; y, labels, targets
-and arr_1 for labels; train, val and test for splits. The other words of the name have to be the
-same for images and their labels.
-"""
-
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gantrain.common.errors import UserError
 from gantrain.data.importing.archives import MAGIC as ZIP_MAGIC
+from gantrain.data.importing.array_names import Role, parse_name, role_of
 from gantrain.data.importing.npy import MAGIC, NamedArray, read_arrays
 from gantrain.data.importing.rows import Rows, check_count, open_rows
 from gantrain.data.importing.sources import Source, SourceOptions
-from gantrain.data.importing.splits import customary_split
 
-_IMAGE_WORDS = {"x", "image", "images", "img", "imgs", "data", "samples", "pixels", "inputs"}
-_LABEL_WORDS = {"y", "label", "labels", "target", "targets", "class", "classes"}
 _CHANNELS = (1, 3, 4)
 _FLAT = 784  # values of a row: an image of MNIST or Quick, Draw!
 _FLAT_SIDE = 28
@@ -44,19 +35,6 @@ def has_head(head: bytes) -> bool:
     return head.startswith(ZIP_MAGIC) and head[30 : 30 + name_length].endswith(b".npy")
 
 
-@dataclass(frozen=True)
-class _Role:
-    """What the name of an array says: its role, its split ("" for none), and its other words."""
-
-    role: Literal["images", "labels", ""]
-    split: str
-    others: str
-
-    def group(self) -> tuple[str, str]:
-        """Return what images and their labels have in common."""
-        return self.split, self.others
-
-
 def open_arrays(path: Path, files: Sequence[Path], options: SourceOptions) -> Source:
     """Open the arrays of images in `.npy` and `.npz` files, with the arrays of their labels.
 
@@ -68,14 +46,11 @@ def open_arrays(path: Path, files: Sequence[Path], options: SourceOptions) -> So
     the number of labels is not that of the images.
     """
     if list(files) == [path] and path.suffix.lower() == ".npy":
-        files = _with_labels(path)
-    arrays = [(array, _role(array)) for file in files for array in read_arrays(file)]
+        files = _with_labels(path, options)
+    arrays = [(array, role_of(array, options)) for file in files for array in read_arrays(file)]
+    _check_named(path, arrays, options)
     images = _choose_images(path, arrays)
-    labels = {
-        role.group(): array
-        for array, role in arrays
-        if role.role == "labels" and role.group() in images and options.read_labels
-    }
+    labels = _find_labels(images, arrays) if options.read_labels else {}
     several = len({others for _, others in images}) > 1
     parts: list[Rows] = []
     layouts: dict[str, str] = {}
@@ -94,8 +69,26 @@ def open_arrays(path: Path, files: Sequence[Path], options: SourceOptions) -> So
     return source
 
 
+def _check_named(
+    path: Path, arrays: Sequence[tuple[NamedArray, Role]], options: SourceOptions
+) -> None:
+    """Raise UserError if an option names no array."""
+    wanted = (("image", "images", options.image_column), ("label", "labels", options.label_column))
+    for option, kind, value in wanted:
+        if value is not None and not any(role.role == kind for _, role in arrays):
+            raise UserError(
+                f"{path}: --{option}-column: there is no array with {value!r} in its name. "
+                f"{_list(arrays)}"
+            )
+
+
+def _list(arrays: Sequence[tuple[NamedArray, Role]]) -> str:
+    found = "; ".join(array.describe() for array, _ in arrays) or "none"
+    return f"Its arrays: {found[:500]}."
+
+
 def _choose_images(
-    path: Path, arrays: Sequence[tuple[NamedArray, _Role]]
+    path: Path, arrays: Sequence[tuple[NamedArray, Role]]
 ) -> dict[tuple[str, str], NamedArray]:
     """Return the arrays of images by split and other words of their names.
 
@@ -114,58 +107,41 @@ def _choose_images(
                 f"{array.describe()}; expected one for each split, such as x_train and x_test."
             )
     if not images:
-        found = "; ".join(array.describe() for array, _ in arrays) or "none"
         raise UserError(
             f"{path}: contains no array of images; expected uint8 of shape (N, H, W), "
-            f"(N, H, W, C) or (N, C, H, W). Its arrays: {found[:500]}."
+            f"(N, H, W, C) or (N, C, H, W). {_list(arrays)}"
         )
     return images
 
 
-def _with_labels(file: Path) -> list[Path]:
+def _find_labels(
+    images: Mapping[tuple[str, str], NamedArray], arrays: Sequence[tuple[NamedArray, Role]]
+) -> dict[tuple[str, str], NamedArray]:
+    """Return the labels of arrays of images: those with the same split and other words.
+
+    If there is none, but one array of images and one of as many labels for the split, that one.
+    """
+    labels = {role.group(): array for array, role in arrays if role.role == "labels"}
+    found = {}
+    for group, array in images.items():
+        others = [each for (split, _), each in labels.items() if split == group[0]]
+        alone = sum(split == group[0] for split, _ in images) == len(others) == 1
+        if group in labels:
+            found[group] = labels[group]
+        elif alone and others[0].values.shape[:1] == array.values.shape[:1]:
+            found[group] = others[0]
+    return found
+
+
+def _with_labels(file: Path, options: SourceOptions) -> list[Path]:
     """Return a `.npy` file of images, and the one of its labels if it is beside it."""
-    own = _words(file.stem, "")
+    own = parse_name(file.stem, "", options)
     beside = sorted(each for each in file.parent.glob("*.npy") if each != file and each.is_file())
     for other in beside:
-        role = _words(other.stem, "")
+        role = parse_name(other.stem, "", options)
         if role.role == "labels" and (role.split, role.others) == (own.split, own.others):
             return [file, other]
     return [file]
-
-
-def _role(array: NamedArray) -> _Role:
-    around = "" if array.file.suffix.lower() == ".npy" else array.file.stem
-    return _words(array.name, around)
-
-
-def _words(name: str, around: str) -> _Role:
-    """Return the role of an array.
-
-    around: the stem of the file that contains arrays of several names.
-    """
-    role: Literal["images", "labels", ""] = ""
-    split = ""
-    others = []
-    if name in ("arr_0", "arr_1"):
-        role = "images" if name == "arr_0" else "labels"
-        name = ""
-    for word in filter(None, re.split(r"[\W_]+", name.casefold())):
-        if not split and word[:1] in "xy" and customary_split(word[1:]) is not None:
-            role, split = "images" if word[0] == "x" else "labels", word[1:]
-        elif not role and word in _IMAGE_WORDS:
-            role = "images"
-        elif not role and word in _LABEL_WORDS:
-            role = "labels"
-        elif not split and customary_split(word) is not None:
-            split = word
-        else:
-            others.append(word)
-    for word in filter(None, re.split(r"[\W_]+", around.casefold())):
-        if not split and customary_split(word) is not None:
-            split = word
-        else:
-            others.append(word)
-    return _Role(role, split, "-".join(others))
 
 
 def _is_images(array: NamedArray, *, named: bool) -> bool:

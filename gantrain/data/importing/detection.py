@@ -13,6 +13,7 @@ from gantrain.data.importing.listing import Listing, count_suffixes, list_folder
 from gantrain.data.importing.sources import Source, SourceOptions
 
 _HEAD_BYTES = 1024
+_BOTH = ("image_column", "label_column")
 _PARQUET, _TARS = "Parquet", "webdataset tar"
 
 
@@ -25,21 +26,23 @@ class Kind:
     has_head: whether the first 1,024 bytes of a file are of this kind; this counts before the name.
     open: of (path of the source, files of this kind in natural order, options). The path is that
         of a folder, or equal to the only file. Raises UserError.
+    columns: which of the options `image_column` and `label_column` it takes.
     """
 
     name: str
     has_name: Callable[[str], bool]
     has_head: Callable[[bytes], bool]
     open: Callable[[Path, Sequence[Path], SourceOptions], Source]
+    columns: tuple[str, ...] = ()
 
 
 KINDS: tuple[Kind, ...] = (
     Kind("IDX", idx.has_name, idx.has_head, idx.open_idx),
-    Kind("NumPy", arrays.has_name, arrays.has_head, arrays.open_arrays),
-    Kind("CIFAR", cifar.has_name, cifar.has_head, cifar.open_cifar),
-    Kind(_PARQUET, parquet.has_name, parquet.has_head, parquet.open_parquet),
+    Kind("NumPy", arrays.has_name, arrays.has_head, arrays.open_arrays, _BOTH),
+    Kind("CIFAR", cifar.has_name, cifar.has_head, cifar.open_cifar, _BOTH[1:]),
+    Kind(_PARQUET, parquet.has_name, parquet.has_head, parquet.open_parquet, _BOTH),
     Kind("zip", zips.has_name, zips.has_head, zips.open_archive),
-    Kind(_TARS, tars.has_name, tars.has_head, tars.open_tars),
+    Kind(_TARS, tars.has_name, tars.has_head, tars.open_tars, _BOTH),
 )
 
 
@@ -49,8 +52,8 @@ def open_source(path: Path, options: SourceOptions | None = None) -> Source:
     A folder with image files, in it or in its subfolders, is a folder of images, whatever else it
     contains. Other folders are searched for files of the other kinds.
 
-    Raises UserError if there is nothing of a known kind, or files of several kinds, and what the
-    functions that open a kind raise.
+    Raises UserError if there is nothing of a known kind, files of several kinds, or an option that
+    is not for the kind, and what the functions that open a kind raise.
     """
     options = options or SourceOptions()
     try:
@@ -61,6 +64,7 @@ def open_source(path: Path, options: SourceOptions | None = None) -> Source:
         raise UserError(f"{path}: no such file or folder; expected {_expected()}.") from None
     except OSError as error:
         raise UserError(f"{path}: {os_reason(error)}; expected {_expected()}.") from None
+    _check_options(path, kind.name, kind.columns, options)
     return kind.open(path, [path], options)
 
 
@@ -73,6 +77,7 @@ def _open_folder(path: Path, options: SourceOptions) -> Source:
     }
     _drop_companions(found)
     if listing.images:
+        _check_options(path, "folder of image files", (), options)
         source = open_folder(path, listing, options)
         for name, (_, files) in found.items():
             source.notes.append(
@@ -89,10 +94,19 @@ def _open_folder(path: Path, options: SourceOptions) -> Source:
             "folder with files of one kind."
         )
     ((kind, files),) = found.values()
+    _check_options(path, kind.name, kind.columns, options)
     source = kind.open(path, files, options)
     source.ignored += listing.ignored() - count_suffixes(files)
     source.unreadable = listing.unreadable | source.unreadable
     return source
+
+
+def _check_options(path: Path, kind: str, columns: Sequence[str], options: SourceOptions) -> None:
+    for name in _BOTH:
+        if getattr(options, name) is not None and name not in columns:
+            option = f"--{name.replace('_', '-')}"
+            takers = ", ".join(each.name for each in KINDS if name in each.columns)
+            raise UserError(f"{path}: {option} is for {takers}; this is: {kind}. Leave it out.")
 
 
 def _drop_companions(found: dict[str, tuple[Kind, list[Path]]]) -> None:

@@ -17,6 +17,7 @@ from gantrain.data.importing.archives import check_entry, open_zip, read_entry, 
 from gantrain.data.importing.sources import MAX_IN_MEMORY
 
 MAGIC = b"\x93NUMPY"
+_MAX_HEADER = 1 << 17  # bytes
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def _read_member(file: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -
     except UserError as error:
         reason = str(error).removeprefix(f"{where}: ")
         raise UserError(f"{where}: {reason.rstrip('.')}.") from None
-    header = io.BytesIO(content)
+    header = io.BytesIO(content[:_MAX_HEADER])
     dtype, shape, fortran = _read_header(where, header, len(content))
     count = math.prod(shape)
     values = np.frombuffer(content, dtype, count, header.tell()) if count else np.empty(0, dtype)

@@ -124,7 +124,8 @@ class SourceOptions:
     """What a user may say about sources.
 
     read_labels: whether the labels that a source states are wanted.
-    image_column, label_column: of tables; None for customary names.
+    image_column, label_column: where images and labels are in a table, an archive of arrays, or
+        a sample of a tar; None for customary names.
     """
 
     read_labels: bool = True

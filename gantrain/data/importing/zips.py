@@ -79,7 +79,7 @@ def open_archive(path: Path, files: Sequence[Path], options: SourceOptions) -> S
         files[0],
         "zip archive of image files",
         names,
-        content=lambda index: read_entry(archive, images[names[index]], MAX_ENTRY),
+        content=lambda index: bytes(read_entry(archive, images[names[index]], MAX_ENTRY)),
         ignored=count_suffixes(map(PurePosixPath, others)),
         unreadable=unreadable,
         validation_list=validation_list,
@@ -100,7 +100,7 @@ def _shallowest(names: Sequence[str]) -> str | None:
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, limit: int) -> bytes:
     try:
-        return read_entry(archive, entry, limit)
+        return bytes(read_entry(archive, entry, limit))
     except UserError as error:
         raise UserError(f"{path}: {entry.filename}: {error}.") from None
 
