@@ -409,6 +409,19 @@ def test_a_file_that_is_no_tar_is_one_error(content: bytes, words: str, tmp_path
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_bomb_in_a_header_is_not_read_into_memory(kind: bytes, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tgz", "w:gz") as tar:
+        for name, content in (("a.png", encoded(1)), ("bomb", bytes(2 << 20))):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            member.type = kind if name == "bomb" else tarfile.REGTYPE
+            tar.addfile(member, io.BytesIO(content))
+    scan = scan_tar(tmp_path / "a.tgz", ScanOptions())
+    assert "an extended header of 2097152 bytes" in scan.damage
+    assert [image.name for image in scan.images] == ["a.png"]
+
+
 def test_names_of_tars() -> None:
     good = ["a.tar", "x.TAR", "a.tar.gz", "a.tgz", "b.tbz2", "c.txz"]
     assert all(map(has_name, good))

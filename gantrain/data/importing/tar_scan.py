@@ -33,7 +33,12 @@ _COMPRESSIONS = {
     b"\xfd7zXZ\0": "xz",
     b"\x28\xb5\x2f\xfd": "Zstandard",
 }
-_MAX_IMAGE_BYTES = 1 << 30
+_MAX_IMAGE_BYTES = 512 << 20
+_MAX_HEADER_BYTES = 1 << 20  # of long names and pax records, which are read into memory
+_EXTENDED_HEADERS = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
 _DAMAGE = (tarfile.TarError, ValueError, OverflowError, EOFError, zlib.error, lzma.LZMAError)
 
 
@@ -97,6 +102,15 @@ class ScanOptions:
     image: str | None = None
     label: str | None = None
     read_labels: bool = True
+
+
+class _Header(tarfile.TarInfo):
+    """A header that claims no more memory than a header needs: the file may be a bomb."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.size > _MAX_HEADER_BYTES and self.type in _EXTENDED_HEADERS:
+            raise tarfile.ReadError(f"an extended header of {self.size} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
 
 
 class NotATarError(Exception):
@@ -167,7 +181,11 @@ def _opened(path: Path, compression: str) -> Iterator[tarfile.TarFile]:
         raise NotATarError("compressed with Zstandard; decompress it first (unzstd)")
     try:
         tar = tarfile.open(  # noqa: SIM115 - closed below
-            path, "r|*" if compression else "r:", encoding="utf-8", errors="backslashreplace"
+            path,
+            "r|*" if compression else "r:",
+            tarinfo=_Header,
+            encoding="utf-8",
+            errors="backslashreplace",
         )
     except _DAMAGE as error:
         raise NotATarError(f"not a tar ({error})") from None
@@ -207,7 +225,8 @@ def _scan(tar: tarfile.TarFile, scan: TarScan, options: ScanOptions) -> None:
     except (*_DAMAGE, OSError) as error:
         name = printable(last.name) if last is not None else "its first member"
         scan.damage = f"cut short or broken at {name} ({error}); what follows is left out"
-        if scan.compression:  # the member that the damage is in has been added already
+        if last is not None and tar.fileobj.tell() < last.offset_data + last.size:
+            # In a compressed tar, the member that the damage is in has been added already.
             sample.members = {e: m for e, m in sample.members.items() if m is not last}
     _finish(sample, scan, options, seen)
 
