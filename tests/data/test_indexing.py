@@ -226,6 +226,15 @@ def test_an_image_that_changes_after_the_tar_was_checked_is_noticed(
     assert "folder/014.webp" in dataset.log.faults[0].where
 
 
+def test_verify_finds_a_change_outside_of_the_images(copy: Path, tmp_path: Path) -> None:
+    content = (copy / "001.tar").read_bytes()
+    (copy / "001.tar").write_bytes(content.replace(b"a caption", b"A caption", 1))
+    (problem,) = verify_shards(copy, workers=1).problems
+    assert problem == f"{copy / '001.tar'}: its bytes have changed since it was indexed"
+    dataset = open_numbered(copy, tmp_path / "scratch", mode="cache")
+    assert sorted(read_numbers(dataset, steps=COUNT)) == list(range(COUNT))
+
+
 def test_verify_labels_and_contact_sheet_work(tars: Path, tmp_path: Path) -> None:
     report = verify_shards(tars, workers=1)
     assert report.ok

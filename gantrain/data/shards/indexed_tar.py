@@ -3,15 +3,12 @@
 import hashlib
 import os
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gantrain.common.errors import UserError, os_reason
-from gantrain.common.files import replacing
 from gantrain.data.images.convert import Conversion, read_image
 from gantrain.data.shards.faults import Fault
 from gantrain.data.shards.image_index import ImageIndex
@@ -70,45 +67,42 @@ class IndexedTar:
 
 
 def open_indexed_tar(
-    path: Path,
-    entry: ShardEntry,
-    load_index: Callable[[], bytes],
-    indexes: Path | None = None,
+    path: Path, entry: ShardEntry, index: ImageIndex, *, thorough: bool = False
 ) -> IndexedTar:
     """Open a tar by another tool for random access.
 
-    load_index: returns the content of the tar's index; UserError and OSError propagate.
-    indexes: a folder that keeps the indexes of valid tars for other processes and runs. If it has
-        the tar's index, the tar's hash is not checked again.
+    thorough: compare the whole tar with its SHA-256. Otherwise only its length and some images are
+        compared at first, since tars may be large and each image is compared when it is read.
 
-    Raises UserError naming the tar or its index if one cannot be read. Defects of the tar are in
-    the reader's `faults`.
+    Raises UserError naming the tar if it cannot be read. Defects are in the reader's `faults`.
     """
-    kept = indexes / f"{entry.sha256[:32]}-{str(entry.index)[:32]}.npz" if indexes else None
     try:
-        if kept is not None and path.stat().st_size == entry.bytes:
-            with suppress(OSError, ValueError):
-                index = ImageIndex.from_bytes(kept.read_bytes(), entry.count, entry.bytes)
-                return IndexedTar(path, index, np.ones(len(index), np.bool_), ())
-        content = load_index()
-        index = parse_index(path, entry, content)
-        intact, reasons = _compare(path, entry, index)
+        unchanged = not thorough and _seems_unchanged(path, entry, index)
+        intact, reasons = (
+            (np.ones(len(index), np.bool_), []) if unchanged else _compare(path, entry, index)
+        )
+        missing = int((~intact).sum())
+        faults = (Fault(str(path), "; ".join(reasons), missing),) if reasons else ()
+        return IndexedTar(path, index, intact, faults)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({os_reason(error)})") from None
-    if kept is not None and not reasons:
-        with suppress(OSError), replacing(kept, concurrent=True) as temporary:  # only saves time
-            temporary.write_bytes(content)
-    missing = int((~intact).sum())
-    faults = (Fault(str(path), "; ".join(reasons), missing),) if reasons else ()
-    return IndexedTar(path, index, intact, faults)
 
 
-def parse_index(path: Path, entry: ShardEntry, content: bytes) -> ImageIndex:
+def _seems_unchanged(path: Path, entry: ShardEntry, index: ImageIndex) -> bool:
+    with path.open("rb") as file:
+        return os.fstat(file.fileno()).st_size == entry.bytes and all(
+            read_range(file.fileno(), index, row) is not None
+            for row in (0, len(index) // 2, len(index) - 1)
+        )
+
+
+def parse_index(where: Path | str, entry: ShardEntry, content: bytes) -> ImageIndex:
     """Return the index of a tar from the content of its file.
+
+    where: the file or its URL.
 
     Raises UserError naming the file if it is not the one that the manifest lists.
     """
-    where = path.with_name(entry.index_name)
     if hashlib.sha256(content).hexdigest() != entry.index:
         raise UserError(f"{where}: its bytes have changed: SHA-256 differs from the manifest's")
     try:

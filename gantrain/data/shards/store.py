@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from gantrain.common.errors import UserError, os_reason
+from gantrain.common.files import replacing
 from gantrain.common.locks import exclusive_task, file_lock, size_and_mtime
 from gantrain.data.shards.faults import ScratchError
+from gantrain.data.shards.image_index import ImageIndex
 from gantrain.data.shards.image_reader import ImageReader
-from gantrain.data.shards.indexed_tar import open_indexed_tar
+from gantrain.data.shards.indexed_tar import open_indexed_tar, parse_index
 from gantrain.data.shards.manifest import MANIFEST_NAME, Manifest, ShardEntry, load_manifest
 from gantrain.data.shards.tar_index import open_shard
 from gantrain.data.shards.transfer import RESTARTED, RESUMED, file_url, stream_url
@@ -31,23 +33,22 @@ class _DiskFullError(Exception):
     """The local disk cannot be written; another attempt would not help."""
 
 
-def open_in_folder(folder: Path, entry: ShardEntry, indexes: Path | None = None) -> ImageReader:
+def open_in_folder(
+    folder: Path, entry: ShardEntry, indexes: Path | None = None, *, thorough: bool = False
+) -> ImageReader:
     """Open a shard of a set in a folder, whichever tool wrote it.
 
-    indexes: see `open_shard` and `open_indexed_tar`, which raise UserError.
+    indexes: see `open_shard`. thorough: see `open_indexed_tar`. Both raise UserError.
     """
     path = folder / entry.name
     if entry.index is None:
         return open_shard(path, entry, indexes)
-
-    def read_index() -> bytes:
-        try:
-            return (folder / entry.index_name).read_bytes()
-        except OSError as error:
-            where = folder / entry.index_name
-            raise UserError(f"{where}: cannot be read ({os_reason(error)})") from None
-
-    return open_indexed_tar(path, entry, read_index, indexes)
+    where = folder / entry.index_name
+    try:
+        index = parse_index(where, entry, where.read_bytes())
+    except OSError as error:
+        raise UserError(f"{where}: cannot be read ({os_reason(error)})") from None
+    return open_indexed_tar(path, entry, index, thorough=thorough)
 
 
 @dataclass(frozen=True)
@@ -109,19 +110,25 @@ class ShardStore:
             return open_in_folder(self.location, entry, indexes)
         if entry.index is None:
             return open_shard(path, entry, indexes)
-        url = file_url(self.location, entry.index_name)
-        return open_indexed_tar(
-            path,
-            entry,
-            lambda: _retry(url, self.retries, lambda: self._download_index(url, entry)),
-            indexes,
-        )
+        return open_indexed_tar(path, entry, self._fetch_index(entry))
 
-    def _download_index(self, url: str, entry: ShardEntry) -> bytes:
-        content = self._download(url)
-        if hashlib.sha256(content).hexdigest() != entry.index:
-            raise OSError("its bytes have changed: SHA-256 differs from the manifest's")
-        return content
+    def _fetch_index(self, entry: ShardEntry) -> ImageIndex:
+        """Return the index of a remote tar; keep it in the scratch."""
+        kept = self.scratch / "indexes" / f"{entry.index}.npz"
+        with suppress(OSError, UserError):
+            return parse_index(kept, entry, kept.read_bytes())
+        url = file_url(str(self.location), entry.index_name)
+
+        def download() -> bytes:
+            content = self._download(url)
+            if hashlib.sha256(content).hexdigest() != entry.index:
+                raise OSError("its bytes have changed: SHA-256 differs from the manifest's")
+            return content
+
+        content = _retry(url, self.retries, download)
+        with suppress(OSError), replacing(kept, concurrent=True) as temporary:  # only saves time
+            temporary.write_bytes(content)
+        return parse_index(url, entry, content)
 
     def fetch(self, entry: ShardEntry) -> Path:
         """Return the path of the shard's file on this machine; fetch it first if it is remote.

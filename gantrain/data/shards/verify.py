@@ -94,7 +94,7 @@ def _verify_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> _Shard
 def _verify_indexed(folder: Path, manifest: Manifest, entry: ShardEntry) -> _ShardResult:
     path = folder / entry.name
     try:
-        reader = open_in_folder(folder, entry)
+        reader = open_in_folder(folder, entry, thorough=True)
     except UserError as error:
         return _ShardResult(0, (), (_with_path(path, error),))
     problems = [str(fault) for fault in reader.faults]
