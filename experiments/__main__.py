@@ -9,6 +9,8 @@ MODULES = {
     "baselines peer": "experiments.baselines.peer",
     "remedies train": "experiments.remedies.train",
     "remedies report": "experiments.remedies.report",
+    "hunt report": "experiments.hunt.report",
+    "hunt": "experiments.hunt.train",
 }
 
 

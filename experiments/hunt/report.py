@@ -1,0 +1,137 @@
+"""Hold the diagnoses of the hunt's runs against the truth: `python -m experiments hunt report`.
+
+The runs are replayed from their metrics, so that a changed threshold needs no new training.
+"""
+
+import argparse
+import math
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.hunt.plan import HuntedRun, all_runs, half_of
+from experiments.hunt.train import OUT
+from experiments.tables import markdown_table, update_tables
+from experiments.training import has_ended
+from gantrain.health.replay import replay
+from gantrain.runs.metrics_file import read_metrics
+from gantrain.runs.records import is_number
+
+_IN_TIME = 0.25  # of a run after its fault began
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the diagnosis says of a run.
+
+    first: the first problem that it names once the fault has begun, "" if none. delay: the part of
+        the whole run between the two. early: a problem that it names before the fault.
+    """
+
+    run: HuntedRun
+    first: str
+    delay: float
+    early: str = ""
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the first problem is the right one or its neighbour; none in a healthy run."""
+        if self.run.truth == "healthy":
+            return not self.first
+        return bool(self.first) and not self.early and self.run.is_right(self.first)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the confusion table, or write it to the document."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments hunt report",
+        description="Hold the diagnoses of the hunt's runs against the truth.",
+    )
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of the run directories")
+    parser.add_argument(
+        "--half",
+        choices=("tuning", "report"),
+        default="report",
+        help="which half of the runs; thresholds may be changed by the first only",
+    )
+    parser.add_argument(
+        "--document", type=Path, help="document with the marks <!-- hunt --> to write it to"
+    )
+    options = parser.parse_args(arguments)
+    runs = all_runs()
+    wanted = [run for run in runs if half_of(run, runs) == options.half]
+    verdicts = [judge(run, options.out) for run in wanted if has_ended(options.out / run.name)]
+    text = f"{confusion_table(verdicts)}\n\n{missed_table(verdicts)}\n\n{summary(verdicts)}"
+    if options.document is None:
+        print(text)
+        return
+    update_tables(options.document, {"hunt": text})
+    print(f"{options.document}: updated from {len(verdicts)} of {len(wanted)} runs")
+
+
+def judge(run: HuntedRun, out: Path) -> Verdict:
+    """Replay a run that has ended."""
+    lines = [
+        (
+            int(line["images_seen"]) // run.images_per_g_step,
+            int(line["images_seen"]),
+            {name: float(value) for name, value in line.items() if is_number(value)},
+        )
+        for line in read_metrics(out / run.name)
+    ]
+    total, begins = run.total_kimg * 1000, run.begins * run.total_kimg * 1000
+    early = ""
+    for change in replay(run.kind, lines).changes:
+        name, seen = change.diagnosis.name, change.images_seen or 0
+        if name == "healthy":
+            continue
+        if seen <= begins and run.begins:
+            early = early or name
+        else:
+            return Verdict(run, name, (seen - begins) / total, early)
+    return Verdict(run, "", math.nan, early)
+
+
+def confusion_table(verdicts: Sequence[Verdict]) -> str:
+    """Format the number of runs by right and by first diagnosis, with the median delay."""
+    rows = []
+    for truth in dict.fromkeys(verdict.run.truth for verdict in verdicts):
+        group = [verdict for verdict in verdicts if verdict.run.truth == truth]
+        named = Counter(verdict.first or "nothing" for verdict in group)
+        delays = [verdict.delay for verdict in group if verdict.first]
+        rows.append(
+            [
+                truth,
+                str(len(group)),
+                ", ".join(f"{name} {count}" for name, count in named.most_common()),
+                str(sum(verdict.is_right for verdict in group)),
+                f"{statistics.median(delays):.0%}" if delays else "-",
+            ]
+        )
+    header = ["truth", "runs", "first alarm", "right or its neighbour", "delay (part of the run)"]
+    return markdown_table(header, rows)
+
+
+def missed_table(verdicts: Sequence[Verdict]) -> str:
+    """Format the runs that got a wrong diagnosis or none, and the healthy ones with an alarm."""
+    rows = [
+        [verdict.run.name, verdict.run.truth, verdict.early or verdict.first or "nothing"]
+        for verdict in verdicts
+        if not verdict.is_right
+    ]
+    return markdown_table(["missed", "truth", "first alarm"], rows or [["none", "", ""]])
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
+    """Return the shares that the table is judged by."""
+    ill = [verdict for verdict in verdicts if verdict.run.truth != "healthy"]
+    well = [verdict for verdict in verdicts if verdict.run.truth == "healthy"]
+    right = sum(verdict.is_right for verdict in ill)
+    in_time = sum(verdict.is_right and verdict.delay <= _IN_TIME for verdict in ill)
+    alarmed = sum(not verdict.is_right for verdict in well)
+    return (
+        f"{right} of {len(ill)} sick runs have the right name or its neighbour's, {in_time} of "
+        f"them within a quarter of the run; {alarmed} of {len(well)} healthy runs raise an alarm."
+    )

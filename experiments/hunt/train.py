@@ -1,0 +1,84 @@
+"""Train the missing runs of the hunt: `python -m experiments hunt`.
+
+Each takes about half a minute on one core. Several processes can share the work, for example two
+with `--part 0 2` and `--part 1 2`. `python -m experiments hunt report` makes the confusion table.
+"""
+
+import argparse
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from experiments.hunt.data import open_set
+from experiments.hunt.plan import BATCH, HuntedRun, all_runs
+from experiments.training import Tree, has_ended, mark_as_ended, merge, train_in
+from gantrain.common.errors import StoppedError, UserError
+
+OUT = Path("runs/hunt")
+_MEASUREMENTS = 10  # of each run
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train the missing runs one after the other."""
+    torch.set_num_threads(1)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments hunt", description="Train the missing runs of the hunt."
+    )
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of the run directories")
+    parser.add_argument(
+        "--part",
+        type=int,
+        nargs=2,
+        default=(0, 1),
+        metavar=("I", "N"),
+        help="train every Nth run, from run I (0 to N - 1) on",
+    )
+    parser.add_argument("--only", default="", help="train the runs whose name contains this")
+    parser.add_argument("--list", action="store_true", help="print the names of the runs and exit")
+    options = parser.parse_args(arguments)
+    runs = [run for run in all_runs() if options.only in run.name]
+    if options.list:
+        for run in runs:
+            print(f"{run.name}: {run.truth}")
+        return
+    index, count = options.part
+    options.out.mkdir(parents=True, exist_ok=True)
+    for run in runs[index::count]:
+        if not has_ended(options.out / run.name):
+            train(run, options.out)
+
+
+def config_tree(run: HuntedRun, shards: Path, channels: int, out: Path) -> Tree:
+    """Return the config of a run."""
+    network = {"width": 8, "learning_rate": 1e-3}
+    kimg = run.total_kimg
+    base: Tree = {
+        "data": {"shards": str(shards), "size": 32, "channels": channels},
+        "generator": {**network, "latent_size": 32},
+        # BatchNorm in D would hide the mean brightness of a batch.
+        "discriminator": {**network, "norm": "none", "bias": True},
+        "training": {"total_kimg": kimg, "batch_size": BATCH, "device": "cpu", "cpu_threads": 1},
+        "ema": {"half_life_kimg": 1},
+        "metrics": {"every_kimg": kimg / _MEASUREMENTS, "samples": 400, "features": "classifier"},
+        "output": {
+            "log_every_kimg": kimg / 50,
+            "sample_every_kimg": kimg / 2,
+            "checkpoint_every_kimg": 2 * kimg,
+        },
+    }
+    return merge(base, {"data": {"cache_dir": str(out / "scratch")}}, run.tree)
+
+
+def train(run: HuntedRun, out: Path) -> None:
+    """Train one run in this process."""
+    tree = config_tree(run, *open_set(run.data, out), out)
+    try:
+        with run.fault(run.begins * run.total_kimg):
+            train_in(out / run.name, tree, seed=0)
+    except StoppedError:
+        raise
+    except (UserError, RuntimeError):  # expected of runs that are made to fail
+        traceback.print_exc()
+    mark_as_ended(out / run.name)

@@ -1,0 +1,109 @@
+"""The runs of the hunt, their halves, the faults that no setting makes, and the confusion table."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.hunt import faults
+from experiments.hunt.data import open_set
+from experiments.hunt.plan import NEIGHBOURS, HuntedRun, all_runs, half_of, sick
+from experiments.hunt.report import confusion_table, judge, missed_table, summary
+from experiments.hunt.train import config_tree
+from experiments.training import mark_as_ended, train_in
+from gantrain.config import GeneratorConfig, parse_config
+from gantrain.data.shards.manifest import load_manifest
+from gantrain.health.problems import ADVICE
+from gantrain.models.networks import Generator
+from tests.conftest import small_tree
+from tests.curves import curve
+from tests.health.signals import HEALTHY
+
+
+def test_there_are_enough_runs_of_every_kind_and_each_has_a_valid_config(tmp_path: Path) -> None:
+    runs = all_runs()
+    assert len({run.name for run in runs}) == len(runs)
+    healthy = [run for run in runs if run.truth == "healthy"]
+    assert len(healthy) >= 30
+    assert len(runs) - len(healthy) >= 30
+    assert {run.truth for run in runs} == {*ADVICE, "healthy"}
+    assert NEIGHBOURS.keys() == ADVICE.keys()
+    for run in runs:
+        tree = config_tree(run, tmp_path, 1, tmp_path)
+        parse_config({**tree, "output": {**tree["output"], "run_dir": "run"}}, run.name)
+    for group in (healthy, [run for run in runs if run not in healthy]):
+        assert {run.kind for run in group} == {"dcgan", "wgan-gp", "hinge"}
+        assert {run.data for run in group} >= {"bricks", "fashion", "shapes"}
+
+
+def test_the_halves_are_fixed_and_share_every_truth() -> None:
+    runs = all_runs()
+    halves = {run.name: half_of(run, runs) for run in runs}
+    assert halves == {run.name: half_of(run, list(reversed(runs))) for run in runs}
+    counts = Counter((run.truth, halves[run.name]) for run in runs)
+    for truth in {run.truth for run in runs}:
+        assert 0 <= counts[truth, "tuning"] - counts[truth, "report"] <= 1
+
+
+def test_faults_change_what_a_generator_makes_and_are_undone() -> None:
+    network = Generator(GeneratorConfig(width=4, latent_size=16, norm="none"), 32, 1).eval()
+    latents = torch.randn(64, 16, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        plain = network(latents)
+        with faults.half_range(0):
+            assert torch.allclose(network(latents), plain / 2)
+        with faults.few_images(0):
+            assert len(network(latents).unique(dim=0)) <= 10
+        with faults.saturated(0):
+            assert network(latents).abs().mean() > 5 * plain.abs().mean()
+        assert torch.equal(network(latents), plain)
+
+
+def test_a_fault_begins_in_the_middle_of_a_run(shards: Path, tmp_path: Path) -> None:
+    for name, at in (("never", 9.0), ("late", 0.08)):
+        with faults.late_stop_of_d(at):
+            train_in(tmp_path / name, small_tree(shards, tmp_path / name), seed=0)
+    never, late = (curve(tmp_path / name) for name in ("never", "late"))
+    assert never[:2] == late[:2]
+    assert late[-1]["health/d_weight_change"] < 1e-9 < never[-1]["health/d_weight_change"]
+
+
+def test_sets_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.hunt.data._IMAGES", 16)
+    for name, classes in (("shapes", 8), ("constant", 8), ("dark", 8)):
+        folder, channels = open_set(name, tmp_path)
+        assert channels == 3
+        assert len(load_manifest(folder).classes) == classes
+        assert open_set(name, tmp_path) == (folder, channels)
+
+
+def test_the_first_alarm_after_the_fault_counts(tmp_path: Path) -> None:
+    dead = HEALTHY | {"health/d_weight_change": 0.0}
+    strong = HEALTHY | {"health/d_accuracy_real": 1.0, "health/d_accuracy_fake": 1.0}
+    strong |= {"health/d_logit_margin": 11.0}
+    runs: list[tuple[HuntedRun, list[dict[str, float]]]] = [
+        (sick("right", "dead player", "bricks", "dcgan"), [dead] * 50),
+        (sick("late", "dead player", "bricks", "dcgan", begins=0.5), [HEALTHY] * 25 + [dead] * 25),
+        (sick("early", "dead player", "bricks", "dcgan", begins=0.5), [strong] * 30 + [dead] * 20),
+        (sick("missed", "memorising", "bricks", "dcgan"), [HEALTHY] * 50),
+        (HuntedRun("alarm", "bricks", "dcgan", "healthy"), [strong] * 50),
+        (HuntedRun("well", "bricks", "dcgan", "healthy"), [HEALTHY] * 50),
+    ]
+    verdicts = []
+    for run, lines in runs:
+        mark_as_ended(tmp_path / run.name)
+        records = [{"images_seen": 832 * (i + 1), **line} for i, line in enumerate(lines)]
+        text = "".join(json.dumps(record) + "\n" for record in records)
+        (tmp_path / run.name / "metrics.jsonl").write_text(text)
+        verdicts.append(judge(run, tmp_path))
+    assert [verdict.is_right for verdict in verdicts] == [True, True, False, False, False, True]
+    assert 0.05 < verdicts[1].delay < 0.15
+    assert verdicts[2].early == "discriminator too strong"
+    table = confusion_table(verdicts)
+    assert "| dead player | 3 | dead player 3 | 2 |" in table
+    assert "| memorising | 1 | nothing 1 | 0 | - |" in table
+    assert "| alarm | healthy | discriminator too strong |" in missed_table(verdicts)
+    assert "2 of 4 sick runs" in summary(verdicts)
+    assert "1 of 2 healthy runs" in summary(verdicts)
