@@ -4,8 +4,12 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from gantrain.common.errors import UserError
+
 # The module of each experiment, whose `main` takes the arguments.
 MODULES = {
+    "baselines digits": "experiments.baselines.digits",
+    "baselines fashion": "experiments.baselines.fashion",
     "baselines peer": "experiments.baselines.peer",
     "remedies train": "experiments.remedies.train",
     "remedies report": "experiments.remedies.report",
@@ -19,7 +23,11 @@ def main(words: Sequence[str]) -> None:
     for name, module in MODULES.items():
         length = len(name.split())
         if " ".join(words[:length]) == name:
-            importlib.import_module(module).main(words[length:])
+            try:
+                importlib.import_module(module).main(words[length:])
+            except UserError as error:
+                print(f"experiments: {error}", file=sys.stderr)
+                sys.exit(error.exit_status)
             return
     names = "".join(f"\n  {name}" for name in MODULES)
     print(f"usage: python -m experiments NAME [options]\n\nNAME is one of:{names}")

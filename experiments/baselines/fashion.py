@@ -1,0 +1,190 @@
+"""GANs of Fashion-MNIST, measured: `python -m experiments baselines fashion`.
+
+Imports the data, trains the missing runs, measures their samples and writes the table and the
+samples of docs/baselines.md. The data are those of Debian's package dataset-fashion-mnist (Xiao et
+al. 2017): 60,000 training and 10,000 test images of ten kinds of clothing, grey, 28x28.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from experiments.baselines.classification import Labelled, classify, train_and_test
+from experiments.baselines.modes import count_modes
+from experiments.baselines.plan import FASHION, KINDS, BaselineRun
+from experiments.baselines.results import Values, cost_columns, remember, save_samples
+from experiments.baselines.train import train_missing
+from experiments.tables import format_median_and_range, markdown_table, update_tables
+from gantrain.common.errors import UserError
+from gantrain.common.logs import configure_logging
+from gantrain.config import DataConfig
+from gantrain.data.loading.datasets import ImageDataset
+from gantrain.data.loading.labelled import open_labelled_dataset
+from gantrain.data.loading.opening import open_dataset
+from gantrain.data.loading.selection import held_out_rows
+from gantrain.inference.export import load_generator
+from gantrain.metrics.classifier_store import prepare_classifier
+from gantrain.metrics.evaluate import measure_floor
+from gantrain.metrics.evaluator import generate_images
+from gantrain.metrics.features import Features, open_features
+from gantrain.metrics.measure import Measurement, measure, measure_held_out
+from gantrain.metrics.reference import Reference, open_reference
+
+CLASSES = 10
+DISTANCE_SAMPLES = 5000  # generated images for FID and KID
+TRAINING_SAMPLES = 20_000  # generated or real images that a classifier is trained on
+
+_PACKAGE = Path("/usr/share/datasets/fashion-mnist")
+_FEATURES = "lite0"
+_LATENT_SEED = 0
+# The measured columns of the table, and what they are multiplied by.
+_COLUMNS = {"fid": 1, "kid": 1000, "rarest": 100, "commonest": 100, "score": 100}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Import, train, measure and write the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments baselines fashion",
+        description="Train GANs on Fashion-MNIST and measure them.",
+    )
+    parser.add_argument(
+        "--source", type=Path, default=_PACKAGE, help="folder with the four IDX files"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/baselines/fashion"), help="folder of the runs"
+    )
+    parser.add_argument(
+        "--document", type=Path, default=Path("docs/baselines.md"), help="document to update"
+    )
+    options = parser.parse_args(arguments)
+    configure_logging(0)
+    import_images(options.source, options.out / "data")
+    train_missing(FASHION, options.out)
+    update_tables(options.document, {"fashion": fashion_table(options.out)})
+    for kind in KINDS:
+        path = options.document.parent / "baselines" / f"fashion-{kind}.png"
+        save_samples(options.out / f"{kind}-{FASHION.seeds[0]}", path)
+
+
+def import_images(source: Path, folder: Path) -> None:
+    """Import the images at 32x32, unless they are there."""
+    if (folder / "manifest.json").exists():
+        return
+    if not source.exists():
+        raise UserError(
+            f"{source}: no such folder; `apt-get install dataset-fashion-mnist` provides the data "
+            "on Debian, and --source names another folder with the four IDX files."
+        )
+    command = [sys.executable, "-m", "gantrain", "data", "import", str(source), str(folder)]
+    subprocess.run([*command, "--size", "32"], check=True)
+
+
+def fashion_table(out: Path) -> str:
+    """Measure the trained runs in `out`, as far as that is missing, and format the results."""
+    real = remember(out / "real.json", lambda: _measure_real(out))
+    rows = [
+        _real_row("other training images", real, "floor"),
+        _real_row("test images", real, "held_out", score=f"{100 * real['score']:.3g}"),
+    ]
+    for kind in KINDS:
+        runs = [run for run in FASHION.runs() if run.kind == kind]
+        values = [_measured(run, out) for run in runs]
+        cells = [
+            format_median_and_range([scale * x[name] for x in values])
+            for name, scale in _COLUMNS.items()
+        ]
+        rows.append([kind, *cost_columns(FASHION, out, runs), *cells])
+    header = ["", "seeds", "kimg", "core-minutes per run", "FID (lite0)", "KID (lite0) × 1000"]
+    header += ["rarest class, %", "commonest class, %", "classification accuracy score, %"]
+    summary = (
+        f"FID and KID of {DISTANCE_SAMPLES:,} images; class shares and accuracy score of "
+        f"{TRAINING_SAMPLES:,}. The classifier that names classes is {real['accuracy']:.1%} "
+        "accurate on the 10,000 test images."
+    )
+    return markdown_table(header, rows) + "\n\n" + summary
+
+
+def _real_row(name: str, real: Values, prefix: str, score: str = "") -> list[str]:
+    distances = [f"{real[f'{prefix}_fid']:.3g}", f"{1000 * real[f'{prefix}_kid']:.3g}"]
+    return [name, "", "", "", *distances, "10", "10", score]
+
+
+def _measured(run: BaselineRun, out: Path) -> Values:
+    return remember(out / run.name / "measured.json", lambda: _measure(run, out))
+
+
+def _measure(run: BaselineRun, out: Path) -> Values:
+    """Measure the EMA generator of a run."""
+    _, features, reference = _ruler(out)
+    generator = load_generator(out / run.name)
+    images = generate_images(generator, _LATENT_SEED, TRAINING_SAMPLES)
+    described = features.describe(images[:DISTANCE_SAMPLES])
+    measured = measure(images[:DISTANCE_SAMPLES], *described, features, reference)
+    labels = classify(prepare_classifier(_data_config(out)), images.numpy())
+    shares = np.bincount(labels, minlength=CLASSES) / len(labels)
+    return {
+        **_distances(measured),
+        "rarest": float(shares.min()),
+        "commonest": float(shares.max()),
+        "divergence": count_modes(labels, CLASSES).divergence,
+        "score": _accuracy_score(Labelled(images.numpy(), labels), out),
+    }
+
+
+def _measure_real(out: Path) -> Values:
+    """Measure real images, the classifier that names classes, and one trained on as many images."""
+    dataset, features, reference = _ruler(out)
+    floor, _ = measure_floor(dataset, features, reference, DISTANCE_SAMPLES)
+    held_out = measure_held_out(features, reference)
+    training, _ = _real_images(out)
+    rows = np.random.default_rng(0).permutation(len(training))[:TRAINING_SAMPLES]
+    subset = Labelled(training.images[rows], training.labels[rows])
+    return {
+        **_distances(floor, "floor_"),
+        **_distances(held_out, "held_out_"),
+        "accuracy": prepare_classifier(_data_config(out)).test.accuracy,
+        "score": _accuracy_score(subset, out),
+    }
+
+
+def _distances(measured: Measurement, prefix: str = "") -> Values:
+    return {f"{prefix}{x}": measured.scores[f"quality/{x}_{_FEATURES}"] for x in ("fid", "kid")}
+
+
+@cache
+def _ruler(out: Path) -> tuple[ImageDataset, Features, Reference]:
+    config = _data_config(out)
+    dataset = open_dataset(config)
+    features = open_features(_FEATURES, config, dataset.decoded, torch.device("cpu"))
+    return dataset, features, open_reference(dataset, features, config, DISTANCE_SAMPLES)
+
+
+def _accuracy_score(training: Labelled, out: Path) -> float:
+    """Return the accuracy on the test images of a classifier trained on `training`.
+
+    The classification accuracy score of Ravuri and Vinyals 2019, except that the labels of
+    generated images are those that the classifier of real images gives them.
+    """
+    return train_and_test(training, _real_images(out)[1], CLASSES).test.accuracy
+
+
+def _real_images(out: Path) -> tuple[Labelled, Labelled]:
+    """Return the 60,000 training images and the 10,000 test images."""
+    config = _data_config(out)
+    dataset = open_labelled_dataset(config)
+    labels = dataset.cache.table.class_index  # its classes are sorted: "0" to "9"
+    training, test = (
+        Labelled(dataset.images.numpy()[rows], labels[rows])
+        for rows in (dataset.rows, held_out_rows(dataset.cache.table, config))
+    )
+    return training, test
+
+
+def _data_config(out: Path) -> DataConfig:
+    return DataConfig.model_validate(FASHION.runs()[0].config(out)["data"])

@@ -1,0 +1,38 @@
+"""Results of baselines: measured once and kept, and what the tables say of each run's cost."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from experiments.baselines.plan import Baseline, BaselineRun
+from experiments.baselines.train import read_cost
+from experiments.tables import format_median_and_range
+from gantrain.common.files import write_json
+from gantrain.common.grids import save_png, tile
+from gantrain.common.records import read_object
+from gantrain.inference.export import load_generator
+from gantrain.inference.sampling import sample_images
+
+Values = dict[str, float]
+
+_GRID = (4, 10)  # rows and columns of the documents' samples
+
+
+def remember(path: Path, measure: Callable[[], Values]) -> Values:
+    """Return what `measure` returned when it was called first; the file keeps it."""
+    if not path.exists():
+        write_json(path, measure())
+    return {name: float(value) for name, value in read_object(path).items()}
+
+
+def cost_columns(baseline: Baseline, folder: Path, runs: Sequence[BaselineRun]) -> list[str]:
+    """Return seeds, kimg and CPU minutes of one core of these runs, for a table."""
+    minutes = [read_cost(folder / run.name) / 60 for run in runs]
+    return [str(len(runs)), f"{baseline.kimg:g}", format_median_and_range(minutes, 2)]
+
+
+def save_samples(run_dir: Path, path: Path) -> None:
+    """Write a grid of the first samples of a run's generator, uncurated, as PNG."""
+    rows, columns = _GRID
+    images = sample_images(load_generator(run_dir), rows * columns, seed=0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_png(tile(images, rows, columns), path)
