@@ -19,7 +19,7 @@ from gantrain.data.loading.image_table import BROKEN, TRAIN, VALIDATION
 from gantrain.data.loading.opening import open_dataset
 from gantrain.data.shards.samples import Sample
 from gantrain.data.shards.writer import write_shards
-from gantrain.metrics import classifier
+from gantrain.metrics import classifier, evaluate
 from gantrain.metrics.by_pixels import unique_fraction
 from gantrain.metrics.classifier import HeldOutTest, split_rows
 from gantrain.metrics.classifier_store import prepare_classifier
@@ -164,6 +164,22 @@ def test_repeated_images_are_not_unique(opened: tuple[ImageDataset, Features, Re
     measured = scores_of(few, features, reference)
     assert measured.scores["quality/unique"] <= 0.1
     assert measured.intervals["quality/unique"][1] < 0.15
+
+
+def test_a_generator_that_repeats_few_real_images_is_not_perfect(
+    opened: tuple[ImageDataset, Features, Reference],
+    config: Config,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = opened[0].images(PositionalRNG(3, 0, 26))
+    generator = Generator(config.generator, 32, 1).eval()
+    monkeypatch.setattr(evaluate, "generate_images", lambda *_: real.repeat(10, 1, 1, 1))
+    result = evaluate.evaluate_generator(
+        generator, config.data, samples=260, seed=0, features_kind="random"
+    )
+    assert result.generated.scores["quality/unique"] <= 0.1
+    assert any(line.startswith("unique: only 10% of 260 images") for line in result.notices)
+    assert result.floor.scores["quality/unique"] > 0.8
 
 
 @pytest.mark.usefixtures("short_classifier_training")

@@ -142,7 +142,10 @@ def write_run(
             }
             if i % max(points // 8, 1) == 0:
                 line["quality/fid_lite0"] = 90 * math.exp(-3 * i / points) + 10
-                line["quality/parts_made"] = 1 - math.exp(-4 * i / points)
+                line["interval/fid_lite0_low"] = line["quality/fid_lite0"] - 3
+                line["interval/fid_lite0_high"] = line["quality/fid_lite0"] + 3
+                line["quality/classes_covered"] = 1 - math.exp(-4 * i / points)
+                line["quality/classes_accuracy"] = 0.93
             file.write(json.dumps(line) + "\n")
     last = 100 * points
     events = [

@@ -35,6 +35,23 @@ def test_it_opens_from_disk_without_requests(visit: Opener, page: str, scheme: s
     assert seen.accessibility_problems() == []
 
 
+def test_intervals_and_the_classifiers_accuracy_share_the_charts(visit: Opener, page: str) -> None:
+    seen = visit(page).page
+    names = dict(
+        seen.evaluate(
+            "curves.charts.map(({box, names}) => [box.querySelector('h3').textContent, names])"
+        )
+    )
+    assert names["quality/fid_lite0"] == [
+        "quality/fid_lite0", "interval/fid_lite0_low", "interval/fid_lite0_high",
+    ]  # fmt: skip
+    assert names["quality/classes_covered"] == [
+        "quality/classes_covered",
+        "quality/classes_accuracy",
+    ]
+    assert not [title for title in names if title.startswith("interval/")]
+
+
 def test_the_slider_selects_the_samples(visit: Opener, page: str) -> None:
     seen = visit(page).page
     assert seen.inner_text("#seen") == "30 kimg"
