@@ -7,6 +7,7 @@ import shutil
 import socket
 import struct
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -77,6 +78,9 @@ def bad_sources(folder: Path) -> dict[str, Path]:
         archive.writestr("a.txt", "")
     with zipfile.ZipFile(zipped, "w") as archive:
         archive.writestr("inner.zip", inner.getvalue())
+    texts = io.BytesIO()
+    with tarfile.open(fileobj=texts, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("a.txt"))
     idx = b"\0\0\x08\x03" + struct.pack(">3I", *pixels.shape) + pixels.tobytes()
     files = {
         "cut/train-images-idx3-ubyte.gz": gzip.compress(idx)[:-12],
@@ -88,6 +92,11 @@ def bad_sources(folder: Path) -> dict[str, Path]:
         "cut.zip": zipped.getvalue()[:-5],
         "without-images.zip": zipped.getvalue(),
         "cut.parquet": b"PAR1" + bytes(50) + b"PAR1",
+        "without-images.tar": texts.getvalue(),
+        "web-page.tar": b"<html>not found</html>",
+        "cut.tar": texts.getvalue()[:300],
+        "cut.tar.gz": gzip.compress(texts.getvalue())[:20],
+        "compressed-otherwise.tar": b"\x28\xb5\x2f\xfd" + bytes(600),
         "several/a.npy": b"",
         "several/b.zip": b"",
     }

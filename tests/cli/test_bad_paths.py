@@ -203,12 +203,14 @@ def test_a_source_that_cannot_be_imported_is_one_error_that_names_it(
     good: Good, tmp_path: Path, run_words: Callable[..., tuple[int, str, str]]
 ) -> None:
     for kind, bad in bad_sources(tmp_path).items():
-        status, printed, errors = run_words("data import", source=str(bad))
-        message = f"{kind}: {status} {printed} {errors}"
-        assert status == USER_ERROR_STATUS, message
-        (line,) = errors.splitlines()
-        assert line.startswith(f"gantrain: {bad}"), message
+        for command, path in (("data import", "source"), ("data index", "tars")):
+            status, printed, errors = run_words(command, **{path: str(bad)})
+            message = f"{command} {kind}: {status} {printed} {errors}"
+            assert status == USER_ERROR_STATUS, message
+            (line,) = errors.splitlines()
+            assert line.startswith(f"gantrain: {bad}"), message
         assert not (good.here / "target").exists(), message
+    assert not (tmp_path / "manifest.json").exists()
 
 
 def is_good(command: str, path: str, kind: str) -> bool:

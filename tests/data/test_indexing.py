@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from gantrain.common.errors import UserError
@@ -339,23 +342,56 @@ def test_what_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
     report = index(folder, Conversion(32, 1, max_megapixels=1))
     problems = dict(report.unreadable)
     assert problems.keys() == {
-        *("a.tar/empty.png", "a.tar/half.jpg", "a.tar/huge.png", "a.tar/text.png", "c.tar")
+        *("a.tar/empty.png", "a.tar/half.jpg", "a.tar/huge.png", "a.tar/text.png"),
+        *("b.tar", "c.tar"),
     }
     assert "more than the limit" in problems["a.tar/huge.png"]
     assert "cut short or broken" in problems["c.tar"]
+    assert "no image in it can be used" in problems["b.tar"]
     assert [entry.name for entry in report.manifest.shards] == ["a.tar", "c.tar"]
     assert report.manifest.shards[0].count == 1
     assert 1 <= report.manifest.shards[1].count < 9
     assert verify_shards(folder, workers=1).ok
 
 
-def write_tar(path: Path, members: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w") as tar:
+def write_tar(path: Path, members: dict[str, bytes], form: int = tarfile.PAX_FORMAT) -> Path:
+    with tarfile.open(path, "w", format=form) as tar:
         for name, content in members.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return path
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_tar_with_any_damage_is_an_error_or_a_valid_set(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        members: dict[str, bytes] = {}
+        for key in ("l" * 110, "b", "c"):
+            members |= {f"{key}.png": encoded(1), f"{key}.json": b'{"label": 1}'}
+        form = data.draw(st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]))
+        content = bytearray(write_tar(folder / "a.tar", members, form).read_bytes())
+        for _ in range(data.draw(st.integers(1, 4))):
+            block = data.draw(st.integers(0, len(content) // 512 - 1))
+            content[512 * block + data.draw(st.integers(0, 160))] = data.draw(st.integers(0, 255))
+        for start in range(0, len(content), 512):  # so that more than the checksum is wrong
+            if content[start + 257 : start + 262] == b"ustar":
+                content[start + 148 : start + 156] = b" " * 8
+                checksum = sum(content[start : start + 512])
+                content[start + 148 : start + 156] = b"%06o\0 " % checksum
+        (folder / "a.tar").write_bytes(content[: data.draw(st.integers(1, len(content)))])
+        error = None
+        try:
+            index(folder)
+        except UserError as raised:
+            error = str(raised)
+        if error is None:
+            assert verify_shards(folder, workers=1).problems == ()
+        else:
+            assert "\n" not in error
+            assert names_in(folder) == ["a.tar"]
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,9 @@ def _describe(
     entries: list[ShardEntry] = []
     indexes: dict[str, bytes] = {}
     for each, usable in zip(scanned, rows, strict=True):
-        if not usable:  # all of its images are in `found.unreadable`, or it has none
+        if not usable:
+            name = each.scan.path.name
+            found.unreadable.setdefault(name, "no image in it can be used; not in the manifest")
             continue
         content = _index(found, plan, checked, usable).to_bytes()
         entry = ShardEntry(
