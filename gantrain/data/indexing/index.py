@@ -104,8 +104,7 @@ def index_tars(
     options = replace(options, read_labels=classes in ("auto", "label"))
     folder = tars[0].parent
     _check_folder(folder, overwrite)
-    with ExitStack() as stack:
-        stack.enter_context(single_writer(folder / MANIFEST_NAME))
+    with single_writer(folder / MANIFEST_NAME):
         scanned = _scan_all(tars, options, workers, on_scan)
         found = gather([each.scan for each in scanned], options)
         plan = plan_labels(
