@@ -15,6 +15,7 @@ MODULES = {
     "remedies report": "experiments.remedies.report",
     "hunt report": "experiments.hunt.report",
     "hunt": "experiments.hunt.train",
+    "rulers": "experiments.rulers.run",
 }
 
 

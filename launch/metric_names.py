@@ -48,11 +48,12 @@ def names_of(flat: Mapping[str, Any]) -> list[str]:
         names += _REMEDIES
     if flat["metrics.every_kimg"]:
         features = flat["metrics.features"]
-        kind = default_features() if features == "auto" else features
+        streamed = flat["data.mode"] == "stream"
+        kind = default_features(streamed=streamed) if features == "auto" else features
         samples = flat.get("metrics.samples", math.inf)
         with_fid = samples >= images_for_fid(kind)
         names += [f"quality/{name}_{kind}" for name in BY_FEATURES if with_fid or name != "fid"]
-        if kind in WITH_CLASSES and flat["data.mode"] != "stream" and flat.get(LABELLED, True):
+        if kind in WITH_CLASSES and not streamed and flat.get(LABELLED, True):
             names += [f"quality/{name}" for name in BY_CLASSES]
         names += [f"quality/{name}" for name in (*BY_PIXELS, *BY_HELD_OUT)]
         names += [f"quality/{name}" for name in BY_TWO_SAMPLES if samples >= MIN_TWO_SAMPLES]

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from gantrain.config import Config, GeneratorConfig, parse_config
 from gantrain.data.shards.samples import Sample
 from gantrain.data.shards.writer import write_shards
-from gantrain.metrics import classifier
+from gantrain.metrics import artefact_store, classifier
 from gantrain.models.networks import Generator
 from gantrain.train import main
 from tests.launching import Ended, Train
@@ -102,6 +102,7 @@ def short_classifier_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train the classifier of the metrics on 1,000 images instead of 60,000."""
     monkeypatch.setattr(classifier, "_MIN_IMAGES_SEEN", 1000)
     monkeypatch.setattr(classifier, "_MAX_IMAGES_SEEN", 1000)
+    monkeypatch.setattr(artefact_store, "_STEPS", 2)
 
 
 def small_tree(shards: Path, run_dir: Path, **sections: dict[str, Any]) -> dict[str, Any]:

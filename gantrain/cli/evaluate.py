@@ -32,7 +32,7 @@ def evaluate(
     ] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the latents.")] = 0,
     features: Annotated[
-        Literal["auto", "lite0", "classifier", "random", "inception"],
+        Literal["auto", "lite0", "artefacts", "classifier", "random", "inception"],
         typer.Option(help="Features to compare images by, as metrics.features."),
     ] = "auto",
     shards: Shards = None,

@@ -44,6 +44,7 @@ class Stream(IntEnum):
     CLASSIFIER = 20
     G_REAL_AUGMENT = 21
     TWO_SAMPLE_TEST = 22
+    ARTEFACTS = 23
 
 
 @dataclass(frozen=True)

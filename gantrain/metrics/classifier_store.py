@@ -10,7 +10,6 @@ from safetensors import SafetensorError, safe_open
 
 from gantrain.common.errors import UserError
 from gantrain.common.files import replacing
-from gantrain.common.locks import exclusive_task, size_and_mtime
 from gantrain.common.pools import usable_cores
 from gantrain.common.tensors import save_tensors
 from gantrain.config import DataConfig
@@ -25,12 +24,12 @@ from gantrain.metrics.classifier import (
     TrainedClassifier,
     train_classifier,
 )
+from gantrain.metrics.once import load_or_make
 
 logger = logging.getLogger(__name__)
 
 _VERSION = 2  # of the classifier and its file
 _FILE_NAME = "classifier.safetensors"
-_TRAINING_TIMEOUT = 1800.0  # seconds to wait for another process that trains the classifier
 
 
 def features_folder(store: ShardStore, manifest: Manifest) -> Path:
@@ -64,25 +63,21 @@ def load_or_train_classifier(
     path: Path, manifest: Manifest, cache: Cache | None
 ) -> TrainedClassifier:
     """Load the classifier; if there is none, one process of this machine trains it."""
-    trained = _load(path, manifest)
-    if trained is None and cache is not None:
-        with exclusive_task(
-            path.with_suffix(".lock"),
-            "train the data set's classifier",
-            progress=lambda: size_and_mtime(path),
-            timeout=_TRAINING_TIMEOUT,
-        ):
-            trained = _load(path, manifest)
-            if trained is None:
-                logger.info(
-                    f"training a classifier of the data set's {len(manifest.classes)} classes for "
-                    "the metrics, once"
-                )
-                trained = train_classifier(cache.images, cache.table)
-                _save(path, trained)
-    if trained is None:
-        raise UserError(f"{path}: unreadable; remove it and run `gantrain data features`.")
-    return trained
+
+    def train() -> TrainedClassifier:
+        if cache is None:
+            raise UserError(f"{path}: unreadable; remove it and run `gantrain data features`.")
+        logger.info(
+            f"training a classifier of the data set's {len(manifest.classes)} classes for the "
+            "metrics, once"
+        )
+        trained = train_classifier(cache.images, cache.table)
+        _save(path, trained)
+        return trained
+
+    return load_or_make(
+        path, lambda: _load(path, manifest), train, "train the data set's classifier"
+    )
 
 
 def _save(path: Path, trained: TrainedClassifier) -> None:

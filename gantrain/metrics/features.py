@@ -16,8 +16,14 @@ from gantrain.data.loading.cache import Cache
 from gantrain.data.loading.datasets import scaled
 from gantrain.data.loading.scratch import open_store
 from gantrain.data.shards.manifest import Manifest
+from gantrain.metrics.artefact_store import load_or_train_artefacts
+from gantrain.metrics.artefacts import WIDTH, ArtefactNetwork
 from gantrain.metrics.classifier import Classifier, HeldOutTest, TrainedClassifier
-from gantrain.metrics.classifier_store import classifier_path, load_or_train_classifier
+from gantrain.metrics.classifier_store import (
+    classifier_path,
+    features_folder,
+    load_or_train_classifier,
+)
 from gantrain.metrics.lite0 import DIMENSION, describe_images, load_lite0
 
 _BATCH_SIZE = 256
@@ -72,7 +78,13 @@ def open_features(
         return _inception_features(device)
     if choice.name == "random":
         return _random_features(manifest, device, choice.reason)
-    features = _lite0_features(device) if choice.name == "lite0" else None
+    features: Features | None = None
+    if choice.name == "lite0":
+        features = _lite0_features(device)
+    elif choice.name == "artefacts":
+        assert cache is not None
+        folder = features_folder(store, manifest)
+        features = _artefact_features(load_or_train_artefacts(folder, manifest, cache), device)
     if choice.with_classes:
         path = classifier_path(store, manifest)
         trained = load_or_train_classifier(path, manifest, cache)
@@ -87,16 +99,23 @@ def choose_features(kind: str, config: DataConfig, *, has_cache: bool) -> Choice
     Raises UserError if the data set does not have what `kind` needs.
     """
     if kind == "auto":
-        kind = default_features()
+        kind = default_features(streamed=not has_cache)
     store = open_store(config)
     manifest = store.manifest()
     labelled = len(manifest.classes) > 1
     if kind == "inception":
         return Choice("inception")
     if kind == "random":
-        return Choice("random", "as metrics.features requests")
+        return Choice("random", "by metrics.features")
     if kind == "lite0":
         return Choice("lite0", with_classes=labelled and has_cache)
+    if kind == "artefacts":
+        if not has_cache:
+            raise UserError(
+                "metrics.features: artefacts needs images that are decoded before the training, "
+                "and these are streamed (data.mode); use lite0 or random."
+            )
+        return Choice("artefacts", with_classes=labelled)
     if not labelled:
         raise UserError(
             f"metrics.features: classifier needs a classifier of at least two classes, but "
@@ -142,6 +161,16 @@ def _lite0_features(device: torch.device) -> Features:
         return describe_images(network, images.to(device)), images.new_zeros((len(images), 0))
 
     return Features("lite0", describe, (), f"{DIMENSION} features of EfficientNet-Lite0 (ImageNet)")
+
+
+def _artefact_features(network: ArtefactNetwork, device: torch.device) -> Features:
+    network.to(device)
+
+    def describe(images: Tensor) -> tuple[Tensor, Tensor]:
+        return _in_batches(images.to(device), network), images.new_zeros((len(images), 0))
+
+    description = f"{WIDTH} features of a network that sees damage to the data set's images"
+    return Features("artefacts", describe, (), description)
 
 
 def _random_features(manifest: Manifest, device: torch.device, reason: str) -> Features:

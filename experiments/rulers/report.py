@@ -1,0 +1,69 @@
+"""The tables of docs/metrics.md from the battery's results."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from experiments.tables import markdown_table
+
+Result = dict[str, Any]
+
+
+def tables_of(folder: Path) -> dict[str, str]:
+    """Return the tables of all results in a folder, by the names of their places in the page."""
+    results = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))
+    ]
+    return {"battery": _verdicts(results), "levels": _levels(results), "costs": _costs(results)}
+
+
+def _verdicts(results: list[Result]) -> str:
+    """A row for each test, a column for each ruler and set; what failed is bold."""
+    header = ["test", *(f"{r['ruler']}, {r['ground']}" for r in results)]
+    tests = list(dict.fromkeys(v["test"] for r in results for v in r["verdicts"]))
+    rows = [[test, *(_cell(r, test) for r in results)] for test in tests]
+    passed = ["passed", *(_passed(r) for r in results)]
+    return markdown_table(header, [*rows, passed])
+
+
+def _cell(result: Result, test: str) -> str:
+    for verdict in result["verdicts"]:
+        if verdict["test"] == test:
+            return "yes" if verdict["passed"] else f"**no** ({verdict['value']})"
+    return "-"
+
+
+def _passed(result: Result) -> str:
+    outcomes = [verdict["passed"] for verdict in result["verdicts"]]
+    return f"{sum(outcomes)} of {len(outcomes)}"
+
+
+def _levels(results: list[Result]) -> str:
+    """The metrics of the default ruler at each level of damage."""
+    rows = []
+    names = ("fid", "kid", "precision", "recall", "coverage")
+    for result in results:
+        if result["ruler"] != "lite0":
+            continue
+        for line in result["scores"]:
+            if "fid" in line:
+                values = (f"{line[name]:.3g}" for name in names)
+                rows.append([result["ground"], line["damage"], f"{line['level']:g}", *values])
+    return markdown_table(["set", "damage", "level", "FID", "KID × 1,000", *names[2:]], rows)
+
+
+def _costs(results: list[Result]) -> str:
+    rows = []
+    for result in results:
+        accuracy = [s["accuracy"] for s in result["scores"] if "accuracy" in s]
+        rows.append(
+            [
+                result["ruler"],
+                result["ground"],
+                f"{result['opening_cpu_s']:.1f}",
+                f"{result['cpu_s_per_1000']:.2f}",
+                f"{accuracy[0]:.3f}" if accuracy else "-",
+            ]
+        )
+    header = ["ruler", "set", "opening, CPU s", "1,000 images, CPU s", "neighbours' accuracy"]
+    return markdown_table(header, rows)
