@@ -33,8 +33,13 @@ def half_range(at_kimg: float) -> Iterator[None]:
 
 @contextmanager
 def saturated(at_kimg: float) -> Iterator[None]:
-    """Nearly all generated pixels are black or white."""
-    with _generator(lambda forward, z: torch.tanh(30 * forward(z))):
+    """All generated pixels are black or white; the gradient is that of the images before."""
+
+    def forward_extremes(forward: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
+        images = forward(latents)
+        return images + (images.sign() - images).detach()
+
+    with _generator(forward_extremes):
         yield
 
 

@@ -145,8 +145,8 @@ def _own_lines(path: Path, steps: _Steps) -> tuple[str, Lines]:
     if not found:
         raise UserError(f"{path}: no line of metrics; expected those of a run of gantrain.")
     names = {name for _, _, line in found for name in line}
-    kind = "wgan-gp" if "loss/wasserstein" in names else ""
-    return "dcgan" if "health/d_logit_margin" in names else kind, iter(found)
+    # Logits are those of several objectives, whose losses have other scales.
+    return "wgan-gp" if "loss/wasserstein" in names else "", iter(found)
 
 
 def _table_lines(path: Path, steps: _Steps, mapping: Mapping[str, str]) -> Lines:

@@ -10,7 +10,6 @@ from gantrain.health.trend import trend_of
 
 _PATIENCE_STEPS = 200  # generator steps for which a spread must not have grown
 _NARROW = 0.1  # half of the range of real images, in units of what pixels can have
-_FULL = 0.98  # of the range: pixels beyond it count as saturated
 
 
 def detect_unsuitable_data(
@@ -63,25 +62,32 @@ def detect_twins(state: HealthState, lines: Sequence[LogLine], slack: float) -> 
 
 
 def detect_saturation(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
-    """Nearly all generated pixels are black or white, or all lie in half of the range."""
-    if _improves(state):
+    """Nearly all generated pixels are black or white, and real ones are not."""
+    fake, real = (values_of(lines, f"health/{kind}_saturated") for kind in ("fake", "real"))
+    if not fake or not real or _improves(state):
         return None
-    fake, real = (
-        values_of(lines, "health/fake_saturated"),
-        values_of(lines, "health/real_saturated"),
+    if 1 - min(fake) >= 0.2 / slack * (1 - max(real)):
+        return None
+    return (
+        f"{min(fake):.0%} of the generated pixels are black or white, of the real ones "
+        f"{max(real):.0%}"
     )
-    if fake and real and (1 - min(fake)) < 0.2 / slack * (1 - max(real)):
-        return (
-            f"{min(fake):.0%} of the generated pixels are black or white, of the real ones "
-            f"{max(real):.0%}"
-        )
+
+
+def detect_narrow_range(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """Generated images use about half of the range that real images use, and no more with time.
+
+    Those of a generator that learns too slowly do so too: what holds it back is more urgent.
+    """
     extents = ratios(lines, "health/fake_range", "health/real_range")
-    if extents and max(extents) < min(0.6 / slack, 0.75) and not is_rising(extents, by=0.02):
-        return (
-            f"generated images use {max(extents):.0%} of the range from dark to bright that real "
-            "images use"
-        )
-    return None
+    if not extents or _improves(state) or is_rising(extents, by=0.02):
+        return None
+    if max(extents) >= min(0.6 / slack, 0.75):
+        return None
+    return (
+        f"generated images use {max(extents):.0%} of the range from dark to bright that real "
+        "images use"
+    )
 
 
 def _is_young(state: HealthState, lines: Sequence[LogLine], spreads: Sequence[float]) -> bool:

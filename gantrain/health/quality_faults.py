@@ -25,8 +25,12 @@ _SLOW = 2e-5  # relative change of a network's weights in a step; a thousand cha
 _RATIO = 1 / 30  # of D's to G's change: a slower D says little that G can follow
 # FIDs that are far from the data, by features. Those of the data set are scaled to a variance of 1
 # in each of 128 dimensions; an untrained generator has 300 to 450 by Inception features.
-_FAR_FID = {"classifier": 100.0, "brick": 100.0, "random": 100.0, "inception": 120.0, "": 120.0}
+_FAR_FID = {"classifier": 128.0, "brick": 128.0, "random": 128.0, "inception": 120.0, "": 120.0}
 _FAR_SHARE = 0.5  # of the value of an untrained generator, for metrics without such a limit
+_UNTRAINED_STEPS = 10  # up to which a generator counts as untrained
+# Features by which real images are like other real ones; a classifier squeezes its classes.
+_OPEN_FEATURES = ("lite0", "inception")
+_NOTHING = 0.02  # a precision and a coverage that are next to nothing
 
 
 def detect_falling_quality(
@@ -164,8 +168,19 @@ def _far_from_data(state: HealthState, trend: Trend, slack: float) -> str | None
         limit = _FAR_FID.get(name.removeprefix("fid").removeprefix("_"))
         if limit is not None and best > limit * slack:
             return f" (a trained generator is far below {limit:g})"
+    features = name.rpartition("_")[2]
+    if features in _OPEN_FEATURES:
+        last = state.measurements[-3:]
+        alike = [
+            values_of(last, f"quality/{metric}_{features}") for metric in ("precision", "coverage")
+        ]
+        if all(len(each) == 3 and max(each) < _NOTHING / slack for each in alike):
+            return (
+                f", next to no generated image is like a real one (precision {alike[0][-1]:.2g}), "
+                f"and no real one like a generated one (coverage {alike[1][-1]:.2g})"
+            )
     first = state.first
-    if first is None or first.g_steps > _SETTLED_STEPS or trend.ruler.goal != "lowest":
+    if first is None or first.g_steps > _UNTRAINED_STEPS or trend.ruler.goal != "lowest":
         return None
     untrained = first.signals.get(trend.metric)
     if untrained is not None and not is_better(best, _FAR_SHARE * slack * untrained):

@@ -118,7 +118,6 @@ _REMEDIES: dict[Name, tuple[_Step, ...]] = {
     "memorising": (_DROPOUT,),
     # Not tested yet: lower rates, as at the end of a schedule, keep what was learnt.
     "quality falling": (_WEAKER_D, _SLOWER_G),
-    "saturated output": (_SLOWER_G,),
 }
 
 

@@ -34,7 +34,8 @@ class HealthState(BaseModel):
     max_spread, min_spread: extremes over all log lines of the spread of generated images, relative
         to that of real images.
     spread_peak: when that spread last grew.
-    max_margin: largest difference of D's mean logits so far; None if it is not known of all lines.
+    max_margin, min_loss: largest difference of D's mean logits and lowest loss of D so far; None
+        if they are not known of all lines.
     clear_since: generator steps since which the milder thresholds have not been met.
     best: the best measurement of each quality metric that the trend is judged by.
     worse_since: images seen at the first of the measurements, up to the newest, that are all far
@@ -54,6 +55,7 @@ class HealthState(BaseModel):
     min_spread: float | None = Field(None, validation_alias=AliasChoices("min_spread", "narrowest"))
     spread_peak: Peak | None = None
     max_margin: float | None = None
+    min_loss: float | None = None
     clear_since: int | None = None
     best: dict[str, Best] = Field(default_factory=dict)
     worse_since: int | None = None
@@ -72,3 +74,6 @@ def note_extremes(state: HealthState, line: LogLine) -> None:
     for margin in values_of([line], "health/d_logit_margin"):
         if state.max_margin is not None or not state.recent:
             state.max_margin = max(state.max_margin or 0.0, margin)
+    for loss in values_of([line], "loss/discriminator"):
+        if state.min_loss is not None or not state.recent:
+            state.min_loss = loss if state.min_loss is None else min(state.min_loss, loss)

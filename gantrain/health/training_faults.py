@@ -178,11 +178,11 @@ def detect_idle_labels(state: HealthState, lines: Sequence[LogLine], slack: floa
     changes = values_of(lines, "health/d_weight_change")
     if not losses or not changes or min(changes) < _LEARNS * slack:
         return None
-    if state.max_margin is None or state.max_margin > 0.6 / slack:
+    if state.max_margin is None or state.max_margin > 0.6 / slack or state.min_loss is None:
         return None
-    # Upper bounds as well: a diverging D has lost what it knew, and its loss is far above.
-    low, high = min(losses) / _CHANCE_LOSS, max(losses) / _CHANCE_LOSS
-    if low < 1 - 0.04 / slack or high > 1 + 0.1 / slack:
+    # An upper bound as well: the loss of a diverging D is far above.
+    low, high = state.min_loss / _CHANCE_LOSS, max(losses) / _CHANCE_LOSS
+    if low < 1 - 0.03 / slack or high > 1 + 0.1 / slack:
         return None
     return (
         f"D learns, but its loss stays at {statistics.median(losses):.3f}, that of guessing, and "

@@ -57,7 +57,7 @@ def test_faults_change_what_a_generator_makes_and_are_undone() -> None:
         with faults.few_images(0):
             assert len(network(latents).unique(dim=0)) <= 10
         with faults.saturated(0):
-            assert network(latents).abs().mean() > 5 * plain.abs().mean()
+            assert torch.equal(network(latents), plain.sign())
         assert torch.equal(network(latents), plain)
 
 

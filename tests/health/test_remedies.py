@@ -56,7 +56,7 @@ def test_settings_are_adjusted_one_at_a_time_with_time_to_respond_and_within_bou
 
 @pytest.mark.parametrize(
     "name",
-    ["mode collapse", "diverging", "stalled", "memorising", "quality falling", "saturated output"],
+    ["mode collapse", "diverging", "stalled", "memorising", "quality falling"],
 )
 def test_the_remedies_of_every_problem_stay_within_their_bounds(name: Name) -> None:
     state = RemedyState()
