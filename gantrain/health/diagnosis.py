@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from gantrain.health.image_faults import (
+    detect_narrow_range,
     detect_saturation,
     detect_spread_collapse,
     detect_twins,
@@ -94,6 +95,7 @@ CHECKS = (
     Check("mode collapse", detect_spread_collapse),
     Check("mode collapse", detect_twins),
     Check("mode collapse", detect_same_images),
+    Check("saturated output", detect_narrow_range),
     Check("stalled", detect_stall, ("dcgan", "hinge")),
     Check("stalled", detect_critic_stall, ("wgan-gp",)),
     Check("memorising", detect_memorisation),
