@@ -182,7 +182,7 @@ def detect_idle_labels(state: HealthState, lines: Sequence[LogLine], slack: floa
         return None
     # An upper bound as well: the loss of a diverging D is far above.
     low, high = state.min_loss / _CHANCE_LOSS, max(losses) / _CHANCE_LOSS
-    if low < 1 - 0.03 / slack or high > 1 + 0.1 / slack:
+    if low < 1 - 0.07 / slack or high > 1 + 0.1 / slack:
         return None
     return (
         f"D learns, but its loss stays at {statistics.median(losses):.3f}, that of guessing, and "
