@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import gantrain.train
-from gantrain.config import Config
+from gantrain.config import Config, DataConfig
 from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.loading.opening import open_dataset
 from gantrain.metrics.evaluator import Evaluator
@@ -57,13 +57,19 @@ def few_images(at_kimg: float) -> Iterator[None]:
 
 @contextmanager
 def missing_classes(at_kimg: float) -> Iterator[None]:
-    """Measure against all classes of the data, of which the run is trained on some."""
+    """Train without two classes of the data, and measure against all of them."""
+
+    def open_some(data: DataConfig) -> ImageDataset:
+        classes = tuple(open_dataset(data).manifest.classes)
+        return open_dataset(data.model_copy(update={"classes": classes[2:]}))
 
     def of_all_classes(config: Config, dataset: ImageDataset, accelerator: Any) -> Evaluator:
-        whole = config.model_copy(update={"data": config.data.model_copy(update={"classes": ()})})
-        return Evaluator(whole, open_dataset(whole.data), accelerator)
+        return Evaluator(config, open_dataset(config.data), accelerator)
 
-    with _replaced(gantrain.train, "Evaluator", of_all_classes):
+    with (
+        _replaced(gantrain.train, "open_dataset", open_some),
+        _replaced(gantrain.train, "Evaluator", of_all_classes),
+    ):
         yield
 
 

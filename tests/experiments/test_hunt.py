@@ -70,6 +70,17 @@ def test_a_fault_begins_in_the_middle_of_a_run(shards: Path, tmp_path: Path) -> 
     assert late[-1]["health/d_weight_change"] < 1e-9 < never[-1]["health/d_weight_change"]
 
 
+def test_a_run_without_some_classes_is_measured_against_all(
+    shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = tmp_path / "run"
+    with caplog.at_level("INFO"), faults.missing_classes(0):
+        train_in(run, small_tree(shards, run), seed=0)
+    assert curve(run)
+    (start,) = [text for text in caplog.messages if text.startswith("dcgan starts")]
+    assert "120 images" in start  # of 200, without two of five classes
+
+
 def test_sets_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("experiments.hunt.data._IMAGES", 16)
     for name, classes in (("shapes", 8), ("constant", 8), ("dark", 8)):
