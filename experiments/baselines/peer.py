@@ -21,9 +21,7 @@ from experiments.baselines.mimicry import (
 )
 from experiments.baselines.peer_plan import (
     ARMS,
-    BATCH_SIZE,
     BETAS,
-    LEARNING_RATE,
     WIDTH,
     PeerRun,
     all_runs,
@@ -48,7 +46,7 @@ from gantrain.data.loading.opening import open_dataset
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Train the missing runs one after the other."""
+    """Train and measure the missing runs one after the other; write the table."""
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(
         prog="python -m experiments baselines peer",
@@ -66,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
         nargs=2,
         default=(0, 1),
         metavar=("I", "N"),
-        help="train every Nth run, from run I (0 to N - 1) on",
+        help="only every Nth run, from run I (0 to N - 1) on",
     )
     parser.add_argument(
         "--document",
@@ -77,30 +75,17 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     index, count = options.part
     shards = fashion_shards(options.out / "fashion-rgb", options.source)
+    ruler = PeerRuler(training_set(options.out, shards))
+    if not (options.out / UNTRAINED / MEASURED).exists():
+        measure_untrained(options.out, ruler)
     for run in all_runs()[index::count]:
         if not has_ended(options.out / run.name):
             train(run, options.out, shards)
-    measure_missing(options.out, shards)
+        if not (options.out / run.name / MEASURED).exists():
+            measure_run(run, options.out, ruler)
     scores = read_scores(options.out)
     update_tables(options.document, {"peer": peer_table(scores)})
     print(f"{options.document}: updated from {len(scores)} of {len(all_runs())} runs")
-
-
-def measure_missing(out: Path, shards: Path) -> None:
-    """Measure the runs that have ended, and one untrained generator for scale."""
-    runs = [
-        run
-        for run in all_runs()
-        if has_ended(out / run.name) and not (out / run.name / MEASURED).exists()
-    ]
-    needs_untrained = not (out / UNTRAINED / MEASURED).exists()
-    if not runs and not needs_untrained:
-        return
-    ruler = PeerRuler(training_set(out, shards))
-    if needs_untrained:
-        measure_untrained(out, ruler)
-    for run in runs:
-        measure_run(run, out, ruler)
 
 
 def train(run: PeerRun, out: Path, shards: Path) -> None:
@@ -118,10 +103,10 @@ def train(run: PeerRun, out: Path, shards: Path) -> None:
         train_as_the_peer(
             networks,
             dataset.images(PositionalRNG(run.seed, 0, dataset.total)),
-            batch_size=BATCH_SIZE,
+            batch_size=run.arm.batch_size,
             n_critic=run.arm.n_critic,
             steps=run.arm.steps,
-            learning_rate=LEARNING_RATE,
+            learning_rate=run.arm.learning_rate,
             betas=BETAS,
             folder=run_dir,
         )

@@ -1,4 +1,4 @@
-"""The runs that compare gantrain with its peer: three objectives, five seeds, both codes."""
+"""The runs that compare gantrain with its peer: six arms, five seeds, both codes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +9,13 @@ from experiments.training import Tree
 CODES = ("peer", "gantrain")
 SEEDS = 5
 WIDTH = 16  # channels of every layer, `ngf` and `ndf` there; 256 and 128 in the peer's baselines
-BATCH_SIZE = 32
-LEARNING_RATE = 2e-4
 BETAS = (0.0, 0.9)
 _ADAM_EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
 class Arm:
-    """An objective.
+    """An objective with its settings.
 
     label: the peer's name. n_critic: D steps per G step. steps: of the generator.
     """
@@ -26,17 +24,36 @@ class Arm:
     label: str
     n_critic: int
     steps: int
+    batch_size: int
+    learning_rate: float
+
+    @property
+    def name(self) -> str:
+        """The objective and the learning rate."""
+        return f"{self.kind}-{self.learning_rate:g}"
 
     @property
     def images(self) -> int:
         """Number of real images that D sees."""
-        return self.steps * self.n_critic * BATCH_SIZE
+        return self.steps * self.n_critic * self.batch_size
+
+
+def _at_published_rate(kind: str, label: str, n_critic: int, steps: int) -> Arm:
+    """Return an arm with the learning rate of the peer's baselines: slow for so few steps."""
+    return Arm(kind, label, n_critic, steps, batch_size=32, learning_rate=2e-4)
+
+
+def _at_high_rate(kind: str, label: str, n_critic: int, steps: int) -> Arm:
+    return Arm(kind, label, n_critic, steps, batch_size=16, learning_rate=1e-3)
 
 
 ARMS = (
-    Arm("dcgan", "DCGAN", n_critic=1, steps=200),
-    Arm("wgan-gp", "WGAN-GP", n_critic=2, steps=90),
-    Arm("hinge", "SNGAN", n_critic=2, steps=110),
+    _at_published_rate("dcgan", "DCGAN", n_critic=1, steps=200),
+    _at_published_rate("wgan-gp", "WGAN-GP", n_critic=2, steps=90),
+    _at_published_rate("hinge", "SNGAN", n_critic=2, steps=110),
+    _at_high_rate("dcgan", "DCGAN", n_critic=1, steps=250),
+    _at_high_rate("wgan-gp", "WGAN-GP", n_critic=2, steps=130),
+    _at_high_rate("hinge", "SNGAN", n_critic=2, steps=180),
 )
 
 
@@ -51,7 +68,7 @@ class PeerRun:
     @property
     def name(self) -> str:
         """The name of its directory."""
-        return f"{self.arm.kind}-{self.code}-{self.seed}"
+        return f"{self.arm.name}-{self.code}-{self.seed}"
 
 
 def all_runs() -> list[PeerRun]:
@@ -65,7 +82,7 @@ def trainer_config(arm: Arm, out: Path, shards: Path) -> Tree:
     No EMA, no augmentation, no decay of the learning rate, one thread. Networks are not described:
     the peer's are trained in place of those of the config.
     """
-    adam = {"learning_rate": LEARNING_RATE, "betas": list(BETAS)}
+    adam = {"learning_rate": arm.learning_rate, "betas": list(BETAS)}
     # DCGAN's D loss is the mean of the losses on real and on fake images, the peer's their sum.
     # Adam's step is the same if its epsilon is halved with the gradient.
     epsilon = _ADAM_EPSILON / 2 if arm.kind == "dcgan" else _ADAM_EPSILON
@@ -83,7 +100,7 @@ def trainer_config(arm: Arm, out: Path, shards: Path) -> Tree:
         "ema": {"half_life_kimg": 0},
         "training": {
             "total_kimg": kimg,
-            "batch_size": BATCH_SIZE,
+            "batch_size": arm.batch_size,
             "device": "cpu",
             "cpu_threads": 1,
         },

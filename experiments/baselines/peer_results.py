@@ -23,8 +23,9 @@ from gantrain.metrics.lite0 import describe_images, load_lite0
 
 MEASURED = "measured.json"
 WEIGHTS = "peer-generator.safetensors"
-SAMPLES = 1000  # generated images of each run
-REAL = 5000  # training images
+# More than twice the 192 features, so that their covariances have full rank.
+SAMPLES = 500  # generated images of each run
+REAL = 2000  # training images
 UNTRAINED = "untrained"  # file with the measurements of generators before their training
 _LATENT_SEED = 0
 
@@ -87,6 +88,7 @@ def peer_table(scores: dict[PeerRun, dict[str, float]]) -> str:
         rows.append(
             [
                 arm.label,
+                f"{arm.learning_rate:g}",
                 f"{metric.upper()} (lite0)",
                 f"{len(theirs)} + {len(ours)}",
                 format_median_and_range(theirs),
@@ -95,7 +97,16 @@ def peer_table(scores: dict[PeerRun, dict[str, float]]) -> str:
                 f"{permutation_p(theirs, ours):.2f}",
             ]
         )
-    header = ["networks", "metric", "seeds", "torch-mimicry", "gantrain", "within its range", "p"]
+    header = [
+        "networks",
+        "learning rate",
+        "metric",
+        "seeds",
+        "torch-mimicry",
+        "gantrain",
+        "within its range",
+        "p",
+    ]
     return markdown_table(header, rows)
 
 

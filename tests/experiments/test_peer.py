@@ -76,10 +76,8 @@ def test_a_run_of_either_code_trains_the_peers_networks(
     code: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peer, "WIDTH", 4)
-    for module in (peer, peer_plan):
-        monkeypatch.setattr(module, "BATCH_SIZE", 16)
     shards = fashion_shards(tmp_path / "shards", source)
-    run = PeerRun(Arm("hinge", "SNGAN", n_critic=2, steps=2), code, seed=3)
+    run = PeerRun(Arm("hinge", "SNGAN", 2, 2, batch_size=16, learning_rate=2e-4), code, seed=3)
     torch.manual_seed(run.seed)
     before = mimicry.peer_networks("hinge", 4)[0].state_dict()
     peer.train(run, tmp_path, shards)
@@ -114,5 +112,5 @@ def test_the_table_says_where_a_median_leaves_the_peers_range() -> None:
     scores[PeerRun(wgan, "peer", 0)] = {"fid": 1.0, "kid": 1.0}  # ours is missing
     lines = peer_table(scores).splitlines()[2:]
     assert len(lines) == 2
-    assert "DCGAN | FID (lite0) | 5 + 5 | 12 (10 to 14) | 13 (11 to 15) | yes" in lines[0]
+    assert "DCGAN | 0.0002 | FID (lite0) | 5 + 5 | 12 (10 to 14) | 13 (11 to 15) | yes" in lines[0]
     assert "0.2 (0 to 0.4) | 3 (1 to 5) | **no** | 0.01" in lines[1]

@@ -127,8 +127,16 @@ def small_config_of(kind: str) -> Any:
     ).objective
 
 
+def adams_of(networks: tuple[Any, Any], epsilon: float) -> tuple[Any, Any]:
+    g_adam, d_adam = (torch.optim.Adam(n.parameters(), 2e-4, (0.0, 0.9), epsilon) for n in networks)
+    return g_adam, d_adam
+
+
 def train_theirs(
-    networks: tuple[Any, Any], epsilon: float, d_steps: int, monkeypatch: pytest.MonkeyPatch
+    networks: tuple[Any, Any],
+    adams: tuple[Any, Any],
+    d_steps: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The peer's own steps, which draw our latents and our ε."""
     size = mimicry.LATENT_SIZE
@@ -138,8 +146,7 @@ def train_theirs(
     real = [real_images(i) for i in range(d_steps)]
     monkeypatch.setattr(torch, "randn", lambda *shape, **_: next(drawn))
     monkeypatch.setattr(torch, "rand", lambda *shape: next(mixes))
-    g, d = networks
-    g_adam, d_adam = (torch.optim.Adam(n.parameters(), 2e-4, (0.0, 0.9), epsilon) for n in networks)
+    (g, d), (g_adam, d_adam) = networks, adams
     log = peer_module("training.metric_log").MetricLog()
     for images in real:
         batch = images, torch.zeros(COUNT)
@@ -162,7 +169,7 @@ def test_an_iteration_gives_the_weights_that_the_peers_gives(
     gan = gan_with(kind, networks, epsilon)
     before = [p.clone() for n in networks for p in n.parameters()]
     train_ours(gan, kind, d_steps=2)
-    train_theirs(networks, epsilon, 2, monkeypatch)
+    train_theirs(networks, adams_of(networks, epsilon), 2, monkeypatch)
     ours = [*gan.generator.parameters(), *gan.discriminator.parameters()]
     theirs = [p for network in networks for p in network.parameters()]
     agree, changed = [], []
@@ -175,6 +182,27 @@ def test_an_iteration_gives_the_weights_that_the_peers_gives(
     assert torch.cat(agree).float().mean() > (0.995 if epsilon == 1e-8 else 0.99999)
 
 
+def all_weights(network: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+@needs_peer
+def test_ten_iterations_with_the_same_numbers_stay_together(
+    both: tuple[str, tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, networks = both
+    gan = gan_with(kind, networks, 1e-8)
+    before = all_weights(networks[0])
+    for _ in range(10):
+        train_ours(gan, kind, d_steps=2)
+    adams = adams_of(networks, 1e-8)
+    for _ in range(10):
+        with monkeypatch.context() as patch:
+            train_theirs(networks, adams, 2, patch)
+    ours, theirs = all_weights(gan.generator), all_weights(networks[0])
+    assert (ours - theirs).norm() < 0.05 * (theirs - before).norm()
+
+
 @needs_peer
 def test_only_statistics_that_training_does_not_use_differ_after_an_iteration(
     both: tuple[str, tuple[Any, Any]], monkeypatch: pytest.MonkeyPatch
@@ -183,7 +211,7 @@ def test_only_statistics_that_training_does_not_use_differ_after_an_iteration(
     kind, networks = both
     gan = gan_with(kind, networks, 1e-2)
     train_ours(gan, kind, d_steps=1)
-    train_theirs(networks, 1e-2, 1, monkeypatch)
+    train_theirs(networks, adams_of(networks, 1e-2), 1, monkeypatch)
     ours = dict(gan.generator.layers[0].named_buffers())
     differ = {
         name
