@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from experiments.rulers.contenders import CONTENDERS
 from experiments.tables import markdown_table
 
 Result = dict[str, Any]
@@ -14,22 +15,35 @@ def tables_of(folder: Path) -> dict[str, str]:
     results = [
         json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))
     ]
-    return {"battery": _verdicts(results), "levels": _levels(results), "costs": _costs(results)}
+    order = [*CONTENDERS, "c2st"]
+    results.sort(key=lambda result: (order.index(result["ruler"]), result["ground"]))
+    by_features = [result for result in results if result["ruler"] != "c2st"]
+    return {
+        "battery": _verdicts(by_features),
+        "levels": _levels(by_features),
+        "costs": _costs(by_features),
+        "c2st": _verdicts([result for result in results if result["ruler"] == "c2st"], values=True),
+    }
 
 
-def _verdicts(results: list[Result]) -> str:
-    """A row for each test, a column for each ruler and set; what failed is bold."""
+def _verdicts(results: list[Result], *, values: bool = False) -> str:
+    """A row for each test, a column for each ruler and set; what failed is bold.
+
+    values: whether to show what was measured also of the tests that passed.
+    """
     header = ["test", *(f"{r['ruler']}, {r['ground']}" for r in results)]
     tests = list(dict.fromkeys(v["test"] for r in results for v in r["verdicts"]))
-    rows = [[test, *(_cell(r, test) for r in results)] for test in tests]
+    rows = [[test, *(_cell(r, test, values) for r in results)] for test in tests]
     passed = ["passed", *(_passed(r) for r in results)]
     return markdown_table(header, [*rows, passed])
 
 
-def _cell(result: Result, test: str) -> str:
+def _cell(result: Result, test: str, values: bool) -> str:
     for verdict in result["verdicts"]:
         if verdict["test"] == test:
-            return "yes" if verdict["passed"] else f"**no** ({verdict['value']})"
+            outcome = "yes" if verdict["passed"] else "**no**"
+            shown = values or not verdict["passed"]
+            return f"{outcome} ({verdict['value']})" if shown else outcome
     return "-"
 
 

@@ -6,10 +6,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.rulers.battery import run_battery
+from experiments.rulers.battery import GRADED, run_battery
 from experiments.rulers.contenders import CONTENDERS, data_config
 from experiments.rulers.grounds import load_ground
 from experiments.rulers.report import tables_of
+from experiments.rulers.two_sample import run_two_sample_battery
 from experiments.tables import update_tables
 from gantrain.data.shards.manifest import load_manifest
 
@@ -21,7 +22,8 @@ def main(arguments: Sequence[str]) -> None:
         description="Test rulers of image quality and write the tables of docs/metrics.md.",
     )
     parser.add_argument("--shards", type=Path, nargs="+", required=True, help="folders of the sets")
-    parser.add_argument("--rulers", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    rulers = [*CONTENDERS, "c2st"]
+    parser.add_argument("--rulers", nargs="+", choices=rulers, default=rulers)
     parser.add_argument("--samples", type=int, default=500, help="images in the place of fakes")
     parser.add_argument("--references", type=int, default=2000, help="images to compare with")
     parser.add_argument("--out", type=Path, default=Path("runs/rulers"), help="folder of results")
@@ -41,17 +43,23 @@ def _test(ruler: str, shards: Path, options: argparse.Namespace) -> dict[str, ob
     config = data_config(shards, load_manifest(shards).size, options.out / "scratch")
     ground = load_ground(config, options.samples, options.references)
     start = time.process_time()
-    describe = CONTENDERS[ruler](config)
-    trained = time.process_time()
-    verdicts, scores = run_battery(describe, ground)
-    described = time.process_time()
-    describe(ground.others)
+    costs: dict[str, float] = {}
+    if ruler == "c2st":
+        verdicts, scores = run_two_sample_battery(ground, GRADED)
+        costs["cpu_s"] = (time.process_time() - start) / len(scores)
+    else:
+        describe = CONTENDERS[ruler](config)
+        costs["opening_cpu_s"] = time.process_time() - start
+        verdicts, scores = run_battery(describe, ground)
+        described = time.process_time()
+        describe(ground.others)
+        spent = time.process_time() - described
+        costs["cpu_s_per_1000"] = 1000 * spent / len(ground.others)
     return {
         "ruler": ruler,
         "ground": ground.name,
         "samples": len(ground.others),
-        "opening_cpu_s": trained - start,
-        "cpu_s_per_1000": 1000 * (time.process_time() - described) / len(ground.others),
+        **costs,
         "verdicts": [vars(verdict) for verdict in verdicts],
         "scores": [{"damage": k[0], "level": k[1], **v} for k, v in scores.items()],
     }

@@ -17,6 +17,7 @@ from experiments.rulers.battery import (
     run_battery,
 )
 from experiments.rulers.grounds import Ground
+from experiments.rulers.two_sample import run_two_sample_battery
 from gantrain.metrics.lite0 import describe_images, load_lite0
 from gantrain.metrics.two_sample import two_sample_test
 
@@ -115,3 +116,12 @@ def test_a_two_sample_test_sees_damage_and_no_difference_where_there_is_none() -
     others, classes = draw_shapes(300, 2)
     assert two_sample_test(real, others, steps=30)[0] == pytest.approx(0.5, abs=0.12)
     assert two_sample_test(real, damage.blur(others, classes, 2), steps=30)[0] > 0.9
+
+
+def test_the_two_sample_test_passes_its_battery_where_differences_are_plain() -> None:
+    blur = [replace(kind, levels=kind.levels[-1:]) for kind in GRADED if "blur" in kind.name]
+    verdicts, scores = run_two_sample_battery(ground(150), blur)
+    by_test = {verdict.test: verdict.passed for verdict in verdicts}
+    assert by_test["real against real"]
+    assert by_test["blur, σ in pixels"]
+    assert scores["blur, σ in pixels", 4]["c2st"] > 0.9
