@@ -19,32 +19,28 @@ from experiments.baselines.classification import Labelled, classify, train_and_t
 from experiments.baselines.modes import count_modes
 from experiments.baselines.plan import FASHION, KINDS, BaselineRun
 from experiments.baselines.results import Values, cost_columns, remember, save_samples
+from experiments.baselines.ruler import REAL, Lite0Ruler
 from experiments.baselines.train import train_missing
 from experiments.tables import format_median_and_range, markdown_table, update_tables
 from gantrain.common.errors import UserError
 from gantrain.common.logs import configure_logging
+from gantrain.common.rng import PositionalRNG
 from gantrain.config import DataConfig
-from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.loading.labelled import open_labelled_dataset
 from gantrain.data.loading.opening import open_dataset
 from gantrain.data.loading.selection import held_out_rows
 from gantrain.inference.export import load_generator
 from gantrain.metrics.classifier_store import prepare_classifier
-from gantrain.metrics.evaluate import measure_floor
 from gantrain.metrics.evaluator import generate_images
-from gantrain.metrics.features import Features, open_features
-from gantrain.metrics.measure import Measurement, measure, measure_held_out
-from gantrain.metrics.reference import Reference, open_reference
 
 CLASSES = 10
 DISTANCE_SAMPLES = 5000  # generated images for FID and KID
-TRAINING_SAMPLES = 20_000  # generated or real images that a classifier is trained on
+TRAINING_SAMPLES = 10_000  # generated or real images that a classifier is trained on
 
 _PACKAGE = Path("/usr/share/datasets/fashion-mnist")
-_FEATURES = "lite0"
 _LATENT_SEED = 0
 # The measured columns of the table, and what they are multiplied by.
-_COLUMNS = {"fid": 1, "kid": 1000, "rarest": 100, "commonest": 100, "score": 100}
+_COLUMNS = {"fid": 1, "kid": 1, "rarest": 100, "commonest": 100, "score": 100}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -100,7 +96,7 @@ def fashion_table(out: Path) -> str:
             for name, scale in _COLUMNS.items()
         ]
         rows.append([kind, *cost_columns(FASHION, out, runs), *cells])
-    header = ["", "seeds", "kimg", "core-minutes per run", "FID (lite0)", "KID (lite0) × 1000"]
+    header = ["", "seeds", "kimg", "core-minutes per run", "FID (lite0)", "KID (lite0)"]
     header += ["rarest class, %", "commonest class, %", "classification accuracy score, %"]
     summary = (
         f"FID and KID of {DISTANCE_SAMPLES:,} images; class shares and accuracy score of "
@@ -111,7 +107,7 @@ def fashion_table(out: Path) -> str:
 
 
 def _real_row(name: str, real: Values, prefix: str, score: str = "") -> list[str]:
-    distances = [f"{real[f'{prefix}_fid']:.3g}", f"{1000 * real[f'{prefix}_kid']:.3g}"]
+    distances = [f"{real[f'{prefix}_fid']:.3g}", f"{real[f'{prefix}_kid']:.2g}"]
     return [name, "", "", "", *distances, "10", "10", score]
 
 
@@ -121,48 +117,39 @@ def _measured(run: BaselineRun, out: Path) -> Values:
 
 def _measure(run: BaselineRun, out: Path) -> Values:
     """Measure the EMA generator of a run."""
-    _, features, reference = _ruler(out)
     generator = load_generator(out / run.name)
-    images = generate_images(generator, _LATENT_SEED, TRAINING_SAMPLES)
-    described = features.describe(images[:DISTANCE_SAMPLES])
-    measured = measure(images[:DISTANCE_SAMPLES], *described, features, reference)
-    labels = classify(prepare_classifier(_data_config(out)), images.numpy())
+    images = generate_images(generator, _LATENT_SEED, max(DISTANCE_SAMPLES, TRAINING_SAMPLES))
+    generated = images[:TRAINING_SAMPLES].numpy()
+    labels = classify(prepare_classifier(_data_config(out)), generated)
     shares = np.bincount(labels, minlength=CLASSES) / len(labels)
     return {
-        **_distances(measured),
+        **_ruler(out).measure(images[:DISTANCE_SAMPLES]),
         "rarest": float(shares.min()),
         "commonest": float(shares.max()),
         "divergence": count_modes(labels, CLASSES).divergence,
-        "score": _accuracy_score(Labelled(images.numpy(), labels), out),
+        "score": _accuracy_score(Labelled(generated, labels), out),
     }
 
 
 def _measure_real(out: Path) -> Values:
     """Measure real images, the classifier that names classes, and one trained on as many images."""
-    dataset, features, reference = _ruler(out)
-    floor, _ = measure_floor(dataset, features, reference, DISTANCE_SAMPLES)
-    held_out = measure_held_out(features, reference)
-    training, _ = _real_images(out)
+    training, test = _real_images(out)
+    others = open_dataset(_data_config(out)).images(PositionalRNG(0, REAL, DISTANCE_SAMPLES))
+    floor = _ruler(out).measure(others)
+    held_out = _ruler(out).measure(torch.from_numpy(test.images[:DISTANCE_SAMPLES]))
     rows = np.random.default_rng(0).permutation(len(training))[:TRAINING_SAMPLES]
     subset = Labelled(training.images[rows], training.labels[rows])
     return {
-        **_distances(floor, "floor_"),
-        **_distances(held_out, "held_out_"),
+        **{f"floor_{name}": value for name, value in floor.items()},
+        **{f"held_out_{name}": value for name, value in held_out.items()},
         "accuracy": prepare_classifier(_data_config(out)).test.accuracy,
         "score": _accuracy_score(subset, out),
     }
 
 
-def _distances(measured: Measurement, prefix: str = "") -> Values:
-    return {f"{prefix}{x}": measured.scores[f"quality/{x}_{_FEATURES}"] for x in ("fid", "kid")}
-
-
 @cache
-def _ruler(out: Path) -> tuple[ImageDataset, Features, Reference]:
-    config = _data_config(out)
-    dataset = open_dataset(config)
-    features = open_features(_FEATURES, config, dataset.decoded, torch.device("cpu"))
-    return dataset, features, open_reference(dataset, features, config, DISTANCE_SAMPLES)
+def _ruler(out: Path) -> Lite0Ruler:
+    return Lite0Ruler(open_dataset(_data_config(out)))
 
 
 def _accuracy_score(training: Labelled, out: Path) -> float:

@@ -148,9 +148,9 @@ def test_the_table_of_fashion_has_percentages(tmp_path: Path) -> None:
             score=0.7,
         )
     table = fashion.fashion_table(tmp_path).splitlines()
-    assert "| other training images |  |  |  | 1.5 | 0.4 | 10 | 10 |  |" in table
-    assert "| test images |  |  |  | 1.6 | 0.5 | 10 | 10 | 88 |" in table
-    assert "| 50 (50 to 50) | 5 (5 to 5) | 15 (15 to 15) | 70 (70 to 70) |" in table[4]
+    assert "| other training images |  |  |  | 1.5 | 0.0004 | 10 | 10 |  |" in table
+    assert "| test images |  |  |  | 1.6 | 0.0005 | 10 | 10 | 88 |" in table
+    assert "| 0.05 (0.05 to 0.05) | 5 (5 to 5) | 15 (15 to 15) | 70 (70 to 70) |" in table[4]
     assert "91.0% accurate" in table[-1]
 
 

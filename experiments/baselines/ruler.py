@@ -1,0 +1,33 @@
+"""FID and KID by the features of EfficientNet-Lite0, which learnt ImageNet."""
+
+import torch
+from torch import Tensor
+
+from gantrain.common.rng import PositionalRNG
+from gantrain.data.loading.datasets import ImageDataset
+from gantrain.metrics.distances import Moments, frechet_distance, kernel_distance
+from gantrain.metrics.lite0 import describe_images, load_lite0
+
+REAL = 5000  # training images that others are measured against
+
+
+class Lite0Ruler:
+    """Measures images against training images.
+
+    Scaled as in `gantrain.metrics.measure`, so that the mean variance of the real features is 1.
+    """
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self._network = load_lite0()
+        real = describe_images(self._network, dataset.images(PositionalRNG(0, 0, REAL))).double()
+        self._scale = real.var(0).mean().sqrt()
+        self._real = real / self._scale
+
+    @torch.no_grad()
+    def measure(self, images: Tensor) -> dict[str, float]:
+        """Return `fid` and `kid` of images, uint8 (N, C, S, S), C 1 or 3."""
+        fake = describe_images(self._network, images).double() / self._scale
+        return {
+            "fid": frechet_distance(Moments.of(self._real), Moments.of(fake)),
+            "kid": kernel_distance(self._real, fake),
+        }
