@@ -19,7 +19,7 @@ from experiments.baselines.classification import Labelled, classify, train_and_t
 from experiments.baselines.modes import count_modes
 from experiments.baselines.plan import FASHION, KINDS, BaselineRun
 from experiments.baselines.results import Values, cost_columns, remember, save_samples
-from experiments.baselines.ruler import REAL, Lite0Ruler
+from experiments.baselines.ruler import Lite0Ruler
 from experiments.baselines.train import train_missing
 from experiments.tables import format_median_and_range, markdown_table, update_tables
 from gantrain.common.errors import UserError
@@ -34,7 +34,7 @@ from gantrain.metrics.classifier_store import prepare_classifier
 from gantrain.metrics.evaluator import generate_images
 
 CLASSES = 10
-DISTANCE_SAMPLES = 5000  # generated images for FID and KID
+DISTANCE_SAMPLES = 5000  # images of each side for FID and KID
 TRAINING_SAMPLES = 10_000  # generated or real images that a classifier is trained on
 
 _PACKAGE = Path("/usr/share/datasets/fashion-mnist")
@@ -134,7 +134,9 @@ def _measure(run: BaselineRun, out: Path) -> Values:
 def _measure_real(out: Path) -> Values:
     """Measure real images, the classifier that names classes, and one trained on as many images."""
     training, test = _real_images(out)
-    others = open_dataset(_data_config(out)).images(PositionalRNG(0, REAL, DISTANCE_SAMPLES))
+    others = open_dataset(_data_config(out)).images(
+        PositionalRNG(0, DISTANCE_SAMPLES, DISTANCE_SAMPLES)
+    )
     floor = _ruler(out).measure(others)
     held_out = _ruler(out).measure(torch.from_numpy(test.images[:DISTANCE_SAMPLES]))
     rows = np.random.default_rng(0).permutation(len(training))[:TRAINING_SAMPLES]
@@ -149,7 +151,7 @@ def _measure_real(out: Path) -> Values:
 
 @cache
 def _ruler(out: Path) -> Lite0Ruler:
-    return Lite0Ruler(open_dataset(_data_config(out)))
+    return Lite0Ruler(open_dataset(_data_config(out)), DISTANCE_SAMPLES)
 
 
 def _accuracy_score(training: Labelled, out: Path) -> float:

@@ -29,14 +29,15 @@ from experiments.baselines.peer_plan import (
 )
 from experiments.baselines.peer_results import (
     MEASURED,
+    REAL,
     UNTRAINED,
     WEIGHTS,
-    PeerRuler,
     measure_run,
     measure_untrained,
     peer_table,
     read_scores,
 )
+from experiments.baselines.ruler import Lite0Ruler
 from experiments.tables import update_tables
 from experiments.training import has_ended, mark_as_ended, train_in
 from gantrain.common.rng import PositionalRNG
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     index, count = options.part
     shards = fashion_shards(options.out / "fashion-rgb", options.source)
-    ruler = PeerRuler(training_set(options.out, shards))
+    ruler = Lite0Ruler(training_set(options.out, shards), REAL)
     if not (options.out / UNTRAINED / MEASURED).exists():
         measure_untrained(options.out, ruler)
     for run in all_runs()[index::count]:

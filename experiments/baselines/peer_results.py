@@ -9,17 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from experiments.baselines.mimicry import PeerGenerator, peer_networks
 from experiments.baselines.peer_plan import ARMS, SEEDS, WIDTH, Arm, PeerRun, all_runs
+from experiments.baselines.ruler import Lite0Ruler
 from experiments.tables import format_median_and_range, markdown_table
 from gantrain.common.files import write_text
-from gantrain.common.rng import PositionalRNG
-from gantrain.data.loading.datasets import ImageDataset
-from gantrain.metrics.distances import Moments, frechet_distance, kernel_distance
 from gantrain.metrics.evaluator import generate_images
-from gantrain.metrics.lite0 import describe_images, load_lite0
 
 MEASURED = "measured.json"
 WEIGHTS = "peer-generator.safetensors"
@@ -30,41 +26,20 @@ UNTRAINED = "untrained"  # file with the measurements of generators before their
 _LATENT_SEED = 0
 
 
-class PeerRuler:
-    """FID and KID by lite0 features, of any images against training images.
-
-    Scaled as in `gantrain.metrics.measure`, so that the mean variance of the real features is 1.
-    """
-
-    def __init__(self, dataset: ImageDataset) -> None:
-        self._network = load_lite0()
-        real = describe_images(self._network, dataset.images(PositionalRNG(0, 0, REAL))).double()
-        self._scale = real.var(0).mean().sqrt()
-        self._real = real / self._scale
-
-    def measure(self, images: Tensor) -> dict[str, float]:
-        """Return fid and kid of uint8 images (N, 3, S, S)."""
-        fake = describe_images(self._network, images).double() / self._scale
-        return {
-            "fid": frechet_distance(Moments.of(self._real), Moments.of(fake)),
-            "kid": kernel_distance(self._real, fake),
-        }
-
-
-def measure_run(run: PeerRun, out: Path, ruler: PeerRuler) -> None:
+def measure_run(run: PeerRun, out: Path, ruler: Lite0Ruler) -> None:
     """Measure the generator of a run, in evaluation mode, and write the result next to it."""
     network = peer_networks(run.arm.kind, WIDTH)[0]
     network.load_state_dict(load_file(out / run.name / WEIGHTS))
     _measure(network, ruler, out / run.name / MEASURED)
 
 
-def measure_untrained(out: Path, ruler: PeerRuler) -> None:
+def measure_untrained(out: Path, ruler: Lite0Ruler) -> None:
     """Measure one generator before its training, for scale."""
     torch.manual_seed(0)
     _measure(peer_networks(ARMS[0].kind, WIDTH)[0], ruler, out / UNTRAINED / MEASURED)
 
 
-def _measure(network: torch.nn.Module, ruler: PeerRuler, path: Path) -> None:
+def _measure(network: torch.nn.Module, ruler: Lite0Ruler, path: Path) -> None:
     generator = PeerGenerator(network).eval()
     path.parent.mkdir(exist_ok=True)
     scores = ruler.measure(generate_images(generator, _LATENT_SEED, SAMPLES))

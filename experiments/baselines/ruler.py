@@ -8,20 +8,19 @@ from gantrain.data.loading.datasets import ImageDataset
 from gantrain.metrics.distances import Moments, frechet_distance, kernel_distance
 from gantrain.metrics.lite0 import describe_images, load_lite0
 
-REAL = 5000  # training images that others are measured against
-
 
 class Lite0Ruler:
-    """Measures images against training images.
+    """Measures images against the first `real` training images in the order of seed 0.
 
     Scaled as in `gantrain.metrics.measure`, so that the mean variance of the real features is 1.
     """
 
-    def __init__(self, dataset: ImageDataset) -> None:
+    def __init__(self, dataset: ImageDataset, real: int) -> None:
         self._network = load_lite0()
-        real = describe_images(self._network, dataset.images(PositionalRNG(0, 0, REAL))).double()
-        self._scale = real.var(0).mean().sqrt()
-        self._real = real / self._scale
+        images = dataset.images(PositionalRNG(0, 0, real))
+        features = describe_images(self._network, images).double()
+        self._scale = features.var(0).mean().sqrt()
+        self._real = features / self._scale
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> dict[str, float]:

@@ -19,11 +19,17 @@ from experiments.baselines.digits_data import MODES, modes_of, read_digits, stac
 from experiments.baselines.modes import count_modes
 from experiments.baselines.plan import DIGITS, FASHION, KINDS, Baseline, BaselineRun
 from experiments.baselines.results import remember
+from experiments.baselines.ruler import Lite0Ruler
 from experiments.training import Tree, merge, train_in
+from gantrain.common.rng import PositionalRNG
 from gantrain.config import parse_config
 from gantrain.data.loading.labelled import open_labelled_dataset
+from gantrain.data.loading.opening import open_dataset
 from gantrain.inference.export import load_generator
+from gantrain.metrics.by_features import feature_metrics
 from gantrain.metrics.evaluator import generate_images
+from gantrain.metrics.lite0 import describe_images, load_lite0
+from tests.conftest import small_config
 
 
 def test_training_and_held_out_digits_are_disjoint_and_balanced() -> None:
@@ -93,6 +99,18 @@ def test_a_classifier_is_trained_on_one_set_and_tested_on_another() -> None:
     )
     assert np.array_equal(classify(trained, images[40:]), labels[40:])
     assert (trained.test.accuracy, trained.test.images) == (0.75, 20)
+
+
+def test_the_ruler_measures_what_gantrain_evaluate_measures(shards: Path, tmp_path: Path) -> None:
+    dataset = open_dataset(small_config(shards, tmp_path / "run").data)
+    real, others = (dataset.images(PositionalRNG(seed, 0, 200)) for seed in (0, 1))
+    others = others.flip(3) // 2
+    network = load_lite0()
+    x, y = (describe_images(network, images) for images in (real, others))
+    expected = feature_metrics(x, y, "lite0", with_fid=True, with_neighbours=False)
+    measured = Lite0Ruler(dataset, 200).measure(others)
+    assert measured["fid"] == pytest.approx(expected["fid_lite0"][0])
+    assert measured["kid"] == pytest.approx(expected["kid_lite0"][0])
 
 
 @pytest.mark.parametrize("baseline", [DIGITS, FASHION])
