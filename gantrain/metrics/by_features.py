@@ -22,14 +22,20 @@ def feature_metrics(
     real: Tensor, fake: Tensor, features: str, *, with_fid: bool, with_neighbours: bool
 ) -> Metrics:
     """Return the metrics of features (N, D) and (M, D), on the CPU, by `NAME_FEATURES`."""
-    scale = 1.0 if features == "inception" else float(real.double().var(0).mean().sqrt())
-    x, y = (rows.double() / max(scale, 1e-12) for rows in (real, fake))
+    scale = feature_scale(real, features)
+    x, y = (rows.double() / scale for rows in (real, fake))
     metrics = _kid(x[:_MAX_KERNEL_IMAGES], y[:_MAX_KERNEL_IMAGES])
     if with_fid:
         metrics |= _fid(x, y)
     if with_neighbours:
         metrics |= _neighbours(x[: len(y)][:_MAX_NEIGHBOUR_IMAGES], y[:_MAX_NEIGHBOUR_IMAGES])
     return {f"{name}_{features}": pair for name, pair in metrics.items()}
+
+
+def feature_scale(real: Tensor, features: str) -> float:
+    """Return what features are divided by, given those of the real images (N, D)."""
+    scale = 1.0 if features == "inception" else float(real.double().var(0).mean().sqrt())
+    return max(scale, 1e-12)
 
 
 def _fid(x: Tensor, y: Tensor) -> Metrics:

@@ -1,17 +1,15 @@
 """Evaluation of a trained generator, outside its training."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
-from gantrain.common.rng import PositionalRNG
 from gantrain.config import DataConfig
-from gantrain.config.quality import BY_HELD_OUT
-from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.loading.opening import open_dataset
 from gantrain.metrics.by_pixels import unique_fraction
 from gantrain.metrics.evaluator import generate_images
-from gantrain.metrics.features import Features, open_features
+from gantrain.metrics.features import open_features
+from gantrain.metrics.floor import measure_floor
 from gantrain.metrics.measure import Measurement, measure, measure_held_out, sizes_of
 from gantrain.metrics.reference import Reference, open_reference
 from gantrain.metrics.support import notices
@@ -65,38 +63,6 @@ def evaluate_generator(
         features.description,
         [*lines, *sizes, *_repetitions(images, reference)],
     )
-
-
-def measure_floor(
-    dataset: ImageDataset, features: Features, reference: Reference, samples: int
-) -> tuple[Measurement, list[str]]:
-    """Measure training images against other training images, in as many as generated ones.
-
-    Return the metrics, except memorisation, and a line if there were too few images for that: then
-    each half of them is measured against the other, at most `samples` each.
-    """
-    real, lines = reference, []
-    first, count = len(reference.features), samples
-    if dataset.total < first + samples:
-        first = dataset.total // 2
-        count = min(samples, dataset.total - first)
-        kept = min(first, len(reference.features))
-        real = replace(
-            reference, features=reference.features[:kept], images=reference.images[:kept]
-        )
-        lines = [
-            f"floor: {count:,} training images against {kept:,} others, since there are no more. "
-            "FID and KID of fewer images are larger or less certain."
-        ]
-    if count < 2:
-        return Measurement(), []
-    images = dataset.images(PositionalRNG(0, first, count))
-    measured = measure(images, *features.describe(images), features, real)
-    left_out = {f"quality/{name}" for name in BY_HELD_OUT}  # they are training images
-    return Measurement(
-        {k: v for k, v in measured.scores.items() if k not in left_out},
-        {k: v for k, v in measured.intervals.items() if k not in left_out},
-    ), lines
 
 
 def _repetitions(images: torch.Tensor, reference: Reference) -> list[str]:

@@ -18,6 +18,7 @@ from gantrain.config.quality import images_for_fid
 from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.loading.selection import held_out_rows
 from gantrain.metrics.features import Features, choose_features, open_features
+from gantrain.metrics.floor import Marks, open_floor
 from gantrain.metrics.measure import measure, sizes_of
 from gantrain.metrics.reference import Reference, open_reference
 from gantrain.metrics.support import Sizes, measured_names, notices
@@ -54,6 +55,24 @@ class Evaluator:
         They are equal on all ranks. Raises UserError, on all ranks, if they cannot be measured.
         """
         return self._measure(generator, self._config.metrics.samples)
+
+    def floor(self) -> Marks:
+        """Return what real images score, as `open_floor`; empty on all ranks but the first.
+
+        A collective call. Raises UserError, on all ranks, if it cannot be measured.
+        """
+
+        def measure_real() -> Marks:
+            if not self._accelerator.is_main_process:
+                return {}
+            config = self._config
+            return open_floor(
+                self._dataset, features, reference, config.data, config.metrics.samples
+            )
+
+        with _naming_the_way_out():
+            features, reference = self._together(self._open)
+            return self._together(measure_real)
 
     def _measure(self, generator: Generator, count: int) -> dict[str, float]:
         features, reference = self._together(self._open)

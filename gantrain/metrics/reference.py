@@ -57,16 +57,23 @@ def open_reference(
 
     samples: number of training images, and of held-out images, to keep as images.
     """
-    selection = f"{dataset.fingerprint} {features.name} {features.description} {samples}"
-    key = hashlib.sha256(f"{selection} {config.held_out}".encode()).hexdigest()[:16]
-    store = open_store(config)
-    path = features_folder(store, store.manifest()) / f"real-{key}.safetensors"
+    path = reference_path(dataset, features, config, samples)
     try:
         return Reference(**load_file(path))
     except (OSError, SafetensorError, TypeError):
         reference = _compute(dataset, features, config, samples)
         _save(reference, path)
         return reference
+
+
+def reference_path(
+    dataset: ImageDataset, features: Features, config: DataConfig, samples: int
+) -> Path:
+    """Return the reference's file in the scratch, which need not exist."""
+    selection = f"{dataset.fingerprint} {features.name} {features.description} {samples}"
+    key = hashlib.sha256(f"{selection} {config.held_out}".encode()).hexdigest()[:16]
+    store = open_store(config)
+    return features_folder(store, store.manifest()) / f"real-{key}.safetensors"
 
 
 def to_thumbnails(images: Tensor) -> Tensor:
