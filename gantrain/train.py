@@ -47,7 +47,9 @@ from gantrain.data.loading.opening import open_dataset
 from gantrain.inference.export import export_generator
 from gantrain.metrics.evaluator import Evaluator
 from gantrain.runs.paths import REAL_SAMPLES, SAMPLES, check_writable, list_grids
+from gantrain.runs.records import read_status
 from gantrain.runs.run_lock import run_lock
+from gantrain.runs.standing import Standing
 from gantrain.runs.wandb_environment import check_wandb_settings
 from gantrain.training.batch import real_batches
 from gantrain.training.best import BestSoFar
@@ -55,6 +57,7 @@ from gantrain.training.diagnose import doubts_at_start
 from gantrain.training.distributed import check_same_data, check_world_size, make_accelerator
 from gantrain.training.gan import Gan, Networks
 from gantrain.training.joint import joint
+from gantrain.training.judge import Judge
 from gantrain.training.loop import alternating, train
 from gantrain.training.meter import Meter
 from gantrain.training.nan_guard import RollBack, read_recovery
@@ -132,16 +135,18 @@ def run_training(config: Config, networks: Networks | None = None) -> None:
             notices += load_snapshot(snapshot, gan, objective, state, meter)
             tracker_step = snapshot.state.progress.tracker_step
         gan.scale_learning_rates(read_recovery(config.output.run_dir)[1])
-        complete = is_complete(state, accelerator)
+        complete, floor = is_complete(state, accelerator), {}
         if config.metrics.every_kimg and not complete:
             evaluator.prepare(gan.ema.generator)
+            floor = evaluator.floor()
             ruler = choose_ruler(config.output, [*evaluator.names(), *metric_names(objective)])
         notices += doubts(ruler, config.output)
         services = start_services(
             state, meter, tracker_step, evaluator.measure, accelerator, stack, complete=complete
         )
         best = BestSoFar(config, ruler, accelerator)
-        schedule = Schedule(gan, objective, state, services, best)
+        judge = Judge(config, floor, services.tracker, active=state.rank == 0)
+        schedule = Schedule(gan, objective, state, services, best, judge)
         dataset.log.listen(schedule.record_data_fault)
         announce(gan, dataset, state, services, notices)
         try:
@@ -253,8 +258,10 @@ def cannot_write(error: OSError, config: Config) -> UserError:
 
 
 def print_results(config: Config) -> None:
-    """Print where the results of a run are."""
+    """Print what is said of a run, and where its results are."""
     run_dir = config.output.run_dir
+    for line in Standing.from_record(read_status(run_dir)).lines:
+        print(line)
     print(f"run directory: {run_dir}")
     for _, last in list_grids(run_dir)[-1:]:
         print(f"last samples:  {last}  (real: {run_dir / SAMPLES / REAL_SAMPLES})")

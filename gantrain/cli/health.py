@@ -14,7 +14,7 @@ from gantrain.common.errors import UserError, os_reason
 from gantrain.common.records import flatten
 from gantrain.common.yaml_core import load_yaml
 from gantrain.config.objectives import sections_by_kind
-from gantrain.health.problems import CODES
+from gantrain.health.problems import CODES, words_for
 from gantrain.health.replay import Change, Replay, replay
 from gantrain.health.tables import columns_text, parse_mapping, read_table
 from gantrain.health.trend import position
@@ -172,9 +172,8 @@ def _print(console: Console, path: Path, found: Replay, *, as_json: bool) -> Non
         typer.echo(json.dumps(_as_record(path, found)))
         return
     names = ", ".join(found.problems) or "no problem seen"
-    print_line(
-        console, f"{path}: {counted(found.lines, 'line')}; {names}; at the end {found.final}"
-    )
+    final = words_for(found.final)
+    print_line(console, f"{path}: {counted(found.lines, 'line')}; {names}; at the end {final}")
     if found.best is not None and found.last is not None:
         print_line(
             console,
@@ -182,7 +181,7 @@ def _print(console: Console, path: Path, found: Replay, *, as_json: bool) -> Non
             f"{position(found.best)}, last {found.last:.4g}",
         )
     rows = [
-        (_position(change), change.diagnosis.name, change.diagnosis.evidence)
+        (_position(change), words_for(change.diagnosis.name), change.diagnosis.evidence)
         for change in found.changes
     ]
     print_rows(console, "diagnoses", ("kimg", "diagnosis", "evidence"), rows)

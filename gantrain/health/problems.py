@@ -36,6 +36,9 @@ CODES: dict[Name, int] = {
     "penalty off": 12,
 }
 NO_PROBLEM = "no sign of a problem in the last lines"
+# Where people read them: a training without a fault may yet make bad images.
+NO_FAULT = "no fault seen"
+_WORDS = {"healthy": NO_FAULT, "starting": "too early to say"}
 
 ADVICE: dict[Name, str] = {
     "discriminator too strong": "raise discriminator.dropout, lower discriminator.learning_rate or "
@@ -59,3 +62,8 @@ ADVICE: dict[Name, str] = {
     "uninformative labels": "lower objective.label_flips; at 0.5 a label says nothing",
     "penalty off": "set objective.penalty_weight to 10, as in the paper",
 }
+
+
+def words_for(diagnosis: str) -> str:
+    """Return a diagnosis as people read it, given its name in files."""
+    return _WORDS.get(diagnosis, diagnosis)

@@ -145,7 +145,7 @@ def choose_adjustment(
         state.trial = None  # it has helped, whatever the quality
         if not state.adjustments or diagnosis == "starting" or elapsed < state.patience:
             return None
-        return _revert_last(state, g_steps, f"healthy for {state.patience} steps")
+        return _revert_last(state, g_steps, f"no fault seen for {state.patience} steps")
     if (failed := _judge(state, quality)) is not None:
         return _revert_last(state, g_steps, failed)
     if state.adjusted_at and elapsed < WINDOW_STEPS:

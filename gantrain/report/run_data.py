@@ -11,6 +11,8 @@ from gantrain.common.records import flatten
 from gantrain.common.yaml_core import load_yaml
 from gantrain.config import Config
 from gantrain.config.objectives import sections_by_kind
+from gantrain.health.problems import words_for
+from gantrain.health.verdict import Verdict, judge, recorded_floor
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import (
     CONFIG,
@@ -41,6 +43,8 @@ class RunData:
         was not logged.
     events: oldest first, under today's names.
     grids: images seen and file of each sample grid. real: file of the grid of real images.
+    verdict: on the quality. diagnosis: the newest, as people read it, with its evidence; None
+        before the first.
     notes: files and lines that could not be read, for display.
     """
 
@@ -54,6 +58,8 @@ class RunData:
     events: list[Record]
     grids: list[tuple[int, Path]]
     real: Path | None
+    verdict: Verdict
+    diagnosis: Record | None
     notes: list[str]
 
 
@@ -69,7 +75,8 @@ def read_run(run_dir: Path) -> RunData:
     text = _read_text(run_dir / CONFIG, notes)
     config, changed = _parse_config(text, notes)
     problems: list[str] = []
-    images, curves = _build_curves(read_metrics(run_dir, problems))
+    lines = read_metrics(run_dir, problems)
+    images, curves = _build_curves(lines)
     events = [_with_new_names(event) for event in read_events(run_dir, problems)]
     status = read_status(run_dir, problems)
     _note_problems(run_dir, problems, notes)
@@ -89,13 +96,25 @@ def read_run(run_dir: Path) -> RunData:
         events=events[-_MAX_EVENTS:],
         grids=list_grids(run_dir),
         real=real if real.exists() else None,
+        verdict=judge(
+            lines,
+            recorded_floor(events),
+            config.get("output.keep_best"),
+            measures=config.get("metrics.every_kimg") != 0,
+        ),
+        diagnosis=next((x for x in reversed(events) if x["event"] == "diagnosis"), None),
         notes=notes,
     )
 
 
 def _with_new_names(event: Record) -> Record:
     renamed = {_RENAMED_DETAILS.get(key, key): value for key, value in event.items()}
-    return {**renamed, "event": _RENAMED_KINDS.get(event["event"], event["event"])}
+    renamed["event"] = _RENAMED_KINDS.get(event["event"], event["event"])
+    found, words = event.get("diagnosis"), words_for(str(event.get("diagnosis")))
+    if found is not None and words != found:
+        reason = str(event.get("reason", "")).removeprefix(f"{found}: ").removeprefix(f"{words}: ")
+        renamed |= {"diagnosis": words, "reason": f"{words}: {reason}"}
+    return renamed
 
 
 def _parse_config(text: str, notes: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -7,6 +7,8 @@ from typing import Any
 from gantrain.common.files import write_text
 from gantrain.common.grids import tile_square
 from gantrain.config.quality import interval_names
+from gantrain.health.problems import NO_FAULT
+from gantrain.health.verdict import FLOOR_EVENT
 from gantrain.inference.export import Loaded
 from gantrain.inference.sampling import sample_images
 from gantrain.report.page import build_page
@@ -53,10 +55,13 @@ def _page_data(run: RunData) -> dict[str, Any]:
         "config_text": run.config_text,
         "images": run.images,
         "curves": run.curves,
-        "events": run.events,
+        "events": [event for event in run.events if event["event"] != FLOOR_EVENT],
         "grids": _encode_grids(run),
         "real": as_data_url(run.real, side=_GRID_SIDE) if run.real else None,
         "notes": run.notes,
+        "training": run.diagnosis and run.diagnosis.get("diagnosis"),
+        "no_fault": NO_FAULT,
+        "quality": run.verdict.sentence,
         "best": _best(run.run_dir),
     }
 

@@ -11,10 +11,11 @@ from rich.table import Table
 
 from gantrain.common.errors import UserError
 from gantrain.config.quality import interval_names
+from gantrain.health.problems import NO_FAULT
 from gantrain.report.run_data import RunData, read_run
 from gantrain.runs.paths import METRICS, STATUS
 from gantrain.runs.progress import accuracy_beside
-from gantrain.runs.records import Record, read_heartbeats, silence_of
+from gantrain.runs.records import read_heartbeats, silence_of
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARKLINE_WIDTH = 40
@@ -95,10 +96,10 @@ def _status_lines(run: RunData) -> list[str]:
     if run.status.get("reason"):
         colour = "yellow" if run.status.get("state") == "finished" else "red"
         lines.append(f"[{colour}]{escape(str(run.status['reason']))}[/]")
-    diagnosis = _newest(run.events, "diagnosis")
-    if diagnosis is not None:
-        colour = "green" if diagnosis.get("diagnosis") == "healthy" else "yellow"
-        lines.append(f"[{colour}]health: {escape(str(diagnosis.get('reason', '')))}[/]")
+    if run.diagnosis is not None:
+        colour = "green" if run.diagnosis.get("diagnosis") == NO_FAULT else "yellow"
+        lines.append(f"[{colour}]training: {escape(str(run.diagnosis.get('reason', '')))}[/]")
+    lines.append(escape(f"quality: {run.verdict.sentence}"))
     if silence := silence_of(run.run_dir, run.status):
         lines.append(f"[yellow]{silence}[/]")
     heartbeats = read_heartbeats(run.run_dir)
@@ -106,10 +107,6 @@ def _status_lines(run: RunData) -> list[str]:
         phases = [f"{beat.get('rank')}: {beat.get('phase')}" for beat in heartbeats[:_MAX_RANKS]]
         lines.append(escape(f"ranks {', '.join(phases)}"))
     return lines
-
-
-def _newest(events: Sequence[Record], kind: str) -> Record | None:
-    return next((event for event in reversed(events) if event.get("event") == kind), None)
 
 
 def _curve_table(run: RunData, count: int) -> Table:

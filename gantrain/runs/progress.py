@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from gantrain.config.quality import full_name
+from gantrain.runs.standing import UNKNOWN, Standing
 
 # The metrics to show, in this order, under the names that papers use.
 _SHOWN = {
@@ -27,8 +28,8 @@ _OF_LABELS = ("health/d_accuracy_real", "health/d_accuracy_fake")
 _OF_CRITICS = "loss/wasserstein"
 
 
-def summary(metrics: Mapping[str, float], problem: str = "") -> str:
-    """Return one line with the most important metrics and the name of a diagnosed problem."""
+def summary(metrics: Mapping[str, float], standing: Standing = UNKNOWN) -> str:
+    """Return one line with the most important metrics, the diagnosis and the verdict."""
     logged = {label: full_name(name, metrics) for name, label in _SHOWN.items()}
     # Only the difference of a critic's scores means anything, so that it has no accuracy at 0.
     hidden = _OF_LABELS if _OF_CRITICS in metrics else ()
@@ -37,7 +38,7 @@ def summary(metrics: Mapping[str, float], problem: str = "") -> str:
         for label, name in logged.items()
         if name and name not in hidden
     ]
-    return "  ".join([*shown, *([problem.upper()] if problem else [])])
+    return "  ".join([*shown, *([standing.summary] if standing.summary else [])])
 
 
 def accuracy_beside(name: str, metrics: Mapping[str, float]) -> str:
@@ -83,12 +84,16 @@ class ProgressLine:
         self._bar.stop()
 
     def update(
-        self, images_seen: int, speed: float, metrics: Mapping[str, float], problem: str = ""
+        self,
+        images_seen: int,
+        speed: float,
+        metrics: Mapping[str, float],
+        standing: Standing = UNKNOWN,
     ) -> None:
-        """Show the newest means; speed in images/s, problem: the name of a diagnosed one."""
+        """Show the newest means, speed in images/s, and what is said of the run."""
         if not self._shown:
             return
-        text = summary(metrics, problem)
+        text = summary(metrics, standing)
         self._bar.update(self._task, completed=images_seen, speed=f"{speed:,.0f}", text=text)
         if not self._live:
             left = max(self._total - images_seen, 0) / speed if speed else 0.0

@@ -54,6 +54,10 @@ def is_time(value: object) -> bool:
 _STATUS_KINDS: Kinds = {
     "state": is_text,
     "reason": is_text,
+    "training": is_text,
+    "quality": is_text,
+    "quality_evidence": is_text,
+    "quality_floor": is_number,
     "images_seen": is_count,
     "total_images": is_count,
     "time": is_time,

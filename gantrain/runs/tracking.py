@@ -16,6 +16,7 @@ from gantrain.runs.metrics_file import drop_metrics_after, extend_last_metrics
 from gantrain.runs.paths import METRICS, REAL_SAMPLES, SAMPLES, STATUS, grid_file
 from gantrain.runs.progress import ProgressLine
 from gantrain.runs.records import LineFile, event_record
+from gantrain.runs.standing import UNKNOWN, Standing
 from gantrain.runs.wandb_run import WandbRun
 
 
@@ -26,6 +27,7 @@ class Tracker:
 
     logged_at: images seen at the last line of metrics so far.
     step: the last step that W&B was sent, 0 in a new run.
+    standing: what the status says of the training and of the quality.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Tracker:
         self._metrics = LineFile(self._run_dir / METRICS)
         self._wandb = WandbRun(config, step)
         self._logged_at = logged_at
+        self.standing = UNKNOWN
         if write:
             (self._run_dir / SAMPLES).mkdir(parents=True, exist_ok=True)
 
@@ -70,9 +73,9 @@ class Tracker:
             drop_metrics_after(self._run_dir, logged_at, measured_at)
 
     def log(
-        self, images_seen: int, metrics: Mapping[str, float], speed: float, problem: str = ""
+        self, images_seen: int, metrics: Mapping[str, float], speed: float, standing: Standing
     ) -> None:
-        """Write one line of metrics. speed: images/s; problem: as in ProgressLine.update.
+        """Write one line of metrics. speed: images/s; standing: what the line says of the run.
 
         A second line at the same number of images, with which a run may end, extends the first.
         """
@@ -86,11 +89,14 @@ class Tracker:
                 self._metrics.append(line)
         self._logged_at = images_seen
         with contain("progress line"):
-            self._progress.update(images_seen, speed, metrics, problem)
+            self._progress.update(images_seen, speed, metrics, standing)
         for stream, error in losses().items():
             self._failures.record(stream, error)
         with contain("W&B"):
             self._wandb.log(images_seen, line)
+            if standing != self.standing:
+                self._wandb.summarise(standing.to_record())
+        self.standing = standing
         self.status("running", images_seen)
 
     def grid(self, name: str, images_seen: int, image: Image.Image) -> None:
@@ -135,6 +141,7 @@ class Tracker:
                     "time": time.time(),
                     "host": socket.gethostname(),
                     "pid": os.getpid(),
+                    **self.standing.to_record(),
                 },
                 durable=state != "running",
             )

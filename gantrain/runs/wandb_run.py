@@ -75,6 +75,11 @@ class WandbRun:
             if not self._history.has(images_seen, values):
                 self._send(images_seen, values)
 
+    def summarise(self, values: Mapping[str, Any]) -> None:
+        """Show values in the run's summary, which has no axis. Raises what W&B raises."""
+        if self._run is not None:
+            self._run.summary.update(dict(values))
+
     def log_image(self, images_seen: int, name: str, image: Image.Image) -> None:
         """Send an image, unless W&B has it. Raises what W&B raises."""
         if self._run is not None and not self._history.has_image(images_seen, name):

@@ -9,7 +9,7 @@ from torch import Tensor
 from gantrain.config import Config
 from gantrain.health.diagnosis import discriminator_leads, observe
 from gantrain.health.overrides import Overrides
-from gantrain.health.problems import CODES
+from gantrain.health.problems import CODES, words_for
 from gantrain.health.remedies import choose_adjustment
 from gantrain.health.start import PixelRange, doubtful_images, doubtful_settings
 from gantrain.health.trend import trend_of
@@ -27,18 +27,19 @@ def diagnose(
     state: TrainingState,
     tracker: Tracker,
     metrics: Mapping[str, float],
-) -> tuple[dict[str, float], str]:
+) -> dict[str, float]:
     """Update the diagnosis, record a change of it, and adjust the training with remedy auto.
 
     metrics: of a log interval, reduced over the ranks, so that each rank decides alike.
-    Return the curves to log, and the name of the problem, "" if there is none.
+    Return the curves to log.
     """
     remedy, kind = state.config.health.remedy, state.config.objective.kind
     change = observe(state.health, kind, state.g_steps, metrics, images_seen=state.images_seen)
     if change is not None:
         advice = change.advice if remedy != "off" else ""
-        text = f"{change.name}: {change.evidence}" + (f". Try: {advice}" if advice else "")
-        logger.info(f"health: {text}")
+        text = f"{words_for(change.name)}: {change.evidence}"
+        text += f". Try: {advice}" if advice else ""
+        logger.info(f"training: {text}")
         tracker.event(
             "diagnosis",
             state.images_seen,
@@ -48,11 +49,10 @@ def diagnose(
             advice=advice,
             reason=text,
         )
-    code = CODES[state.health.diagnosis]
-    curves = {"health/diagnosis": float(code)}
+    curves = {"health/diagnosis": float(CODES[state.health.diagnosis])}
     if remedy == "auto":
         curves |= _adjust(gan, objective, state, tracker)
-    return curves, state.health.diagnosis if code else ""
+    return curves
 
 
 def _adjust(

@@ -17,6 +17,7 @@ from gantrain.runs.signals import stopped_by
 from gantrain.training.best import BestSoFar
 from gantrain.training.diagnose import diagnose
 from gantrain.training.gan import Gan
+from gantrain.training.judge import Judge
 from gantrain.training.nan_guard import RollBack, statistics_are_finite
 from gantrain.training.objectives import Objective
 from gantrain.training.services import Services
@@ -46,16 +47,17 @@ class Schedule:
         state: TrainingState,
         services: Services,
         best: BestSoFar,
+        judge: Judge,
     ) -> None:
         self._gan = gan
         self._objective = objective
         self._state = state
         self._services = services
         self.best = best
+        self._judge = judge
         self._faults = 0
-        # The line of metrics in the making, the diagnosed problem and a reason to roll back.
+        # The line of metrics in the making, and a reason to roll back.
         self._metrics: dict[str, float] = {}
-        self._problem = ""
         self._roll_back_reason = ""
         output = state.config.output
         self._line = (
@@ -79,6 +81,7 @@ class Schedule:
         A new run saves the samples of the untrained generator. A collective call.
         """
         self.best.restore(self._state.images_seen)
+        self._judge.restore(self._state.images_seen, self._state.health.diagnosis)
         self._state.restart_clock()
         self._state.speed = 0.0
         if self._state.images_seen == 0:
@@ -197,17 +200,19 @@ class Schedule:
     def _diagnose(self) -> None:
         """Add the diagnosis; with health.remedy=auto, adjust the training."""
         if self._metrics:
-            curves, self._problem = diagnose(
+            self._metrics |= diagnose(
                 self._gan, self._objective, self._state, self._services.tracker, self._metrics
             )
-            self._metrics |= curves
 
     def _log(self) -> None:
         """Write the line. Raises RollBack if the training cannot continue from here."""
         state = self._state
         if self._metrics:
             speed = state.restart_clock()
-            self._services.tracker.log(state.images_seen, self._metrics, speed, self._problem)
+            standing = self._judge.standing(
+                state.images_seen, self._metrics, state.health.diagnosis
+            )
+            self._services.tracker.log(state.images_seen, self._metrics, speed, standing)
         if self._roll_back_reason:
             raise RollBack(self._roll_back_reason)
 

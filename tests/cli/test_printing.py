@@ -15,6 +15,7 @@ from gantrain.metrics.evaluate import Evaluation
 from gantrain.metrics.measure import Measurement
 from gantrain.report.watch import render_runs
 from gantrain.runs.progress import ProgressLine
+from gantrain.runs.standing import Standing
 from launch.tables import print_table
 
 NAME = "runs/a [b] [/red] [bold]x[/]"
@@ -35,10 +36,10 @@ def test_tables_show_brackets(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_progress_line_shows_brackets(capsys: pytest.CaptureFixture[str]) -> None:
     line = ProgressLine(1000, 0, shown=True)
-    line.update(500, 10.0, {}, problem="[b]")
+    line.update(500, 10.0, {}, Standing("[b]"))
     line.print(f"{NAME}: done")
     printed = capsys.readouterr().err
-    assert "[B]" in printed
+    assert "training: [b]" in printed
     assert NAME in printed
 
 

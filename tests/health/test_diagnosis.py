@@ -221,7 +221,7 @@ def test_a_run_reports_a_diagnosis_in_its_log_progress_line_events_and_metrics(
     assert event["diagnosis"] == "discriminator too strong"
     assert event["images_seen"] >= 30 * 16
     assert "label_flips" in event["advice"]
-    assert "health: discriminator too strong: D is right on" in done.stderr
+    assert "training: discriminator too strong: D is right on" in done.stderr
     assert "DISCRIMINATOR TOO STRONG" in done.stderr
     codes = [line["health/diagnosis"] for line in curve(run)]
     assert codes[0] == 0

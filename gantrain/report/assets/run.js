@@ -5,7 +5,7 @@ const TONES = { diagnosis: "warn", remedy: "good", resumes: "link" };
 const ALL_EVENTS = "all except checkpoints";
 
 function toneOf(event) {
-  if (event.event === "diagnosis" && event.diagnosis === "healthy") return "good";
+  if (event.event === "diagnosis" && event.diagnosis === data.no_fault) return "good";
   return TONES[event.event] ?? (/diverge|fail|hung|rolled|skip|fault/.test(event.event) ? "bad" : "link");
 }
 
@@ -27,7 +27,6 @@ function showHeader() {
   $("state").classList.add(state);
   const seen = status.images_seen ?? images.at(-1) ?? 0, total = status.total_images;
   const speeds = (curves["speed/images_per_second"] ?? []).filter((v) => v !== null).sort((a, b) => a - b);
-  const diagnosis = data.events.findLast((e) => e.event === "diagnosis");
   const size = config["data.size"];
   const facts = [
     ["images seen", total ? `${kimg(seen)} of ${kimg(total)}` : kimg(seen)],
@@ -35,7 +34,8 @@ function showHeader() {
     ["image size", size && `${size}×${size}×${config["data.channels"]}`],
     ["batch size", config["training.batch_size"]], ["seed", config.seed],
     ["median speed", speeds.length ? `${number(speeds[speeds.length >> 1])} images/s` : null],
-    ["health", diagnosis?.diagnosis],
+    ["training", data.training],
+    ["quality", data.quality],
     ["best", data.best && `${data.best.metric} ${number(data.best.value)} at ${kimg(data.best.images_seen)}`],
     ["data", config["data.shards"]],
     ["last update", status.time && `${utc(status.time, 16)} UTC`],
