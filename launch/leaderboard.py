@@ -11,7 +11,9 @@ from gantrain.common.errors import UserError
 from gantrain.common.statistics import Interval, differ, t_interval
 from gantrain.config.quality import full_name, goal_of
 from gantrain.config.sections import DEFAULT_METRIC, SECOND_METRIC
+from gantrain.health.verdict import judge, recorded_floor
 from gantrain.runs.metrics_file import read_metrics
+from gantrain.runs.records import read_events
 from launch.curves import Curve, images_due, images_with, interval_at, names_in, value_at
 from launch.metric_names import Direction, direction_of, measures
 from launch.plan import ABSENT, differences, differing_keys
@@ -29,6 +31,8 @@ class Row:
     interval: 95% interval of the mean, from the spread over the seeds (Student's t); with one seed,
         of its measurement, which leaves out that another seed would do better or worse. None if the
         metric has none.
+    quality: how far the images of the runs are from the data at as many images seen, each verdict
+        once; empty if none measures that.
     like_first: whether the difference from the first row is within the intervals; None for the
         first row, and where an interval is missing.
     """
@@ -40,6 +44,7 @@ class Row:
     images: int
     interval: Interval | None = None
     like_first: bool | None = None
+    quality: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,10 @@ def build_leaderboard(
         direction=direction,
         images=at,
         keys=keys,
-        rows=_rows(ranked, values, intervals, keys, direction, at),
+        rows=[
+            replace(row, quality=_quality(sweep_dir, row, curves))
+            for row in _rows(ranked, values, intervals, keys, direction, at)
+        ],
         effects=_effects(ranked, values, keys, direction),
         behind=[run.run for run in compared if run.run not in values],
         unmeasured=unmeasured,
@@ -167,6 +175,16 @@ def choose_direction(
             "highest; give --direction, or choose another metric."
         )
     return direction_of(metric) or "min"
+
+
+def _quality(sweep_dir: Path, row: Row, curves: Mapping[str, Curve]) -> str:
+    levels = []
+    for run in row.runs:
+        lines = [line for line in curves[run] if line["images_seen"] <= row.images]
+        verdict = judge(lines, recorded_floor(read_events(run_dir(sweep_dir, run))))
+        if verdict.level != "not measured":
+            levels.append(verdict.level)
+    return " / ".join(dict.fromkeys(levels))
 
 
 def _never_measures(run: RunState, curve: Curve, metric: str) -> bool:

@@ -58,6 +58,7 @@ class RunState:
     reason, the exit code and the node, for display.
     outcome: of the newest attempt. heartbeat: Unix time of the last one, by the file system's
     clock. silence: seconds since then. flat: the run's config, empty if it is not known.
+    training, quality: the diagnosis and the verdict in words, empty in runs of older versions.
     damage: files, lines and values of the run that are not valid; paths are relative to the sweep
     directory.
     """
@@ -76,6 +77,8 @@ class RunState:
     attempts: int = 0
     heartbeat: float | None = None
     silence: float | None = None
+    training: str = ""
+    quality: str = ""
     flat: dict[str, Any] = field(default_factory=dict, repr=False)
     damage: tuple[str, ...] = ()
 
@@ -238,6 +241,8 @@ def _state_of(
         attempts=len(attempts),
         heartbeat=last_heartbeat(folder) if status else None,
         silence=silence if status else None,
+        training=status.get("training", ""),
+        quality=status.get("quality", ""),
         flat=run.flat,
         damage=relative_to(sweep_dir, damage),
     )

@@ -57,8 +57,10 @@ def print_table(
 
 
 def print_status(runs: Sequence[RunState], keys: Sequence[str], limit: int) -> None:
-    """Print one line per run: state, progress, job, the keys that differ, the reason."""
+    """Print one line per run: state, progress, job, words, the keys that differ, the reason."""
     names = short_names(keys)
+    # Runs of older versions have no words.
+    words = [name for name in ("training", "quality") if any(getattr(x, name) for x in runs)]
     rows: list[list[str | Text]] = []
     for run in runs[:limit]:
         state = Text(run.state, style=_COLOURS.get(run.state, ""))
@@ -70,11 +72,12 @@ def print_status(runs: Sequence[RunState], keys: Sequence[str], limit: int) -> N
                 format_age(run.silence),
                 run.job or "—",
                 run.nodes or "—",
+                *(getattr(run, name) or "—" for name in words),
                 *(format_value(v) for v in differences(run.flat, keys).values()),
                 describe(run),
             ]
         )
-    columns = ["run", "state", "images", "seen", "job", "node", *names.values(), "reason"]
+    columns = ["run", "state", "images", "seen", "job", "node", *words, *names.values(), "reason"]
     print_table(columns, rows)
     print_omitted(len(runs), limit)
 
@@ -83,6 +86,7 @@ def print_leaderboard(board: Leaderboard, limit: int) -> None:
     """Print the settings by rank, then the main effects."""
     names = short_names(board.keys)
     first = "lowest" if board.direction == "min" else "highest"
+    judged = any(row.quality for row in board.rows)
     rows = [
         [
             str(rank),
@@ -90,12 +94,14 @@ def print_leaderboard(board: Leaderboard, limit: int) -> None:
             f"{row.interval[0]:.4g} … {row.interval[1]:.4g}" if row.interval else "—",
             f"±{row.spread:.2g}" if row.spread is not None else "—",
             str(len(row.runs)),
+            *([row.quality or "—"] if judged else []),
             *(format_value(row.values[key]) for key in board.keys),
             " ".join(row.runs[:4]) + (" …" if len(row.runs) > 4 else ""),
         ]
         for rank, row in enumerate(board.rows[:limit], start=1)
     ]
-    columns = ["#", board.metric, "95% interval", "seeds", "runs", *names.values(), "run"]
+    columns = ["#", board.metric, "95% interval", "seeds", "runs"]
+    columns += [*(["quality"] if judged else []), *names.values(), "run"]
     print_table(columns, rows, f"{board.metric} at {board.images:,} images seen, {first} first")
     print_omitted(len(board.rows), limit)
     for line in doubts_of(board):

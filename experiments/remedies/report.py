@@ -20,6 +20,7 @@ from experiments.remedies.results import (
     select_arm,
 )
 from experiments.tables import format_median_and_range, markdown_table, update_tables
+from gantrain.health.problems import words_for
 
 _G_LOSS, _D_LOSS = "loss/generator", "loss/discriminator"
 _KINDS = ("dcgan", "wgan-gp", "dcgan-nearest", "dcgan-kernel-5")
@@ -60,7 +61,7 @@ def arms_table(results: Sequence[Result], group: str, arms: Sequence[str]) -> st
     rows = []
     for arm in arms:
         runs = select_arm(results, group, arm)
-        diagnoses = [f"{x.first_diagnosis} ({sum(x.alarms.values())})" for x in runs]
+        diagnoses = [f"{words_for(x.first_diagnosis)} ({sum(x.alarms.values())})" for x in runs]
         rows.append(
             [
                 arm,

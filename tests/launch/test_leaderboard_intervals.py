@@ -11,7 +11,7 @@ from scipy import stats
 from launch.leaderboard import Leaderboard, build_leaderboard, doubts_of
 from launch.states import RunState
 from launch.sweep_page import page_data
-from launch.tables import print_leaderboard
+from launch.tables import print_leaderboard, print_status
 
 METRIC = "quality/kid_random"
 
@@ -83,3 +83,37 @@ def test_boards_without_intervals_say_nothing_of_them(tmp_path: Path) -> None:
     board = board_of(tmp_path, {1.0: [measured(1.0)], 2.0: [measured(2.0)]})
     assert [row.interval for row in board.rows] == [None, None]
     assert doubts_of(board) == []
+
+
+def test_the_board_says_how_far_from_the_data_each_setting_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rates = {1.0: [measured(6.0, 0.1), measured(1.0, 0.1)], 2.0: [measured(9.0, 0.1)]}
+    board = board_of(tmp_path, rates)
+    assert [row.quality for row in board.rows] == ["", ""]  # of unknown spread, as older runs
+    print_leaderboard(board, 9)
+    assert "quality " not in capsys.readouterr().out
+    marks = {"event": "floor", "scores": {METRIC: 0.0}, "spread": {METRIC: 40.0}}
+    for run in (tmp_path / "runs").iterdir():
+        (run / "events.jsonl").write_text(json.dumps(marks) + "\n")
+    states = [RunState(f"r{i}", "finished", flat={"seed": i}) for i in range(2)]
+    states.append(RunState("r2", "finished", flat={"seed": 0, "generator.width": 8}))
+    judged = build_leaderboard(tmp_path, states, METRIC, "min")
+    assert [row.quality for row in judged.rows] == [
+        "far from the data / near the data",
+        "far from the data",
+    ]
+    print_leaderboard(judged, 9)
+    assert "far from the data / near" in capsys.readouterr().out
+
+
+def test_status_says_training_and_quality_unless_no_run_does(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    old = RunState("old", "finished")
+    new = RunState("new", "running", training="no fault seen", quality="near the data, flat")
+    print_status([old, new], [], 9)
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("training", "no fault seen", "near the data, flat"))
+    print_status([old], [], 9)
+    assert "quality" not in capsys.readouterr().out
