@@ -87,4 +87,4 @@ _OBJECTIVES: dict[str, Tree] = {
 }
 
 DIGITS = Baseline("digits", channels=3, kimg=150, seeds=(0, 1, 2))
-FASHION = Baseline("fashion", channels=1, kimg=60, seeds=(0, 1))
+FASHION = Baseline("fashion", channels=1, kimg=60, seeds=(0, 1, 2))
