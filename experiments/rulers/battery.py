@@ -86,13 +86,17 @@ def run_battery(
         scores[kind.name, kind.levels[0]] = after
         verdicts.append(_invariance(kind, before, after))
     if len(ground.unseen):
+        unseen = describe(ground.unseen).double() / scale
         accuracy = neighbour_accuracy(
             reference,
             ground.classes,
-            describe(ground.unseen).double() / scale,
+            unseen,
             ground.unseen_classes,
         )
-        scores["neighbours", 0.0] = {"accuracy": accuracy}
+        held_out = measure(reference, unseen)
+        ideal = expected_coverage(len(ground.unseen), len(ground.unseen))
+        coverage = held_out["coverage"] / ideal
+        scores["held-out", 0.0] = {"accuracy": accuracy, "coverage_of_ideal": coverage}
     return verdicts, scores
 
 

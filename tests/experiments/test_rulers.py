@@ -108,7 +108,8 @@ def test_lite0_passes_the_battery_on_drawn_shapes() -> None:
     verdicts, scores = run_battery(lambda x: describe_images(network, x), ground(120), graded)
     failed = [verdict for verdict in verdicts if not verdict.passed]
     assert failed == []
-    assert scores["neighbours", 0.0]["accuracy"] > 0.9
+    assert scores["held-out", 0.0]["accuracy"] > 0.9
+    assert scores["held-out", 0.0]["coverage_of_ideal"] > 0.9
 
 
 def test_a_two_sample_test_sees_damage_and_no_difference_where_there_is_none() -> None:
