@@ -17,7 +17,7 @@ Half = Literal["tuning", "report"]
 BATCH = 32
 G_STEPS = 1300  # of each run, so that 1,000 are over in good time
 DATA = ("bricks", "fashion", "shapes")
-_SPLIT_SEED = 18  # chosen before any run was looked at
+_SPLIT_SEED = 2026  # another one than while this was written, when runs of both halves were seen
 
 WGAN: Tree = {
     "objective": {"kind": "wgan-gp", "n_critic": 2},
