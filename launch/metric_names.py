@@ -48,7 +48,7 @@ def names_of(flat: Mapping[str, Any]) -> list[str]:
         names += _REMEDIES
     if flat["metrics.every_kimg"]:
         features = flat["metrics.features"]
-        streamed = flat["data.mode"] == "stream"
+        streamed = flat.get("data.mode") == "stream"
         kind = default_features(streamed=streamed) if features == "auto" else features
         samples = flat.get("metrics.samples", math.inf)
         with_fid = samples >= images_for_fid(kind)
