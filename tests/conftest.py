@@ -26,8 +26,9 @@ IMAGES = 200
 # As in the processes that the tests launch: sums over threads round by their number.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # which keeps the trainer from choosing another number
-# In the background of a script, whose `&` disables Ctrl-C, as in the foreground.
+# In the background of a script, whose `&` disables Ctrl-C, or under nohup, as in the foreground.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # How long an example takes says more of what else the machine does.
 settings.register_profile("gantrain", deadline=None)
 settings.load_profile("gantrain")

@@ -213,17 +213,17 @@ def test_metrics_need_enough_images_and_features_that_suit_unseen_ones() -> None
     classes = {"classes_made", "classes_covered", "classes_divergence", "classes_accuracy"}
     assert left_out(128, 128) == left_out(5000, 5000, tested(0.8, 0.9)) == set()
     assert left_out(127, 5000) == left_out(5000, 127) == {"fid_x"}
-    assert left_out(16, 11) == {"fid_x", *neighbours}
+    assert left_out(16, 11) == {"fid_x", "c2st", *neighbours}
     assert left_out(128, 128, tested(0.9, 0.89)) == neighbours
     assert left_out(128, 128, tested(0.79, 1)) == classes
     sizes = Sizes(128, 128, 100, 64, labels=True, test=tested(0.9, 0.1))
     assert unsupported("lite0", sizes) == {}
     unknown = HeldOutTest(0, np.nan, (np.nan,), np.nan, np.nan, np.nan)
     assert left_out(128, 128, unknown) == {*neighbours, *classes}
-    sizes = Sizes(100, 60, 0, 64, labels=True, test=tested(0.5, 1))
+    sizes = Sizes(100, 100, 0, 64, labels=True, test=tested(0.5, 1))
     assert notices("x", sizes) == [
         "not measured: fid_x: 128 generated and as many training images are needed, twice the 64 "
-        "features, and there are 100 and 60.",
+        "features, and there are 100 and 100.",
         "not measured: classes_made, classes_covered, classes_divergence, classes_accuracy: the "
         "classifier is right on 50% of 100 held-out images, and 80% is needed.",
     ]
