@@ -6,11 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gantrain.data.loading.datasets import scaled
 from gantrain.data.loading.image_table import TRAIN, VALIDATION, ImageTable
 from gantrain.metrics.classifier import TrainedClassifier, train_classifier
-
-_BATCH_SIZE = 1000
+from gantrain.metrics.small_networks import in_batches
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,8 @@ def train_and_test(training: Labelled, test: Labelled, classes: int) -> TrainedC
     return train_classifier(images, table)
 
 
-@torch.no_grad()
 def classify(trained: TrainedClassifier, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return the most probable class of images uint8 (N, C, S, S), int64 (N,)."""
-    batches = torch.split(torch.from_numpy(images), _BATCH_SIZE)
-    labels: NDArray[np.int64] = torch.cat(
-        [trained.network(scaled(batch)).argmax(1) for batch in batches]
-    ).numpy()
+    logits = in_batches(torch.from_numpy(images), trained.network)
+    labels: NDArray[np.int64] = logits.argmax(1).numpy()
     return labels

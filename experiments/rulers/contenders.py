@@ -4,11 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from experiments.rulers.battery import Describe
 from gantrain.config import DataConfig
-from gantrain.data.loading.datasets import scaled
 from gantrain.data.loading.opening import open_dataset
 from gantrain.data.loading.scratch import open_store
 from gantrain.metrics.artefact_store import load_or_train_artefacts
@@ -16,6 +14,7 @@ from gantrain.metrics.classifier_store import features_folder
 from gantrain.metrics.features import open_features
 from gantrain.metrics.lite0 import describe_images, load_lite0
 from gantrain.metrics.reference import to_thumbnails
+from gantrain.metrics.small_networks import in_batches
 
 
 def lite0(config: DataConfig) -> Describe:
@@ -31,12 +30,7 @@ def artefacts(config: DataConfig) -> Describe:
     store = open_store(config)
     manifest = store.manifest()
     network = load_or_train_artefacts(features_folder(store, manifest), manifest, cache)
-
-    @torch.no_grad()
-    def describe(images: Tensor) -> Tensor:
-        return torch.cat([network(scaled(batch)) for batch in torch.split(images, 256)])
-
-    return describe
+    return lambda images: in_batches(images, network)
 
 
 def of_kind(kind: str) -> Callable[[DataConfig], Describe]:

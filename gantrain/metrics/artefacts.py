@@ -5,8 +5,6 @@ each class into a point, and an untrained network takes blurred images for good 
 sees images with damage of known strength, and learns to name it, and what the image shows.
 """
 
-import itertools
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import (
@@ -20,6 +18,8 @@ from torch.nn.functional import (
 
 from gantrain.common.rng import Stream, derive_seed
 from gantrain.data.loading.datasets import scaled
+from gantrain.metrics.image_statistics import downsample
+from gantrain.metrics.small_networks import halving_layers, moved_at_random
 
 WIDTH = 128  # number of features
 
@@ -39,18 +39,11 @@ class ArtefactNetwork(nn.Module):
 
     def __init__(self, size: int, channels: int) -> None:
         super().__init__()
-        self.shrink = max(size // _MAX_INPUT_SIZE, 1)
         halvings = 4 if size >= _MAX_INPUT_SIZE else 3
-        layers: list[nn.Module] = []
-        widths = (channels, *(WIDTH >> i for i in reversed(range(halvings))))
-        for before, after in itertools.pairwise(widths):
-            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after)]
-            layers += [nn.LeakyReLU(0.2, inplace=True)]
-        self.layers = nn.Sequential(*layers)
+        self.layers = halving_layers((channels, *(WIDTH >> i for i in reversed(range(halvings)))))
 
     def forward(self, images: Tensor) -> Tensor:
-        x = avg_pool2d(images, self.shrink) if self.shrink > 1 else images
-        features: Tensor = self.layers(x).mean((2, 3))
+        features: Tensor = self.layers(downsample(images, _MAX_INPUT_SIZE)).mean((2, 3))
         return features
 
 
@@ -72,8 +65,7 @@ def train_artefact_network(images: Tensor, steps: int) -> ArtefactNetwork:
         for _ in range(steps):
             clean = scaled(images[torch.randint(len(images), (_BATCH_SIZE,))])
             damaged, strengths = spoil(clean)
-            shift = [int(n) for n in torch.randint(-_MAX_SHIFT, _MAX_SHIFT + 1, (2,))]
-            features = network(torch.cat([damaged, torch.roll(damaged, shift, (2, 3))]))
+            features = network(torch.cat([damaged, moved_at_random(damaged, _MAX_SHIFT)]))
             content = (_content(clean) - content_mean) / content_spread
             one, other = features.chunk(2)
             loss = (

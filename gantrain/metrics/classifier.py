@@ -1,6 +1,5 @@
 """A small classifier of a data set's own classes: features for metrics, and classes of images."""
 
-import itertools
 import logging
 import time
 from dataclasses import dataclass
@@ -9,16 +8,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, cross_entropy
+from torch.nn.functional import cross_entropy
 
 from gantrain.common.rng import Stream, derive_seed
 from gantrain.data.loading.datasets import scaled
 from gantrain.data.loading.image_table import TRAIN, VALIDATION, ImageTable
+from gantrain.metrics.image_statistics import downsample
 from gantrain.metrics.neighbours import (
     NEIGHBOURS,
     expected_coverage,
     precision_recall_density_coverage,
 )
+from gantrain.metrics.small_networks import halving_layers, moved_at_random
 
 logger = logging.getLogger(__name__)
 
@@ -45,19 +46,13 @@ class Classifier(nn.Module):
         super().__init__()
         steps = int(np.log2(min(size, _MAX_INPUT_SIZE) // 4))
         widths = [channels, *(max(WIDTH >> (steps - 1 - i), 16) for i in range(steps))]
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise(widths):
-            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after)]
-            layers += [nn.LeakyReLU(0.2, inplace=True)]
-        self.shrink = max(size // _MAX_INPUT_SIZE, 1)
-        self.layers = nn.Sequential(*layers)
+        self.layers = halving_layers(widths)
         self.mix = nn.Sequential(nn.Conv2d(widths[-1], WIDTH, 4), nn.LeakyReLU(0.2))
         self.head = nn.Linear(WIDTH, classes)
 
     def features(self, images: Tensor) -> Tensor:
         """Return float32 features (N, 128)."""
-        x = avg_pool2d(images, self.shrink) if self.shrink > 1 else images
-        features: Tensor = self.mix(self.layers(x)).flatten(1)
+        features: Tensor = self.mix(self.layers(downsample(images, _MAX_INPUT_SIZE))).flatten(1)
         return features
 
     def forward(self, images: Tensor) -> Tensor:
@@ -162,8 +157,7 @@ def _fit(network: Classifier, images: Tensor, labels: Tensor, rows: Tensor) -> N
     for step in range(steps):
         batch = rows[order[step * _BATCH_SIZE : (step + 1) * _BATCH_SIZE]]
         # Translate by a pixel or two: the class must not depend on the location in the image.
-        shift = [int(n) for n in torch.randint(-_MAX_SHIFT, _MAX_SHIFT + 1, (2,))]
-        x = torch.roll(scaled(images[batch]), shift, (2, 3))
+        x = moved_at_random(scaled(images[batch]), _MAX_SHIFT)
         loss = cross_entropy(network(x), labels[batch], label_smoothing=0.05)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

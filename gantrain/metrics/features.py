@@ -13,7 +13,6 @@ from gantrain.common.rng import Stream, derive_seed
 from gantrain.config import DataConfig
 from gantrain.config.quality import default_features
 from gantrain.data.loading.cache import Cache
-from gantrain.data.loading.datasets import scaled
 from gantrain.data.loading.scratch import open_store
 from gantrain.data.shards.manifest import Manifest
 from gantrain.metrics.artefact_store import load_or_train_artefacts
@@ -25,6 +24,7 @@ from gantrain.metrics.classifier_store import (
     load_or_train_classifier,
 )
 from gantrain.metrics.lite0 import DIMENSION, describe_images, load_lite0
+from gantrain.metrics.small_networks import in_batches
 
 _BATCH_SIZE = 256
 
@@ -137,7 +137,7 @@ def _with_classes(
     network = trained.network.to(device)
 
     def describe(images: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = _in_batches(images.to(device), network.features)
+        hidden = in_batches(images.to(device), network.features)
         described = hidden if features is None else features.describe(images)[0]
         return described, network.head(hidden)
 
@@ -167,7 +167,7 @@ def _artefact_features(network: ArtefactNetwork, device: torch.device) -> Featur
     network.to(device)
 
     def describe(images: Tensor) -> tuple[Tensor, Tensor]:
-        return _in_batches(images.to(device), network), images.new_zeros((len(images), 0))
+        return in_batches(images.to(device), network), images.new_zeros((len(images), 0))
 
     description = f"{WIDTH} features of a network that sees damage to the data set's images"
     return Features("artefacts", describe, (), description)
@@ -180,7 +180,7 @@ def _random_features(manifest: Manifest, device: torch.device, reason: str) -> F
     network.to(device)
 
     def describe(images: Tensor) -> tuple[Tensor, Tensor]:
-        return _in_batches(images.to(device), network.features), images.new_zeros((len(images), 0))
+        return in_batches(images.to(device), network.features), images.new_zeros((len(images), 0))
 
     description = f"features of an untrained network ({reason}); they do not distinguish classes"
     return Features("random", describe, (), description)
@@ -204,8 +204,3 @@ def _inception_features(device: torch.device) -> Features:
         return torch.cat(batches), images.new_zeros((len(images), 0))
 
     return Features("inception", describe, (), "192 features of Inception")
-
-
-@torch.no_grad()
-def _in_batches(images: Tensor, network: Callable[[Tensor], Tensor]) -> Tensor:
-    return torch.cat([network(scaled(batch)) for batch in torch.split(images, _BATCH_SIZE)])

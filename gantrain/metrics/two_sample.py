@@ -4,17 +4,17 @@ Lopez-Paz and Oquab 2017. The network is trained on one half of both sets for a 
 steps, and judged by the other half. Unlike features, it learns whatever gives the images away.
 """
 
-import itertools
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, softplus
+from torch.nn.functional import softplus
 
 from gantrain.common.errors import UserError
 from gantrain.common.rng import Stream, derive_seed
 from gantrain.common.statistics import Interval
 from gantrain.config.quality import MIN_TWO_SAMPLES
 from gantrain.data.loading.datasets import scaled
+from gantrain.metrics.image_statistics import downsample
+from gantrain.metrics.small_networks import halving_layers, in_batches, moved_at_random
 
 _STEPS = 200
 _BATCH_SIZE = 32  # of each set
@@ -22,7 +22,6 @@ _LEARNING_RATE = 2e-3
 _WIDTHS = (16, 32, 64, 128)  # of convolutions that halve the image
 _MAX_INPUT_SIZE = 32  # pixels a side; larger images are averaged down
 _MAX_SHIFT = 2  # pixels
-_INFERENCE_BATCH_SIZE = 256
 
 
 def two_sample_test(real: Tensor, fake: Tensor, steps: int = _STEPS) -> tuple[float, Interval]:
@@ -46,10 +45,10 @@ def two_sample_test(real: Tensor, fake: Tensor, steps: int = _STEPS) -> tuple[fl
     halves = [torch.tensor_split(images, 2) for images in (real, fake)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(0, Stream.TWO_SAMPLE_TEST))
-        network = _Discriminator(real.shape[-1], real.shape[1])
+        network = _Discriminator(real.shape[1])
         _fit(network, halves[0][0], halves[1][0], steps)
     network.eval()
-    return area_under_roc(*(_scores(network, unseen) for _, unseen in halves))
+    return area_under_roc(*(in_batches(unseen, network) for _, unseen in halves))
 
 
 def area_under_roc(negatives: Tensor, positives: Tensor) -> tuple[float, Interval]:
@@ -77,18 +76,13 @@ def _fraction_below(scores: Tensor, thresholds: Tensor) -> Tensor:
 class _Discriminator(nn.Module):
     """A convolutional network that gives images (N, C, S, S) in [-1, 1] one score each, (N,)."""
 
-    def __init__(self, size: int, channels: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.shrink = max(size // _MAX_INPUT_SIZE, 1)
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise((channels, *_WIDTHS)):
-            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after)]
-            layers += [nn.LeakyReLU(0.2, inplace=True)]
-        self.layers = nn.Sequential(*layers)
+        self.layers = halving_layers((channels, *_WIDTHS))
         self.head = nn.Linear(_WIDTHS[-1], 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = avg_pool2d(images, self.shrink) if self.shrink > 1 else images
+        x = downsample(images, _MAX_INPUT_SIZE)
         scores: Tensor = self.head(self.layers(x).mean((2, 3)))[:, 0]
         return scores
 
@@ -100,16 +94,9 @@ def _fit(network: _Discriminator, real: Tensor, fake: Tensor, steps: int) -> Non
         batches = (x[torch.randint(len(x), (_BATCH_SIZE,))] for x in (real, fake))
         # One batch, since its normalisation must not treat the two sets differently.
         x = scaled(torch.cat([*batches]))
-        shift = [int(n) for n in torch.randint(-_MAX_SHIFT, _MAX_SHIFT + 1, (2,))]
-        scores = network(torch.roll(x, shift, (2, 3)))
+        scores = network(moved_at_random(x, _MAX_SHIFT))
         loss = torch.cat([softplus(scores[:_BATCH_SIZE]), softplus(-scores[_BATCH_SIZE:])]).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-
-
-@torch.no_grad()
-def _scores(network: _Discriminator, images: Tensor) -> Tensor:
-    batches = torch.split(images, _INFERENCE_BATCH_SIZE)
-    return torch.cat([network(scaled(batch)) for batch in batches])
