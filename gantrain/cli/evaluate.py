@@ -14,7 +14,8 @@ from gantrain.common.errors import UserError
 from gantrain.config.values import TRAINABLE_SIZES
 
 if TYPE_CHECKING:  # torch is imported by the command only
-    from gantrain.metrics.evaluate import Evaluation
+    from gantrain.config import DataConfig
+    from gantrain.metrics.evaluate import Evaluation, RealImages
     from gantrain.metrics.measure import Measurement
 
 Runs = Annotated[
@@ -48,16 +49,17 @@ def evaluate(
     import json
 
     from gantrain.inference.export import open_generator
-    from gantrain.metrics.evaluate import evaluate_generator
+    from gantrain.metrics.evaluate import evaluate_generator, open_real_images
 
+    opened: dict[DataConfig, RealImages] = {}
     shown: list[tuple[str, str, Evaluation]] = []
     for run in runs:
         loaded = open_generator(run, at=at, best=best)
         data = select_data(loaded, shards)
         try:
-            result = evaluate_generator(
-                loaded.generator, data, samples=samples, seed=seed, features_kind=features
-            )
+            if data not in opened:
+                opened[data] = open_real_images(data, samples=samples, features_kind=features)
+            result = evaluate_generator(loaded.generator, opened[data], seed=seed)
         except UserError as error:
             raise UserError(f"{run}: {error}") from None
         if as_json:

@@ -8,7 +8,7 @@ from gantrain.config import DataConfig
 from gantrain.data.loading.opening import open_dataset
 from gantrain.metrics.by_pixels import unique_fraction
 from gantrain.metrics.evaluator import generate_images
-from gantrain.metrics.features import open_features
+from gantrain.metrics.features import Features, open_features
 from gantrain.metrics.floor import measure_floor
 from gantrain.metrics.measure import Measurement, measure, measure_held_out, sizes_of
 from gantrain.metrics.reference import Reference, open_reference
@@ -16,6 +16,22 @@ from gantrain.metrics.support import notices
 from gantrain.models.networks import Generator
 
 _FEW_UNIQUE = 0.5  # relative to real images
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """The real images that generators of a data set are measured against, and what these score.
+
+    samples: number of images to generate. floor, held_out: see `Evaluation`.
+    notices: what is not measured, and why.
+    """
+
+    samples: int
+    features: Features
+    reference: Reference
+    floor: Measurement
+    held_out: Measurement
+    notices: list[str]
 
 
 @dataclass(frozen=True)
@@ -37,31 +53,38 @@ class Evaluation:
     notices: list[str]
 
 
-def evaluate_generator(
-    generator: Generator, data: DataConfig, *, samples: int, seed: int, features_kind: str
-) -> Evaluation:
-    """Measure a generator against the images of a data set, on the CPU.
+def open_real_images(data: DataConfig, *, samples: int, features_kind: str) -> RealImages:
+    """Measure the real images of a data set, once for all generators, on the CPU.
 
     samples: number of images to generate.
-    seed: seed of their latents.
     features_kind: a value of `metrics.features`.
 
-    Raises UserError if the data set or the features are not available, or if the generator's images
-    are not finite.
+    Raises UserError if the data set or the features are not available.
     """
-    images = generate_images(generator, seed, samples)
     dataset = open_dataset(data)
     features = open_features(features_kind, data, dataset.decoded, torch.device("cpu"))
     reference = open_reference(dataset, features, data, samples)
-    generated = measure(images, *features.describe(images), features, reference)
+    floor, few = measure_floor(dataset, features, reference, samples)
     lines = notices(features.name, sizes_of(reference, features, samples))
-    floor, sizes = measure_floor(dataset, features, reference, samples)
+    held_out = measure_held_out(features, reference)
+    return RealImages(samples, features, reference, floor, held_out, [*lines, *few])
+
+
+def evaluate_generator(generator: Generator, real: RealImages, *, seed: int) -> Evaluation:
+    """Measure a generator against real images, on the CPU.
+
+    seed: seed of the latents.
+
+    Raises UserError if the generator's images are not finite.
+    """
+    images = generate_images(generator, seed, real.samples)
+    described = real.features.describe(images)
     return Evaluation(
-        generated,
-        measure_held_out(features, reference),
-        floor,
-        features.description,
-        [*lines, *sizes, *_repetitions(images, reference)],
+        measure(images, *described, real.features, real.reference),
+        real.held_out,
+        real.floor,
+        real.features.description,
+        [*real.notices, *_repetitions(images, real.reference)],
     )
 
 

@@ -174,9 +174,8 @@ def test_a_generator_that_repeats_few_real_images_is_not_perfect(
     real = opened[0].images(PositionalRNG(3, 0, 26))
     generator = Generator(config.generator, 32, 1).eval()
     monkeypatch.setattr(evaluate, "generate_images", lambda *_: real.repeat(10, 1, 1, 1))
-    result = evaluate.evaluate_generator(
-        generator, config.data, samples=260, seed=0, features_kind="random"
-    )
+    against = evaluate.open_real_images(config.data, samples=260, features_kind="random")
+    result = evaluate.evaluate_generator(generator, against, seed=0)
     assert result.generated.scores["quality/unique"] <= 0.1
     assert any(line.startswith("unique: only 10% of 260 images") for line in result.notices)
     assert result.floor.scores["quality/unique"] > 0.8
