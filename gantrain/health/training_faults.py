@@ -78,15 +78,14 @@ def detect_divergence(state: HealthState, lines: Sequence[LogLine], slack: float
             f"D's mean logits differ by {statistics.median(margins):.3g}, so that the probability "
             "of fake images to be real is 0 in float32"
         )
-    return _loss_evidence(lines, _CHANCE_LOSS, slack) or detect_broken_steps(state, lines, slack)
+    return _loss_evidence(lines, _CHANCE_LOSS, slack)
 
 
 def detect_hinge_divergence(
     state: HealthState, lines: Sequence[LogLine], slack: float
 ) -> str | None:
     """The hinge loss is far larger than in any working training; its scores have no bound."""
-    by_loss = _loss_evidence(lines, _CHANCE_HINGE_LOSS, slack)
-    return by_loss or detect_broken_steps(state, lines, slack)
+    return _loss_evidence(lines, _CHANCE_HINGE_LOSS, slack)
 
 
 def _loss_evidence(lines: Sequence[LogLine], chance: float, slack: float) -> str | None:
@@ -106,7 +105,7 @@ def detect_critic_divergence(
             f"the critic's gradient norm is {1 + statistics.median(penalties) ** 0.5:.1f}; the "
             "penalty should keep it near 1"
         )
-    return detect_broken_steps(state, lines, slack)
+    return None
 
 
 def detect_broken_steps(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
