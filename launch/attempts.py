@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gantrain.common.files import append_json, write_json
+from gantrain.common.records import is_count
 from gantrain.runs.records import (
     Kinds,
     Record,
-    is_count,
     is_text,
     is_time,
     keep_valid,

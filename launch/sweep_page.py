@@ -8,11 +8,11 @@ from typing import Any
 
 from gantrain.common.access import follow_group_access
 from gantrain.common.files import write_text
+from gantrain.common.records import is_number
 from gantrain.report.page import build_page
 from gantrain.report.thumbnails import as_data_url, pick_evenly
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import list_grids
-from gantrain.runs.records import is_number
 from launch.curves import images_with, value_at
 from launch.damage import describe, warn_of_damage
 from launch.leaderboard import (

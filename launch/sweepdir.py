@@ -21,11 +21,11 @@ from typing import Any
 
 from gantrain.common.errors import UserError
 from gantrain.common.files import replacing, write_json
-from gantrain.common.records import read_object
+from gantrain.common.records import is_number, read_object
 from gantrain.common.yaml_core import dump_yaml
 from gantrain.config import expand_paths
 from gantrain.config.paths import escape_paths
-from gantrain.runs.records import is_number, numbered_records, read_json
+from gantrain.runs.records import numbered_records, read_json
 from launch.dotted import apply_settings
 from launch.plan import PlannedRun, rename_old_flat_keys
 from launch.project import as_seen_from_here, root_of

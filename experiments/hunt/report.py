@@ -15,9 +15,8 @@ from experiments.hunt.plan import HuntedRun, all_runs, half_of
 from experiments.hunt.train import OUT
 from experiments.tables import markdown_table, update_tables
 from experiments.training import has_ended
-from gantrain.health.replay import replay
+from gantrain.health.replay import lines_of, replay
 from gantrain.runs.metrics_file import read_metrics
-from gantrain.runs.records import is_number
 
 _IN_TIME = 0.25  # of a run after its fault began
 
@@ -73,14 +72,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def judge(run: HuntedRun, out: Path) -> Verdict:
     """Replay a run that has ended."""
-    lines = [
-        (
-            int(line["images_seen"]) // run.images_per_g_step,
-            int(line["images_seen"]),
-            {name: float(value) for name, value in line.items() if is_number(value)},
-        )
-        for line in read_metrics(out / run.name)
-    ]
+    lines = lines_of(read_metrics(out / run.name), run.images_per_g_step)
     total, begins = run.total_kimg * 1000, run.begins * run.total_kimg * 1000
     early = ""
     for change in replay(run.kind, lines).changes:

@@ -15,15 +15,13 @@ from gantrain.common.records import flatten
 from gantrain.common.yaml_core import load_yaml
 from gantrain.config.objectives import sections_by_kind
 from gantrain.health.problems import CODES, words_for
-from gantrain.health.replay import Change, Replay, replay
+from gantrain.health.replay import Change, Line, Replay, lines_of, replay
 from gantrain.health.tables import columns_text, parse_mapping, read_table
 from gantrain.health.trend import position
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import CONFIG, METRICS
-from gantrain.runs.records import is_number
 
 _BATCH_SIZE = 64  # of a log that does not say it
-Lines = Iterator[tuple[int, int | None, Mapping[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -132,16 +130,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     }
 
 
-def _own_lines(path: Path, steps: _Steps) -> tuple[str, Lines]:
+def _own_lines(path: Path, steps: _Steps) -> tuple[str, Iterator[Line]]:
     """Return the objective that the metrics show, "" if none, and their lines."""
-    found = [
-        (
-            int(line["images_seen"]) // steps.per_g_step,
-            int(line["images_seen"]),
-            {name: float(value) for name, value in line.items() if is_number(value)},
-        )
-        for line in read_metrics(path.parent)
-    ]
+    found = list(lines_of(read_metrics(path.parent), steps.per_g_step))
     if not found:
         raise UserError(f"{path}: no line of metrics; expected those of a run of gantrain.")
     names = {name for _, _, line in found for name in line}
@@ -149,7 +140,7 @@ def _own_lines(path: Path, steps: _Steps) -> tuple[str, Lines]:
     return "wgan-gp" if "loss/wasserstein" in names else "", iter(found)
 
 
-def _table_lines(path: Path, steps: _Steps, mapping: Mapping[str, str]) -> Lines:
+def _table_lines(path: Path, steps: _Steps, mapping: Mapping[str, str]) -> Iterator[Line]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:

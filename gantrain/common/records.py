@@ -1,9 +1,10 @@
 """Reads JSON files that may be truncated, foreign or hostile; converts trees to dotted keys."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -11,6 +12,8 @@ from gantrain.common.errors import UserError
 from gantrain.common.validation import problems_of
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_MAX_COUNT = 2**63
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -62,3 +65,15 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
             parent = parent.setdefault(section, {})
         parent[last] = value
     return tree
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Return whether a value is a number of images, starts and the like."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a value is a finite number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < _MAX_COUNT if isinstance(value, int) else math.isfinite(value)

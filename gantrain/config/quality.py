@@ -28,8 +28,8 @@ MIN_TWO_SAMPLES = 100  # generated images, and real ones
 DIMENSIONS = {"lite0": 192, "artefacts": 128, "classifier": 128, "random": 128, "inception": 192}
 _MOST_DIMENSIONS = 256
 
-# Names of version 0.2, without `quality/`.
-_RENAMED = {
+# Names of version 0.2, without `quality/`, and today's.
+RENAMED = {
     "parts_made": "classes_made",
     "parts_covered": "classes_covered",
     "parts_divergence": "classes_divergence",
@@ -81,7 +81,12 @@ def current_name(metric: str) -> str:
         return metric
     if name.endswith("_brick"):
         name = name.removesuffix("_brick") + "_classifier"
-    return group + slash + _RENAMED.get(name, name)
+    return group + slash + RENAMED.get(name, name)
+
+
+def has_quality(metrics: Iterable[str]) -> bool:
+    """Return whether there is a quality metric among some."""
+    return any(name.startswith("quality/") for name in metrics)
 
 
 def interval_names(metric: str) -> tuple[str, str]:
@@ -170,7 +175,7 @@ def doubts(ruler: Ruler | None, output: OutputConfig) -> list[str]:
 
 
 def _never_logged(name: str, logged: Sequence[str]) -> str:
-    if name.startswith("quality/") and not any(m.startswith("quality/") for m in logged):
+    if name.startswith("quality/") and not has_quality(logged):
         reason = "metrics.every_kimg is 0, so that this run measures no quality"
     else:
         full = name if "/" in name else f"quality/{name}"

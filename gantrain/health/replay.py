@@ -1,11 +1,16 @@
 """Replays the metrics of a run through the diagnosis, as if it were training."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from gantrain.common.records import is_number
 from gantrain.health.diagnosis import Diagnosis, observe
 from gantrain.health.state import Best, HealthState
 from gantrain.health.trend import Trend, trend_of
+
+# Generator steps, images seen and metrics of a line.
+Line = tuple[int, int | None, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,16 @@ class Replay:
         return [name for name in dict.fromkeys(names) if name != "healthy"]
 
 
-def replay(kind: str, lines: Iterable[tuple[int, int | None, Mapping[str, float]]]) -> Replay:
-    """Replay lines of metrics: generator steps, images seen, metrics; oldest first.
+def lines_of(metrics: Iterable[Mapping[str, Any]], images_per_g_step: int) -> Iterator[Line]:
+    """Yield lines of metrics.jsonl as `replay` takes them, without values that are no numbers."""
+    for line in metrics:
+        images_seen = int(line["images_seen"])
+        numbers = {name: float(value) for name, value in line.items() if is_number(value)}
+        yield images_seen // images_per_g_step, images_seen, numbers
+
+
+def replay(kind: str, lines: Iterable[Line]) -> Replay:
+    """Replay lines of metrics, oldest first.
 
     kind: as for `observe`.
     """

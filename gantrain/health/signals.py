@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel
 
+from gantrain.config.quality import RENAMED, has_quality
+
 NOT_FINITE = "health/not_finite"  # number of losses of a line that were NaN or infinite
 _PREFIXES = ("loss/", "health/")
 _QUALITY = ("quality/", "interval/")
 # Names in older logs and checkpoints, and today's.
-_RENAMED = {
-    "quality/parts_made": "quality/classes_made",
-    "quality/parts_covered": "quality/classes_covered",
-    "quality/parts_divergence": "quality/classes_divergence",
-}
+_RENAMED = {f"quality/{old}": f"quality/{new}" for old, new in RENAMED.items()}
 
 
 class LogLine(BaseModel):
@@ -43,7 +41,7 @@ def split_signals(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[
         for name, value in finite.items()
         if name.startswith(_QUALITY)
     }
-    return signals, quality if any(name.startswith("quality/") for name in quality) else {}
+    return signals, quality if has_quality(quality) else {}
 
 
 def values_of(lines: Sequence[LogLine], name: str) -> list[float]:

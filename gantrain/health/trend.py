@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gantrain.config.quality import Ruler, goal_of
+from gantrain.config.quality import Ruler, goal_of, interval_names
 from gantrain.health.signals import LogLine
 from gantrain.health.state import Best, HealthState
 
 FALLEN = 1.5  # factor between a measurement and the best that is called a fall
 _MARGIN = 0.03  # relative difference of two measurements below which they count as equal
 _NEAR_BEST = 1.2
+_MAX_MEASUREMENTS = 24
 
 # The families of metrics by which a trend is judged, the most telling first, without the features
 # that a name ends in. Their values keep a scale over a run, so that ratios of them mean something.
@@ -108,9 +109,6 @@ def note_measurement(state: HealthState, line: LogLine) -> None:
         state.worse_since = line.images_seen
 
 
-_MAX_MEASUREMENTS = 24
-
-
 def fell_far(trend: Trend, line: LogLine, factor: float, index: int = -1) -> bool:
     """Return whether a measurement is worse than the best by a factor, beyond both intervals.
 
@@ -118,7 +116,7 @@ def fell_far(trend: Trend, line: LogLine, factor: float, index: int = -1) -> boo
     """
     if not trend.is_worse(index, factor):
         return False
-    low = line.signals.get(f"{_interval(trend.metric)}_low")
+    low = line.signals.get(interval_names(trend.metric)[0])
     return low is None or trend.best.high is None or low > trend.best.high
 
 
@@ -160,7 +158,7 @@ def _note_best(state: HealthState, line: LogLine) -> None:
                 value=value,
                 g_steps=line.g_steps,
                 images_seen=line.images_seen,
-                high=line.signals.get(f"{_interval(name)}_high"),
+                high=line.signals.get(interval_names(name)[1]),
             )
 
 
@@ -170,10 +168,6 @@ def _family(metric: str) -> str:
         return ""
     name = metric.removeprefix("quality/")
     return name if name in _FAMILIES else name.partition("_")[0]
-
-
-def _interval(metric: str) -> str:
-    return metric.replace("quality/", "interval/", 1)
 
 
 def _ruler(metric: str) -> Ruler:

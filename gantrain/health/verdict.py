@@ -6,13 +6,19 @@ natural marks: the floor, which real images score against other real images, and
 data, which real images score if each feature is moved by its standard deviation. Needs no torch.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
+from gantrain.common.records import is_number
 from gantrain.common.statistics import Interval, differ
-from gantrain.config.quality import DIMENSIONS, current_name, full_name, interval_names
+from gantrain.config.quality import (
+    DIMENSIONS,
+    current_name,
+    full_name,
+    has_quality,
+    interval_names,
+)
 from gantrain.config.sections import DEFAULT_METRIC, SECOND_METRIC
 
 Level = Literal["far from the data", "near the data", "at the floor of real images", "not measured"]
@@ -118,7 +124,7 @@ def judge(
     preferred: `output.keep_best`; it decides if it names a FID or a KID.
     measures: whether the run measures quality at all.
     """
-    measured = [x for x in lines if any(name.startswith("quality/") for name in x)]
+    measured = [line for line in lines if has_quality(line)]
     if not measured:
         reason = "no measurement yet" if measures else "metrics.every_kimg is 0"
         return Verdict("not measured", reason=reason)
@@ -218,23 +224,17 @@ def _limit(metric: str, floor: Floor) -> float | None:
 
 def _score(line: Mapping[str, Any], metric: str) -> Score | None:
     value = line.get(metric)
-    if not _is_number(value):
+    if not is_number(value):
         return None
     low, high = (line.get(name) for name in interval_names(metric))
-    interval = (float(low), float(high)) if _is_number(low) and _is_number(high) else None
+    interval = (float(low), float(high)) if is_number(low) and is_number(high) else None
     return Score(float(value), interval, int(line.get("images_seen", 0)))
 
 
 def _numbers(found: object) -> dict[str, float]:
     if not isinstance(found, dict):
         return {}
-    return {str(name): float(value) for name, value in found.items() if _is_number(value)}
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value)
+    return {str(name): float(value) for name, value in found.items() if is_number(value)}
 
 
 def _short(value: float) -> str:

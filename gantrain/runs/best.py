@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gantrain.common.errors import UserError
+from gantrain.common.records import is_number
 from gantrain.config import OutputConfig
 from gantrain.config.quality import Ruler, choose_ruler, goal_of
 from gantrain.config.sections import DEFAULT_METRIC
@@ -16,7 +17,6 @@ from gantrain.runs.checkpoint import read_checkpoint
 from gantrain.runs.generator_file import Measured, read_measured, write_generator
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import GENERATOR_BEST, checkpoint_dir, list_checkpoints
-from gantrain.runs.records import is_number
 
 
 def export_best(run_dir: Path, best: Measured) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gantrain.common.files import replacing
+from gantrain.common.records import is_number
 from gantrain.runs.paths import METRICS
 from gantrain.runs.records import (
     Problems,
     Record,
-    is_number,
     keep_valid,
     note,
     numbered_records,

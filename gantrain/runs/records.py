@@ -7,15 +7,15 @@ writer was killed.
 """
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from gantrain.common.errors import os_reason
 from gantrain.common.files import append_text, file_system_time
+from gantrain.common.records import is_count, is_number
 from gantrain.runs.paths import EVENTS, STATUS, list_heartbeats
 
 Record = dict[str, Any]
@@ -25,25 +25,12 @@ Kinds = Mapping[str, Callable[[object], bool]]  # key to whether a value of it i
 # Heartbeats are 5 s apart, and NFS may show them a minute late.
 ALIVE_SECONDS = 120.0
 _MAX_LINE = 16_000_000  # bytes; a longer line is no record
-_MAX_COUNT = 2**63
 _MAX_QUOTE = 40  # characters of an odd value that a problem quotes
 
 
 def is_text(value: object) -> bool:
     """Return whether a value is a string."""
     return isinstance(value, str)
-
-
-def is_count(value: object) -> TypeGuard[int]:
-    """Return whether a value is a number of images, starts and the like."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Return whether a value is a finite number that a float can hold."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) < _MAX_COUNT if isinstance(value, int) else math.isfinite(value)
 
 
 def is_time(value: object) -> bool:

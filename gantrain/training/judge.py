@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gantrain.config import Config
+from gantrain.config.quality import has_quality
 from gantrain.health.problems import Name, words_for
 from gantrain.health.verdict import FLOOR_EVENT, floor_of, judge, recorded_floor
 from gantrain.runs.metrics_file import read_metrics
@@ -39,7 +40,7 @@ class Judge:
         if not self._active:
             return
         run_dir = self._config.output.run_dir
-        self._measured = [x for x in read_metrics(run_dir) if _is_measured(x)]
+        self._measured = [x for x in read_metrics(run_dir) if has_quality(x)]
         if self._floor.scores and recorded_floor(read_events(run_dir)) != self._floor:
             self._tracker.event(
                 FLOOR_EVENT, images_seen, scores=self._floor.scores, spread=self._floor.spread
@@ -50,7 +51,7 @@ class Judge:
         """Return the standing with a new line of metrics, and log the verdict if it changed."""
         if not self._active:
             return Standing()
-        if _is_measured(metrics):
+        if has_quality(metrics):
             self._measured.append({"images_seen": images_seen, **metrics})
         config = self._config
         verdict = judge(
@@ -69,7 +70,3 @@ class Judge:
             evidence=verdict.evidence,
             floor=verdict.floor,
         )
-
-
-def _is_measured(line: Mapping[str, Any]) -> bool:
-    return any(name.startswith("quality/") for name in line)

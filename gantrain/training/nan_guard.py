@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 from gantrain.common.errors import UserError
 from gantrain.common.files import write_json
-from gantrain.common.records import read_object
+from gantrain.common.records import is_count, is_number, read_object
 from gantrain.runs.paths import RECOVERY
-from gantrain.runs.records import is_count, is_number
 
 
 class RollBack(Exception):  # noqa: N818 - a request, not an error
