@@ -118,8 +118,7 @@ def _compare(
     with path.open("rb") as file:
         length = os.fstat(file.fileno()).st_size
         if length != entry.bytes:
-            state = "cut short" if length < entry.bytes else "too long"
-            reasons = [f"{state}: {length} bytes, {entry.bytes} when it was indexed"]
+            reasons = [entry.describe_length(length, "when it was indexed")]
         elif hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
             reasons = ["its bytes have changed since it was indexed"]
         else:

@@ -59,6 +59,11 @@ class ShardEntry(_Entry):
         """File name of the tar's index in the set's folder."""
         return f"{self.name.removesuffix('.tar')}.index"
 
+    def describe_length(self, length: int, recorded: str = "in the manifest") -> str:
+        """Return what is wrong with a tar of another length. recorded: where or when ours was."""
+        state = "cut short" if length < self.bytes else "too long"
+        return f"{state}: {length} bytes, {self.bytes} {recorded}"
+
 
 class ConversionEntry(_Entry):
     """How the images of other tools' tars are converted; see `Conversion`."""
@@ -231,8 +236,7 @@ def find_file_problems(folder: Path, manifest: Manifest) -> dict[str, str]:
             problems[entry.name] = f"{path}: in the manifest, but not readable ({os_reason(error)})"
             continue
         if length != entry.bytes:
-            state = "cut short" if length < entry.bytes else "too long"
-            problems[entry.name] = f"{path}: {state}: {length} bytes, {entry.bytes} in the manifest"
+            problems[entry.name] = f"{path}: {entry.describe_length(length)}"
         elif manifest.indexed and not (folder / entry.index_name).is_file():
             problems[entry.name] = f"{folder / entry.index_name}: no such file"
     if manifest.indexed:

@@ -178,8 +178,7 @@ def index_shard(path: Path, entry: ShardEntry) -> ShardIndex:
     with path.open("rb") as file:
         length = os.fstat(file.fileno()).st_size
         if length != entry.bytes:
-            state = "cut short" if length < entry.bytes else "too long"
-            reasons.append(f"{state}: {length} bytes, {entry.bytes} in the manifest")
+            reasons.append(entry.describe_length(length))
         elif hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
             reasons.append("its bytes have changed: SHA-256 differs from the manifest's")
         try:
