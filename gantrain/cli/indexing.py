@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from gantrain.cli.making import Channels, Size, Workers, check_size
+from gantrain.cli.making import Channels, ClassNames, Size, Workers, check_size
 from gantrain.cli.options import Background, FitOption, MaxMegapixels
 from gantrain.cli.printing import counted, print_line, print_lines, print_rows, show_progress
 from gantrain.data.images.convert import MAX_MEGAPIXELS, Conversion, parse_background
@@ -48,12 +48,7 @@ def index(
             "or none. Default: chosen and printed."
         ),
     ] = "auto",
-    class_names: Annotated[
-        str | None,
-        typer.Option(
-            help="Names of the classes 0, 1, …: separated by commas, or a file with one per line."
-        ),
-    ] = None,
+    class_names: ClassNames = None,
     splits: Annotated[
         str,
         typer.Option(
@@ -88,7 +83,7 @@ def index(
         report = index_tars(
             files,
             conversion,
-            options=ScanOptions(image.lower().removeprefix(".") if image else None, label),
+            options=ScanOptions(image or None, label),
             classes=classes,
             class_names=names,
             splits=split_setting,

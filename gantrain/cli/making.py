@@ -20,6 +20,12 @@ from gantrain.data.shards.samples import Sample
 Target = Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.")]
 Size = Annotated[int, typer.Option(help="Width and height: 32, 64, 128 or 256 pixels.")]
 Channels = Annotated[int, typer.Option(min=1, max=3, help="1 for grey, 3 for RGB.")]
+ClassNames = Annotated[
+    str | None,
+    typer.Option(
+        help="Names of the classes 0, 1, …: separated by commas, or a file with one per line."
+    ),
+]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Number of processes. Default: one per available core.")
 ]
@@ -101,12 +107,7 @@ def import_(
             "the file name (`3001 brick 2x4 000L.png`), or none. Default: chosen and printed."
         ),
     ] = "auto",
-    class_names: Annotated[
-        str | None,
-        typer.Option(
-            help="Names of the classes 0, 1, …: separated by commas, or a file with one per line."
-        ),
-    ] = None,
+    class_names: ClassNames = None,
     image_column: Annotated[
         str | None,
         typer.Option(

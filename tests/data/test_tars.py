@@ -178,6 +178,7 @@ def write_tar(path: Path, files: list[tuple[str, bytes]]) -> Path:
         (["seg.png", "depth.png", "cls"], None, "seg.png"),
         (["bmp", "png"], None, "png"),
         (["jpg", "seg.png"], "seg.png", "seg.png"),
+        (["png", "jpg"], ".JPG", "jpg"),
         (["jpg"], "png", None),
         (["txt", "json"], None, None),
     ],

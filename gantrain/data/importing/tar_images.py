@@ -16,9 +16,12 @@ def choose_image(extensions: Iterable[str], wanted: str | None) -> str | None:
 
     The first of jpg, jpeg, png, webp and the other formats of IMAGE_EXTENSIONS. Longer extensions,
     such as `seg.png`, count only without one of these: then it is the first in the tar.
+
+    wanted: the only extension of images, in any case and with or without its dot.
     """
     extensions = list(extensions)
     if wanted is not None:
+        wanted = wanted.lower().removeprefix(".")
         return wanted if wanted in extensions else None
     for extension in IMAGE_EXTENSIONS:
         if extension in extensions:
