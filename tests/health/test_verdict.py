@@ -58,9 +58,9 @@ def test_images_that_a_classifier_tells_from_real_ones_are_not_at_the_floor() ->
 
     assert verdict(0.53).level == "at the floor of real images"
     assert verdict(-0.98).level == "at the floor of real images"  # real ones were not tested
-    told = verdict(0.98)
-    assert told.level == "near the data"
-    assert "AUC 0.98, real ones among themselves 0.52" in told.sentence
+    separable = verdict(0.98)
+    assert separable.level == "near the data"
+    assert "AUC 0.98, real ones among themselves 0.52" in separable.sentence
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_run_of_an_older_version_has_a_level_and_no_known_floor() -> None:
     assert (brick.level, brick.metric) == ("far from the data", "quality/fid_brick")
 
 
-def test_where_the_spread_is_unknown_the_course_is_told_all_the_same() -> None:
+def test_where_the_spread_is_unknown_the_course_is_stated_all_the_same() -> None:
     for name in (KID, "quality/fid_inception"):
         verdict = judge([line(90, name=name), line(60, name=name)], Floor())
         assert verdict.words == "not measured, improving"
