@@ -1,5 +1,6 @@
 """Trainings of an experiment, one after the other in one process; those that ended are kept."""
 
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,25 @@ from gantrain.training.gan import Networks
 Tree = dict[str, dict[str, Any]]  # sections of a config
 
 ENDED = "ended"  # name of the file that marks a run as ended
+
+
+def runs_parser(name: str, description: str, out: Path) -> ArgumentParser:
+    """Return a parser with the options of what trains many runs: `out` and `part`.
+
+    name: of the experiment. `all_runs[index::count]`, where (index, count) is `part`, are the runs
+    to train.
+    """
+    parser = ArgumentParser(prog=f"python -m experiments {name}", description=description)
+    parser.add_argument("--out", type=Path, default=out, help="folder of the run directories")
+    parser.add_argument(
+        "--part",
+        type=int,
+        nargs=2,
+        default=(0, 1),
+        metavar=("I", "N"),
+        help="train every Nth run, from run I (0 to N - 1) on",
+    )
+    return parser
 
 
 def merge(*trees: Tree) -> Tree:

@@ -6,8 +6,6 @@ al. 2017): 60,000 training and 10,000 test images of ten kinds of clothing, grey
 """
 
 import argparse
-import subprocess
-import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -21,8 +19,8 @@ from experiments.baselines.plan import FASHION, KINDS, BaselineRun
 from experiments.baselines.results import Values, cost_columns, remember, save_samples
 from experiments.baselines.ruler import Lite0Ruler
 from experiments.baselines.train import train_missing
+from experiments.fashion import PACKAGE, import_fashion
 from experiments.tables import format_median_and_range, markdown_table, update_tables
-from gantrain.common.errors import UserError
 from gantrain.common.logs import configure_logging
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import DataConfig
@@ -37,7 +35,6 @@ CLASSES = 10
 DISTANCE_SAMPLES = 5000  # images of each side for FID and KID
 TRAINING_SAMPLES = 10_000  # generated or real images that a classifier is trained on
 
-_PACKAGE = Path("/usr/share/datasets/fashion-mnist")
 _LATENT_SEED = 0
 # The measured columns of the table, and what they are multiplied by.
 _COLUMNS = {"fid": 1, "kid": 1, "rarest": 100, "commonest": 100, "score": 100}
@@ -50,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
         description="Train GANs on Fashion-MNIST and measure them.",
     )
     parser.add_argument(
-        "--source", type=Path, default=_PACKAGE, help="folder with the four IDX files"
+        "--source", type=Path, default=PACKAGE, help="folder with the four IDX files"
     )
     parser.add_argument(
         "--out", type=Path, default=Path("runs/baselines/fashion"), help="folder of the runs"
@@ -60,25 +57,12 @@ def main(arguments: Sequence[str]) -> None:
     )
     options = parser.parse_args(arguments)
     configure_logging(0)
-    import_images(options.source, options.out / "data")
+    import_fashion(options.out / "data", options.source)
     train_missing(FASHION, options.out)
     update_tables(options.document, {"fashion": fashion_table(options.out)})
     for kind in KINDS:
         path = options.document.parent / "baselines" / f"fashion-{kind}.png"
         save_samples(options.out / f"{kind}-{FASHION.seeds[0]}", path)
-
-
-def import_images(source: Path, folder: Path) -> None:
-    """Import the images at 32x32, unless they are there."""
-    if (folder / "manifest.json").exists():
-        return
-    if not source.exists():
-        raise UserError(
-            f"{source}: no such folder; `apt-get install dataset-fashion-mnist` provides the data "
-            "on Debian, and --source names another folder with the four IDX files."
-        )
-    command = [sys.executable, "-m", "gantrain", "data", "import", str(source), str(folder)]
-    subprocess.run([*command, "--size", "32"], check=True)
 
 
 def fashion_table(out: Path) -> str:

@@ -7,29 +7,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gantrain.common.errors import UserError
+from experiments.fashion import PACKAGE, check_fashion
 from gantrain.common.locks import file_lock
 from gantrain.data.importing.idx import read_idx
 from gantrain.data.shards.samples import Sample
 from gantrain.data.shards.writer import write_shards
 
 SIZE = 32
-SOURCE = Path("/usr/share/datasets/fashion-mnist")  # of Debian's dataset-fashion-mnist
 _FILES = {"train": "train", "validation": "t10k"}
 
 
-def fashion_shards(folder: Path, source: Path = SOURCE) -> Path:
+def fashion_shards(folder: Path, source: Path = PACKAGE) -> Path:
     """Return `folder` with the 60,000 images to train on and 10,000 held out; write it if missing.
 
     source: folder with the four IDX files.
 
     Raises UserError if they are missing or unreadable.
     """
-    if not source.exists():
-        raise UserError(
-            f"{source}: no such folder; `apt-get install dataset-fashion-mnist` provides the data "
-            "on Debian, and --source names another folder with the four IDX files."
-        )
+    check_fashion(source)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with file_lock(folder.parent / f"{folder.name}.lock", wait=True):
         if not (folder / "manifest.json").exists():

@@ -4,7 +4,6 @@ Trains what is missing of the runs in `experiments.baselines.peer_plan`, half of
 trainer and half by ours, measures them, and writes the table of docs/baselines.md.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from experiments.baselines.fashion_rgb import SOURCE, fashion_shards
+from experiments.baselines.fashion_rgb import fashion_shards
 from experiments.baselines.mimicry import (
     PeerDiscriminator,
     PeerGenerator,
@@ -38,8 +37,9 @@ from experiments.baselines.peer_results import (
     read_scores,
 )
 from experiments.baselines.ruler import Lite0Ruler
+from experiments.fashion import PACKAGE
 from experiments.tables import update_tables
-from experiments.training import has_ended, mark_as_ended, train_in
+from experiments.training import has_ended, mark_as_ended, runs_parser, train_in
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import parse_config
 from gantrain.data.loading.datasets import ImageDataset
@@ -49,23 +49,13 @@ from gantrain.data.loading.opening import open_dataset
 def main(arguments: Sequence[str]) -> None:
     """Train and measure the missing runs one after the other; write the table."""
     torch.set_num_threads(1)
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments baselines peer",
-        description="Compare gantrain with torch-mimicry on the same networks.",
+    parser = runs_parser(
+        "baselines peer",
+        "Compare gantrain with torch-mimicry on the same networks.",
+        Path("runs/baselines/peer"),
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/baselines/peer"), help="folder of the runs"
-    )
-    parser.add_argument(
-        "--source", type=Path, default=SOURCE, help="folder with the four IDX files"
-    )
-    parser.add_argument(
-        "--part",
-        type=int,
-        nargs=2,
-        default=(0, 1),
-        metavar=("I", "N"),
-        help="only every Nth run, from run I (0 to N - 1) on",
+        "--source", type=Path, default=PACKAGE, help="folder with the four IDX files"
     )
     parser.add_argument(
         "--document",

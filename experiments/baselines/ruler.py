@@ -5,6 +5,7 @@ from torch import Tensor
 
 from gantrain.common.rng import PositionalRNG
 from gantrain.data.loading.datasets import ImageDataset
+from gantrain.metrics.by_features import feature_scale
 from gantrain.metrics.distances import Moments, frechet_distance, kernel_distance
 from gantrain.metrics.lite0 import describe_images, load_lite0
 
@@ -19,7 +20,7 @@ class Lite0Ruler:
         self._network = load_lite0()
         images = dataset.images(PositionalRNG(0, 0, real))
         features = describe_images(self._network, images).double()
-        self._scale = features.var(0).mean().sqrt()
+        self._scale = feature_scale(features, "lite0")
         self._real = features / self._scale
 
     @torch.no_grad()

@@ -2,22 +2,19 @@
 that nothing can be learnt from."""
 
 import io
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from experiments.fashion import import_fashion
 from experiments.remedies.plan import OTHER_PARTS
 from experiments.remedies.train import render_shards
-from gantrain.common.errors import UserError
 from gantrain.common.locks import file_lock
 from gantrain.data.shards.samples import Sample
 from gantrain.data.shards.writer import write_shards
 
-FASHION = Path("/usr/share/datasets/fashion-mnist")  # of the Debian package dataset-fashion-mnist
 _IMAGES = 4000
 _COLOURS = ("crimson", "seagreen", "royalblue", "goldenrod")
 
@@ -33,19 +30,10 @@ def open_set(name: str, out: Path) -> tuple[Path, int]:
     with file_lock(out / f"{name}.lock", wait=True):
         if not (folder / "manifest.json").exists():
             if name == "fashion":
-                _import_fashion(folder)
+                import_fashion(folder)
             else:
                 _write(folder, name)
     return folder, 1 if name == "fashion" else 3
-
-
-def _import_fashion(folder: Path) -> None:
-    if not FASHION.exists():
-        raise UserError(f"{FASHION}: not there; apt-get install dataset-fashion-mnist.")
-    gantrain = [sys.executable, "-m", "gantrain"]
-    subprocess.run(
-        [*gantrain, "data", "import", str(FASHION), str(folder), "--size", "32"], check=True
-    )
 
 
 def _write(folder: Path, name: str) -> None:

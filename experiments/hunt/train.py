@@ -4,7 +4,6 @@ Each takes about half a minute on one core. Several processes can share the work
 with `--part 0 2` and `--part 1 2`. `python -m experiments hunt report` makes the confusion table.
 """
 
-import argparse
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 
 from experiments.hunt.data import open_set
 from experiments.hunt.plan import BATCH, HuntedRun, all_runs
-from experiments.training import Tree, has_ended, mark_as_ended, merge, train_in
+from experiments.training import Tree, has_ended, mark_as_ended, merge, runs_parser, train_in
 from gantrain.common.errors import StoppedError, UserError
 
 OUT = Path("runs/hunt")
@@ -23,18 +22,7 @@ _MEASUREMENTS = 10  # of each run
 def main(arguments: Sequence[str]) -> None:
     """Train the missing runs one after the other."""
     torch.set_num_threads(1)
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments hunt", description="Train the missing runs of the hunt."
-    )
-    parser.add_argument("--out", type=Path, default=OUT, help="folder of the run directories")
-    parser.add_argument(
-        "--part",
-        type=int,
-        nargs=2,
-        default=(0, 1),
-        metavar=("I", "N"),
-        help="train every Nth run, from run I (0 to N - 1) on",
-    )
+    parser = runs_parser("hunt", "Train the missing runs of the hunt.", OUT)
     parser.add_argument("--only", default="", help="train the runs whose name contains this")
     parser.add_argument("--list", action="store_true", help="print the names of the runs and exit")
     options = parser.parse_args(arguments)

@@ -4,7 +4,6 @@ Several processes can share the work, for example two with `--part 0 2` and `--p
 `python -m experiments remedies report` makes tables and plots of the runs that have ended.
 """
 
-import argparse
 import subprocess
 import sys
 import traceback
@@ -20,7 +19,7 @@ from experiments.remedies.plan import (
     all_runs,
     base_config,
 )
-from experiments.training import has_ended, mark_as_ended, merge, train_in
+from experiments.training import has_ended, mark_as_ended, merge, runs_parser, train_in
 from gantrain.common.errors import StoppedError, UserError
 from gantrain.common.locks import file_lock
 
@@ -28,20 +27,8 @@ from gantrain.common.locks import file_lock
 def main(arguments: Sequence[str]) -> None:
     """Train the missing runs one after the other."""
     torch.set_num_threads(1)
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments remedies train",
-        description="Train the missing runs of the experiments.",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/experiments"), help="folder of the run directories"
-    )
-    parser.add_argument(
-        "--part",
-        type=int,
-        nargs=2,
-        default=(0, 1),
-        metavar=("I", "N"),
-        help="train every Nth run, from run I (0 to N - 1) on",
+    parser = runs_parser(
+        "remedies train", "Train the missing runs of the experiments.", Path("runs/experiments")
     )
     parser.add_argument("--group", help="train only this group: strong, collapse, kinds, diagnoses")
     options = parser.parse_args(arguments)
