@@ -1,1 +1,1 @@
-"""A hunt for illnesses that the diagnosis misses, and for alarms that healthy runs raise."""
+"""A hunt for illnesses that the diagnosis misses, and for false alarms."""

@@ -10,7 +10,7 @@ from experiments.hunt import faults
 from experiments.hunt.faults import Fault
 from experiments.remedies.plan import learning_rates
 from experiments.training import Tree, merge
-from gantrain.health.problems import Name
+from gantrain.health.problems import NO_FAULT, Name
 
 Half = Literal["tuning", "report"]
 
@@ -55,7 +55,7 @@ class HuntedRun:
     """A run of the hunt.
 
     data: name of its set, see experiments/hunt/data.py.
-    truth: the right diagnosis, or "healthy".
+    truth: the right diagnosis, which may be that there is no fault.
     fault: what is done to it besides its settings. begins: fraction of the run before that.
     """
 
@@ -170,7 +170,7 @@ def healthy_runs() -> list[HuntedRun]:
     }
     settings = {"dcgan": dcgan, "wgan-gp": wgan, "hinge": hinge}
     return [
-        HuntedRun(f"healthy-{name}-{kind}-{data}", data, kind, "healthy", changes)
+        HuntedRun(f"healthy-{name}-{kind}-{data}", data, kind, NO_FAULT, changes)
         for kind, each in settings.items()
         for (name, changes), data in product(each.items(), DATA)
     ]

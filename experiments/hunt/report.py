@@ -15,6 +15,7 @@ from experiments.hunt.plan import HuntedRun, all_runs, half_of
 from experiments.hunt.train import OUT
 from experiments.tables import markdown_table, update_tables
 from experiments.training import has_ended
+from gantrain.health.problems import NO_FAULT
 from gantrain.health.replay import lines_of, replay
 from gantrain.runs.metrics_file import read_metrics
 
@@ -36,8 +37,8 @@ class Verdict:
 
     @property
     def is_right(self) -> bool:
-        """Whether the first problem is the right one or its neighbour; none in a healthy run."""
-        if self.run.truth == "healthy":
+        """Whether the first problem is right, or its neighbour; none if there is no fault."""
+        if self.run.truth == NO_FAULT:
             return not self.first
         return bool(self.first) and not self.early and self.run.is_right(self.first)
 
@@ -77,7 +78,7 @@ def judge(run: HuntedRun, out: Path) -> Verdict:
     early = ""
     for change in replay(run.kind, lines).changes:
         name, seen = change.diagnosis.name, change.images_seen or 0
-        if name == "healthy":
+        if name == NO_FAULT:
             continue
         if seen <= begins and run.begins:
             early = early or name
@@ -107,7 +108,7 @@ def confusion_table(verdicts: Sequence[Verdict]) -> str:
 
 
 def missed_table(verdicts: Sequence[Verdict]) -> str:
-    """Format the runs that got a wrong diagnosis or none, and the healthy ones with an alarm."""
+    """Format the runs that got a wrong diagnosis or none, and the false alarms."""
     rows = [
         [verdict.run.name, verdict.run.truth, verdict.early or verdict.first or "nothing"]
         for verdict in verdicts
@@ -118,12 +119,13 @@ def missed_table(verdicts: Sequence[Verdict]) -> str:
 
 def summary(verdicts: Sequence[Verdict]) -> str:
     """Return the shares that the table is judged by."""
-    ill = [verdict for verdict in verdicts if verdict.run.truth != "healthy"]
-    well = [verdict for verdict in verdicts if verdict.run.truth == "healthy"]
+    ill = [verdict for verdict in verdicts if verdict.run.truth != NO_FAULT]
+    well = [verdict for verdict in verdicts if verdict.run.truth == NO_FAULT]
     right = sum(verdict.is_right for verdict in ill)
     in_time = sum(verdict.is_right and verdict.delay <= _IN_TIME for verdict in ill)
     alarmed = sum(not verdict.is_right for verdict in well)
     return (
         f"{right} of {len(ill)} sick runs have the right name or its neighbour's, {in_time} of "
-        f"them within a quarter of the run; {alarmed} of {len(well)} healthy runs raise an alarm."
+        f"them within a quarter of the run; {alarmed} of {len(well)} runs without a fault raise an "
+        "alarm."
     )

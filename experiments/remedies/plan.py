@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.training import Tree, merge
+from gantrain.health.problems import NO_FAULT
 
 TUNING_PARTS = "3001,3003,3004,3005,3020,3022,3039,3040,3062,3068"
 OTHER_PARTS = "3024,3710,3794,3069,3298,3660,54200,4589,3659,3701"
@@ -151,7 +152,7 @@ def diagnosis_runs() -> list[PlannedRun]:
         for i, (arm, (truth, changes)) in enumerate(faults().items())
     ]
     healthy = [
-        PlannedRun("diagnoses", arm, 400 + i, changes, "healthy")
+        PlannedRun("diagnoses", arm, 400 + i, changes, NO_FAULT)
         for i, (arm, changes) in enumerate(healthy_settings().items())
     ]
     return [*faulty, *healthy]

@@ -20,7 +20,7 @@ from experiments.remedies.results import (
     select_arm,
 )
 from experiments.tables import format_median_and_range, markdown_table, update_tables
-from gantrain.health.problems import words_for
+from gantrain.health.problems import NO_FAULT, words_for
 
 _G_LOSS, _D_LOSS = "loss/generator", "loss/discriminator"
 _KINDS = ("dcgan", "wgan-gp", "dcgan-nearest", "dcgan-kernel-5")
@@ -105,16 +105,16 @@ def correlation_with_fid(result: Result, name: str) -> float:
 
 
 def diagnoses_table(results: Sequence[Result]) -> str:
-    """Format the diagnoses of the runs with known faults and of the healthy runs."""
+    """Format the diagnoses of the runs with known faults and of those without any."""
     rows, right, faulty = [], 0, 0
-    alarmed, healthy = 0, 0
+    alarmed, faultless = 0, 0
     for x in results:
         if x.run.group != "diagnoses":
             continue
         is_right = x.first_diagnosis == x.run.truth
         alarms = ", ".join(f"{name} {count}" for name, count in x.alarms.items()) or "none"
-        if x.run.truth == "healthy":
-            healthy += 1
+        if x.run.truth == NO_FAULT:
+            faultless += 1
             alarmed += not is_right
         else:
             faulty += 1
@@ -124,7 +124,8 @@ def diagnoses_table(results: Sequence[Result]) -> str:
         )
     header = ["run", "truth", "first alarm", "lines under each alarm", "right"]
     summary = (
-        f"Right on {right} of {faulty} faulty runs; alarms on {alarmed} of {healthy} healthy ones."
+        f"Right on {right} of {faulty} faulty runs; alarms on {alarmed} of {faultless} without a "
+        "fault."
     )
     return markdown_table(header, rows) + "\n\n" + summary
 

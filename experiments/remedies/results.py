@@ -10,7 +10,7 @@ import numpy as np
 from experiments.remedies.plan import PlannedRun
 from experiments.training import has_ended
 from gantrain.config.quality import full_name
-from gantrain.health.problems import CODES
+from gantrain.health.problems import CODES, NO_FAULT
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import EVENTS
 
@@ -49,9 +49,9 @@ class Result:
 
     @property
     def first_diagnosis(self) -> str:
-        """The first problem, which is the one that a user would react to; else healthy."""
+        """The first problem, to which a user would react; else that there is none."""
         codes = [int(line.get("health/diagnosis", 0)) for line in self.lines]
-        return next((str(_NAMES[code]) for code in codes if code), "healthy")
+        return next((str(_NAMES[code]) for code in codes if code), NO_FAULT)
 
     @property
     def first_alarm_kimg(self) -> float:

@@ -17,7 +17,7 @@ from gantrain.health.image_faults import (
     detect_twins,
     detect_unsuitable_data,
 )
-from gantrain.health.problems import ADVICE, NO_PROBLEM, Name
+from gantrain.health.problems import ADVICE, NO_FAULT, NO_PROBLEM, Name
 from gantrain.health.quality_faults import (
     detect_class_collapse,
     detect_falling_quality,
@@ -55,7 +55,7 @@ Detector = Callable[[HealthState, Sequence[LogLine], float], str | None]
 
 
 class Diagnosis(BaseModel):
-    """The name of a problem, the numbers that show it, and what may help ("" if healthy)."""
+    """The name of a problem, the numbers that show it, and what may help ("" without a problem)."""
 
     name: Name
     evidence: str
@@ -133,7 +133,7 @@ def observe(
     if not checks:
         return None
     name, evidence = _diagnose(state, checks, g_steps)
-    if name == state.diagnosis or (name == "healthy" and g_steps < QUIET_STEPS):
+    if name == state.diagnosis or (name == NO_FAULT and g_steps < QUIET_STEPS):
         return None
     state.diagnosis = name
     state.clear_since = None
@@ -172,4 +172,4 @@ def _diagnose(state: HealthState, checks: Sequence[Check], g_steps: int) -> tupl
             state.clear_since = g_steps
         if g_steps - state.clear_since < WINDOW_STEPS:
             return state.diagnosis, ""
-    return "healthy", NO_PROBLEM
+    return NO_FAULT, NO_PROBLEM

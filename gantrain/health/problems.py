@@ -1,10 +1,10 @@
 """The words of the diagnosis: names of problems, their codes in metrics.jsonl, and advice."""
 
-from typing import Literal
+from typing import Final, Literal
 
 Name = Literal[
     "starting",
-    "healthy",
+    "no fault seen",
     "discriminator too strong",
     "mode collapse",
     "diverging",
@@ -21,7 +21,7 @@ Name = Literal[
 # Values of the metric health/diagnosis. Logs contain them: a code is never given to another name.
 CODES: dict[Name, int] = {
     "starting": 0,
-    "healthy": 0,
+    "no fault seen": 0,
     "discriminator too strong": 1,
     "mode collapse": 2,
     "diverging": 3,
@@ -35,10 +35,11 @@ CODES: dict[Name, int] = {
     "uninformative labels": 11,
     "penalty off": 12,
 }
+# A training without a fault may yet make bad images, so that no word says that it is well.
+NO_FAULT: Final = "no fault seen"
 NO_PROBLEM = "no sign of a problem in the last lines"
-# Where people read them: a training without a fault may yet make bad images.
-NO_FAULT = "no fault seen"
-_WORDS = {"healthy": NO_FAULT, "starting": "too early to say"}
+_NAMES_OF_0_2 = {"healthy": NO_FAULT}
+_WORDS = {"starting": "too early to say"}
 
 ADVICE: dict[Name, str] = {
     "discriminator too strong": "raise discriminator.dropout, lower discriminator.learning_rate or "
@@ -64,6 +65,12 @@ ADVICE: dict[Name, str] = {
 }
 
 
+def todays_name(diagnosis: str) -> str:
+    """Return the name of a diagnosis, given that or the one in files of version 0.2."""
+    return _NAMES_OF_0_2.get(diagnosis, diagnosis)
+
+
 def words_for(diagnosis: str) -> str:
     """Return a diagnosis as people read it, given its name in files."""
-    return _WORDS.get(diagnosis, diagnosis)
+    name = todays_name(diagnosis)
+    return _WORDS.get(name, name)

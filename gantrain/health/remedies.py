@@ -2,8 +2,8 @@
 
 Decisions depend only on metrics that are reduced over the ranks, so that all ranks make the same
 ones without communicating. One setting is adjusted at a time, and the training gets 100 generator
-steps to respond. After a long enough healthy period the last adjustment is reverted; a relapse
-doubles the length of that period.
+steps to respond. After long enough without a fault the last adjustment is reverted; a relapse
+doubles that time.
 
 Where the quality is measured, nothing is adjusted while it improves. Adjustments after which two
 measurements are no better, under a diagnosis that lasts, are reverted and not tried again for it.
@@ -16,7 +16,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from gantrain.config import Config
 from gantrain.health.diagnosis import WINDOW_STEPS
 from gantrain.health.overrides import Overrides
-from gantrain.health.problems import Name
+from gantrain.health.problems import NO_FAULT, Name
 from gantrain.health.trend import Trend, is_better
 
 _INITIAL_PATIENCE = 300  # generator steps
@@ -30,7 +30,7 @@ class Adjustment(BaseModel):
 
     setting: name of a field of Overrides.
     g_steps: number of generator steps at which it was made.
-    reason: the diagnosis, how long the run has been healthy, or that the quality is no better.
+    reason: the diagnosis, for how long no fault has been seen, or that the quality is no better.
     """
 
     model_config = ConfigDict(populate_by_name=True)  # aliases: names in files of version 0.1
@@ -67,7 +67,7 @@ class RemedyState(BaseModel):
     adjustments: those in effect, oldest first.
     adjusted_at: generator steps at the last adjustment or reversion.
     reverted: the last change was a reversion, so that another adjustment would be a relapse.
-    patience: generator steps that a run must be healthy before the last adjustment is reverted.
+    patience: generator steps without a fault before the last adjustment is reverted.
     trial: the adjustments whose effect on the quality is not known yet; None without any.
     useless: `PROBLEM: SETTING` of adjustments that were reverted because they did not help.
     """
@@ -141,7 +141,7 @@ def choose_adjustment(
     The caller applies `state.overrides` to the training.
     """
     elapsed = g_steps - state.adjusted_at
-    if diagnosis in ("healthy", "starting"):
+    if diagnosis in (NO_FAULT, "starting"):
         state.trial = None  # it has helped, whatever the quality
         if not state.adjustments or diagnosis == "starting" or elapsed < state.patience:
             return None

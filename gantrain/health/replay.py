@@ -6,6 +6,7 @@ from typing import Any
 
 from gantrain.common.records import is_number
 from gantrain.health.diagnosis import Diagnosis, observe
+from gantrain.health.problems import NO_FAULT
 from gantrain.health.state import Best, HealthState
 from gantrain.health.trend import Trend, trend_of
 
@@ -45,7 +46,7 @@ class Replay:
     def problems(self) -> list[str]:
         """The names of all problems, each once, in the order of their first diagnosis."""
         names = [change.diagnosis.name for change in self.changes]
-        return [name for name in dict.fromkeys(names) if name != "healthy"]
+        return [name for name in dict.fromkeys(names) if name != NO_FAULT]
 
 
 def lines_of(metrics: Iterable[Mapping[str, Any]], images_per_g_step: int) -> Iterator[Line]:

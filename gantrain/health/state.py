@@ -1,8 +1,10 @@
 """What the diagnosis remembers of a run; saved in every checkpoint."""
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from typing import Any
 
-from gantrain.health.problems import Name
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
+
+from gantrain.health.problems import Name, todays_name
 from gantrain.health.signals import LogLine, relative_spreads, values_of
 
 
@@ -59,6 +61,11 @@ class HealthState(BaseModel):
     clear_since: int | None = None
     best: dict[str, Best] = Field(default_factory=dict)
     worse_since: int | None = None
+
+    @field_validator("diagnosis", mode="before")
+    @classmethod
+    def _read_name(cls, diagnosis: Any) -> Any:
+        return todays_name(diagnosis) if isinstance(diagnosis, str) else diagnosis
 
 
 _GROWTH = 1.05  # factor by which a spread must exceed the last peak to be a new one

@@ -9,7 +9,7 @@ from torch import Tensor
 from gantrain.config import Config
 from gantrain.health.diagnosis import discriminator_leads, observe
 from gantrain.health.overrides import Overrides
-from gantrain.health.problems import CODES, words_for
+from gantrain.health.problems import CODES, NO_FAULT, words_for
 from gantrain.health.remedies import choose_adjustment
 from gantrain.health.start import PixelRange, doubtful_images, doubtful_settings
 from gantrain.health.trend import trend_of
@@ -43,7 +43,7 @@ def diagnose(
         tracker.event(
             "diagnosis",
             state.images_seen,
-            alert=change.name != "healthy",
+            alert=change.name != NO_FAULT,
             diagnosis=change.name,
             evidence=change.evidence,
             advice=advice,

@@ -6,7 +6,7 @@ from typing import Any
 
 from gantrain.config import Config
 from gantrain.config.quality import has_quality
-from gantrain.health.problems import Name, words_for
+from gantrain.health.problems import NO_FAULT, Name, words_for
 from gantrain.health.verdict import FLOOR_EVENT, floor_of, judge, recorded_floor
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.records import read_events
@@ -65,7 +65,7 @@ class Judge:
             self._said = verdict.words
         return Standing(
             training=words_for(diagnosis),
-            faulty=diagnosis not in ("healthy", "starting"),
+            faulty=diagnosis not in (NO_FAULT, "starting"),
             quality=verdict.words,
             evidence=verdict.evidence,
             floor=verdict.floor,

@@ -48,7 +48,7 @@ def test_a_run_is_replayed_by_its_config(
     fell = write_run(tmp_path / "fell", HEALTHY, [300, 26, 90, 143])
     alike = write_run(tmp_path / "alike", CRITIC | {"health/fake_spread": 0.001}, [300, 300])
     found = records(capsys, good, fell, alike / "metrics.jsonl")
-    assert [x["final"] for x in found] == ["healthy", "quality falling", "mode collapse"]
+    assert [x["final"] for x in found] == ["no fault seen", "quality falling", "mode collapse"]
     assert found[0]["diagnoses"][0]["g_steps"] == 250
     assert found[0]["diagnoses"][0]["images_seen"] == 250 * 64
     assert found[1]["best"]["images_seen"] == 400 * 32
@@ -83,7 +83,7 @@ def test_losses_of_a_table_have_thresholds_only_with_an_objective(
 ) -> None:
     table = tmp_path / "log.csv"
     table.write_text("step,loss_d\n" + "".join(f"{100 * i},4.0\n" for i in range(1, 9)))
-    assert records(capsys, table)[0]["final"] == "healthy"
+    assert records(capsys, table)[0]["final"] == "no fault seen"
     assert records(capsys, table, "--objective", "dcgan")[0]["final"] == "diverging"
 
 

@@ -25,10 +25,10 @@ from tests.health.signals import HEALTHY
 def test_there_are_enough_runs_of_every_kind_and_each_has_a_valid_config(tmp_path: Path) -> None:
     runs = all_runs()
     assert len({run.name for run in runs}) == len(runs)
-    healthy = [run for run in runs if run.truth == "healthy"]
+    healthy = [run for run in runs if run.truth == "no fault seen"]
     assert len(healthy) >= 30
     assert len(runs) - len(healthy) >= 30
-    assert {run.truth for run in runs} == {*ADVICE, "healthy"}
+    assert {run.truth for run in runs} == {*ADVICE, "no fault seen"}
     assert NEIGHBOURS.keys() == ADVICE.keys()
     for run in runs:
         tree = config_tree(run, tmp_path, 1, tmp_path)
@@ -99,8 +99,8 @@ def test_the_first_alarm_after_the_fault_counts(tmp_path: Path) -> None:
         (sick("late", "dead player", "bricks", "dcgan", begins=0.5), [HEALTHY] * 25 + [dead] * 25),
         (sick("early", "dead player", "bricks", "dcgan", begins=0.5), [strong] * 30 + [dead] * 20),
         (sick("missed", "memorising", "bricks", "dcgan"), [HEALTHY] * 50),
-        (HuntedRun("alarm", "bricks", "dcgan", "healthy"), [strong] * 50),
-        (HuntedRun("well", "bricks", "dcgan", "healthy"), [HEALTHY] * 50),
+        (HuntedRun("alarm", "bricks", "dcgan", "no fault seen"), [strong] * 50),
+        (HuntedRun("well", "bricks", "dcgan", "no fault seen"), [HEALTHY] * 50),
     ]
     verdicts = []
     for run, lines in runs:
@@ -115,6 +115,6 @@ def test_the_first_alarm_after_the_fault_counts(tmp_path: Path) -> None:
     table = confusion_table(verdicts)
     assert "| dead player | 3 | dead player 3 | 2 |" in table
     assert "| memorising | 1 | nothing 1 | 0 | - |" in table
-    assert "| alarm | healthy | discriminator too strong |" in missed_table(verdicts)
+    assert "| alarm | no fault seen | discriminator too strong |" in missed_table(verdicts)
     assert "2 of 4 sick runs" in summary(verdicts)
-    assert "1 of 2 healthy runs" in summary(verdicts)
+    assert "1 of 2 runs without a fault" in summary(verdicts)

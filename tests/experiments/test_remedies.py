@@ -28,9 +28,9 @@ def test_every_run_has_a_unique_name_and_a_valid_config(tmp_path: Path) -> None:
 
 def test_the_diagnosis_runs_cover_every_problem_and_healthy_runs() -> None:
     truths = [run.truth for run in all_runs() if run.group == "diagnoses"]
-    assert truths.count("healthy") >= 6
-    assert len(truths) - truths.count("healthy") >= 12
-    assert set(truths) <= {*ADVICE, "healthy"}
+    assert truths.count("no fault seen") >= 6
+    assert len(truths) - truths.count("no fault seen") >= 12
+    assert set(truths) <= {*ADVICE, "no fault seen"}
     assert len(set(truths)) >= 6
 
 
@@ -51,8 +51,8 @@ def test_medians_and_ranges_ignore_missing_values() -> None:
 def test_the_first_alarm_decides_whether_a_diagnosis_is_right(tmp_path: Path) -> None:
     runs = [
         PlannedRun("diagnoses", "a", 0, truth="stalled"),
-        PlannedRun("diagnoses", "b", 0, truth="healthy"),
-        PlannedRun("diagnoses", "unfinished", 0, truth="healthy"),
+        PlannedRun("diagnoses", "b", 0, truth="no fault seen"),
+        PlannedRun("diagnoses", "unfinished", 0, truth="no fault seen"),
     ]
     for run, codes in zip(runs, ([0, 4, 2, 2, 2], [0, 0, 1], [0]), strict=True):
         folder = tmp_path / run.name
@@ -73,7 +73,7 @@ def test_the_first_alarm_decides_whether_a_diagnosis_is_right(tmp_path: Path) ->
     assert correlation_with_fid(results[0], "loss/generator") == pytest.approx(-1)
     text = diagnoses_table(results)
     assert "1 of 1 faulty" in text
-    assert "alarms on 1 of 1 healthy" in text
+    assert "alarms on 1 of 1 without a fault" in text
 
 
 def test_each_experiment_states_its_options(capsys: pytest.CaptureFixture[str]) -> None:

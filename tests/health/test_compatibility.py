@@ -45,6 +45,16 @@ def test_a_health_state_of_version_0_1_keeps_its_lines_and_measurements() -> Non
     assert state.min_spread == pytest.approx(0.012579898818263505)
 
 
+def test_a_diagnosis_of_version_0_2_has_its_name_of_today() -> None:
+    content = {"diagnosis": "healthy", "recent": [{"g_steps": 3, "signals": {}}]}
+    state = HealthState.model_validate(content)
+    assert state.diagnosis == "no fault seen"
+    assert state.model_dump(mode="json")["diagnosis"] == "no fault seen"
+    assert HealthState.model_validate({"diagnosis": "stalled"}).diagnosis == "stalled"
+    with pytest.raises(ValueError, match="diagnosis"):
+        HealthState.model_validate({"diagnosis": ["healthy"]})
+
+
 @pytest.mark.parametrize("images_seen", [2400, 4800])
 def test_states_round_trip_under_their_new_names(images_seen: int) -> None:
     content = progress(images_seen)

@@ -17,7 +17,7 @@ from tests.launching import Train, write_config
 @pytest.mark.parametrize(
     ("changes", "name", "evidence", "advice"),
     [
-        ({}, "healthy", "no sign", ""),
+        ({}, "no fault seen", "no sign", ""),
         (STRONG, "discriminator too strong", "at least 99%", "discriminator.dropout"),
         ({"health/fake_spread": 0.015}, "mode collapse", "10% as much", "objective.n_critic"),
         ({"loss/discriminator": 4.0}, "diverging", "4.00", "training.clip_norm"),
@@ -42,8 +42,8 @@ def test_dcgan_problems_have_a_name_evidence_and_advice(
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({}, "healthy"),  # a critic should separate all real and fake images
-        ({"health/d_accuracy_fake": 1.0}, "healthy"),
+        ({}, "no fault seen"),  # a critic should separate all real and fake images
+        ({"health/d_accuracy_fake": 1.0}, "no fault seen"),
         ({"loss/penalty": 300.0, "loss/discriminator": 2991.0}, "diverging"),
         ({"loss/penalty": 300.0}, "penalty off"),
         ({"health/fake_spread": 0.01}, "mode collapse"),
@@ -65,9 +65,9 @@ MET_MARGINS: Signals = {
 @pytest.mark.parametrize(
     ("changes", "name", "evidence"),
     [
-        ({}, "healthy", "no sign"),
-        ({"health/d_logit_margin": 300.0}, "healthy", "no sign"),  # scores have no bound
-        ({"loss/discriminator": 0.5, "health/d_accuracy_real": 1.0}, "healthy", "no sign"),
+        ({}, "no fault seen", "no sign"),
+        ({"health/d_logit_margin": 300.0}, "no fault seen", "no sign"),  # scores have no bound
+        ({"loss/discriminator": 0.5, "health/d_accuracy_real": 1.0}, "no fault seen", "no sign"),
         (MET_MARGINS, "discriminator too strong", "its loss is 0.002"),
         # Nothing moves a D whose margins are all met.
         (MET_MARGINS | {"health/d_weight_change": 1e-9}, "discriminator too strong", "100% of"),
@@ -89,7 +89,7 @@ def test_no_diagnosis_at_the_start_or_of_a_short_episode() -> None:
     state = HealthState()
     assert not list(feed(state, STRONG, range(STEP, QUIET_STEPS - WINDOW_STEPS, STEP)))
     changes = feed(state, HEALTHY, range(QUIET_STEPS - WINDOW_STEPS, 600, STEP))
-    assert [diagnosis.name for _, diagnosis in changes] == ["healthy"]
+    assert [diagnosis.name for _, diagnosis in changes] == ["no fault seen"]
     assert not list(feed(state, STRONG, range(600, 600 + WINDOW_STEPS - STEP, STEP)))
     assert not list(feed(state, HEALTHY, range(700, 1000, STEP)))
 
@@ -101,7 +101,7 @@ def test_a_diagnosis_starts_and_ends_after_a_full_window() -> None:
     assert problem.name == "discriminator too strong"
     assert start == 600 + WINDOW_STEPS - STEP
     ((end, after),) = feed(state, HEALTHY, range(900, 1400, STEP))
-    assert after.name == "healthy"
+    assert after.name == "no fault seen"
     assert WINDOW_STEPS <= end - 900 <= 2 * WINDOW_STEPS
 
 
@@ -138,9 +138,9 @@ def test_classes_that_vanish_are_a_collapse_but_late_classes_are_not() -> None:
             list(feed(state, HEALTHY, range(200 * (i + 1) + STEP, 200 * (i + 2), STEP)))
         return state.diagnosis
 
-    assert final_diagnosis([0.1, 0.3, 0.4, 0.8, 1.0]) == "healthy"
+    assert final_diagnosis([0.1, 0.3, 0.4, 0.8, 1.0]) == "no fault seen"
     assert final_diagnosis([0.5, 0.9, 1.0, 0.5, 0.5]) == "mode collapse"
-    assert final_diagnosis([0.5, 0.9, 1.0, 0.5, 0.9]) == "healthy"
+    assert final_diagnosis([0.5, 0.9, 1.0, 0.5, 0.9]) == "no fault seen"
 
 
 def test_copies_in_two_measurements_are_memorisation() -> None:
@@ -160,7 +160,7 @@ def test_a_generator_that_improves_on_small_gradients_is_not_stalled() -> None:
     for g_steps in range(STEP, 1200, STEP):
         line = weak | ({"quality/fid_lite0": 1e5 / g_steps} if g_steps % 100 == 0 else {})
         observe(state, "dcgan", g_steps, line)
-    assert state.diagnosis == "healthy"
+    assert state.diagnosis == "no fault seen"
 
 
 def test_images_that_were_always_alike_without_gradients_are_a_stall_not_a_collapse() -> None:

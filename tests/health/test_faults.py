@@ -22,23 +22,23 @@ YOUNG = 0.03
     [
         ({"health/real_spread": 0.0}, "unsuitable data", "all the same"),
         ({"health/real_range": 0.004, "health/fake_range": 0.004}, "unsuitable data", "1 of the"),
-        ({"health/real_range": 0.2, "health/fake_range": 0.2}, "healthy", ""),
+        ({"health/real_range": 0.2, "health/fake_range": 0.2}, "no fault seen", ""),
         ({"health/g_weight_change": 3e-11}, "dead player", "the generator stands still"),
         ({"health/d_weight_change": 0.0}, "dead player", "the discriminator stands still"),
-        ({"health/g_weight_change": 1e-5}, "healthy", ""),  # slow, and not for long yet
+        ({"health/g_weight_change": 1e-5}, "no fault seen", ""),  # slow, and not for long yet
         ({"health/fake_saturated": 0.99}, "saturated output", "99% of the generated"),
-        ({"health/fake_saturated": 0.8}, "healthy", ""),
-        ({"health/fake_saturated": 0.99, "health/real_saturated": 0.97}, "healthy", ""),
+        ({"health/fake_saturated": 0.8}, "no fault seen", ""),
+        ({"health/fake_saturated": 0.99, "health/real_saturated": 0.97}, "no fault seen", ""),
         ({"health/fake_range": 0.45}, "saturated output", "50% of the range"),
-        ({"health/fake_range": 0.6}, "healthy", ""),
+        ({"health/fake_range": 0.6}, "no fault seen", ""),
         ({"health/fake_twins": 0.1}, "mode collapse", "about 10 different"),
-        ({"health/fake_twins": 0.1, "health/real_twins": 0.05}, "healthy", ""),
+        ({"health/fake_twins": 0.1, "health/real_twins": 0.05}, "no fault seen", ""),
         (
             {"loss/discriminator": 0.692, "health/d_logit_margin": 0.2},
             "uninformative labels",
             "never differed by more than 0.2",
         ),
-        ({"loss/discriminator": 0.62, "health/d_logit_margin": 0.2}, "healthy", ""),
+        ({"loss/discriminator": 0.62, "health/d_logit_margin": 0.2}, "no fault seen", ""),
     ],
 )
 def test_dcgan_signals_and_near_misses(changes: Signals, name: Name, evidence: str) -> None:
@@ -55,12 +55,12 @@ def test_a_discriminator_that_guesses_once_g_is_good_has_informative_labels() ->
         state = HealthState()
         assert not list(feed(state, before, range(STEP, 100, STEP)))
         changes = feed(state, guessing, range(100, 1500, STEP))
-        assert [change.name for _, change in changes] == ["healthy"]
+        assert [change.name for _, change in changes] == ["no fault seen"]
 
 
 @pytest.mark.parametrize(
     ("penalty", "weight", "name"),
-    [(1.5, 1e-6, "penalty off"), (1.5, 10.0, "healthy"), (0.1, 0.0, "healthy")],
+    [(1.5, 1e-6, "penalty off"), (1.5, 10.0, "no fault seen"), (0.1, 0.0, "no fault seen")],
 )
 def test_the_weight_of_a_penalty_follows_from_the_losses(
     penalty: float, weight: float, name: Name
@@ -73,11 +73,11 @@ def test_the_weight_of_a_penalty_follows_from_the_losses(
 @pytest.mark.parametrize("line", [None, HEALTHY])
 def test_quality_that_fell_names_the_best_measurement(line: Signals | None) -> None:
     state, changes = measured([300, 80, 26, 90, 143], line=line)
-    assert [change.name for change in changes] == ["healthy", "quality falling"]
+    assert [change.name for change in changes] == ["no fault seen", "quality falling"]
     assert changes[-1].evidence == "FID is 143, 5.5 times worse than its best, 26 at 96 kimg"
     assert state.worse_since == 4 * 500 * 64
     _, recovered = measured([300, 80, 26, 90, 143, 28, 27], line=line)
-    assert [change.name for change in recovered][-1] == "healthy"
+    assert [change.name for change in recovered][-1] == "no fault seen"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_quality_that_fell_names_the_best_measurement(line: Signals | None) -> N
 )
 def test_quality_that_fell_once_or_a_little_is_no_fall(values: list[float]) -> None:
     _, changes = measured(values)
-    assert [change.name for change in changes] == ["healthy"]
+    assert [change.name for change in changes] == ["no fault seen"]
 
 
 def test_a_fall_within_the_intervals_is_none() -> None:
@@ -104,25 +104,25 @@ def test_a_fall_within_the_intervals_is_none() -> None:
             names += [change.name] if change else []
         return names
 
-    assert changes(high=13) == ["healthy"]
-    assert changes(high=9.5) == ["healthy", "quality falling"]
+    assert changes(high=13) == ["no fault seen"]
+    assert changes(high=9.5) == ["no fault seen", "quality falling"]
 
 
 def test_scores_with_other_goals_fall_as_well() -> None:
     _, changes = measured([1.2, 6.0, 3.0, 2.5], "quality/inception_score")
     assert changes[-1].name == "quality falling"
     _, changes = measured([0.4, -0.001, 0.002, 0.002], "quality/kid_lite0")
-    assert [change.name for change in changes] == ["healthy"]
+    assert [change.name for change in changes] == ["no fault seen"]
 
 
 @pytest.mark.parametrize(
     ("values", "name"),
     [
         ([380, 371, 385, 366, 372], "never learnt"),
-        ([380, 300, 250, 200, 160], "healthy"),  # far, but improving
-        ([90, 52, 50, 51, 50], "healthy"),  # flat, but near
+        ([380, 300, 250, 200, 160], "no fault seen"),  # far, but improving
+        ([90, 52, 50, 51, 50], "no fault seen"),  # flat, but near
         ([4.3e53, -3.1e68, -2.7e57, 7.9e64], "never learnt"),
-        ([3300, 3200, 3400], "healthy"),  # too early to say
+        ([3300, 3200, 3400], "no fault seen"),  # too early to say
     ],
 )
 def test_quality_that_is_far_and_flat_was_never_learnt(values: list[float], name: Name) -> None:
@@ -130,7 +130,7 @@ def test_quality_that_is_far_and_flat_was_never_learnt(values: list[float], name
     assert changes[-1].name == name
 
 
-@pytest.mark.parametrize(("first", "name"), [(0, "never learnt"), (130, "healthy")])
+@pytest.mark.parametrize(("first", "name"), [(0, "never learnt"), (130, "no fault seen")])
 def test_metrics_without_a_limit_are_compared_with_an_untrained_generator(
     first: int, name: Name
 ) -> None:
@@ -143,7 +143,11 @@ def test_metrics_without_a_limit_are_compared_with_an_untrained_generator(
 
 @pytest.mark.parametrize(
     ("features", "precision", "name"),
-    [("lite0", 0.0, "never learnt"), ("lite0", 0.1, "healthy"), ("classifier", 0.0, "healthy")],
+    [
+        ("lite0", 0.0, "never learnt"),
+        ("lite0", 0.1, "no fault seen"),
+        ("classifier", 0.0, "no fault seen"),
+    ],
 )
 def test_images_that_are_like_no_real_one_were_never_learnt(
     features: str, precision: float, name: Name
@@ -161,20 +165,20 @@ def test_few_classes_from_the_start_and_some_that_are_never_made() -> None:
         return changes[-1].name
 
     assert name([0.1] * 6) == "never learnt"
-    assert name([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]) == "healthy"
+    assert name([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]) == "no fault seen"
     assert name([0.5, 0.8, 0.8, 0.8, 0.8, 0.8]) == "mode collapse"
-    assert name([0.5, 0.8, 0.9, 0.9, 0.9, 0.9]) == "healthy"
+    assert name([0.5, 0.8, 0.9, 0.9, 0.9, 0.9]) == "no fault seen"
     full = [1.0] * 6
     good, none, some = [0.7] * 6, [0.0] * 6, [0.2] * 6
     assert name(full, precision_lite0=good, recall_lite0=none) == "mode collapse"
-    assert name(full, precision_lite0=good, recall_lite0=some) == "healthy"
+    assert name(full, precision_lite0=good, recall_lite0=some) == "no fault seen"
 
 
 def test_a_network_that_hardly_moves_never_learns_without_measurements() -> None:
     for metric in ("health/d_weight_change", "health/g_weight_change"):
         changes = feed(HealthState(), HEALTHY | {metric: 1e-5}, range(STEP, 2000, STEP))
         assert [(steps >= 1000, x.name) for steps, x in changes] == [
-            (False, "healthy"),
+            (False, "no fault seen"),
             (True, "never learnt"),
         ]
     slow = HEALTHY | {"health/d_weight_change": 3e-4, "health/g_weight_change": 2e-2}
@@ -191,7 +195,7 @@ def test_a_young_run_is_not_collapsed() -> None:
             line |= {"quality/fid_lite0": 300.0 - 3 * i}
         change = observe(state, "wgan-gp", 13 * (i + 1), line, images_seen=4000 * (i + 1))
         names += [change.name] if change else []
-    assert names == ["healthy"]
+    assert names == ["no fault seen"]
     # The same images for good are a collapse.
     for i in range(80, 160):
         line = CRITIC | {"health/fake_spread": 0.15 * YOUNG, "quality/fid_lite0": 300.0}
@@ -211,7 +215,7 @@ def test_an_early_stop_needs_a_fall_that_lasts() -> None:
 
 
 def test_every_problem_has_advice_a_code_of_its_own_and_a_check() -> None:
-    problems = CODES.keys() - {"starting", "healthy"}
+    problems = CODES.keys() - {"starting", "no fault seen"}
     assert ADVICE.keys() == problems == {check.name for check in CHECKS}
     codes = sorted(code for name, code in CODES.items() if name in problems)
     assert codes == list(range(1, len(problems) + 1))
@@ -269,7 +273,7 @@ def test_a_run_that_always_improves_raises_no_alarm(
     line = HEALTHY | {"health/fake_spread": 0.15 * spread}
     for beside in (None, line):
         state, changes = measured(values, f"quality/{metric}", beside, every=200)
-        assert {change.name for change in changes} <= {"healthy", "mode collapse"}
+        assert {change.name for change in changes} <= {"no fault seen", "mode collapse"}
         if len(values) >= 3 and beside is None:
             assert state.diagnosis != "mode collapse"
 

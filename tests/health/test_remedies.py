@@ -1,4 +1,4 @@
-"""Remedies: bounded, one setting at a time, reverted when healthy, exact after a resume."""
+"""Remedies: bounded, one setting at a time, reverted without a fault, exact after a resume."""
 
 import itertools
 from dataclasses import asdict
@@ -80,12 +80,12 @@ def test_adjustments_are_reverted_when_healthy_and_more_slowly_after_a_relapse()
     state = RemedyState()
     adjust(state, "discriminator too strong", range(300, 450, STEP))
     assert [adjustment.after for adjustment in state.adjustments] == [2, 4]
-    reversions = adjust(state, "healthy", range(450, 1400, STEP))
+    reversions = adjust(state, "no fault seen", range(450, 1400, STEP))
     assert [(x.setting, x.after) for x in reversions] == [("g_rate", 2), ("g_rate", 1)]
     assert state.overrides == Overrides()
     adjust(state, "discriminator too strong", range(1400, 1460, STEP))
-    assert not adjust(state, "healthy", range(1460, 1980, STEP))
-    assert adjust(state, "healthy", range(1980, 2100, STEP))
+    assert not adjust(state, "no fault seen", range(1460, 1980, STEP))
+    assert adjust(state, "no fault seen", range(1980, 2100, STEP))
 
 
 def trend(*fids: float) -> Trend:
