@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from benchmarks.pacing import Channel, Pacer, paced
 from benchmarks.settings import Settings
 from gantrain.config import Config, NetworkConfig, parse_config
+from gantrain.config.schedules import peak_of
 from gantrain.models.dropout import Dropout
 from gantrain.models.networks import build_networks
 
@@ -83,7 +84,8 @@ def train_plain(settings: Settings, channel: Channel) -> None:
     batches = paced(loader, pacer, settings.d_steps_per_iteration)
     if config.objective.kind == "wgan-gp":
         objective = config.objective
-        losses = train_wgan_gp(gan, batches, objective.n_critic, objective.penalty_weight)
+        weight = peak_of(objective.penalty_weight)  # which is constant, as all settings here
+        losses = train_wgan_gp(gan, batches, objective.n_critic, weight)
     else:
         losses = train_dcgan(gan, batches)
     with Path(os.devnull).open("w") as log:
@@ -103,7 +105,8 @@ def build_gan(config: Config, ranks: int, bf16: bool) -> PlainGan:
 
 
 def _adam(network: nn.Module, config: NetworkConfig) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=config.betas)
+    betas = config.betas[0], peak_of(config.betas[1])
+    return torch.optim.Adam(network.parameters(), lr=peak_of(config.learning_rate), betas=betas)
 
 
 def use_torch_dropout(network: nn.Module) -> None:

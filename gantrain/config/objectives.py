@@ -4,7 +4,8 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from gantrain.config.sections import Section
+from gantrain.config.schedules import ScheduledWeight
+from gantrain.config.section import Section
 
 
 class DcganConfig(Section):
@@ -37,7 +38,7 @@ class WganGpConfig(Section):
 
     kind: Literal["wgan-gp"]
     n_critic: int = Field(5, ge=1, le=100, description="critic steps per generator step")
-    penalty_weight: Annotated[float, Field(ge=0)] = Field(10.0, description="λ of the paper")
+    penalty_weight: ScheduledWeight = Field(10.0, description="λ of the paper")
     penalty_mix: Literal["uniform", "normal"] = Field(
         "uniform", description="distribution of ε in the interpolation; the book's code uses normal"
     )

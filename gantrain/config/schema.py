@@ -6,6 +6,8 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from gantrain.config.objectives import DcganConfig, ObjectiveConfig
+from gantrain.config.schedules import schedules_in
+from gantrain.config.section import Section
 from gantrain.config.sections import (
     AugmentConfig,
     DataConfig,
@@ -16,7 +18,6 @@ from gantrain.config.sections import (
     HealthConfig,
     MetricsConfig,
     OutputConfig,
-    Section,
     TrainingConfig,
     WandbConfig,
 )
@@ -141,6 +142,9 @@ class Config(Section):
                 "batch, and the gradient penalty is defined per image; choose layer, instance or "
                 "none"
             )
+        for key, schedule in schedules_in(self).items():
+            if problem := schedule.problem(self.training.total_kimg):
+                raise ValueError(f"{key}.{problem}")
         if self.training.updates == "joint" and self.training.mixed_precision == "fp16":
             raise ValueError(
                 "training.updates: 'joint' does not work with mixed_precision 'fp16': the D step "

@@ -2,8 +2,15 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from gantrain.config.schedules import (
+    ScheduledBeta,
+    ScheduledFraction,
+    ScheduledRate,
+    ScheduledWeight,
+)
+from gantrain.config.section import Section
 from gantrain.config.values import (
     MAX_COUNT,
     Beta,
@@ -28,12 +35,6 @@ from gantrain.config.values import (
 # The metric that stands for the quality of a run, without the features that it is measured by.
 DEFAULT_METRIC = "quality/fid"
 SECOND_METRIC = "quality/kid"  # where there are too few images for FID
-
-
-class Section(BaseModel):
-    """A section of the tree: immutable, unknown keys are errors, and no value is converted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
 class DataConfig(Section):
@@ -111,8 +112,8 @@ class NetworkConfig(Section):
     )
     bias: bool = Field(False, description="biases in the convolutions")
     init: Init = Field("normal", description="normal: N(0, 0.02); glorot: Keras's default")
-    learning_rate: Positive = Field(2e-4, description="of Adam")
-    betas: tuple[Beta, Beta] = Field((0.5, 0.999), strict=False, description="of Adam")
+    learning_rate: ScheduledRate = Field(2e-4, description="of Adam")
+    betas: tuple[Beta, ScheduledBeta] = Field((0.5, 0.999), strict=False, description="of Adam")
     adam_epsilon: Positive = Field(1e-8, description="of Adam; Keras has 1e-7")
 
 
@@ -195,7 +196,9 @@ class TrainingConfig(Section):
 class AugmentConfig(Section):
     """Augmentation of the images that the discriminator sees."""
 
-    flip: Fraction = Field(0.0, description="probability of mirroring a real image left to right")
+    flip: ScheduledFraction = Field(
+        0.0, description="probability of mirroring a real image left to right"
+    )
     shift: int = Field(0, ge=0, le=32, description="largest random shift of real images, in pixels")
     diffaugment: tuple[Literal["translation", "cutout", "brightness"], ...] = Field(
         (),
@@ -207,7 +210,7 @@ class AugmentConfig(Section):
 class EmaConfig(Section):
     """Exponential moving average of the generator's weights."""
 
-    half_life_kimg: Annotated[float, Field(ge=0)] = Field(
+    half_life_kimg: ScheduledWeight = Field(
         10.0, description="half-life of the average in kimg; 0: use the current weights"
     )
     rampup: Positive | None = Field(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gantrain.config import Config, DcganConfig, WganGpConfig
+from gantrain.config.schedules import peak_of
 
 _MANY_FLIPS = 0.4  # D's best logits are then within ±0.41
 _LIGHT_PENALTY = 0.05
@@ -28,21 +29,20 @@ def doubtful_settings(config: Config) -> list[str]:
     """Return a line for each setting with which a network cannot learn."""
     doubts = []
     for name, network in (("generator", config.generator), ("discriminator", config.discriminator)):
-        if network.learning_rate < _SLOWEST:
+        if (rate := peak_of(network.learning_rate)) < _SLOWEST:
             doubts.append(
-                f"{name}.learning_rate: {network.learning_rate:g} hardly changes the weights; 1e-4 "
-                "to 4e-4 are usual"
+                f"{name}.learning_rate: {rate:g} hardly changes the weights; 1e-4 to 4e-4 are usual"
             )
     match config.objective:
         case DcganConfig(label_flips=flips) if flips >= _MANY_FLIPS:
             doubts.append(
                 f"objective.label_flips: at {flips:g} labels say next to nothing; use 0.15 or less"
             )
-        case WganGpConfig(penalty_weight=weight) if weight < _LIGHT_PENALTY:
+        case WganGpConfig(penalty_weight=weight) if peak_of(weight) < _LIGHT_PENALTY:
             if not config.discriminator.spectral_norm:
                 doubts.append(
-                    f"objective.penalty_weight: {weight:g} leaves the critic's gradient without "
-                    "bounds; the paper has 10"
+                    f"objective.penalty_weight: {peak_of(weight):g} leaves the critic's gradient "
+                    "without bounds; the paper has 10"
                 )
         case _:
             pass

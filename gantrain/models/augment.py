@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from gantrain.common.rng import PositionalRNG, Stream
-from gantrain.config import AugmentConfig
 
 # The strengths of Zhao et al. 2020: images shift by up to an eighth of their size, lose a square of
 # half their size, and change in brightness by up to a quarter of the range [-1, 1].
@@ -21,17 +20,21 @@ _CUTOUT = 1 / 2
 _COLUMNS = {"brightness": slice(0, 1), "translation": slice(1, 3), "cutout": slice(3, 5)}
 
 
-def random_flip_shift(real: Tensor, rng: PositionalRNG, config: AugmentConfig) -> Tensor:
-    """Mirror and shift real images (N, C, S, S) at random, as config.flip and config.shift say.
+def random_flip_shift(
+    real: Tensor, rng: PositionalRNG, *, flip: float | Tensor = 0.0, max_shift: int = 0
+) -> Tensor:
+    """Mirror and shift real images (N, C, S, S) at random.
 
     rng: of the images' N positions in the sequence of training images.
+    flip: probability of mirroring an image, or that of each image, float64 (N, 1) on the CPU.
+    max_shift: largest shift, in pixels.
     """
-    if config.flip:
-        flips = rng.uniform(Stream.FLIP, 1).view(-1, 1, 1, 1) < config.flip
+    if isinstance(flip, Tensor) or flip:
+        flips = (rng.uniform(Stream.FLIP, 1) < flip).view(-1, 1, 1, 1)
         real = torch.where(flips.to(real.device, non_blocking=True), real.flip(3), real)
-    if config.shift:
-        steps = 2 * config.shift + 1
-        offsets = (rng.uniform(Stream.SHIFT, 2) * steps).long() - config.shift
+    if max_shift:
+        steps = 2 * max_shift + 1
+        offsets = (rng.uniform(Stream.SHIFT, 2) * steps).long() - max_shift
         # Repeating the edge continues the plain background that bricks are rendered on.
         real = shift(real, offsets.to(real.device, non_blocking=True), fill="edge")
     return real

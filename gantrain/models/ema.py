@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from gantrain.config import EmaConfig
+from gantrain.config.schedules import value_at
 from gantrain.models.networks import Generator
 
 
@@ -14,18 +15,21 @@ class Ema:
     statistics are averaged like weights.
     """
 
-    def __init__(self, generator: Generator, config: EmaConfig) -> None:
+    def __init__(self, generator: Generator, config: EmaConfig, total_images: int) -> None:
+        """Average `generator`; total_images: of the whole run, for a schedule of the half-life."""
         self.generator = generator.eval().requires_grad_(False)
         self.config = config
+        self._total_images = total_images
 
     def decay(self, images: int, images_seen: int) -> float:
         """Return the weight in [0, 1] that the average so far keeps after `images` more images.
 
-        images_seen: of the whole run, for the ramp-up of the half-life.
+        images_seen: of the whole run, for the schedule and the ramp-up of the half-life.
         """
-        half_life = self.config.half_life_kimg * 1000
-        if self.config.rampup is not None:
-            half_life = min(half_life, images_seen * self.config.rampup)
+        config = self.config
+        half_life = value_at(config.half_life_kimg, images_seen, self._total_images) * 1000
+        if config.rampup is not None:
+            half_life = min(half_life, images_seen * config.rampup)
         return float(0.5 ** (images / half_life)) if half_life else 0.0
 
     @torch.no_grad()

@@ -3,14 +3,33 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import Config
+from gantrain.config.schedules import Schedule, value_at
 from gantrain.data.loading.datasets import ImageDataset
 from gantrain.models.augment import random_flip_shift
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in a run a step is.
+
+    images_seen: real images that D saw before it. total_images: those of the whole run.
+    d_step: number of the D step.
+    """
+
+    images_seen: int = 0
+    total_images: int = 1
+    d_step: int = 0
+
+    def value_of(self, setting: float | Schedule[Any]) -> float:
+        """Return the value that a setting has now."""
+        return value_at(setting, self.images_seen, self.total_images)
 
 
 @dataclass(frozen=True)
@@ -19,17 +38,17 @@ class Batch:
 
     images: real images, float32 (N, C, S, S) in [-1, 1], on the device.
     rng: the N positions of the batch; latents, labels, ε, dropout and augmentation come from it.
-    step: number of the D step that takes the batch.
+    moment: that of the D step that takes the batch.
     """
 
     images: Tensor
     rng: PositionalRNG
-    step: int = 0
+    moment: Moment = Moment()
 
     def split(self, count: int) -> list["Batch"]:
         """Return `count` micro-batches of equal size, in order; `count` divides the batch."""
         images, rngs = self.images.chunk(count), self.rng.split(count)
-        return [Batch(x, rng, self.step) for x, rng in zip(images, rngs, strict=True)]
+        return [Batch(x, rng, self.moment) for x, rng in zip(images, rngs, strict=True)]
 
 
 def local_rng(config: Config, start: int, rank: int, world_size: int) -> PositionalRNG:
@@ -53,9 +72,24 @@ def real_batches(
     stride = config.training.batch_size
     rng = first
     for images in dataset.batches(first, stride, device, layout):
-        augmented = random_flip_shift(images, rng, config.augment)
+        flip = _flip_probability(config, rng)
+        augmented = random_flip_shift(images, rng, flip=flip, max_shift=config.augment.shift)
         yield from itertools.repeat(augmented, steps_per_real_batch(config))
         rng = PositionalRNG(rng.seed, rng.start + stride, rng.count)
+
+
+def _flip_probability(config: Config, rng: PositionalRNG) -> float | Tensor:
+    """Return the probability of mirroring an image; if it is scheduled, that of each image.
+
+    An image's is that at its own position, so that it does not depend on the number of ranks.
+    """
+    flip = config.augment.flip
+    if not isinstance(flip, Schedule):
+        return flip
+    steps, total = steps_per_real_batch(config), config.total_images
+    positions = range(rng.start, rng.start + rng.count)
+    each = [value_at(flip, steps * position, total) for position in positions]
+    return torch.tensor(each, dtype=torch.float64)[:, None]
 
 
 def steps_per_real_batch(config: Config) -> int:

@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config, NetworkConfig
+from gantrain.config.schedules import Schedule, value_at
 from gantrain.models.augment import diff_augment
 from gantrain.models.dropout import add_dropout
 from gantrain.models.ema import Ema
@@ -45,10 +46,8 @@ class Gan:
         self.clip_norm = config.training.clip_norm
         self.extra_dropout = 0.0
         self._diffaugment = config.augment.diffaugment
-        self._learning_rates = (
-            config.generator.learning_rate,
-            config.discriminator.learning_rate,
-        )
+        self._networks = (config.generator, config.discriminator)
+        self._images_seen, self._total_images = 0, config.total_images
         self._rate_scale = 1.0
         self._rate_factors = (1.0, 1.0)
         layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
@@ -63,11 +62,12 @@ class Gan:
         self.discriminator: Discriminator = discriminator
         if config.health.remedy == "auto":
             add_dropout(self.discriminator, lambda: self.extra_dropout)
-        self.ema = Ema(copy.deepcopy(self.generator), config.ema)
+        self.ema = Ema(copy.deepcopy(self.generator), config.ema, config.total_images)
         self.g_optimizer = accelerator.prepare_optimizer(_adam(self.generator, config.generator))
         self.d_optimizer = accelerator.prepare_optimizer(
             _adam(self.discriminator, config.discriminator)
         )
+        self._set_optimizers()
         self.nan_guard = NanGuard(accelerator.device)
         self._ddp_generator = self._wrap(self.generator)
         self._ddp_discriminator = self._wrap(self.discriminator)
@@ -183,23 +183,34 @@ class Gan:
         named = zip(changes, values, strict=True)  # NaN if every step so far was skipped
         return {f"health/{k}_weight_change": v for k, v in named if math.isfinite(v)}
 
+    def follow_schedules(self, images_seen: int) -> None:
+        """Train on with the learning rates and the betas that the config has for `images_seen`."""
+        self._images_seen = images_seen
+        self._set_optimizers()
+
     def scale_learning_rates(self, scale: float) -> None:
         """Multiply both learning rates of the config by `scale`, next to the factors below."""
         self._rate_scale = scale
-        self._set_learning_rates()
+        self._set_optimizers()
 
     def set_rate_factors(self, *, g: float, d: float) -> None:
         """Multiply the learning rates of G and D by these factors, next to the scale above."""
         self._rate_factors = (g, d)
-        self._set_learning_rates()
+        self._set_optimizers()
 
-    def _set_learning_rates(self) -> None:
+    def _set_optimizers(self) -> None:
+        # Numbers on the host, which a fused step takes as they are: no copy, no sync.
         optimizers = (self.g_optimizer, self.d_optimizer)
-        for optimizer, rate, factor in zip(
-            optimizers, self._learning_rates, self._rate_factors, strict=True
+        for optimizer, config, factor in zip(
+            optimizers, self._networks, self._rate_factors, strict=True
         ):
+            beta1, beta2 = config.betas
             for group in optimizer.param_groups:
-                group["lr"] = rate * self._rate_scale * factor
+                group["lr"] = self._now(config.learning_rate) * self._rate_scale * factor
+                group["betas"] = (beta1, self._now(beta2))
+
+    def _now(self, setting: float | Schedule[Any]) -> float:
+        return value_at(setting, self._images_seen, self._total_images)
 
 
 def _compile(*networks: nn.Module, graphs: bool) -> None:
@@ -217,9 +228,7 @@ def _convert_sync_batchnorm(network: Generator | Discriminator) -> None:
 
 
 def _adam(network: nn.Module, config: NetworkConfig) -> torch.optim.Adam:
-    return torch.optim.Adam(
-        network.parameters(), config.learning_rate, config.betas, config.adam_epsilon, fused=True
-    )
+    return torch.optim.Adam(network.parameters(), eps=config.adam_epsilon, fused=True)
 
 
 def relative_change(adam: torch.optim.Optimizer) -> Tensor:

@@ -37,6 +37,7 @@ def train(
     after_iteration: raises RollBack or StoppedError to end the training early.
     """
     while not state.finished:
+        gan.follow_schedules(state.images_seen)
         iterate(gan, objective, real, state, services)
         state.g_steps += 1
         images = state.batch_size * objective.n_critic
@@ -114,7 +115,7 @@ def d_losses(
     with gan.accelerator.autocast():  # around all passes of D, so that its weights are cast once
         real_scores, fake_scores = gan.ddp_discriminate(x), gan.ddp_discriminate(y)
         penalty, penalty_metrics = objective.penalty(
-            gan.discriminate_for_penalty, x, y.detach(), batch.rng, batch.step
+            gan.discriminate_for_penalty, x, y.detach(), batch.rng, batch.moment
         )
     loss, metrics = objective.d_loss(real_scores, fake_scores, batch.rng)
     loss = loss + penalty
@@ -126,4 +127,4 @@ def next_batch(real: Iterator[Tensor], state: TrainingState, services: Services)
     """Return this rank's part of the batch for the next D step."""
     with services.heartbeat.phase("data"):
         images = next(real)
-    return Batch(images, state.d_rng, state.images_seen // state.batch_size)
+    return Batch(images, state.d_rng, state.moment)

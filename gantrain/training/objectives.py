@@ -18,6 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, relu
 
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config.objectives import DcganConfig, HingeConfig, ObjectiveConfig, WganGpConfig
+from gantrain.training.batch import Moment
 from gantrain.training.image_signals import image_signals
 
 Discriminate = Callable[[Tensor], Tensor]
@@ -46,9 +47,9 @@ class Objective(Protocol):
         """Return D's loss, without penalties, from its scores of real and of fake images."""
 
     def penalty(
-        self, critic: Discriminate, real: Tensor, fake: Tensor, rng: PositionalRNG, step: int
+        self, critic: Discriminate, real: Tensor, fake: Tensor, rng: PositionalRNG, moment: Moment
     ) -> tuple[Tensor, Metrics]:
-        """Return what is added to D's loss in D's step number `step`; 0 if there is no penalty.
+        """Return what is added to D's loss in the D step at `moment`; 0 if there is no penalty.
 
         critic: D. real, fake: images (N, C, S, S); `fake` is detached.
         """
@@ -98,7 +99,7 @@ class Dcgan:
         }
 
     def penalty(
-        self, critic: Discriminate, real: Tensor, fake: Tensor, rng: PositionalRNG, step: int
+        self, critic: Discriminate, real: Tensor, fake: Tensor, rng: PositionalRNG, moment: Moment
     ) -> tuple[Tensor, Metrics]:
         """Return 0."""
         return real.new_zeros(()), {}
@@ -136,7 +137,7 @@ class WganGp:
         }
 
     def penalty(
-        self, critic: Discriminate, real: Tensor, fake: Tensor, rng: PositionalRNG, step: int
+        self, critic: Discriminate, real: Tensor, fake: Tensor, rng: PositionalRNG, moment: Moment
     ) -> tuple[Tensor, Metrics]:
         """Return λ times the gradient penalty.
 
@@ -144,12 +145,13 @@ class WganGp:
         lazy regularisation of StyleGAN2 (Karras et al. 2020).
         """
         every = self.config.penalty_every
-        if step % every:
+        if moment.d_step % every:
             return real.new_zeros(()), {}
         sample = rng.uniform if self.config.penalty_mix == "uniform" else rng.normal
         epsilon = sample(Stream.PENALTY, 1).float().view(-1, 1, 1, 1).to(real.device)
         penalty = gradient_penalty(critic, real, fake, epsilon)
-        return self.config.penalty_weight * every * penalty, {"loss/penalty": penalty}
+        weight = moment.value_of(self.config.penalty_weight)
+        return weight * every * penalty, {"loss/penalty": penalty}
 
     def g_loss(
         self, fake_scores: Tensor, real_scores: Tensor | None = None
@@ -190,7 +192,7 @@ class Hinge:
         }
 
     def penalty(
-        self, critic: Discriminate, real: Tensor, fake: Tensor, rng: PositionalRNG, step: int
+        self, critic: Discriminate, real: Tensor, fake: Tensor, rng: PositionalRNG, moment: Moment
     ) -> tuple[Tensor, Metrics]:
         """Return 0."""
         return real.new_zeros(()), {}
@@ -223,7 +225,7 @@ def metric_names(objective: Objective) -> list[str]:
     image = torch.zeros(2, 1, 1, 1)
     metrics = [
         objective.d_loss(scores, scores, rng)[1],
-        objective.penalty(lambda x: x.flatten(1).sum(1), image, image, rng, 0)[1],
+        objective.penalty(lambda x: x.flatten(1).sum(1), image, image, rng, Moment())[1],
         objective.g_loss(scores, scores)[1],
         image_signals(image, image),
     ]

@@ -89,6 +89,8 @@ def load_snapshot(
     if config.health.remedy == "auto":
         state.remedies = parse_record(progress.remedies, RemedyState, source)
     apply_overrides(state.remedies.overrides, gan, objective)
+    # As the last iteration left them: a run may resume at its end, and log what it did last.
+    gan.follow_schedules(max(0, state.images_seen - objective.n_critic * state.batch_size))
     meter.restore([group.model_dump() for group in progress.meter])
     return notices
 

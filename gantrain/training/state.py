@@ -8,7 +8,7 @@ from gantrain.common.set_identity import DataSet
 from gantrain.config import Config
 from gantrain.health.remedies import RemedyState
 from gantrain.health.state import HealthState
-from gantrain.training.batch import local_rng, steps_per_real_batch
+from gantrain.training.batch import Moment, local_rng, steps_per_real_batch
 
 
 @dataclass
@@ -51,6 +51,13 @@ class TrainingState:
     def finished(self) -> bool:
         """Whether D has seen as many images as the config asks for."""
         return self.images_seen >= self.config.total_images
+
+    @property
+    def moment(self) -> Moment:
+        """That of the next D step."""
+        return Moment(
+            self.images_seen, self.config.total_images, self.images_seen // self.batch_size
+        )
 
     @property
     def d_rng(self) -> PositionalRNG:

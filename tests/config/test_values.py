@@ -35,7 +35,9 @@ def with_value(key: str, value: object) -> dict[str, Any]:
     tree = TREES["wgan-gp" if only_penalty else "dcgan"]
     if "." not in key:
         return {**tree, key: value}
-    section, _, name = key.partition(".")
+    section, name, *inner = key.split(".")
+    if inner:  # of a schedule
+        value = {"from": 0.5, "to": 0.25, inner[0]: value}
     return {**tree, section: {**tree.get(section, {}), name: value}}
 
 

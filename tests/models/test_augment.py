@@ -10,7 +10,6 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from gantrain.common.rng import PositionalRNG, Stream
-from gantrain.config import AugmentConfig
 from gantrain.models.augment import (
     brightness,
     cutout,
@@ -109,12 +108,11 @@ def test_real_and_fake_images_of_each_step_have_independent_random_numbers() -> 
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_micro_batches_and_ranks_augment_as_the_whole_batch_would(count: int) -> None:
     x = images()
-    config = AugmentConfig(flip=0.5, shift=3)
+    strengths: dict[str, Any] = {"flip": 0.5, "max_shift": 3}
     micro_batches = list(zip(x.chunk(count), RNG.split(count), strict=True))
-    whole = random_flip_shift(x, RNG, config)
-    assert torch.equal(
-        torch.cat([random_flip_shift(part, rng, config) for part, rng in micro_batches]), whole
-    )
+    whole = random_flip_shift(x, RNG, **strengths)
+    parts = [random_flip_shift(part, rng, **strengths) for part, rng in micro_batches]
+    assert torch.equal(torch.cat(parts), whole)
     stream = Stream.D_REAL_AUGMENT
     whole = diff_augment(x, RNG, stream, ALL)
     assert torch.equal(
@@ -125,12 +123,12 @@ def test_micro_batches_and_ranks_augment_as_the_whole_batch_would(count: int) ->
 def test_the_configured_fraction_of_images_is_mirrored() -> None:
     x = images(1000, 1, 4)
     rng = PositionalRNG(0, 0, 1000)
-    flipped = random_flip_shift(x, rng, AugmentConfig(flip=0.3))
+    flipped = random_flip_shift(x, rng, flip=0.3)
     same = (flipped == x).flatten(1).all(1)
     mirrored = (flipped == x.flip(3)).flatten(1).all(1)
     assert torch.equal(same, ~mirrored)
     assert 0.25 < mirrored.float().mean() < 0.35
-    assert torch.equal(random_flip_shift(x, rng, AugmentConfig()), x)
+    assert torch.equal(random_flip_shift(x, rng), x)
 
 
 def steps_of(sections: dict[str, dict[str, Any]], seen: list[Tensor]) -> None:

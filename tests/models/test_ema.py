@@ -12,7 +12,7 @@ from gantrain.models.networks import Generator
 
 def pair(half_life: float, rampup: float | None) -> tuple[Ema, Generator]:
     newest = Generator(GeneratorConfig(width=2, latent_size=4), 32, 1)
-    ema = Ema(copy.deepcopy(newest), EmaConfig(half_life_kimg=half_life, rampup=rampup))
+    ema = Ema(copy.deepcopy(newest), EmaConfig(half_life_kimg=half_life, rampup=rampup), 10_000)
     return ema, newest
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import DcganConfig, HingeConfig, WganGpConfig
+from gantrain.training.batch import Moment
 from gantrain.training.objectives import (
     Dcgan,
     Hinge,
@@ -130,7 +131,7 @@ def test_the_critics_loss_adds_up() -> None:
     distance = critic(real).mean() - critic(fake).mean()
     torch.testing.assert_close(loss, -distance)
     torch.testing.assert_close(metrics["loss/wasserstein"], distance)
-    penalty, metrics = objective.penalty(critic, real, fake, PositionalRNG(0, 0, 4), 0)
+    penalty, metrics = objective.penalty(critic, real, fake, PositionalRNG(0, 0, 4), Moment())
     torch.testing.assert_close(penalty, torch.tensor(7.0))
     torch.testing.assert_close(metrics["loss/penalty"], torch.tensor(1.0))
     torch.testing.assert_close(objective.g_loss(critic(fake))[0], -critic(fake).mean())
@@ -140,8 +141,9 @@ def test_a_lazy_penalty_has_the_same_mean_as_one_in_every_step() -> None:
     real, fake = torch.randn(2, 4, 1, 3, 3).unbind()
     weight = torch.full((1, 3, 3), 2 / 3)
     objective = WganGp(WganGpConfig(kind="wgan-gp", penalty_weight=7, penalty_every=4))
+    rng = RNG.split(1000)[0]
     paid = [
-        objective.penalty(lambda x: (x * weight).sum((1, 2, 3)), real, fake, RNG.split(1000)[0], k)
+        objective.penalty(lambda x: (x * weight).sum((1, 2, 3)), real, fake, rng, Moment(d_step=k))
         for k in range(12)
     ]
     assert [k for k, (penalty, _) in enumerate(paid) if penalty] == [0, 4, 8]
@@ -180,7 +182,7 @@ def test_hinge_has_no_penalty_and_no_labels() -> None:
     objective, image = Hinge(HingeConfig(kind="hinge", n_critic=3)), torch.zeros(2, 1, 4, 4)
     objective.add_label_noise(0.3, 0.3)
     scores, rng = logits(2.0, 2.0), PositionalRNG(0, 0, 2)
-    penalty, metrics = objective.penalty(lambda x: x.sum((1, 2, 3)), image, image, rng, 0)
+    penalty, metrics = objective.penalty(lambda x: x.sum((1, 2, 3)), image, image, rng, Moment())
     assert penalty.item() == 0
     assert metrics == {}
     assert objective.d_loss(scores, -scores, rng)[0].item() == 0

@@ -15,7 +15,7 @@ from gantrain.common.rng import PositionalRNG
 from gantrain.data.shards.samples import Sample
 from gantrain.data.shards.writer import write_shards
 from gantrain.health import diagnosis as diagnosis_module
-from gantrain.training.batch import Batch
+from gantrain.training.batch import Batch, Moment
 from gantrain.training.gan import Gan
 from gantrain.training.image_signals import image_signals
 from gantrain.training.loop import d_step, g_step
@@ -75,7 +75,7 @@ def test_the_change_of_weights_is_that_of_the_last_step(sections: dict[str, Any]
             name: torch.cat([p.detach().clone().flatten() for p in network.parameters()])
             for name, network in (("d", gan.discriminator), ("g", gan.generator))
         }
-        batch = Batch(images, PositionalRNG(0, 16 * step, 16), step)
+        batch = Batch(images, PositionalRNG(0, 16 * step, 16), Moment(d_step=step))
         d_step(gan, objective, batch)
         g_step(gan, objective, batch)
         changes = gan.weight_changes()

@@ -1,0 +1,174 @@
+"""Values that change during a run: numbers, or schedules over the images seen."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from gantrain.common.expectations import quoted
+from gantrain.config.section import Section
+from gantrain.config.values import Beta, Fraction, NotNegative, Positive
+
+Value = TypeVar("Value")  # a number and its range
+
+Kimg = Annotated[float, Field(ge=0, le=1e9)]
+
+
+class Schedule(Section, Generic[Value]):
+    """A value that changes with the images seen, as `value_at` says."""
+
+    start: Value = Field(alias="from", description="value before the change")
+    end: Value | None = Field(None, alias="to", description="value after the change")
+    kind: Literal["constant", "linear", "cosine"] = Field(
+        "linear",
+        description="how `from` changes to `to`; constant: it does not; left out: linear if `to` "
+        "is given, else constant",
+    )
+    start_kimg: Kimg = Field(0.0, description="kimg at which the change begins")
+    end_kimg: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
+        None, description="kimg at which the change ends; empty: training.total_kimg"
+    )
+    warmup_kimg: Kimg = Field(
+        0.0, description="kimg over which a factor on the value rises linearly from 0 to 1"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_kind(cls, tree: Any) -> Any:
+        if isinstance(tree, Mapping) and "kind" not in tree:
+            return {**tree, "kind": "constant" if tree.get("to") is None else "linear"}
+        return tree
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Schedule[Value]":
+        if self.kind != "constant":
+            if self.end is None:
+                raise ValueError(
+                    f"kind {self.kind} needs the value that it ends at; give it as `to`"
+                )
+        elif self.end is not None:
+            raise ValueError("kind constant stays at `from`; remove `to`, or choose linear, cosine")
+        elif self.start_kimg or self.end_kimg is not None:
+            raise ValueError("kind constant has no beginning or end; remove start_kimg, end_kimg")
+        return self
+
+    @property
+    def peak(self) -> float:
+        """The largest value that the schedule can have."""
+        return max(_number(self.start), _number(self.start if self.end is None else self.end))
+
+    def problem(self, total_kimg: float) -> str | None:
+        """Return what is wrong in a run of this length, beginning with the key, or None."""
+        start, end, name = self.start_kimg, self.end_kimg, "end_kimg"
+        if end is None:
+            end, name = total_kimg, "training.total_kimg"
+        if self.kind != "constant" and start >= end:
+            if self.end_kimg is not None:
+                return f"end_kimg: {quoted(end)} found; expected more than start_kimg, {start:g}"
+            return (
+                f"start_kimg: {quoted(start)} found; expected less than {name}, {end:g}, where "
+                "the change ends"
+            )
+        if self.warmup_kimg > end:
+            return (
+                f"warmup_kimg: {quoted(self.warmup_kimg)} found; expected at most {name}, {end:g}, "
+                "where the schedule ends"
+            )
+        return None
+
+
+def value_at(value: float | Schedule[Any], images_seen: int, total_images: int) -> float:
+    """Return a value at a number of images seen: a function of these arguments alone.
+
+    With n = images_seen, n₀ = 1000 start_kimg, n₁ = 1000 end_kimg or, if that is empty,
+    total_images, and t = (n - n₀) / (n₁ - n₀) limited to [0, 1], a schedule from a to b is
+
+        constant    a
+        linear      a + (b - a) t
+        cosine      b + (a - b) (1 + cos π t) / 2       (Loshchilov and Hutter 2017, equation 5)
+
+    times min(1, n / (1000 warmup_kimg)).
+    """
+    if not isinstance(value, Schedule):
+        return value
+    result = _number(value.start)
+    if value.end is not None:
+        end = _number(value.end)
+        # Exactly a and b at the ends, and never outside them.
+        share = _share(value, images_seen, total_images)
+        low, high = sorted((result, end))
+        result = min(max(result * (1 - share) + end * share, low), high)
+    warmup = value.warmup_kimg * 1000
+    return result * images_seen / warmup if images_seen < warmup else result
+
+
+def _share(schedule: Schedule[Any], images_seen: int, total_images: int) -> float:
+    """Return which part of the change has happened, from 0 to 1."""
+    start = schedule.start_kimg * 1000
+    end = total_images if schedule.end_kimg is None else schedule.end_kimg * 1000
+    if images_seen >= end:
+        return 1.0
+    if images_seen <= start:
+        return 0.0
+    t = (images_seen - start) / (end - start)
+    return (1 - math.cos(math.pi * t)) / 2 if schedule.kind == "cosine" else t
+
+
+def peak_of(value: float | Schedule[Any]) -> float:
+    """Return the largest value that a number or a schedule can have."""
+    return value.peak if isinstance(value, Schedule) else value
+
+
+def schedules_in(section: Section) -> dict[str, Schedule[Any]]:
+    """Return the schedules in a section, or in a whole config, by dotted key.
+
+    The second of `betas` is `betas.1`.
+    """
+    return dict(_schedules_in(section, ""))
+
+
+def _schedules_in(value: object, key: str) -> Iterator[tuple[str, Schedule[Any]]]:
+    if isinstance(value, Schedule):
+        yield key, value
+        return
+    inner: Iterable[tuple[str | int, object]] = ()
+    if isinstance(value, Section):
+        inner = value
+    elif isinstance(value, tuple):
+        inner = enumerate(value)
+    for name, each in inner:
+        yield from _schedules_in(each, f"{key}.{name}" if key else str(name))
+
+
+def _number(value: Any) -> float:
+    return float(value)
+
+
+class WeightSchedule(Schedule[NotNegative]):
+    __doc__ = Schedule.__doc__
+
+
+class BetaSchedule(Schedule[Beta]):
+    __doc__ = Schedule.__doc__
+
+
+class FractionSchedule(Schedule[Fraction]):
+    __doc__ = Schedule.__doc__
+
+
+def _form(value: object) -> str:
+    return "schedule" if isinstance(value, Mapping | Schedule) else "number"
+
+
+# The keys that take a number or a schedule. The form of a value decides which of the two is meant.
+_BY_FORM = Discriminator(_form)
+_Weight = Annotated[WeightSchedule, Tag("schedule")]
+ScheduledRate = Annotated[Annotated[Positive, Tag("number")] | _Weight, _BY_FORM]
+ScheduledWeight = Annotated[Annotated[NotNegative, Tag("number")] | _Weight, _BY_FORM]
+ScheduledBeta = Annotated[
+    Annotated[Beta, Tag("number")] | Annotated[BetaSchedule, Tag("schedule")], _BY_FORM
+]
+ScheduledFraction = Annotated[
+    Annotated[Fraction, Tag("number")] | Annotated[FractionSchedule, Tag("schedule")], _BY_FORM
+]
