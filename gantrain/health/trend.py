@@ -16,7 +16,7 @@ _MAX_MEASUREMENTS = 24
 
 # The families of metrics by which a trend is judged, the most telling first, without the features
 # that a name ends in. Their values keep a scale over a run, so that ratios of them mean something.
-_FAMILIES = ("fid", "inception_score", "kid", "swd")
+FAMILIES = ("fid", "inception_score", "kid", "swd")
 # Among features of one family: those that were learnt elsewhere before those of the data set.
 _LAST_FEATURES = ("classifier", "brick", "random")
 
@@ -39,8 +39,7 @@ class Trend:
     @property
     def label(self) -> str:
         """The name for readers, such as FID."""
-        family = _family(self.metric)
-        return family.upper() if len(family) <= 3 else family.replace("_", " ")
+        return label_of(self.metric)
 
     @property
     def improving(self) -> bool:
@@ -54,7 +53,7 @@ class Trend:
 
     def is_worse(self, index: int, factor: float) -> bool:
         """Return whether a measurement is worse than the best by at least this factor."""
-        return _worse_by(self.ruler, self.values[index], self.best.value) >= factor
+        return worse_by(self.ruler, self.values[index], self.best.value) >= factor
 
 
 def trend_of(state: HealthState) -> Trend | None:
@@ -64,7 +63,7 @@ def trend_of(state: HealthState) -> Trend | None:
     metric = main_metric(state.measurements[-1].signals)
     if metric is None or metric not in state.best:
         return None
-    ruler = _ruler(metric)
+    ruler = ruler_of(metric)
     lines = [line for line in state.measurements if metric in line.signals]
     values = [line.signals[metric] for line in lines]
     return Trend(
@@ -79,8 +78,8 @@ def trend_of(state: HealthState) -> Trend | None:
 
 def main_metric(names: Sequence[str] | dict[str, float]) -> str | None:
     """Return the most telling of some metrics, or None if none of them has a known scale."""
-    for family in _FAMILIES:
-        found = [name for name in names if _family(name) == family]
+    for family in FAMILIES:
+        found = [name for name in names if family_of(name) == family]
         if found:
             return min(found, key=lambda name: (name.rpartition("_")[2] in _LAST_FEATURES, name))
     return None
@@ -150,10 +149,10 @@ def position(best: Best) -> str:
 
 def _note_best(state: HealthState, line: LogLine) -> None:
     for name, value in line.signals.items():
-        if _family(name) not in _FAMILIES or not _is_possible(name, value):
+        if family_of(name) not in FAMILIES or not is_possible(name, value):
             continue
         best = state.best.get(name)
-        if best is None or _ruler(name).rank(value) < _ruler(name).rank(best.value):
+        if best is None or ruler_of(name).rank(value) < ruler_of(name).rank(best.value):
             state.best[name] = Best(
                 value=value,
                 g_steps=line.g_steps,
@@ -162,22 +161,29 @@ def _note_best(state: HealthState, line: LogLine) -> None:
             )
 
 
-def _family(metric: str) -> str:
+def label_of(metric: str) -> str:
+    """Return the name of a quality metric for readers, such as FID."""
+    family = family_of(metric)
+    return family.upper() if len(family) <= 3 else family.replace("_", " ")
+
+
+def family_of(metric: str) -> str:
     """Return the name of a quality metric without `quality/` and the features; "" for others."""
     if not metric.startswith("quality/"):
         return ""
     name = metric.removeprefix("quality/")
-    return name if name in _FAMILIES else name.partition("_")[0]
+    return name if name in FAMILIES else name.partition("_")[0]
 
 
-def _ruler(metric: str) -> Ruler:
-    goal: Literal["highest"] | None = "highest" if _family(metric) == "inception_score" else None
+def ruler_of(metric: str) -> Ruler:
+    """Return the ruler of a quality metric, by its name."""
+    goal: Literal["highest"] | None = "highest" if family_of(metric) == "inception_score" else None
     return Ruler(metric, goal or goal_of(metric) or "lowest")
 
 
-def _is_possible(metric: str, value: float) -> bool:
+def is_possible(metric: str, value: float) -> bool:
     """Return whether a value can be a distance: a broken computation returns absurd ones."""
-    return _family(metric) != "fid" or is_possible_fid(value)
+    return family_of(metric) != "fid" or is_possible_fid(value)
 
 
 def is_possible_fid(value: float) -> bool:
@@ -185,7 +191,7 @@ def is_possible_fid(value: float) -> bool:
     return -1.0 <= value <= 1e7
 
 
-def _worse_by(ruler: Ruler, value: float, best: float) -> float:
+def worse_by(ruler: Ruler, value: float, best: float) -> float:
     """Return by which factor a value is worse than the best; at most 1 where that has no meaning.
 
     KID is unbiased, so that a good generator may have a best of zero or below.

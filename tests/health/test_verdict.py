@@ -1,4 +1,4 @@
-"""The verdict on quality: levels, courses, and what it says of runs of older versions."""
+"""The verdict on quality: levels, trends, and what it says of runs of older versions."""
 
 import math
 from typing import Any
@@ -27,7 +27,7 @@ def floor(value: float = 3.0, half: float = 0.5, name: str = FID, **more: float)
     return Floor({**line(value, half, name=name), **more}, {name: SPREAD})
 
 
-def course(*values: float, half: float | None = 2.0) -> Verdict:
+def verdict_of(*values: float, half: float | None = 2.0) -> Verdict:
     lines = [line(value, half, 1000 * (i + 1)) for i, value in enumerate(values)]
     return judge(lines, floor())
 
@@ -75,16 +75,18 @@ def test_images_that_a_classifier_tells_from_real_ones_are_not_at_the_floor() ->
         ([80.0, 41.0, 44.0], "flat"),
     ],
 )
-def test_the_course_follows_from_intervals_that_do_not_overlap(
+def test_the_trend_follows_from_intervals_that_do_not_overlap(
     values: list[float], expected: str
 ) -> None:
-    assert course(*values).course == expected
+    assert verdict_of(*values).trend == expected
 
 
 def test_a_run_that_was_better_says_when_and_by_how_much() -> None:
     verdict = judge([line(90, at=100_000), line(41, at=250_000), line(61, at=400_000)], floor())
     assert verdict.words == "far from the data, worse than its best"
-    assert verdict.evidence == "FID 61 (59 to 63) at 400 kimg, 41 at 250 kimg; floor 3"
+    assert verdict.evidence == (
+        "FID 61 (59 to 63) at 400 kimg, 1.49 times worse than its best, 41 at 250 kimg; floor 3"
+    )
 
 
 def test_a_run_of_an_older_version_has_a_level_and_no_known_floor() -> None:
@@ -94,17 +96,17 @@ def test_a_run_of_an_older_version_has_a_level_and_no_known_floor() -> None:
     assert verdict.evidence == "FID 11; floor unknown"
     assert judge([line(0.1, None)], Floor()).level == "near the data"  # not: at the floor
     # Without intervals, a tenth either way is taken for noise.
-    assert judge([line(10, None), line(11.5, None)], Floor()).course == "flat"
-    assert judge([line(10, None), line(13, None)], Floor()).course == "worse than its best"
+    assert judge([line(10, None), line(11.5, None, 1)], Floor()).trend == "flat"
+    assert judge([line(10, None), line(13, None, 1)], Floor()).trend == "worse than its best"
     brick = judge([line(64, None, name="quality/fid_brick")], Floor())
     assert (brick.level, brick.metric) == ("far from the data", "quality/fid_brick")
 
 
-def test_where_the_spread_is_unknown_the_course_is_stated_all_the_same() -> None:
+def test_where_the_spread_is_unknown_the_trend_is_stated_all_the_same() -> None:
     for name in (KID, "quality/fid_inception"):
-        verdict = judge([line(90, name=name), line(60, name=name)], Floor())
-        assert verdict.words == "not measured, improving"
-        assert "spread of the data in these features is unknown" in verdict.evidence
+        verdict = judge([line(90, name=name), line(60, at=1, name=name)], Floor())
+        assert verdict.words == "unknown distance from the data, improving"
+        assert verdict.evidence.endswith("60 (58 to 62); floor unknown")
 
 
 def test_kid_judges_where_no_fid_is_measured_or_where_it_is_asked_for() -> None:
@@ -121,9 +123,8 @@ def test_what_is_not_measured_says_why() -> None:
         "not measured (no measurement yet)"
     )
     assert "every_kimg is 0" in judge([], Floor(), measures=False).sentence
-    assert (
-        "neither FID nor KID" in judge([{"images_seen": 1, "quality/swd": 3.0}], Floor()).sentence
-    )
+    novelty = judge([{"images_seen": 1, "quality/unique": 0.9}], Floor())
+    assert novelty.sentence == "not measured (no metric of the distance from the data)"
     broken = judge([line(9.0, at=1), {"images_seen": 2, "quality/swd": 3.0}], floor())
     assert broken.sentence == "not measured (the newest fid_lite0 is not a number)"
 
@@ -155,12 +156,12 @@ def test_a_lower_fid_is_never_a_worse_level(
 
 
 @given(st.floats(1, 500), st.floats(0, 0.9), st.lists(st.floats(-1, 1), min_size=2, max_size=30))
-def test_noise_within_the_intervals_is_never_a_course(
+def test_noise_within_the_intervals_is_never_a_trend(
     truth: float, relative: float, noise: list[float]
 ) -> None:
     half = truth * relative  # each interval contains the truth
-    found = course(*(truth + half * each for each in noise), half=half)
-    assert found.course == "flat"
+    found = verdict_of(*(truth + half * each for each in noise), half=half)
+    assert found.trend == "flat"
 
 
 @given(

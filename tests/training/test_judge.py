@@ -78,7 +78,7 @@ def test_old_events_are_shown_in_todays_words(word: str, tmp_path: Path) -> None
     (tmp_path / "events.jsonl").write_text(json.dumps(event) + "\n")
     text = " ".join(shown(tmp_path, "watch", "--once").replace("│", " ").split())
     assert "training: no fault seen: no sign of a problem" in text
-    assert "quality: far from the data, worse than its best (FID 61 at 3 kimg, 41 at 2" in text
+    assert "quality: far from the data, worse than its best (FID 61 at 3 kimg, 1.49 times" in text
     assert "floor unknown" in text
     assert shown(tmp_path, "report")
     for output in (text, page(tmp_path), shown(tmp_path, "health")):
