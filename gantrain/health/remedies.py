@@ -5,85 +5,27 @@ ones without communicating. One setting is adjusted at a time, and the training 
 steps to respond. After long enough without a fault the last adjustment is reverted; a relapse
 doubles that time.
 
-Where the quality is measured, nothing is adjusted while it improves. Adjustments after which two
-measurements are no better, under a diagnosis that lasts, are reverted and not tried again for it.
+Where the quality is measured, nothing changes while it improves, in either direction, and a problem
+gets one setting at a time: the next one waits until two measurements have judged the first. If they
+are no better and there still is a problem, it is reverted and not tried again for that remedy.
+
+Two problems may ask for opposite changes of one setting. The second then takes back what the first
+one did, which is not tried again for that, so that no setting is changed to and fro.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from gantrain.config import Config
 from gantrain.health.diagnosis import WINDOW_STEPS
 from gantrain.health.overrides import Overrides
 from gantrain.health.problems import NO_FAULT, Name
-from gantrain.health.trend import Trend, is_better
+from gantrain.health.remedy_state import Adjustment, RemedyState, Trial, key_of
+from gantrain.health.trend import Trend
 
-_INITIAL_PATIENCE = 300  # generator steps
-_MAX_PATIENCE = 10_000
 _MAX_LABEL_CHANGE = 0.4  # flips or noise, beyond which D's targets carry little information
 _DROPOUT_LIMIT = 0.6  # of the config and the override together
-
-
-class Adjustment(BaseModel):
-    """A change of one setting.
-
-    setting: name of a field of Overrides.
-    g_steps: number of generator steps at which it was made.
-    reason: the diagnosis, for how long no fault has been seen, or that the quality is no better.
-    """
-
-    model_config = ConfigDict(populate_by_name=True)  # aliases: names in files of version 0.1
-    setting: str = Field(validation_alias=AliasChoices("setting", "knob"))
-    before: float
-    after: float
-    g_steps: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.setting} {self.before:g} -> {self.after:g} ({self.reason})"
-
-
-class Trial(BaseModel):
-    """Adjustments that are judged by the next measurements of quality.
-
-    kept: number of adjustments in effect before them.
-    problem: the diagnosis that they answer.
-    metric, rank: the quality at the first of them; a lower rank is better.
-    since: ranks of the measurements since then. measured_at: generator steps at the last of them.
-    """
-
-    kept: int
-    problem: Name
-    metric: str
-    rank: float
-    since: list[float] = Field(default_factory=list)
-    measured_at: int
-
-
-class RemedyState(BaseModel):
-    """The adjustments of a run so far; saved in every checkpoint.
-
-    adjustments: those in effect, oldest first.
-    adjusted_at: generator steps at the last adjustment or reversion.
-    reverted: the last change was a reversion, so that another adjustment would be a relapse.
-    patience: generator steps without a fault before the last adjustment is reverted.
-    trial: the adjustments whose effect on the quality is not known yet; None without any.
-    useless: `PROBLEM: SETTING` of adjustments that were reverted because they did not help.
-    """
-
-    model_config = ConfigDict(populate_by_name=True)
-    overrides: Overrides = Field(
-        default_factory=Overrides, validation_alias=AliasChoices("overrides", "knobs")
-    )
-    adjustments: list[Adjustment] = Field(
-        default_factory=list, validation_alias=AliasChoices("adjustments", "turns")
-    )
-    adjusted_at: int = Field(0, validation_alias=AliasChoices("adjusted_at", "turned_at"))
-    reverted: bool = Field(False, validation_alias=AliasChoices("reverted", "taken_back"))
-    patience: int = _INITIAL_PATIENCE
-    trial: Trial | None = None
-    useless: list[str] = Field(default_factory=list)
 
 
 class _Step(BaseModel):
@@ -98,6 +40,10 @@ class _Step(BaseModel):
         changed = value * self.factor + self.amount
         return min(changed, self.bound) if changed > value else max(changed, self.bound)
 
+    @property
+    def raises(self) -> bool:
+        return self.factor > 1 or self.amount > 0
+
 
 _WEAKER_D = _Step(setting="d_rate", factor=0.5, bound=0.1)
 _FASTER_G = _Step(setting="g_rate", factor=2.0, bound=4.0)
@@ -106,7 +52,6 @@ _FLIPS = _Step(setting="label_flips", amount=0.05, bound=0.15)
 _NOISE = _Step(setting="label_noise", amount=0.1, bound=0.3)
 _DROPOUT = _Step(setting="dropout", amount=0.1, bound=0.3)
 _STRONGER_D = _Step(setting="d_rate", factor=2.0, bound=8.0)
-_JUDGED_AFTER = 2  # measurements
 
 # Each step is repeated up to its bound before the next one. A faster G comes first against a strong
 # D: once G has collapsed, a weaker D does not help it to recover (docs/experiments.md).
@@ -140,32 +85,81 @@ def choose_adjustment(
 
     The caller applies `state.overrides` to the training.
     """
+    if not config.metrics.every_kimg:
+        quality = None  # of an earlier part of the run
+    if state.trial is not None and quality is not None:
+        state.trial.note(quality)
+    improving = quality is not None and quality.gaining
     elapsed = g_steps - state.adjusted_at
     if diagnosis in (NO_FAULT, "starting"):
-        state.trial = None  # it has helped, whatever the quality
-        if not state.adjustments or diagnosis == "starting" or elapsed < state.patience:
+        if state.trial is not None and state.trial.failed is not None:
+            state.trial = None  # the problem is gone, whatever the quality
+        due = state.adjustments and diagnosis != "starting" and elapsed >= state.patience
+        if not due or improving:
             return None
-        return _revert_last(state, g_steps, f"no fault seen for {state.patience} steps")
-    if (failed := _judge(state, quality)) is not None:
-        return _revert_last(state, g_steps, failed)
-    if state.adjusted_at and elapsed < WINDOW_STEPS:
+        state.reverted = True
+        return state.revert(-1, g_steps, f"no fault seen for {state.patience} steps")
+    if quality is not None and (reversion := _judge(state, quality, g_steps)) is not None:
+        return reversion
+    if improving or (state.adjusted_at and elapsed < WINDOW_STEPS):
         return None
-    if quality is not None and quality.improving:
+    remedy = diagnosis
+    if diagnosis in ("mode collapse", "quality falling") and d_leads:
+        remedy = "discriminator too strong"
+    step = _next_step(state, remedy, config)
+    return None if step is None else _take(state, step, remedy, diagnosis, g_steps, config, quality)
+
+
+def _judge(state: RemedyState, quality: Trend, g_steps: int) -> Adjustment | None:
+    """End a trial that two measurements have judged; revert its adjustments if it has failed.
+
+    They are reverted one in each log line, the last one first.
+    """
+    trial = state.trial
+    if trial is None or trial.failed is None:
         return None
-    step = _next_step(state, diagnosis, config, d_leads=d_leads)
-    if step is None:
+    if not trial.failed:
+        state.trial = None
         return None
+    state.mark_useless(state.adjustments[-1])
+    reason = f"{quality.label} is no better after {len(trial.since)} measurements"
+    return state.revert(-1, g_steps, reason)
+
+
+def _next_step(state: RemedyState, remedy: Name, config: Config) -> _Step | None:
+    """Return the first step of a remedy that is possible and not known as useless."""
+    steps = (
+        step
+        for step in _REMEDIES.get(remedy, ())
+        if key_of(remedy, step.setting) not in state.useless
+        and _is_possible(step, state.overrides, config)
+    )
+    return next(steps, None)
+
+
+def _take(
+    state: RemedyState,
+    step: _Step,
+    remedy: Name,
+    diagnosis: Name,
+    g_steps: int,
+    config: Config,
+    quality: Trend | None,
+) -> Adjustment | None:
+    """Take a step, or take back its opposite; do neither while a setting before it is judged."""
+    key = key_of(remedy, step.setting)
+    tried = state.trial.tried if state.trial is not None else []
+    if key not in tried and any(each.startswith(f"{remedy}: ") for each in tried):
+        return None
+    opposite = _opposite(state, step, remedy)
+    if opposite is not None:
+        state.mark_useless(state.adjustments[opposite])
+        return state.revert(opposite, g_steps, diagnosis)
     if state.reverted:
-        state.patience = min(2 * state.patience, _MAX_PATIENCE)
+        state.patience *= 2
         state.reverted = False
-    if state.trial is None and quality is not None:
-        state.trial = Trial(
-            kept=len(state.adjustments),
-            problem=diagnosis,
-            metric=quality.metric,
-            rank=quality.ranks[-1],
-            measured_at=quality.g_steps[-1],
-        )
+    if config.metrics.every_kimg and key not in tried:
+        _try(state, key, quality)
     before = float(getattr(state.overrides, step.setting))
     adjustment = Adjustment(
         setting=step.setting,
@@ -173,69 +167,34 @@ def choose_adjustment(
         after=step.apply(before),
         g_steps=g_steps,
         reason=diagnosis,
+        remedy=remedy,
     )
-    state.adjustments = [*state.adjustments, adjustment]
-    return _record(state, adjustment)
-
-
-def _next_step(
-    state: RemedyState, diagnosis: Name, config: Config, *, d_leads: bool
-) -> _Step | None:
-    """Return the first step of the problem's remedy that is possible and not known as useless."""
-    problem = diagnosis
-    if diagnosis in ("mode collapse", "quality falling") and d_leads:
-        problem = "discriminator too strong"
-    steps = (
-        step
-        for step in _REMEDIES.get(problem, ())
-        if f"{diagnosis}: {step.setting}" not in state.useless
-        and _is_possible(step, state.overrides, config)
-    )
-    return next(steps, None)
-
-
-def _judge(state: RemedyState, quality: Trend | None) -> str | None:
-    """Return why the last adjustment is to be reverted, if the quality shows that it is useless.
-
-    All adjustments of a trial are reverted, one in each log line.
-    """
-    trial = state.trial
-    if trial is None or quality is None or quality.metric != trial.metric:
-        return None
-    if quality.g_steps[-1] > trial.measured_at:
-        trial.measured_at = quality.g_steps[-1]
-        trial.since = [*trial.since, quality.ranks[-1]]
-    if len(trial.since) < _JUDGED_AFTER:
-        return None
-    if is_better(min(trial.since), trial.rank) or len(state.adjustments) <= trial.kept:
-        state.trial = None
-        return None
-    found = f"{trial.problem}: {state.adjustments[-1].setting}"
-    state.useless = list(dict.fromkeys([*state.useless, found]))
-    if len(state.adjustments) == trial.kept + 1:
-        state.trial = None
-    return f"{quality.label} is no better after {len(trial.since)} measurements"
-
-
-def _revert_last(state: RemedyState, g_steps: int, reason: str) -> Adjustment:
-    *rest, last = state.adjustments
-    state.adjustments, state.reverted = rest, True
-    return _record(
-        state,
-        Adjustment(
-            setting=last.setting,
-            before=last.after,
-            after=last.before,
-            g_steps=g_steps,
-            reason=reason,
-        ),
-    )
-
-
-def _record(state: RemedyState, adjustment: Adjustment) -> Adjustment:
-    state.overrides = replace(state.overrides, **{adjustment.setting: adjustment.after})
-    state.adjusted_at = adjustment.g_steps
+    state.add(adjustment)
     return adjustment
+
+
+def _try(state: RemedyState, key: str, quality: Trend | None) -> None:
+    """Start a trial of a setting, or let it join that of another problem's setting."""
+    if state.trial is not None:
+        state.trial.tried = [*state.trial.tried, key]
+        state.trial.since = []
+        return
+    state.trial = Trial(tried=[key], kept=len(state.adjustments))
+    if quality is not None:
+        state.trial.note(quality)
+
+
+def _opposite(state: RemedyState, step: _Step, remedy: Name) -> int | None:
+    """Return the index of the newest adjustment of the step's setting, if it was made by another
+    remedy and the other way."""
+    for index in reversed(range(len(state.adjustments))):
+        last = state.adjustments[index]
+        if last.setting == step.setting:
+            same = (last.remedy or last.reason) == remedy or step.raises == (
+                last.after > last.before
+            )
+            return None if same else index
+    return None
 
 
 def _is_possible(step: _Step, overrides: Overrides, config: Config) -> bool:

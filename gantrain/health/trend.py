@@ -45,9 +45,17 @@ class Trend:
     def improving(self) -> bool:
         """Whether the newest two measurements contain one that is better than all before them, and
         the newest of all is not far from it."""
+        return self._improves_over(2)
+
+    @property
+    def gaining(self) -> bool:
+        """Whether the quality improves, if only slowly: the newest third counts, not just two."""
+        return self._improves_over(max(2, len(self.ranks) // 3))
+
+    def _improves_over(self, count: int) -> bool:
         if len(self.ranks) < 2:
             return False
-        new = self.ranks[-2:] if len(self.ranks) > 2 else self.ranks[-1:]
+        new = self.ranks[-count:] if len(self.ranks) > count else self.ranks[-1:]
         old = self.ranks[: -len(new)]
         return is_better(min(new), min(old)) and not self.is_worse(-1, _NEAR_BEST)
 

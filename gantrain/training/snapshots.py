@@ -9,7 +9,7 @@ from torch import Tensor
 from gantrain.common.errors import UserError
 from gantrain.common.records import flatten, parse_record
 from gantrain.config import Config, rename_old_keys
-from gantrain.health.remedies import RemedyState
+from gantrain.health.remedy_state import RemedyState
 from gantrain.health.state import HealthState
 from gantrain.runs.checkpoint import Progress, Snapshot, State
 from gantrain.training.data_identity import check_same_set

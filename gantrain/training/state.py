@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from gantrain.common.rng import PositionalRNG
 from gantrain.common.set_identity import DataSet
 from gantrain.config import Config
-from gantrain.health.remedies import RemedyState
+from gantrain.health.remedy_state import RemedyState
 from gantrain.health.state import HealthState
 from gantrain.training.batch import Moment, local_rng, steps_per_real_batch
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gantrain.health.overrides import Overrides
-from gantrain.health.remedies import Adjustment, RemedyState
+from gantrain.health.remedy_state import Adjustment, RemedyState
 from gantrain.health.state import HealthState
 
 CHECKPOINTS = Path(__file__).parents[1] / "data" / "v0.1" / "run" / "checkpoints"

@@ -13,11 +13,10 @@ from gantrain.health import remedies
 from gantrain.health.diagnosis import WINDOW_STEPS
 from gantrain.health.overrides import Overrides
 from gantrain.health.problems import Name
-from gantrain.health.remedies import Adjustment, RemedyState, choose_adjustment
-from gantrain.health.trend import Trend, trend_of
+from gantrain.health.remedies import choose_adjustment
+from gantrain.health.remedy_state import Adjustment, RemedyState
 from tests.conftest import SNGAN, WGAN_GP, small_config, small_tree
 from tests.curves import assert_same_end, curve, events
-from tests.health.signals import measured
 from tests.launching import Train, write_config
 
 STEP = 20  # generator steps of a log interval
@@ -86,74 +85,6 @@ def test_adjustments_are_reverted_when_healthy_and_more_slowly_after_a_relapse()
     adjust(state, "discriminator too strong", range(1400, 1460, STEP))
     assert not adjust(state, "no fault seen", range(1460, 1980, STEP))
     assert adjust(state, "no fault seen", range(1980, 2100, STEP))
-
-
-def trend(*fids: float) -> Trend:
-    """Return the trend after these measurements, one each 400 generator steps."""
-    found = trend_of(measured(fids, every=400)[0])
-    assert found is not None
-    return found
-
-
-def play(
-    state: RemedyState, name: Name, fids: list[float], config: Config, start: int = 1
-) -> list[Adjustment]:
-    """Return the adjustments of a run that has this diagnosis after each of these measurements.
-
-    The first is after measurement number `start`.
-    """
-    made = []
-    for count in range(start, len(fids) + 1):
-        for g_steps in range(400 * count, 400 * (count + 1), STEP):
-            quality = trend(*fids[:count])
-            made.append(choose_adjustment(state, name, g_steps, config, quality=quality))
-    return [adjustment for adjustment in made if adjustment is not None]
-
-
-def test_nothing_is_adjusted_while_the_quality_improves() -> None:
-    config = config_with()
-    for name in ("mode collapse", "discriminator too strong"):
-        assert play(RemedyState(), name, [300, 200, 120, 80, 60], config, start=2) == []
-        assert play(RemedyState(), name, [300, 120, 119, 121, 120], config, start=4) != []
-
-
-def test_adjustments_that_did_not_help_are_reverted_and_not_tried_again() -> None:
-    state, config = RemedyState(), config_with()
-    flat = [100.0, 100.0, 101.0]
-    made = play(state, "mode collapse", [*flat, 100, 100, 100], config, start=3)
-    # Two measurements later, all that was tried is reverted, the last first.
-    up = [adjustment for adjustment in made if adjustment.reason == "mode collapse"]
-    back = [adjustment for adjustment in made if adjustment.reason.startswith("FID is no better")]
-    assert back[: len(up)] == made[len(up) : 2 * len(up)]
-    assert [(x.setting, x.after) for x in back] == [(x.setting, x.before) for x in reversed(up)]
-    assert state.useless == ["mode collapse: g_rate", "mode collapse: d_rate"]
-    assert state.overrides == Overrides()
-    assert state.trial is None
-    assert play(state, "mode collapse", [*flat, 100, 100, 100, 100], config, start=7) == []
-    # Another problem may have the same remedy.
-    assert adjust(state, "stalled", range(4000, 4100, STEP))[0].setting == "d_rate"
-
-
-def test_adjustments_that_helped_are_kept() -> None:
-    state, config = RemedyState(), config_with()
-    made = play(state, "mode collapse", [100, 100, 101, 80, 70, 60], config, start=3)
-    assert {adjustment.reason for adjustment in made} == {"mode collapse"}
-    assert state.useless == []
-    assert all(adjustment.g_steps < 1600 for adjustment in made)
-
-
-def test_a_trial_resumes_exactly_and_older_states_have_none() -> None:
-    config = config_with()
-    one, other = RemedyState(), RemedyState()
-    for g_steps in range(1200, 3600, STEP):
-        quality = trend(*[100.0] * (g_steps // 400))
-        other = RemedyState.model_validate_json(other.model_dump_json())
-        assert choose_adjustment(
-            one, "mode collapse", g_steps, config, quality=quality
-        ) == choose_adjustment(other, "mode collapse", g_steps, config, quality=quality)
-    assert one == other
-    old = one.model_dump(exclude={"trial", "useless"})
-    assert RemedyState.model_validate(old).trial is None
 
 
 @pytest.mark.parametrize("sections", [WGAN_GP, SNGAN], ids=["wgan-gp", "hinge"])
