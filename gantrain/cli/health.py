@@ -1,8 +1,8 @@
-"""`gantrain health`: the diagnoses of a run's metrics, or of the log of another tool."""
+"""`gantrain health`: diagnoses and verdict on a run's metrics, or on the log of another tool."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,21 +15,32 @@ from gantrain.common.records import flatten
 from gantrain.common.yaml_core import load_yaml
 from gantrain.config.objectives import sections_by_kind
 from gantrain.health.problems import CODES, words_for
-from gantrain.health.replay import Change, Line, Replay, lines_of, replay
+from gantrain.health.replay import Line, Replay, lines_of, replay
 from gantrain.health.tables import columns_text, parse_mapping, read_table
-from gantrain.health.trend import position
+from gantrain.health.trend import place
+from gantrain.health.verdict import Floor, Verdict, judge, recorded_floor
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.paths import CONFIG, METRICS
+from gantrain.runs.records import read_events
 
 _BATCH_SIZE = 64  # of a log that does not say it
 
 
 @dataclass(frozen=True)
 class _Steps:
-    """How steps and images are related: those of a generator step, and of a `step` in a table."""
+    """Images of a generator step, and of a `step` in a table; None if they are not known."""
 
     per_g_step: int
-    per_step: float
+    per_step: float | None
+
+
+@dataclass(frozen=True)
+class _Log:
+    """What a file says: the objective, "" if it does not say it; its lines; its quality."""
+
+    kind: str
+    lines: Sequence[Line]
+    verdict: Verdict
 
 
 def health(
@@ -64,10 +75,11 @@ def health(
         bool, typer.Option("--json", help="Print one JSON object per file.")
     ] = False,
 ) -> None:
-    """Replay the metrics of runs and print their diagnoses, with evidence and advice.
+    """Replay the metrics of runs; print what is said of their training and of their quality.
 
-    Besides runs of gantrain it reads CSV tables and JSON lines with columns for the progress and
-    for losses or quality, such as StyleGAN's stats.jsonl and metric-fid50k_full.jsonl.
+    Besides runs of gantrain it reads CSV tables and JSON with columns for the progress and for
+    losses or quality, such as StyleGAN's stats.jsonl and metric-fid50k_full.jsonl, or exports of
+    W&B. Of those the distance from the data is not known, but the trend is.
     """
     if columns:
         typer.echo(columns_text())
@@ -81,16 +93,17 @@ def health(
     console = Console()
     for path in metrics:
         config = _read_config(path)
-        batch = batch_size or config.get("training.batch_size") or _BATCH_SIZE
-        per_g_step = int(batch) * int(n_critic or config.get("objective.n_critic") or 1)
-        steps = _Steps(per_g_step, images_per_step or per_g_step)
+        batch = batch_size or config.get("training.batch_size")
+        d_steps = int(n_critic or config.get("objective.n_critic") or 1)
+        per_g_step = int(batch or _BATCH_SIZE) * d_steps
+        steps = _Steps(per_g_step, images_per_step or (per_g_step if batch else None))
         own = _metrics_file(path)
         if own is not None and not mapping:
-            kind, lines = _own_lines(own, steps)
-            kind = objective or config.get("objective.kind") or kind
+            log = _read_own(own, config, steps)
         else:
-            kind, lines = objective or "", _table_lines(own or path, steps, mapping)
-        _print(console, path, replay(str(kind), lines), as_json=as_json)
+            log = _read_other(own or path, steps, mapping)
+        found = replay(objective or log.kind, log.lines)
+        _print(console, path, found, log.verdict, as_json=as_json)
 
 
 def _metrics_file(path: Path) -> Path | None:
@@ -123,24 +136,36 @@ def _read_config(path: Path) -> dict[str, Any]:
         return {}
     flat = flatten(tree)
     counts = ("training.batch_size", "objective.n_critic")
+    words = ("objective.kind", "output.keep_best")
     return {
         key: value
         for key, value in flat.items()
-        if (key in counts and isinstance(value, int) and value > 0) or key == "objective.kind"
+        if (key in counts and isinstance(value, int) and value > 0)
+        or (key in words and isinstance(value, str))
+        or key == "metrics.every_kimg"
     }
 
 
-def _own_lines(path: Path, steps: _Steps) -> tuple[str, Iterator[Line]]:
-    """Return the objective that the metrics show, "" if none, and their lines."""
-    found = list(lines_of(read_metrics(path.parent), steps.per_g_step))
-    if not found:
+def _read_own(path: Path, config: Mapping[str, Any], steps: _Steps) -> _Log:
+    """Read the metrics of a run of gantrain."""
+    metrics = read_metrics(path.parent)
+    lines = list(lines_of(metrics, steps.per_g_step))
+    if not lines:
         raise UserError(f"{path}: no line of metrics; expected those of a run of gantrain.")
-    names = {name for _, _, line in found for name in line}
+    names = {name for _, _, line in lines for name in line}
     # Logits are those of several objectives, whose losses have other scales.
-    return "wgan-gp" if "loss/wasserstein" in names else "", iter(found)
+    kind = config.get("objective.kind", "wgan-gp" if "loss/wasserstein" in names else "")
+    verdict = judge(
+        metrics,
+        recorded_floor(read_events(path.parent)),
+        config.get("output.keep_best"),
+        measures=config.get("metrics.every_kimg") != 0,
+    )
+    return _Log(kind, lines, verdict)
 
 
-def _table_lines(path: Path, steps: _Steps, mapping: Mapping[str, str]) -> Iterator[Line]:
+def _read_other(path: Path, steps: _Steps, mapping: Mapping[str, str]) -> _Log:
+    """Read the table of another tool."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -149,50 +174,53 @@ def _table_lines(path: Path, steps: _Steps, mapping: Mapping[str, str]) -> Itera
         ) from None
     except OSError as error:
         raise UserError(f"{path}: {os_reason(error)}; expected a file of metrics.") from None
+    lines: list[Line] = []
     for row in read_table(text, str(path), mapping).rows:
-        if row.images_seen is not None:
-            g_steps = row.step if row.step is not None else row.images_seen // steps.per_g_step
-            yield g_steps, row.images_seen, row.metrics
-        else:
+        images = row.images_seen
+        if images is None and steps.per_step is not None:
             images = round((row.step or 0) * steps.per_step)
-            yield images // steps.per_g_step, images, row.metrics
+        g_steps = (row.step or 0) if images is None else images // steps.per_g_step
+        if row.images_seen is not None and row.step is not None:
+            g_steps = row.step
+        lines.append((g_steps, images, row.metrics))
+    measured = [
+        {**metrics, **({"step": step} if images is None else {"images_seen": images})}
+        for step, images, metrics in lines
+    ]
+    verdict = judge(measured, Floor(), sparse=True)
+    if not verdict.metric:
+        verdict = replace(verdict, reason="no column of FID or another quality is understood")
+    return _Log("", lines, verdict)
 
 
-def _print(console: Console, path: Path, found: Replay, *, as_json: bool) -> None:
+def _print(console: Console, path: Path, found: Replay, verdict: Verdict, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(_as_record(path, found)))
+        typer.echo(json.dumps(_as_record(path, found, verdict)))
         return
     names = ", ".join(found.problems) or "no problem seen"
-    final = words_for(found.final)
-    print_line(console, f"{path}: {counted(found.lines, 'line')}; {names}; at the end {final}")
-    if found.best is not None and found.last is not None:
-        print_line(
-            console,
-            f"  {found.metric.removeprefix('quality/')}: best {found.best.value:.4g}"
-            f"{position(found.best)}, last {found.last:.4g}",
-        )
+    print_line(console, f"{path}: {counted(found.lines, 'line')}; {names}")
+    print_line(console, f"  training: {words_for(found.final)}")
+    print_line(console, f"  quality: {verdict.sentence}")
     rows = [
-        (_position(change), words_for(change.diagnosis.name), change.diagnosis.evidence)
+        (
+            place(change.images_seen, change.g_steps),
+            words_for(change.diagnosis.name),
+            change.diagnosis.evidence,
+        )
         for change in found.changes
     ]
-    print_rows(console, "diagnoses", ("kimg", "diagnosis", "evidence"), rows)
+    print_rows(console, "diagnoses", ("at", "diagnosis", "evidence"), rows)
     advice = {x.diagnosis.name: x.diagnosis.advice for x in found.changes if x.diagnosis.advice}
     for name, text in advice.items():
         print_line(console, f"  {name}: {text}")
 
 
-def _position(change: Change) -> str:
-    return f"{(change.images_seen or 0) / 1000:,.4g}"
-
-
-def _as_record(path: Path, found: Replay) -> dict[str, Any]:
+def _as_record(path: Path, found: Replay, verdict: Verdict) -> dict[str, Any]:
     return {
         "metrics": str(path),
         "lines": found.lines,
-        "final": found.final,
-        "quality": found.metric or None,
-        "best": found.best.model_dump() if found.best else None,
-        "last": found.last,
+        "training": words_for(found.final),
+        "quality": verdict.to_record(),
         "diagnoses": [
             {
                 "images_seen": change.images_seen,

@@ -7,8 +7,7 @@ from typing import Any
 from gantrain.common.records import is_number
 from gantrain.health.diagnosis import Diagnosis, observe
 from gantrain.health.problems import NO_FAULT
-from gantrain.health.state import Best, HealthState
-from gantrain.health.trend import Trend, trend_of
+from gantrain.health.state import HealthState
 
 # Generator steps, images seen and metrics of a line.
 Line = tuple[int, int | None, Mapping[str, float]]
@@ -28,14 +27,10 @@ class Replay:
     """The diagnoses of a run, in their order.
 
     lines: number of lines of metrics.
-    metric, best, last: the quality that the trend was judged by, "" and None without any.
     """
 
     lines: int
     changes: list[Change] = field(default_factory=list)
-    metric: str = ""
-    best: Best | None = None
-    last: float | None = None
 
     @property
     def final(self) -> str:
@@ -63,13 +58,9 @@ def replay(kind: str, lines: Iterable[Line]) -> Replay:
     kind: as for `observe`.
     """
     state, changes, count = HealthState(), [], 0
-    trend: Trend | None = None
     for g_steps, images_seen, metrics in lines:
         count += 1
         found = observe(state, kind, g_steps, metrics, images_seen=images_seen)
         if found is not None:
             changes.append(Change(g_steps, images_seen, found))
-        trend = trend_of(state)
-    if trend is None:
-        return Replay(count, changes)
-    return Replay(count, changes, trend.metric, trend.best, trend.values[-1])
+    return Replay(count, changes)

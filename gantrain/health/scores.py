@@ -7,7 +7,7 @@ from typing import Any, Literal
 from gantrain.common.records import is_number
 from gantrain.common.statistics import Interval
 from gantrain.config.quality import Ruler, full_name, has_quality, interval_names
-from gantrain.health.trend import FAMILIES, family_of, is_possible, main_metric
+from gantrain.health.trend import FAMILIES, family_of, is_possible, main_metric, place
 
 Course = Literal["", "improving", "flat", "worse than its best"]
 
@@ -43,9 +43,7 @@ class Score:
     @property
     def place(self) -> str:
         """Where it was measured, such as `400 kimg`."""
-        if self.images_seen is None:
-            return f"step {self.step or 0:,}"
-        return f"{self.images_seen / 1000:,.4g} kimg"
+        return place(self.images_seen, self.step or 0)
 
     @property
     def _assumed_half(self) -> float:

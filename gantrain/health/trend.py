@@ -150,9 +150,12 @@ def stops_early(state: HealthState, after_kimg: float | None) -> str:
 
 def position(best: Best) -> str:
     """Return where a best measurement was made, to follow its value."""
-    if best.images_seen is None:
-        return f" at step {best.g_steps:,}"
-    return f" at {best.images_seen / 1000:,.4g} kimg"
+    return f" at {place(best.images_seen, best.g_steps)}"
+
+
+def place(images_seen: int | None, steps: int) -> str:
+    """Return a point of a run for readers: `400 kimg`, or `step 2,000` without images seen."""
+    return f"step {steps:,}" if images_seen is None else f"{images_seen / 1000:,.4g} kimg"
 
 
 def _note_best(state: HealthState, line: LogLine) -> None:

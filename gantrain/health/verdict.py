@@ -84,11 +84,15 @@ class Verdict:
         value = f"{label_of(self.metric)} {_short(self.newest.value)}"
         if self.newest.interval:
             value += " ({} to {})".format(*map(_short, self.newest.interval))
+        best = f"{_short(self.best.value)} at {self.best.place}"
         if self.trend == "worse than its best":
-            best = f"{_short(self.best.value)} at {self.best.place}"
             value = ", ".join(filter(None, [f"{value} at {self.newest.place}", self._times, best]))
+            best = ""
+        elif self.best == self.newest:
+            best = ""
         known = "unknown" if self.floor is None else _short(self.floor)
-        return "; ".join(filter(None, [value, f"floor {known}", self.reason]))
+        parts = [value, best and f"best {best}", f"floor {known}", self.reason]
+        return "; ".join(filter(None, parts))
 
     @property
     def sentence(self) -> str:

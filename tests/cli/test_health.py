@@ -48,15 +48,21 @@ def test_a_run_is_replayed_by_its_config(
     fell = write_run(tmp_path / "fell", HEALTHY, [300, 26, 90, 143])
     alike = write_run(tmp_path / "alike", CRITIC | {"health/fake_spread": 0.001}, [300, 300])
     found = records(capsys, good, fell, alike / "metrics.jsonl")
-    assert [x["final"] for x in found] == ["no fault seen", "quality falling", "mode collapse"]
+    assert [x["training"] for x in found] == ["no fault seen", "quality falling", "mode collapse"]
+    assert [(x["quality"]["level"], x["quality"]["trend"]) for x in found] == [
+        ("far from the data", "improving"),
+        ("far from the data", "worse than its best"),
+        ("far from the data", "flat"),
+    ]
     assert found[0]["diagnoses"][0]["g_steps"] == 250
     assert found[0]["diagnoses"][0]["images_seen"] == 250 * 64
-    assert found[1]["best"]["images_seen"] == 400 * 32
+    assert found[1]["quality"]["best_images_seen"] == 400 * 32
     assert found[1]["diagnoses"][-1]["code"] == 6
     status, out, _ = run(capsys, fell)
     assert status == 0
-    assert "quality falling; at the end quality falling" in out
-    assert "fid_brick: best 26 at 12.8 kimg, last 143" in out
+    assert "80 lines; quality falling\n  training: quality falling\n" in out
+    assert "\n  quality: far from the data, worse than its best (FID 143 at 25.6 kimg, 5.5 " in out
+    assert "times worse than its best, 26 at 12.8 kimg; floor unknown)\n" in out
     assert "  quality falling: use the best checkpoint" in out
 
 
@@ -67,15 +73,55 @@ def test_a_table_of_fids_has_its_steps_and_names_from_the_options(
     table.write_text("epoch,Fid!\n1,300\n2,26\n3,90\n4,143\n")
     words = (table, "--column", "step=epoch", "--column", "fid=Fid!", "--images-per-step", 50_000)
     (found,) = records(capsys, *words)
-    assert found["final"] == "quality falling"
-    assert found["best"] == {
-        "value": 26,
-        "g_steps": 100_000 // 64,
-        "images_seen": 100_000,
-        "high": None,
-    }
+    assert found["training"] == "quality falling"
+    assert found["diagnoses"][-1]["g_steps"] == 200_000 // 64
+    assert found["quality"]["level"] == "unknown distance from the data"
+    assert (found["quality"]["best"], found["quality"]["best_images_seen"]) == (26, 100_000)
     (found,) = records(capsys, *words, "--batch-size", 500)
-    assert found["best"]["g_steps"] == 200
+    assert found["diagnoses"][-1]["g_steps"] == 400
+
+
+def test_the_places_in_a_table_of_steps_are_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "log.csv"
+    table.write_text("step,fid\n1000,300\n2000,26\n3000,90\n4000,143\n")
+    status, out, _ = run(capsys, table)
+    assert status == 0
+    assert "quality: unknown distance from the data, worse than its best (FID 143 at step" in out
+    assert "5.5 times worse than its best, 26 at step 2,000; floor unknown)" in out
+    assert " kimg" not in out
+    (found,) = records(capsys, table)
+    assert (found["quality"]["images_seen"], found["quality"]["step"]) == (None, 4000)
+    (found,) = records(capsys, table, "--batch-size", 10)
+    assert found["quality"]["best_images_seen"] == 20_000
+
+
+def test_a_run_is_judged_by_its_floor_and_its_own_metric(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("output: {keep_best: quality/kid}\n")
+    lines = [
+        {"images_seen": 1000 * i, "quality/fid_lite0": 200.0, "quality/kid_lite0": kid}
+        for i, kid in enumerate((0.5, 0.01), 1)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    marks = {"scores": {"quality/kid_lite0": 0.01}, "spread": {"quality/kid_lite0": 1.0}}
+    (folder / "events.jsonl").write_text(json.dumps({"event": "floor", **marks}) + "\n")
+    assert "quality: at the floor of real images, improving (KID 0.01; " in run(capsys, folder)[1]
+    (folder / "config.yaml").write_text("metrics: {every_kimg: 0}\n")
+    (folder / "metrics.jsonl").write_text('{"images_seen": 5, "loss/generator": 1.0}\n')
+    assert "quality: not measured (metrics.every_kimg is 0)" in run(capsys, folder)[1]
+
+
+def test_a_table_of_losses_says_that_quality_is_not_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "log.csv"
+    table.write_text("step,d_loss,g_loss\n100,1.2,0.8\n200,1.3,0.9\n")
+    assert "quality: not measured (no column of FID or another quality is" in run(capsys, table)[1]
 
 
 def test_losses_of_a_table_have_thresholds_only_with_an_objective(
@@ -83,8 +129,8 @@ def test_losses_of_a_table_have_thresholds_only_with_an_objective(
 ) -> None:
     table = tmp_path / "log.csv"
     table.write_text("step,loss_d\n" + "".join(f"{100 * i},4.0\n" for i in range(1, 9)))
-    assert records(capsys, table)[0]["final"] == "no fault seen"
-    assert records(capsys, table, "--objective", "dcgan")[0]["final"] == "diverging"
+    assert records(capsys, table)[0]["training"] == "no fault seen"
+    assert records(capsys, table, "--objective", "dcgan")[0]["training"] == "diverging"
 
 
 @pytest.mark.parametrize(
