@@ -119,7 +119,7 @@ def run_training(config: Config, networks: Networks | None = None) -> None:
     check_world_size(config, accelerator)
     dataset = open_dataset(config.data)
     check_same_data(dataset, accelerator)
-    gan, objective = Gan(config, accelerator, networks), make_objective(config.objective)
+    gan, objective = Gan(config, accelerator, networks), make_objective(config)
     state = TrainingState(config, accelerator.process_index, accelerator.num_processes)
     state.data = dataset.manifest.summary
     meter, evaluator = Meter(accelerator), Evaluator(config, dataset, accelerator)

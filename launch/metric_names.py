@@ -44,6 +44,7 @@ def names_of(flat: Mapping[str, Any]) -> list[str]:
     The ends of the 95% intervals of quality metrics are logged too, but runs are not compared by
     them."""
     names = [*_ALWAYS, *_of_objective(flat["objective.kind"])]
+    names += [f"loss/{r}" for r in ("r1", "r2") if _has_weight(flat, f"objective.{r}_gamma")]
     if flat["health.remedy"] == "auto":
         names += _REMEDIES
     if flat["metrics.every_kimg"]:
@@ -59,6 +60,11 @@ def names_of(flat: Mapping[str, Any]) -> list[str]:
         names += [f"quality/{name}" for name in BY_TWO_SAMPLES if samples >= MIN_TWO_SAMPLES]
         names.append("speed/seconds_of_metrics")
     return names
+
+
+def _has_weight(flat: Mapping[str, Any], key: str) -> bool:
+    """Return whether a weight is not 0: a number, a word, or a schedule with keys of its own."""
+    return bool(flat.get(key)) or any(name.startswith(f"{key}.") for name in flat)
 
 
 def measures(flat: Mapping[str, Any], metric: str) -> bool:

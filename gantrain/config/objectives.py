@@ -1,14 +1,36 @@
 """The configuration of the objectives: which losses and penalties D and G minimise."""
 
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from gantrain.config.schedules import ScheduledWeight
+from gantrain.config.schedules import AutoWeight, Schedule, ScheduledWeight
 from gantrain.config.section import Section
 
+_AUTO_GAMMA = 0.0002
 
-class DcganConfig(Section):
+
+class ZeroCentredConfig(Section):
+    """Penalties on D's gradient, for every objective but WGAN-GP, which has one of its own.
+
+    R1 at real images (Mescheder et al. 2018), R2 at generated ones.
+    """
+
+    r1_gamma: AutoWeight = Field(
+        0.0,
+        description="weight γ of R1: γ/2 times the squared norm of D's gradient at real images; "
+        "auto: 0.0002 size² / batch_size, as StyleGAN2-ADA starts from; 0: none",
+    )
+    r2_gamma: AutoWeight = Field(0.0, description="weight γ of R2: the same at generated images")
+    penalty_every: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="apply R1 and R2 in every k-th D step, weighted k times (lazy)",
+    )
+
+
+class DcganConfig(ZeroCentredConfig):
     """Binary cross-entropy on D's logits (Radford et al. 2016; the book's chapter 4)."""
 
     LOGGED: ClassVar = ("health/d_logit_margin",)  # beside what every objective logs
@@ -54,7 +76,7 @@ class WganGpConfig(Section):
     )
 
 
-class HingeConfig(Section):
+class HingeConfig(ZeroCentredConfig):
     """Hinge loss on D's scores (Lim and Ye 2017; Miyato et al. 2018)."""
 
     LOGGED: ClassVar = ("health/d_logit_margin",)
@@ -64,6 +86,32 @@ class HingeConfig(Section):
 
 
 ObjectiveConfig = Annotated[DcganConfig | WganGpConfig | HingeConfig, Field(discriminator="kind")]
+
+
+def why_single_images(objective: ObjectiveConfig) -> str | None:
+    """Return why D must score each image by itself, without BatchNorm; None if it need not."""
+    match objective:
+        case WganGpConfig():
+            return "the gradient penalty is defined per image"
+        case ZeroCentredConfig(r1_gamma=r1, r2_gamma=r2) if r1 != 0 or r2 != 0:
+            return (
+                "the gradient penalties objective.r1_gamma and objective.r2_gamma are defined per "
+                "image"
+            )
+        case _:
+            return None
+
+
+def gamma_of(
+    value: float | Schedule[Any] | Literal["auto"], size: int, batch_size: int
+) -> float | Schedule[Any]:
+    """Return the weight γ of a zero-centred penalty.
+
+    value: the setting: a number, a schedule, or `auto`: 0.0002 size² / batch_size, where
+        StyleGAN2-ADA starts (Karras et al. 2020).
+    size: width of the images in pixels. batch_size: of all ranks together.
+    """
+    return _AUTO_GAMMA * size**2 / batch_size if isinstance(value, str) else value
 
 
 def kinds_with(name: str) -> list[str]:

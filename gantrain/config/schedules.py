@@ -161,11 +161,19 @@ def _form(value: object) -> str:
     return "schedule" if isinstance(value, Mapping | Schedule) else "number"
 
 
+def _form_or_auto(value: object) -> str:
+    return "auto" if value == "auto" else _form(value)
+
+
 # The keys that take a number or a schedule. The form of a value decides which of the two is meant.
 _BY_FORM = Discriminator(_form)
 _Weight = Annotated[WeightSchedule, Tag("schedule")]
 ScheduledRate = Annotated[Annotated[Positive, Tag("number")] | _Weight, _BY_FORM]
 ScheduledWeight = Annotated[Annotated[NotNegative, Tag("number")] | _Weight, _BY_FORM]
+AutoWeight = Annotated[
+    Annotated[NotNegative, Tag("number")] | _Weight | Annotated[Literal["auto"], Tag("auto")],
+    Discriminator(_form_or_auto),
+]
 ScheduledBeta = Annotated[
     Annotated[Beta, Tag("number")] | Annotated[BetaSchedule, Tag("schedule")], _BY_FORM
 ]

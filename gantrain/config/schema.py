@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from gantrain.config.objectives import DcganConfig, ObjectiveConfig
+from gantrain.config.objectives import DcganConfig, ObjectiveConfig, why_single_images
 from gantrain.config.schedules import schedules_in
 from gantrain.config.section import Section
 from gantrain.config.sections import (
@@ -136,11 +136,11 @@ class Config(Section):
                     f"{name}.slope: {len(network.slope)} slopes; expected one number, or "
                     f"{expected} for {self.data.size}x{self.data.size} images"
                 )
-        if self.objective.kind == "wgan-gp" and self.discriminator.norm == "batch":
+        reason = why_single_images(self.objective)
+        if reason is not None and self.discriminator.norm == "batch":
             raise ValueError(
                 "discriminator.norm: 'batch' makes D's output depend on the other images of the "
-                "batch, and the gradient penalty is defined per image; choose layer, instance or "
-                "none"
+                f"batch, and {reason}; choose layer, instance or none"
             )
         for key, schedule in schedules_in(self).items():
             if problem := schedule.problem(self.training.total_kimg):

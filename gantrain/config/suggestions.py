@@ -86,6 +86,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         ("lambda", "lambda_gp", "gp_weight", "gp_lambda", "gp", "lambda_"),
         ("objective.penalty_weight",),
     ),
+    **dict.fromkeys(("gamma", "r1", "r1_weight", "gamma_r1"), ("objective.r1_gamma",)),
+    **dict.fromkeys(("r2", "r2_weight", "gamma_r2"), ("objective.r2_gamma",)),
     **dict.fromkeys(("smoothing", "smooth"), ("objective.label_smoothing",)),
     **dict.fromkeys(("ema_decay", "ema_beta", "decay", "ema_kimg"), ("ema.half_life_kimg",)),
     **dict.fromkeys(

@@ -27,6 +27,7 @@ SECTIONS: dict[str, tuple[Chart, ...]] = {
     "loss": (
         Chart("D and G", ("loss/discriminator", "loss/generator")),
         Chart("score gap of a critic, and penalty", ("loss/wasserstein", "loss/penalty")),
+        Chart("squared gradient of D at real and generated images", ("loss/r1", "loss/r2")),
     ),
     "quality": (
         Chart("FID", pattern="quality/fid_.*"),

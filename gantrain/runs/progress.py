@@ -15,6 +15,8 @@ _SHOWN = {
     "loss/generator": "G",
     "loss/wasserstein": "score gap",
     "loss/penalty": "penalty",
+    "loss/r1": "R1",
+    "loss/r2": "R2",
     "health/d_accuracy_real": "acc real",
     "health/d_accuracy_fake": "acc fake",
     "health/d_grad_norm": "|∇D|",

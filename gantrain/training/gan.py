@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -71,7 +71,8 @@ class Gan:
         self.nan_guard = NanGuard(accelerator.device)
         self._ddp_generator = self._wrap(self.generator)
         self._ddp_discriminator = self._wrap(self.discriminator)
-        if config.training.compile != "off":
+        self._compiled = config.training.compile != "off"
+        if self._compiled:
             _compile(self.generator, self.discriminator, graphs=config.training.compile == "graphs")
 
     def _wrap(self, network: nn.Module) -> nn.Module:
@@ -93,21 +94,30 @@ class Gan:
         """Return logits or scores, float32 (N,), of images (N, C, S, S) in [-1, 1]."""
         return self._autocast(self.discriminator, images)
 
-    def ddp_discriminate(self, images: Tensor) -> Tensor:
-        """Like `discriminate`, with gradients averaged over the ranks."""
+    def ddp_discriminate(self, images: Tensor, *, twice: bool = False) -> Tensor:
+        """Like `discriminate`, with gradients averaged over the ranks.
+
+        twice: the scores can be differentiated twice, as in `discriminate_for_penalty`.
+        """
+        if twice:
+            return self._without_compilation(self._ddp_discriminator, images)
         return self._autocast(self._ddp_discriminator, images)
 
     def discriminate_for_penalty(self, images: Tensor) -> Tensor:
-        """Like `discriminate`, for the gradient penalty: in float32 under fp16, whose range is too
+        """Like `discriminate`, for a gradient penalty: in float32 under fp16, whose range is too
         small.
 
         Under bf16 the relative error of the gradient is below 1%, far less than the noise of ε.
         """
-        # `forward` is never compiled: torch.compile does not support second derivatives.
-        if self.accelerator.mixed_precision != "fp16":
-            return self._autocast(self.discriminator.forward, images)
-        with torch.autocast(self.accelerator.device.type, enabled=False):
-            return self.discriminator.forward(images)
+        return self._without_compilation(self.discriminator, images)
+
+    def _without_compilation(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        # torch.compile does not support second derivatives.
+        with torch.compiler.set_stance("force_eager") if self._compiled else nullcontext():
+            if self.accelerator.mixed_precision != "fp16":
+                return self._autocast(network, images)
+            with torch.autocast(self.accelerator.device.type, enabled=False):
+                return network(images)
 
     def augment(self, images: Tensor, rng: PositionalRNG, stream: Stream) -> Tensor:
         """Return what D sees instead of `images`: augmented as config.augment.diffaugment says."""

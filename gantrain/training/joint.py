@@ -9,7 +9,8 @@ from gantrain.training.batch import Batch
 from gantrain.training.gan import Gan
 from gantrain.training.loop import d_losses, next_batch, train_d
 from gantrain.training.meter import mean_metrics
-from gantrain.training.objectives import Metrics, Objective
+from gantrain.training.objectives import Objective
+from gantrain.training.penalties import Metrics
 from gantrain.training.services import Services
 from gantrain.training.state import TrainingState
 

@@ -14,7 +14,8 @@ from gantrain.training.batch import Batch
 from gantrain.training.gan import Gan, frozen
 from gantrain.training.image_signals import image_signals
 from gantrain.training.meter import mean_metrics
-from gantrain.training.objectives import Metrics, Objective
+from gantrain.training.objectives import Objective
+from gantrain.training.penalties import Metrics, Scored
 from gantrain.training.services import Services
 from gantrain.training.state import TrainingState
 
@@ -110,17 +111,27 @@ def d_losses(
     gan: Gan, objective: Objective, batch: Batch, fake: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Metrics]:
     """Return D's loss with its penalty, D's scores of real and of fake images, and the metrics."""
-    x = gan.augment(batch.images, batch.rng, Stream.D_REAL_AUGMENT)
+    penalty = objective.penalty
+    of_real, of_fake = penalty.differentiates(batch.moment)
+    images = differentiable(batch.images) if of_real else batch.images
+    fake = differentiable(fake) if of_fake else fake
+    x = gan.augment(images, batch.rng, Stream.D_REAL_AUGMENT)
     y = gan.augment(fake, batch.rng, Stream.D_FAKE_AUGMENT)
     with gan.accelerator.autocast():  # around all passes of D, so that its weights are cast once
-        real_scores, fake_scores = gan.ddp_discriminate(x), gan.ddp_discriminate(y)
-        penalty, penalty_metrics = objective.penalty(
-            gan.discriminate_for_penalty, x, y.detach(), batch.rng, batch.moment
+        real = Scored(images, x, gan.ddp_discriminate(x, twice=of_real))
+        fakes = Scored(fake, y, gan.ddp_discriminate(y, twice=of_fake))
+        added, penalty_metrics = penalty(
+            gan.discriminate_for_penalty, real, fakes, batch.rng, batch.moment
         )
-    loss, metrics = objective.d_loss(real_scores, fake_scores, batch.rng)
-    loss = loss + penalty
+    loss, metrics = objective.d_loss(real.scores, fakes.scores, batch.rng)
+    loss = loss + added
     metrics = {"loss/discriminator": loss, **metrics, **penalty_metrics, **image_signals(x, y)}
-    return loss, real_scores, fake_scores, metrics
+    return loss, real.scores, fakes.scores, metrics
+
+
+def differentiable(images: Tensor) -> Tensor:
+    """Return the images such that gradients with respect to them can be taken."""
+    return images if images.requires_grad else images.detach().requires_grad_()
 
 
 def next_batch(real: Iterator[Tensor], state: TrainingState, services: Services) -> Batch:

@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from gantrain.training.objectives import Metrics
+from gantrain.training.penalties import Metrics
 
 
 def mean_metrics(micro_batches: Sequence[Metrics]) -> Metrics:

@@ -1,14 +1,14 @@
 """The objectives: what the discriminator and the generator minimise.
 
 Scores are D's outputs for N images: logits, or a critic's scores; float32 (N,). Every loss is a
-float32 scalar and is returned with the metrics that explain it.
+float32 scalar and is returned with the metrics that explain it. Penalties are parts of their own,
+in gantrain/training/penalties.py.
 
 To add an objective, write a class with the methods of `Objective` here, give it a config section
 in gantrain/config/objectives.py, and return it from `make_objective`.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,17 +17,27 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, relu
 
 from gantrain.common.rng import PositionalRNG, Stream
-from gantrain.config.objectives import DcganConfig, HingeConfig, ObjectiveConfig, WganGpConfig
+from gantrain.config import Config
+from gantrain.config.objectives import (
+    DcganConfig,
+    HingeConfig,
+    WganGpConfig,
+    ZeroCentredConfig,
+    gamma_of,
+)
 from gantrain.training.batch import Moment
 from gantrain.training.image_signals import image_signals
-
-Discriminate = Callable[[Tensor], Tensor]
-Metrics = dict[str, Tensor]
+from gantrain.training.penalties import (
+    NO_PENALTY,
+    Interpolated,
+    Metrics,
+    Penalty,
+    Scored,
+    ZeroCentred,
+)
 
 # Keras clips probabilities to [1e-7, 1 - 1e-7] before taking logarithms.
 _KERAS_LOGIT = math.log((1 - 1e-7) / 1e-7)
-# Keeps the gradient of the norm finite where the critic's gradient is exactly zero.
-_NORM_EPSILON = 1e-12
 
 
 class Objective(Protocol):
@@ -38,6 +48,10 @@ class Objective(Protocol):
         """D steps per G step."""
 
     @property
+    def penalty(self) -> Penalty:
+        """What is added to `d_loss`."""
+
+    @property
     def g_needs_real_scores(self) -> bool:
         """Whether `g_loss` uses D's scores of real images, as relativistic losses do."""
 
@@ -45,14 +59,6 @@ class Objective(Protocol):
         self, real_scores: Tensor, fake_scores: Tensor, rng: PositionalRNG
     ) -> tuple[Tensor, Metrics]:
         """Return D's loss, without penalties, from its scores of real and of fake images."""
-
-    def penalty(
-        self, critic: Discriminate, real: Tensor, fake: Tensor, rng: PositionalRNG, moment: Moment
-    ) -> tuple[Tensor, Metrics]:
-        """Return what is added to D's loss in the D step at `moment`; 0 if there is no penalty.
-
-        critic: D. real, fake: images (N, C, S, S); `fake` is detached.
-        """
 
     def g_loss(
         self, fake_scores: Tensor, real_scores: Tensor | None = None
@@ -77,6 +83,7 @@ class Dcgan:
     """
 
     config: DcganConfig
+    penalty: Penalty = NO_PENALTY
     extra_noise: float = 0.0
     extra_flips: float = 0.0
     g_needs_real_scores: bool = False
@@ -97,12 +104,6 @@ class Dcgan:
             **accuracies(real_scores, fake_scores),
             "health/d_logit_margin": real_scores.mean() - fake_scores.mean(),
         }
-
-    def penalty(
-        self, critic: Discriminate, real: Tensor, fake: Tensor, rng: PositionalRNG, moment: Moment
-    ) -> tuple[Tensor, Metrics]:
-        """Return 0."""
-        return real.new_zeros(()), {}
 
     def g_loss(
         self, fake_scores: Tensor, real_scores: Tensor | None = None
@@ -126,6 +127,11 @@ class WganGp:
     def n_critic(self) -> int:
         return self.config.n_critic
 
+    @property
+    def penalty(self) -> Interpolated:
+        config = self.config
+        return Interpolated(config.penalty_weight, config.penalty_mix, config.penalty_every)
+
     def d_loss(
         self, real_scores: Tensor, fake_scores: Tensor, rng: PositionalRNG
     ) -> tuple[Tensor, Metrics]:
@@ -135,23 +141,6 @@ class WganGp:
             **accuracies(real_scores, fake_scores),
             "loss/wasserstein": distance,
         }
-
-    def penalty(
-        self, critic: Discriminate, real: Tensor, fake: Tensor, rng: PositionalRNG, moment: Moment
-    ) -> tuple[Tensor, Metrics]:
-        """Return λ times the gradient penalty.
-
-        With penalty_every = k it is computed in every k-th step and weighted k times, like the
-        lazy regularisation of StyleGAN2 (Karras et al. 2020).
-        """
-        every = self.config.penalty_every
-        if moment.d_step % every:
-            return real.new_zeros(()), {}
-        sample = rng.uniform if self.config.penalty_mix == "uniform" else rng.normal
-        epsilon = sample(Stream.PENALTY, 1).float().view(-1, 1, 1, 1).to(real.device)
-        penalty = gradient_penalty(critic, real, fake, epsilon)
-        weight = moment.value_of(self.config.penalty_weight)
-        return weight * every * penalty, {"loss/penalty": penalty}
 
     def g_loss(
         self, fake_scores: Tensor, real_scores: Tensor | None = None
@@ -172,6 +161,7 @@ class Hinge:
     """
 
     config: HingeConfig
+    penalty: Penalty = NO_PENALTY
     g_needs_real_scores: bool = False
 
     @property
@@ -191,12 +181,6 @@ class Hinge:
             "health/d_logit_margin": real_scores.mean() - fake_scores.mean(),
         }
 
-    def penalty(
-        self, critic: Discriminate, real: Tensor, fake: Tensor, rng: PositionalRNG, moment: Moment
-    ) -> tuple[Tensor, Metrics]:
-        """Return 0."""
-        return real.new_zeros(()), {}
-
     def g_loss(
         self, fake_scores: Tensor, real_scores: Tensor | None = None
     ) -> tuple[Tensor, Metrics]:
@@ -208,25 +192,35 @@ class Hinge:
         """Do nothing: scores within a margin have no labels."""
 
 
-def make_objective(config: ObjectiveConfig) -> Objective:
-    """Build the objective of a config section."""
-    match config:
-        case DcganConfig():
-            return Dcgan(config)
-        case WganGpConfig():
-            return WganGp(config)
-        case HingeConfig():
-            return Hinge(config)
+def make_objective(config: Config) -> Objective:
+    """Build the objective of a run."""
+    match config.objective:
+        case DcganConfig() as section:
+            return Dcgan(section, zero_centred(section, config))
+        case WganGpConfig() as section:
+            return WganGp(section)
+        case HingeConfig() as section:
+            return Hinge(section, zero_centred(section, config))
+
+
+def zero_centred(section: ZeroCentredConfig, config: Config) -> ZeroCentred:
+    """Build R1 and R2 as a run's objective has them."""
+    size, batch = config.data.size, config.training.batch_size
+    return ZeroCentred(
+        r1_gamma=gamma_of(section.r1_gamma, size, batch),
+        r2_gamma=gamma_of(section.r2_gamma, size, batch),
+        every=section.penalty_every,
+    )
 
 
 def metric_names(objective: Objective) -> list[str]:
     """Return the names of the losses and health metrics that an iteration logs."""
-    scores, rng = torch.zeros(2), PositionalRNG(0, 0, 2)
-    image = torch.zeros(2, 1, 1, 1)
+    rng, image = PositionalRNG(0, 0, 2), torch.zeros(2, 1, 1, 1, requires_grad=True)
+    scored = Scored(image, image, image.flatten())
     metrics = [
-        objective.d_loss(scores, scores, rng)[1],
-        objective.penalty(lambda x: x.flatten(1).sum(1), image, image, rng, Moment())[1],
-        objective.g_loss(scores, scores)[1],
+        objective.d_loss(scored.scores, scored.scores, rng)[1],
+        objective.penalty(torch.flatten, scored, scored, rng, Moment())[1],
+        objective.g_loss(scored.scores, scored.scores)[1],
         image_signals(image, image),
     ]
     of_networks = [f"health/{n}_{what}" for what in ("grad_norm", "weight_change") for n in "dg"]
@@ -270,14 +264,3 @@ def cross_entropy(logits: Tensor, targets: Tensor, form: str) -> Tensor:
     if form == "book":
         logits = logits.clamp(-_KERAS_LOGIT, _KERAS_LOGIT)
     return binary_cross_entropy_with_logits(logits, targets)
-
-
-def gradient_penalty(critic: Discriminate, real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
-    """Return the mean of (‖∇ critic(x)‖₂ - 1)² at x = ε real + (1 - ε) fake.
-
-    epsilon: (N, 1, 1, 1), one for each image. Gulrajani et al. 2017, equation 3.
-    """
-    mixed = torch.lerp(fake, real, epsilon).requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
-    norms = (gradient.flatten(1).square().sum(1) + _NORM_EPSILON).sqrt()
-    return (norms - 1).square().mean()

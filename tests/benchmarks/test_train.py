@@ -23,7 +23,7 @@ from benchmarks.plain import PlainGan, build_gan, train_dcgan, train_wgan_gp
 from benchmarks.table import cell_lines, markdown_lines, summary_lines
 from gantrain.config import Config
 from gantrain.models.networks import build_networks
-from gantrain.training.objectives import gradient_penalty
+from gantrain.training.penalties import gradient_penalty
 from tests.conftest import WGAN_GP, small_config
 from tests.launching import ROOT
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -79,9 +80,36 @@ def test_a_missing_key_is_named() -> None:
         parse_config(tree, "x.yaml")
 
 
-def test_the_penalty_refuses_batch_normalisation_in_the_critic() -> None:
-    with pytest.raises(UserError, match=r"discriminator\.norm.*layer, instance or none"):
-        parse_config({**TREE, "objective": {"kind": "wgan-gp"}}, "x.yaml")
+@pytest.mark.parametrize(
+    ("objective", "reason"),
+    [
+        ({"kind": "wgan-gp"}, "the gradient penalty is defined per image"),
+        ({"kind": "dcgan", "r1_gamma": 0.1}, r"penalties objective\.r1_gamma and .* per image"),
+        ({"kind": "hinge", "r2_gamma": "auto"}, r"and objective\.r2_gamma are defined per image"),
+    ],
+)
+def test_penalties_refuse_batch_normalisation_in_d_and_say_why(
+    objective: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(UserError, match=rf"discriminator\.norm.*{reason}; choose layer, inst"):
+        parse_config({**TREE, "objective": objective}, "x.yaml")
+    parse_config({**TREE, "objective": objective, "discriminator": {"norm": "layer"}}, "x.yaml")
+    without = {**objective, "kind": "hinge", "r1_gamma": 0, "r2_gamma": 0}
+    parse_config({**TREE, "objective": without}, "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (-1, "-1 found; expected a number greater than or equal to 0, or .*, or auto"),
+        ("off", "'off' found; expected a number greater than or equal to 0, or .*, or auto"),
+        (True, "true found; expected a number"),
+    ],
+)
+def test_a_gamma_is_a_number_a_schedule_or_auto(value: object, message: str) -> None:
+    tree = {**TREE, "objective": {"r1_gamma": value}, "discriminator": {"norm": "none"}}
+    with pytest.raises(UserError, match=rf"objective\.r1_gamma: {message}"):
+        parse_config(tree, "x.yaml")
 
 
 def test_joint_updates_refuse_fp16() -> None:

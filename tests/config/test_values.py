@@ -13,7 +13,7 @@ from gantrain.common.records import flatten, unflatten
 from gantrain.config import Config, known_keys, parse_config
 from tests.conftest import WGAN_GP, small_tree
 
-TREE = small_tree(Path("shards"), Path("run"))
+TREE = small_tree(Path("shards"), Path("run"), discriminator={"norm": "none"})
 # A config in which each key exists; the two objectives have different ones.
 TREES = {"dcgan": TREE, "wgan-gp": {**TREE, **WGAN_GP}}
 WRONG: list[Any] = [

@@ -21,6 +21,7 @@ from experiments.baselines.mimicry import (
 from gantrain.common.errors import UserError
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import (
+    Config,
     DcganConfig,
     DiscriminatorConfig,
     HingeConfig,
@@ -30,7 +31,8 @@ from gantrain.models.networks import Discriminator
 from gantrain.training.batch import Batch
 from gantrain.training.gan import Gan
 from gantrain.training.loop import d_step, g_step
-from gantrain.training.objectives import Dcgan, Hinge, WganGp, gradient_penalty, make_objective
+from gantrain.training.objectives import Dcgan, Hinge, WganGp, make_objective
+from gantrain.training.penalties import gradient_penalty
 from tests.conftest import small_config
 
 needs_peer = pytest.mark.skipif(not mimicry.is_installed(), reason="torch-mimicry is not installed")
@@ -121,10 +123,10 @@ def train_ours(gan: Gan, kind: str, d_steps: int) -> None:
     g_step(gan, objective, Batch(real_images(d_steps - 1), rng_of(0)))
 
 
-def small_config_of(kind: str) -> Any:
+def small_config_of(kind: str) -> Config:
     return small_config(
         Path("shards"), Path("run"), objective={"kind": kind}, discriminator={"norm": "none"}
-    ).objective
+    )
 
 
 def adams_of(networks: tuple[Any, Any], epsilon: float) -> tuple[Any, Any]:

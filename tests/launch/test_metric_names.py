@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gantrain.common.errors import UserError
+from gantrain.common.records import flatten
 from gantrain.config import parse_config, quality
 from gantrain.config.quality import DIMENSIONS, full_name
 from gantrain.metrics.support import Sizes, measured_names
@@ -44,7 +45,7 @@ def plan(folder: Path, base: dict[str, Any] | None = None, **content: Any) -> li
 def test_names_are_those_of_the_trainer(kind: str, features: str, samples: int) -> None:
     tree = {**base_tree(Path("x")), "objective": {"kind": kind}}
     tree["discriminator"] = {"norm": "none"}
-    objective = make_objective(parse_config(tree, "test").objective)
+    objective = make_objective(parse_config(tree, "test"))
     logged = metric_names(objective)
     classes = features in ("lite0", "artefacts", "classifier")
     sizes = Sizes(samples, 1000, 1000, DIMENSIONS[features], labels=classes)
@@ -54,6 +55,17 @@ def test_names_are_those_of_the_trainer(kind: str, features: str, samples: int) 
     beside = {"health/diagnosis", "speed/images_per_second", "speed/seconds_of_metrics"}
     assert set(names) == {*logged, *beside}
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("gamma", ["auto", 0.1, {"from": 0.1, "to": 0}])
+def test_penalties_are_among_the_names_where_they_have_a_weight(gamma: object) -> None:
+    objective = {"kind": "hinge", "r1_gamma": gamma, "r2_gamma": 0}
+    tree = {**base_tree(Path("x")), "objective": objective, "discriminator": {"norm": "none"}}
+    config = parse_config(tree, "test")
+    logged = metric_names(make_objective(config))
+    names = names_of(flatten(config.model_dump(mode="json")))
+    for some in (logged, names):
+        assert [name for name in some if name.startswith("loss/r")] == ["loss/r1"]
 
 
 def test_names_follow_the_settings() -> None:

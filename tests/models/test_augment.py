@@ -133,7 +133,7 @@ def test_the_configured_fraction_of_images_is_mirrored() -> None:
 
 def steps_of(sections: dict[str, dict[str, Any]], seen: list[Tensor]) -> None:
     config = small_config(Path("shards"), Path("run"), **sections)
-    gan, objective = Gan(config, Accelerator(cpu=True)), make_objective(config.objective)
+    gan, objective = Gan(config, Accelerator(cpu=True)), make_objective(config)
     first = gan.discriminator.layers
     first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
     d_step(gan, objective, Batch(images(), RNG))

@@ -184,7 +184,7 @@ def test_the_names_of_the_training_metrics_are_known_before_the_first_line(
     sections: dict[str, dict[str, Any]], shards: Path, tmp_path: Path, train: Train
 ) -> None:
     config = write_config(tmp_path / "c.yaml", small_tree(shards, tmp_path / "run", **sections))
-    objective = make_objective(load_config(config).objective)
+    objective = make_objective(load_config(config))
     assert train(config, "training.total_kimg=0.032").returncode == 0
     logged = set(curve(tmp_path / "run")[0]) - {"images_seen", "health/diagnosis"}
     assert set(metric_names(objective)) == logged

@@ -24,7 +24,7 @@ def config_with(**sections: dict[str, Any]) -> Config:
 
 def test_overrides_change_rates_dropout_and_labels_and_can_be_reverted() -> None:
     config = config_with(health={"remedy": "auto"})
-    gan, objective = Gan(config, Accelerator(cpu=True)), make_objective(config.objective)
+    gan, objective = Gan(config, Accelerator(cpu=True)), make_objective(config)
     assert isinstance(objective, Dcgan)
     x = torch.randn(8, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     plain = gan.discriminate(x)

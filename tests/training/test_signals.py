@@ -67,7 +67,7 @@ def test_images_without_contrast_and_single_images_are_no_twins() -> None:
 @pytest.mark.parametrize("sections", [{}, WGAN_GP])
 def test_the_change_of_weights_is_that_of_the_last_step(sections: dict[str, Any]) -> None:
     config = small_config(Path("shards"), Path("run"), **sections)
-    gan, objective = Gan(config, Accelerator(cpu=True)), make_objective(config.objective)
+    gan, objective = Gan(config, Accelerator(cpu=True)), make_objective(config)
     assert gan.weight_changes() == {}
     images = torch.rand(16, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     for step in range(3):

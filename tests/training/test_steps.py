@@ -17,8 +17,10 @@ from gantrain.training.batch import Batch
 from gantrain.training.gan import Gan
 from gantrain.training.joint import joint_step
 from gantrain.training.loop import d_step, g_step
-from gantrain.training.objectives import Discriminate, gradient_penalty, make_objective
+from gantrain.training.objectives import make_objective
+from gantrain.training.penalties import Discriminate, ZeroCentred, gradient_penalty
 from tests.conftest import SNGAN, WGAN_GP, small_config, weights_of
+from tests.training.plain_networks import assert_close, plain_copy, plain_judge
 
 RNG = PositionalRNG(0, 0, 8)
 REAL = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(5)) * 2 - 1
@@ -48,7 +50,7 @@ def test_each_step_changes_one_network_and_no_bit_of_the_other(
     sections: dict[str, dict[str, Any]],
 ) -> None:
     config = config_of(sections)
-    gan, objective = gan_of(config), make_objective(config.objective)
+    gan, objective = gan_of(config), make_objective(config)
     for _ in range(2):
         g_before, d_before = weights_of(gan.generator), weights_of(gan.discriminator)
         d_step(gan, objective, BATCH)
@@ -72,43 +74,6 @@ def assert_all_changed(before: dict[str, Tensor], network: nn.Module) -> None:
     # A matrix of one row is its own singular vector, which spectral norm had right at once.
     same = [n for n in before if torch.equal(before[n], after[n]) and not n.startswith(last)]
     assert same == []
-
-
-class PlainGenerator(nn.Sequential):
-    """DCGAN's generator for 32x32, written out layer by layer."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            nn.ConvTranspose2d(8, 16, 4, bias=False),
-            nn.BatchNorm2d(16),
-            nn.LeakyReLU(0.2),
-            nn.ConvTranspose2d(16, 8, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(8),
-            nn.LeakyReLU(0.2),
-            nn.ConvTranspose2d(8, 4, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(4),
-            nn.LeakyReLU(0.2),
-            nn.ConvTranspose2d(4, 1, 4, 2, 1, bias=False),
-            nn.Tanh(),
-        )
-
-
-def plain_judge(norm: bool) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(1, 4, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
-    for width in (8, 16):
-        layers += [nn.Conv2d(width // 2, width, 4, 2, 1, bias=False)]
-        layers += [nn.BatchNorm2d(width)] if norm else []
-        layers += [nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.Conv2d(16, 1, 4, bias=False), nn.Flatten(0))
-
-
-def plain_copy(gan: Gan, norm: bool) -> tuple[nn.Sequential, nn.Sequential]:
-    g, d = PlainGenerator(), plain_judge(norm)
-    for plain, ours in ((g, gan.generator), (d, gan.discriminator)):
-        plain.load_state_dict(
-            dict(zip(plain.state_dict(), ours.state_dict().values(), strict=True))
-        )
-    return g, d
 
 
 def latents(stream: Stream) -> Tensor:
@@ -167,7 +132,7 @@ def test_an_iteration_equals_that_of_a_plain_pytorch_loop(kind: str) -> None:
             "discriminator": {"norm": "batch" if batch_norm else "none"},
         }
     )
-    gan, objective = gan_of(config), make_objective(config.objective)
+    gan, objective = gan_of(config), make_objective(config)
     g, d = plain_copy(gan, batch_norm)
     PLAIN_STEPS[kind](g, d)
     d_step(gan, objective, BATCH)
@@ -212,7 +177,7 @@ def test_a_joint_step_takes_both_gradients_before_either_network_changes(
         },
         grad_accum_steps=grad_accum_steps,
     )
-    gan, objective = gan_of(config), make_objective(config.objective)
+    gan, objective = gan_of(config), make_objective(config)
     g, d = copy.deepcopy(gan.generator.layers), plain_judge(batch_norm)
     d.load_state_dict(
         dict(zip(d.state_dict(), gan.discriminator.state_dict().values(), strict=True))
@@ -231,7 +196,7 @@ def test_a_step_in_micro_batches_equals_the_whole_step(kind: str) -> None:
         "generator": {"norm": "none"},
         "discriminator": {"norm": "layer"},
     }
-    objective = make_objective(config_of(sections).objective)
+    objective = make_objective(config_of(sections))
     whole, split = gan_of(config_of(sections)), gan_of(config_of(sections, grad_accum_steps=4))
     whole_metrics = d_step(whole, objective, BATCH) | g_step(whole, objective, BATCH)
     split_metrics = d_step(split, objective, BATCH) | g_step(split, objective, BATCH)
@@ -241,17 +206,9 @@ def test_a_step_in_micro_batches_equals_the_whole_step(kind: str) -> None:
         torch.testing.assert_close(split_metrics[name], value, rtol=1e-4, atol=1e-6)
 
 
-def assert_close(one: nn.Module, other: nn.Module) -> None:
-    for a, b in zip(one.parameters(), other.parameters(), strict=True):
-        # Adam's first step is the learning rate times the gradient's sign, so that a gradient
-        # near zero may round to either side; the others must agree to float tolerance.
-        close = torch.isclose(a, b, rtol=1e-4, atol=2e-6)
-        assert close.float().mean() > 0.999
-
-
 def test_clipping_bounds_the_gradient_and_reports_its_norm_before() -> None:
     config = config_of({}, clip_norm=1e-3)
-    gan, objective = gan_of(config), make_objective(config.objective)
+    gan, objective = gan_of(config), make_objective(config)
     seen: list[float] = []
     step = gan.d_optimizer.step
 
@@ -272,7 +229,7 @@ def test_bf16_runs_the_networks_in_bf16_and_keeps_weights_scores_and_losses_in_f
     kinds: list[torch.dtype] = []
     last = gan.discriminator.layers[-1]
     last.register_forward_hook(lambda _m, _x, y: kinds.append(y.dtype))
-    metrics = d_step(gan, make_objective(config.objective), BATCH)
+    metrics = d_step(gan, make_objective(config), BATCH)
     assert kinds == [torch.bfloat16] * 3
     assert metrics["loss/discriminator"].dtype == torch.float32
     assert gan.discriminate(REAL).dtype == torch.float32
@@ -281,7 +238,7 @@ def test_bf16_runs_the_networks_in_bf16_and_keeps_weights_scores_and_losses_in_f
 
 def test_bf16_takes_the_hinge_loss_of_scores_in_fp32() -> None:
     config = config_of(SNGAN, mixed_precision="bf16")
-    gan, objective = gan_of(config), make_objective(config.objective)
+    gan, objective = gan_of(config), make_objective(config)
     for metrics in (d_step(gan, objective, BATCH), g_step(gan, objective, BATCH)):
         assert all(x.dtype == torch.float32 and x.isfinite() for x in metrics.values())
 
@@ -316,7 +273,7 @@ def test_compiled_networks_make_the_same_steps() -> None:
     sections: dict[str, dict[str, Any]] = {"discriminator": {"norm": "none"}}
     eager = gan_of(config_of(sections))
     compiled = gan_of(config_of(sections, compile="on"))
-    objective = make_objective(config_of(sections).objective)
+    objective = make_objective(config_of(sections))
     for gan in (eager, compiled):
         joint_step(gan, objective, BATCH)
     assert_close(eager.generator, compiled.generator)
@@ -328,12 +285,10 @@ class Relativistic:
 
     n_critic = 1
     g_needs_real_scores = True
+    penalty = ZeroCentred()
 
     def d_loss(self, real: Tensor, fake: Tensor, rng: PositionalRNG) -> tuple[Tensor, Any]:
         return softplus(fake - real).mean(), {}
-
-    def penalty(self, *_: Any) -> tuple[Tensor, Any]:
-        return torch.zeros(()), {}
 
     def g_loss(self, fake: Tensor, real: Tensor | None = None) -> tuple[Tensor, Any]:
         assert real is not None

@@ -100,6 +100,7 @@ function chartGroups(names) {
   // A critic's scores mean something only relative to each other: it has no accuracy at 0.
   if (remaining.has("loss/wasserstein")) for (const kind of ["real", "fake"]) remaining.delete(`health/d_accuracy_${kind}`);
   add("score gap of the critic (Wasserstein estimate)", ["loss/wasserstein"]);
+  add("squared gradient of D at real (r1) and generated images (r2)", ["loss/r1", "loss/r2"]);
   const ends = (name) => ["low", "high"].map((end) => `interval/${name.slice("quality/".length)}_${end}`);
   // What hangs on the data set's classifier is shown with its accuracy.
   const classes = ["quality/classes_covered", "quality/classes_accuracy"];
