@@ -146,6 +146,19 @@ def discriminator_leads(state: HealthState) -> bool:
     return bool(margins) and min(margins) > 1
 
 
+def discriminator_wins(state: HealthState, kind: str) -> bool:
+    """Return whether D is as good as too strong, whatever more urgent problem was diagnosed.
+
+    kind: objective.kind of the config.
+    """
+    lines = state.recent[-_MIN_LINES:]
+    return any(
+        check.detect(state, lines, _MILDER) is not None
+        for check in CHECKS
+        if check.name == "discriminator too strong" and kind in check.kinds
+    )
+
+
 def _ready_checks(state: HealthState, kind: str, g_steps: int) -> list[Check]:
     """Return the checks that apply to the objective and have enough to judge by."""
     if len(state.recent) < _MIN_LINES and len(state.measurements) < 2:

@@ -61,8 +61,6 @@ _REMEDIES: dict[Name, tuple[_Step, ...]] = {
     "diverging": (_WEAKER_D, _SLOWER_G),
     "stalled": (_STRONGER_D,),
     "memorising": (_DROPOUT,),
-    # Not tested yet: lower rates, as at the end of a schedule, keep what was learnt.
-    "quality falling": (_WEAKER_D, _SLOWER_G),
 }
 
 
@@ -73,14 +71,15 @@ def choose_adjustment(
     config: Config,
     *,
     d_leads: bool = False,
+    d_wins: bool = False,
     quality: Trend | None = None,
 ) -> Adjustment | None:
     """Choose the next adjustment and record it in the state; None changes nothing.
 
     g_steps: number of generator steps so far.
-    d_leads: D still separates real and fake images. A generator that collapses then, or whose
-        quality falls, is treated as if D were too strong: it needs a D that it can follow, not a
-        better one.
+    d_leads: D still separates real and fake images. A generator that collapses then is treated as
+        if D were too strong: it needs a D that it can follow, not a better one.
+    d_wins: D is too strong beside the diagnosed problem. Quality that falls then is treated for it.
     quality: the measurements so far, None without any.
 
     The caller applies `state.overrides` to the training.
@@ -104,7 +103,7 @@ def choose_adjustment(
     if improving or (state.adjusted_at and elapsed < WINDOW_STEPS):
         return None
     remedy = diagnosis
-    if diagnosis in ("mode collapse", "quality falling") and d_leads:
+    if (diagnosis == "mode collapse" and d_leads) or (diagnosis == "quality falling" and d_wins):
         remedy = "discriminator too strong"
     step = _next_step(state, remedy, config)
     return None if step is None else _take(state, step, remedy, diagnosis, g_steps, config, quality)

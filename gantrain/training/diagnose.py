@@ -7,7 +7,7 @@ from dataclasses import asdict
 from torch import Tensor
 
 from gantrain.config import Config
-from gantrain.health.diagnosis import discriminator_leads, observe
+from gantrain.health.diagnosis import discriminator_leads, discriminator_wins, observe
 from gantrain.health.overrides import Overrides
 from gantrain.health.problems import CODES, NO_FAULT, words_for
 from gantrain.health.remedies import choose_adjustment
@@ -64,6 +64,7 @@ def _adjust(
         state.g_steps,
         state.config,
         d_leads=discriminator_leads(state.health),
+        d_wins=discriminator_wins(state.health, state.config.objective.kind),
         quality=trend_of(state.health),
     )
     if adjustment is not None:

@@ -1,6 +1,8 @@
 """Remedies: bounded, one setting at a time, reverted without a fault, exact after a resume."""
 
 import itertools
+import json
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,16 @@ import pytest
 from gantrain.config import Config
 from gantrain.health import diagnosis as diagnosis_module
 from gantrain.health import remedies
-from gantrain.health.diagnosis import WINDOW_STEPS
+from gantrain.health.diagnosis import WINDOW_STEPS, discriminator_wins
 from gantrain.health.overrides import Overrides
 from gantrain.health.problems import Name
 from gantrain.health.remedies import choose_adjustment
 from gantrain.health.remedy_state import Adjustment, RemedyState
+from gantrain.health.state import HealthState
 from tests.conftest import SNGAN, WGAN_GP, small_config, small_tree
 from tests.curves import assert_same_end, curve, events
-from tests.launching import Train, write_config
+from tests.health.signals import CRITIC, HEALTHY, HINGE, STRONG, feed
+from tests.launching import ROOT, Train, environment, launch_command, write_config
 
 STEP = 20  # generator steps of a log interval
 
@@ -55,7 +59,7 @@ def test_settings_are_adjusted_one_at_a_time_with_time_to_respond_and_within_bou
 
 @pytest.mark.parametrize(
     "name",
-    ["mode collapse", "diverging", "stalled", "memorising", "quality falling"],
+    ["mode collapse", "diverging", "stalled", "memorising"],
 )
 def test_the_remedies_of_every_problem_stay_within_their_bounds(name: Name) -> None:
     state = RemedyState()
@@ -73,6 +77,41 @@ def test_a_collapse_while_the_discriminator_leads_gets_a_faster_generator() -> N
         adjustment = choose_adjustment(RemedyState(), "mode collapse", 300, config, d_leads=leads)
         assert adjustment is not None
         assert (adjustment.setting, adjustment.after) == (setting, after)
+
+
+def test_a_fall_of_the_quality_is_treated_only_while_the_discriminator_wins() -> None:
+    config = config_with()
+    name: Name = "quality falling"
+    assert choose_adjustment(RemedyState(), name, 300, config, d_leads=True) is None
+    adjustment = choose_adjustment(RemedyState(), name, 300, config, d_leads=True, d_wins=True)
+    assert adjustment is not None
+    assert (adjustment.setting, adjustment.after) == ("g_rate", 2)
+    assert (adjustment.reason, adjustment.remedy) == (name, "discriminator too strong")
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "wins"),
+    [
+        (HEALTHY, "dcgan", False),
+        (STRONG, "dcgan", True),
+        (HINGE, "hinge", False),
+        (STRONG, "hinge", True),
+        (CRITIC, "wgan-gp", False),
+        (STRONG, "another", False),
+    ],
+    ids=["balanced", "strong", "balanced-hinge", "strong-hinge", "critic", "unknown"],
+)
+def test_a_discriminator_wins_if_it_is_right_and_confident(
+    line: dict[str, float], kind: str, wins: bool
+) -> None:
+    state = HealthState()
+    list(feed(state, line, range(20, 400, 20), kind))
+    assert discriminator_wins(state, kind) == wins
+
+
+@pytest.mark.parametrize("name", ["quality falling", "never learnt", "dead player"])
+def test_what_no_remedy_was_shown_to_help_gets_none(name: Name) -> None:
+    assert adjust(RemedyState(), name, range(300, 5000, STEP)) == []
 
 
 def test_adjustments_are_reverted_when_healthy_and_more_slowly_after_a_relapse() -> None:
@@ -104,29 +143,38 @@ def test_label_noise_and_dropout_of_the_config_count_towards_the_bounds() -> Non
     assert {x.setting for x in adjustments} == {"g_rate", "d_rate"}
 
 
+def strong_d(shards: Path, run_dir: Path) -> dict[str, Any]:
+    """A config of which D is far too strong from the start."""
+    return small_tree(
+        shards,
+        run_dir,
+        generator={"learning_rate": 1e-6},
+        discriminator={"learning_rate": 1e-2, "norm": "none", "bias": True, "init": "glorot"},
+        training={"total_kimg": 1.12},
+        metrics={"every_kimg": 0.16, "samples": 32, "features": "random"},
+        health={"remedy": "auto"},
+    )
+
+
 def test_a_run_with_remedies_logs_its_adjustments_and_resumes_exactly(
     shards: Path, tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """D is far too strong from the start; the first adjustment comes after 30 generator steps."""
+    """The first adjustment comes after 30 generator steps."""
     monkeypatch.setattr(diagnosis_module, "QUIET_STEPS", 30)
     monkeypatch.setattr(diagnosis_module, "WINDOW_STEPS", 12)
     monkeypatch.setattr(remedies, "WINDOW_STEPS", 12)
     configs = {}
     for name in ("uninterrupted", "resumed"):
-        tree = small_tree(
-            shards,
-            tmp_path / name,
-            generator={"learning_rate": 1e-6},
-            discriminator={"learning_rate": 1e-2, "norm": "none", "bias": True, "init": "glorot"},
-            training={"total_kimg": 1.12},
-            health={"remedy": "auto"},
-        )
+        tree = strong_d(shards, tmp_path / name)
         configs[name] = write_config(tmp_path / f"{name}.yaml", tree)
     assert train(configs["uninterrupted"]).returncode == 0
     adjustments = events(tmp_path / "uninterrupted", "remedy")
-    assert [event["setting"] for event in adjustments[:2]] == ["g_rate", "g_rate"]
-    assert len(adjustments) >= 3
-    assert adjustments[0]["reason"] == "discriminator too strong"
+    done = [(x["setting"], x["after"], x["reason"]) for x in adjustments]
+    assert done[:2] == [("g_rate", rate, "discriminator too strong") for rate in (2, 4)]
+    assert done[2:4] == [
+        ("g_rate", rate, "KID is no better after 2 measurements") for rate in (2, 1)
+    ]
+    assert done[4][0] == "d_rate"
     for total in (0.4, 0.576, 0.848, 1.12):
         assert train(configs["resumed"], f"training.total_kimg={total}").returncode == 0
     assert_same_end(tmp_path / "uninterrupted", tmp_path / "resumed")
@@ -138,3 +186,19 @@ def test_a_run_with_remedies_logs_its_adjustments_and_resumes_exactly(
     off = train(configs["resumed"], "training.total_kimg=1.2", "health.remedy=off")
     assert off.returncode == 0
     assert not any(k.startswith("remedy/") for k in curve(tmp_path / "resumed")[-1])
+
+
+def test_two_ranks_make_the_same_adjustments_at_the_same_time(shards: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", strong_d(shards, tmp_path / "run"))
+    command = launch_command(config, ranks=2, script=ROOT / "tests" / "early_remedies.py")
+    changes = environment(GANTRAIN_RECORD=str(tmp_path))
+    done = subprocess.run(
+        command, env=changes, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    one, other = ((tmp_path / f"adjusted-{rank}.jsonl").read_text() for rank in (0, 1))
+    assert one == other
+    assert len(one.splitlines()) == len(events(tmp_path / "run", "remedy"))
+    (overrides, rates) = json.loads(one.splitlines()[0])
+    assert overrides["g_rate"] == 2
+    assert rates == pytest.approx([2e-6, 1e-2])
