@@ -11,12 +11,11 @@ from gantrain.common.errors import UserError
 from gantrain.common.statistics import Interval, differ, t_interval
 from gantrain.config.quality import full_name, goal_of
 from gantrain.config.sections import DEFAULT_METRIC, SECOND_METRIC
-from gantrain.health.verdict import judge, recorded_floor
 from gantrain.runs.metrics_file import read_metrics
-from gantrain.runs.records import read_events
 from launch.curves import Curve, images_due, images_with, interval_at, names_in, value_at
 from launch.metric_names import Direction, direction_of, measures
 from launch.plan import ABSENT, differences, differing_keys
+from launch.quality import levels_of, trends_of, verdict_on
 from launch.states import RunState
 from launch.sweepdir import run_dir
 
@@ -31,8 +30,8 @@ class Row:
     interval: 95% interval of the mean, from the spread over the seeds (Student's t); with one seed,
         of its measurement, which leaves out that another seed would do better or worse. None if the
         metric has none.
-    quality: how far the images of the runs are from the data at as many images seen, each verdict
-        once; empty if none measures that.
+    quality, trend: how far the images of the runs are from the data at as many images seen, and
+        where that goes, each once; empty if it is not known of any.
     like_first: whether the difference from the first row is within the intervals; None for the
         first row, and where an interval is missing.
     """
@@ -45,6 +44,7 @@ class Row:
     interval: Interval | None = None
     like_first: bool | None = None
     quality: str = ""
+    trend: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def build_leaderboard(
         images=at,
         keys=keys,
         rows=[
-            replace(row, quality=_quality(sweep_dir, row, curves))
+            _judged(sweep_dir, row, ranked, curves)
             for row in _rows(ranked, values, intervals, keys, direction, at)
         ],
         effects=_effects(ranked, values, keys, direction),
@@ -177,14 +177,16 @@ def choose_direction(
     return direction_of(metric) or "min"
 
 
-def _quality(sweep_dir: Path, row: Row, curves: Mapping[str, Curve]) -> str:
-    levels = []
-    for run in row.runs:
-        lines = [line for line in curves[run] if line["images_seen"] <= row.images]
-        verdict = judge(lines, recorded_floor(read_events(run_dir(sweep_dir, run))))
-        if verdict.level != "not measured":
-            levels.append(verdict.level)
-    return " / ".join(dict.fromkeys(levels))
+def _judged(
+    sweep_dir: Path, row: Row, runs: Sequence[RunState], curves: Mapping[str, Curve]
+) -> Row:
+    """Return a row with what is said of the quality of its runs, by what they measured by then."""
+    verdicts = [
+        verdict_on(sweep_dir, run, [x for x in curves[run.run] if x["images_seen"] <= row.images])
+        for run in runs
+        if run.run in row.runs
+    ]
+    return replace(row, quality=levels_of(verdicts), trend=trends_of(verdicts))
 
 
 def _never_measures(run: RunState, curve: Curve, metric: str) -> bool:

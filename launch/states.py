@@ -58,7 +58,8 @@ class RunState:
     reason, the exit code and the node, for display.
     outcome: of the newest attempt. heartbeat: Unix time of the last one, by the file system's
     clock. silence: seconds since then. flat: the run's config, empty if it is not known.
-    training, quality: the diagnosis and the verdict in words, empty in runs of older versions.
+    training, quality: the diagnosis and the verdict in words; quality_evidence: the numbers behind
+    that. Empty in runs of older versions.
     damage: files, lines and values of the run that are not valid; paths are relative to the sweep
     directory.
     """
@@ -79,6 +80,7 @@ class RunState:
     silence: float | None = None
     training: str = ""
     quality: str = ""
+    quality_evidence: str = ""
     flat: dict[str, Any] = field(default_factory=dict, repr=False)
     damage: tuple[str, ...] = ()
 
@@ -243,6 +245,7 @@ def _state_of(
         silence=silence if status else None,
         training=status.get("training", ""),
         quality=status.get("quality", ""),
+        quality_evidence=status.get("quality_evidence", ""),
         flat=run.flat,
         damage=relative_to(sweep_dir, damage),
     )

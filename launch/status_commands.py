@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 _JSON_FIELDS = (
     *("run", "state", "reason", "images", "total", "job", "slurm", "nodes", "outcome"),
-    *("attempts", "heartbeat", "slurm_detail", "damage", "training", "quality"),
+    *("attempts", "heartbeat", "slurm_detail", "damage", "training", "quality", "quality_evidence"),
 )
 
 

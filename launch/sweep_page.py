@@ -25,6 +25,7 @@ from launch.leaderboard import (
 )
 from launch.metric_names import Direction
 from launch.plan import ABSENT, differing_keys, run_name, short_names
+from launch.quality import verdict_on
 from launch.settings import read_ranking
 from launch.states import RunState, with_damaged_metrics
 from launch.status_commands import find_status
@@ -90,7 +91,7 @@ def page_data(
                 "total": run.total,
                 "seed": run.flat.get("seed", 0),
                 "values": [run.flat.get(key, ABSENT) for key in keys],
-                "score": _score(sweep_dir, run, board),
+                **_measured(sweep_dir, run, board),
                 "wall": samples[run.run],
             }
             for run in runs
@@ -155,7 +156,11 @@ def _board_data(board: Leaderboard | None) -> dict[str, Any] | None:
         "direction": board.direction,
         "images": board.images,
         "rows": [
-            [row.runs, row.mean, row.spread, row.interval, row.like_first] for row in board.rows
+            [
+                *(row.runs, row.mean, row.spread, row.interval, row.like_first),
+                *(row.quality, row.trend),
+            ]
+            for row in board.rows
         ],
         "doubts": doubts_of(board),
         "effects": [
@@ -165,12 +170,19 @@ def _board_data(board: Leaderboard | None) -> dict[str, Any] | None:
     }
 
 
-def _score(sweep_dir: Path, run: RunState, board: Leaderboard | None) -> float | None:
+def _measured(sweep_dir: Path, run: RunState, board: Leaderboard | None) -> dict[str, Any]:
+    """Return the score where the runs are compared, and the verdict on the newest measurement."""
     if board is None:
-        return None
+        return {"score": None, "quality": "", "trend": "", "evidence": ""}
     curve = read_metrics(run_dir(sweep_dir, run.run))
     value = value_at(curve, board.metric, min(board.images, images_with(curve, board.metric)))
-    return value if value is not None and math.isfinite(value) else None
+    verdict = verdict_on(sweep_dir, run, curve)
+    return {
+        "score": value if value is not None and math.isfinite(value) else None,
+        "quality": verdict.level,
+        "trend": verdict.trend,
+        "evidence": verdict.evidence,
+    }
 
 
 def _default_metric(logged: Sequence[str]) -> str | None:

@@ -86,7 +86,7 @@ def print_leaderboard(board: Leaderboard, limit: int) -> None:
     """Print the settings by rank, then the main effects."""
     names = short_names(board.keys)
     first = "lowest" if board.direction == "min" else "highest"
-    judged = any(row.quality for row in board.rows)
+    words = [name for name in ("quality", "trend") if any(getattr(x, name) for x in board.rows)]
     rows = [
         [
             str(rank),
@@ -94,14 +94,14 @@ def print_leaderboard(board: Leaderboard, limit: int) -> None:
             f"{row.interval[0]:.4g} … {row.interval[1]:.4g}" if row.interval else "—",
             f"±{row.spread:.2g}" if row.spread is not None else "—",
             str(len(row.runs)),
-            *([row.quality or "—"] if judged else []),
+            *(getattr(row, name) or "—" for name in words),
             *(format_value(row.values[key]) for key in board.keys),
             " ".join(row.runs[:4]) + (" …" if len(row.runs) > 4 else ""),
         ]
         for rank, row in enumerate(board.rows[:limit], start=1)
     ]
     columns = ["#", board.metric, "95% interval", "seeds", "runs"]
-    columns += [*(["quality"] if judged else []), *names.values(), "run"]
+    columns += [*words, *names.values(), "run"]
     print_table(columns, rows, f"{board.metric} at {board.images:,} images seen, {first} first")
     print_omitted(len(board.rows), limit)
     for line in doubts_of(board):

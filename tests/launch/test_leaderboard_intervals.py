@@ -75,7 +75,7 @@ def test_settings_with_one_seed_have_the_interval_of_its_measurement(
     assert "1.12 ≈" in printed
     assert first in printed
     page: Any = page_data("s", tmp_path, [], board)["board"]
-    assert page["rows"][1][3:] == [board.rows[1].interval, True]
+    assert page["rows"][1][3:] == [board.rows[1].interval, True, "", ""]
     assert page["doubts"] == [first, second]
 
 
@@ -104,7 +104,28 @@ def test_the_board_says_how_far_from_the_data_each_setting_is(
         "far from the data",
     ]
     print_leaderboard(judged, 9)
-    assert "far from the data / near" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "far from the data / near" in printed
+    assert "trend" not in printed  # of a single measurement
+
+
+def test_the_board_judges_by_what_was_measured_until_there(tmp_path: Path) -> None:
+    states = write_runs(tmp_path, {1.0: [measured(1.0)]})
+    lines = [{"images_seen": 1000 * i, **measured(v)} for i, v in enumerate((9.0, 1.0, 5.0), 1)]
+    run = tmp_path / "runs" / "r0"
+    (run / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    marks = {"event": "floor", "scores": {METRIC: 0.0}, "spread": {METRIC: 40.0}}
+    (run / "events.jsonl").write_text(json.dumps(marks) + "\n")
+    (early,) = build_leaderboard(tmp_path, states, METRIC, "min", 2).rows
+    assert (early.quality, early.trend) == ("near the data", "improving")
+    board = build_leaderboard(tmp_path, states, METRIC, "min", 3)
+    assert (board.rows[0].quality, board.rows[0].trend) == (
+        "far from the data",
+        "worse than its best",
+    )
+    (card,) = page_data("s", tmp_path, states, board)["runs"]
+    assert (card["quality"], card["trend"]) == ("far from the data", "worse than its best")
+    assert "5 at 3 kimg, 5 times worse than its best, 1 at 2 kimg" in card["evidence"]
 
 
 def test_status_says_training_and_quality_unless_no_run_does(

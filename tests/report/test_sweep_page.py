@@ -80,6 +80,22 @@ def test_the_best_run_and_the_main_effects_are_shown(visit: Opener, page: str) -
     assert seen.locator("#effect-list .better").count() > 0
 
 
+def test_the_quality_of_each_run_is_shown_and_found(visit: Opener, page: str) -> None:
+    seen = visit(page).page
+    heads = seen.locator("#board-table th").all_inner_texts()
+    first = seen.locator("#board-table tbody tr").first.locator("td").all_inner_texts()
+    assert first[heads.index("trend")] == "improving"
+    level = first[heads.index("quality")]
+    seen.locator("#wall").scroll_into_view_if_needed()
+    card = seen.locator("#wall-grid .card .quality").first
+    assert card.inner_text() == f"{level}, improving"
+    assert "floor unknown" in str(card.get_attribute("title"))
+    seen.fill("#find", f"{level}, improving")
+    assert seen.inner_text("#shown") == "20 of 20 runs"
+    seen.fill("#find", "no such level")
+    assert seen.inner_text("#shown") == "0 of 20 runs"
+
+
 def test_filters_apply_to_all_sections(visit: Opener, page: str) -> None:
     seen = visit(page).page
     seen.select_option("[data-key=width]", "32")

@@ -24,6 +24,11 @@ function text(value) {
   return value === null ? "—" : String(value);
 }
 
+// What is said of a run's quality, as in `near the data, improving`.
+function wordsOf(run) {
+  return [run.quality, run.trend].filter(Boolean).join(", ");
+}
+
 function showHeader() {
   $("name").textContent = data.name;
   const counts = {};
@@ -43,7 +48,7 @@ function showHeader() {
 
 // Adds the filters and returns the function that applies them.
 function addFilters() {
-  const fields = [["state", (run) => run.state], ...keys.map(([, name], i) => [name, (run) => text(run.values[i])])];
+  const fields = [["state", (run) => run.state], ["quality", (run) => run.quality || "—"], ...keys.map(([, name], i) => [name, (run) => text(run.values[i])])];
   const selects = [];
   for (const [name, valueOf] of fields) {
     const values = [...new Set(runs.map(valueOf))];
@@ -69,7 +74,7 @@ function addFilters() {
   function apply() {
     const words = $("find").value.toLowerCase().split(/\s+/).filter(Boolean);
     const matches = (run) => selects.every(([select, valueOf]) => !select.value || valueOf(run) === select.value)
-      && words.every((word) => `${run.name} ${run.id} ${run.state}`.toLowerCase().includes(word))
+      && words.every((word) => `${run.name} ${run.id} ${run.state} ${wordsOf(run)}`.toLowerCase().includes(word))
       && axes.every((axis, i) => passesBrush(run, axis, i));
     matching = new Set(runs.filter(matches).map((run) => run.id));
     $("shown").textContent = `${matching.size} of ${runs.length} runs`;
@@ -157,12 +162,13 @@ function addBrush(handle, i, positionOf, apply) {
 function showLeaderboard() {
   if (!board) return [];
   const table = $("board-table"), head = el("thead"), headRow = el("tr"), body = el("tbody");
-  for (const name of ["#", board.metric, "95% interval", "± seeds", "runs", ...keys.map(([, n]) => n), "state", "run"]) headRow.append(el("th", name, { scope: "col" }));
+  const judged = [[5, "quality"], [6, "trend"]].filter(([i]) => board.rows.some((row) => row[i]));
+  for (const name of ["#", board.metric, "95% interval", "± seeds", "runs", ...judged.map(([, n]) => n), ...keys.map(([, n]) => n), "state", "run"]) headRow.append(el("th", name, { scope: "col" }));
   head.append(headRow); table.append(head, body);
   $("doubts").textContent = board.doubts.join(" ");
-  return board.rows.map(([ids, mean, spread, interval, likeFirst], i) => {
-    const row = el("tr");
-    const cells = [i + 1, number(mean) + (likeFirst ? " ≈" : ""), interval?.map(number).join(" … ") ?? "", spread === null ? "" : number(spread), ids.length, ...byId.get(ids[0]).values.map(text)];
+  return board.rows.map((values, i) => {
+    const [ids, mean, spread, interval, likeFirst] = values, row = el("tr");
+    const cells = [i + 1, number(mean) + (likeFirst ? " ≈" : ""), interval?.map(number).join(" … ") ?? "", spread === null ? "" : number(spread), ids.length, ...judged.map(([k]) => values[k] || "—"), ...byId.get(ids[0]).values.map(text)];
     for (const cell of cells) row.append(el("td", cell, { class: "n" }));
     const states = [...new Set(ids.map((id) => byId.get(id).state))].join(", ");
     row.append(el("td", states, { class: byId.get(ids[0]).state }), el("td", ids.join(" ")));
@@ -203,7 +209,9 @@ function showWall() {
     const card = el("article", null, { class: "card", "data-run": run.id, "aria-label": run.name });
     const line = el("p", null, { class: "score" });
     line.append(el("span", number(run.score)), el("span", run.state, { class: run.state, title: run.reason }));
-    card.append(el("div"), line, el("p", `${run.name} · seed ${run.seed}`, { class: "settings", title: run.name }));
+    card.append(el("div"), line);
+    if (wordsOf(run)) card.append(el("p", wordsOf(run), { class: "quality", title: run.evidence }));
+    card.append(el("p", `${run.name} · seed ${run.seed}`, { class: "settings", title: run.name }));
     cards.set(run.id, card); $("wall-grid").append(card); observer.observe(card);
   }
   const showMoment = () => {
