@@ -6,6 +6,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from gantrain.runs.records import read_status
 from launch.__main__ import app
 from launch.dotted import apply_settings
 from tests.launch.conftest import ROOT, Sweep, base_tree
@@ -48,6 +49,36 @@ def test_from_sweep_file_to_leaderboard(make_sweep: Callable[..., Sweep]) -> Non
         assert sweep.run(command, str(sweep.directory if command != "plan" else sweep.file)).stdout
     text = sweep.run("tail", str(sweep.file), rows[0]["run"][:6], "-n", "3").stdout
     assert "run directory" in text
+
+
+def test_the_quality_of_real_runs_stands_wherever_a_sweep_is_shown(
+    make_sweep: Callable[..., Sweep], squares: Path
+) -> None:
+    measured = {"every_kimg": 0.08, "samples": 32, "features": "random"}
+    sweep = make_sweep(
+        {"executor": "local"},
+        base={**base_tree(squares), "metrics": measured},
+        grid={"generator.learning_rate": [1e-4, 2e-4]},
+        pack=2,
+        metric="quality/kid",
+    )
+    sweep.run("sweep", str(sweep.file))
+    rows = sweep.wait("finished")
+    for row in rows:
+        status = read_status(sweep.run_dir(row["run"]))
+        said = [status[name] for name in ("training", "quality", "quality_evidence")]
+        assert [row[name] for name in ("training", "quality", "quality_evidence")] == said
+        assert row["quality"].startswith("far from the data, ")
+        assert row["quality_evidence"].startswith("KID ")
+    board = sweep.json("leaderboard")["rows"]
+    assert {row["quality"] for row in board} == {"far from the data"}
+    assert all(f"far from the data, {row['trend']}" in str(rows) for row in board)
+    assert "far from the data" in sweep.run("status", str(sweep.file)).stdout
+    assert "trend" in sweep.run("leaderboard", str(sweep.file)).stdout
+    sweep.run("report", str(sweep.file))
+    page = (sweep.directory / "report.html").read_text(encoding="utf-8")
+    for row in rows:
+        assert json.dumps(row["quality_evidence"])[1:-1] in page
 
 
 def test_a_failing_set_up_ends_a_local_job_with_its_message(
