@@ -56,6 +56,8 @@ from gantrain.training.best import BestSoFar
 from gantrain.training.diagnose import doubts_at_start
 from gantrain.training.distributed import check_same_data, check_world_size, make_accelerator
 from gantrain.training.gan import Gan, Networks
+from gantrain.training.held_out import NAME as HELD_OUT
+from gantrain.training.held_out import open_held_out
 from gantrain.training.joint import joint
 from gantrain.training.judge import Judge
 from gantrain.training.loop import alternating, train
@@ -123,7 +125,9 @@ def run_training(config: Config, networks: Networks | None = None) -> None:
     state = TrainingState(config, accelerator.process_index, accelerator.num_processes)
     state.data = dataset.manifest.summary
     meter, evaluator = Meter(accelerator), Evaluator(config, dataset, accelerator)
-    ruler = choose_ruler(config.output, [*evaluator.names(), *metric_names(objective)])
+    held_out = open_held_out(config, dataset)
+    names = [*metric_names(objective), *([HELD_OUT] if held_out else [])]
+    ruler = choose_ruler(config.output, [*evaluator.names(), *names])
     with ExitStack() as stack:
         if accelerator.is_main_process:
             stack.enter_context(run_lock(config.output.run_dir))
@@ -139,14 +143,14 @@ def run_training(config: Config, networks: Networks | None = None) -> None:
         if config.metrics.every_kimg and not complete:
             evaluator.prepare(gan.ema.generator)
             floor = evaluator.floor()
-            ruler = choose_ruler(config.output, [*evaluator.names(), *metric_names(objective)])
+            ruler = choose_ruler(config.output, [*evaluator.names(), *names])
         notices += doubts(ruler, config.output)
         services = start_services(
             state, meter, tracker_step, evaluator.measure, accelerator, stack, complete=complete
         )
         best = BestSoFar(config, ruler, accelerator)
         judge = Judge(config, floor, services.tracker, active=state.rank == 0)
-        schedule = Schedule(gan, objective, state, services, best, judge)
+        schedule = Schedule(gan, objective, state, services, best, judge, held_out)
         dataset.log.listen(schedule.record_data_fault)
         announce(gan, dataset, state, services, notices)
         try:

@@ -45,6 +45,7 @@ class Stream(IntEnum):
     G_REAL_AUGMENT = 21
     TWO_SAMPLE_TEST = 22
     ARTEFACTS = 23
+    HELD_OUT = 24
 
 
 @dataclass(frozen=True)

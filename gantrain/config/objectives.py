@@ -56,7 +56,7 @@ class DcganConfig(ZeroCentredConfig):
 class WganGpConfig(Section):
     """Wasserstein loss with gradient penalty (Gulrajani et al. 2017)."""
 
-    LOGGED: ClassVar = ("loss/wasserstein", "loss/penalty")
+    LOGGED: ClassVar = ("loss/wasserstein", "loss/critic_held_out", "loss/penalty")
 
     kind: Literal["wgan-gp"]
     n_critic: int = Field(5, ge=1, le=100, description="critic steps per generator step")

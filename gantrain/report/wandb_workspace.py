@@ -26,7 +26,8 @@ SECTIONS: dict[str, tuple[Chart, ...]] = {
     "samples": (),
     "loss": (
         Chart("D and G", ("loss/discriminator", "loss/generator")),
-        Chart("score gap of a critic, and penalty", ("loss/wasserstein", "loss/penalty")),
+        Chart("score gap of a critic", ("loss/wasserstein", "loss/critic_held_out")),
+        Chart("gradient penalty", ("loss/penalty",)),
         Chart("squared gradient of D at real and generated images", ("loss/r1", "loss/r2")),
     ),
     "quality": (

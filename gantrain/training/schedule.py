@@ -10,13 +10,16 @@ import torch
 from gantrain.common.errors import UserError
 from gantrain.common.grids import tile
 from gantrain.common.rng import PositionalRNG, Stream
+from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.shards.faults import Fault
 from gantrain.health.trend import stops_early
 from gantrain.runs.records import event_record
 from gantrain.runs.signals import stopped_by
+from gantrain.training.batch import local_rng
 from gantrain.training.best import BestSoFar
 from gantrain.training.diagnose import diagnose
 from gantrain.training.gan import Gan
+from gantrain.training.held_out import score_held_out
 from gantrain.training.judge import Judge
 from gantrain.training.nan_guard import RollBack, statistics_are_finite
 from gantrain.training.objectives import Objective
@@ -38,6 +41,7 @@ class Schedule:
     """The scheduled work of a run. All ranks call it together.
 
     best: the best measurement so far.
+    held_out: images that a critic is judged by besides those that it is trained on.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Schedule:
         services: Services,
         best: BestSoFar,
         judge: Judge,
+        held_out: ImageDataset | None,
     ) -> None:
         self._gan = gan
         self._objective = objective
@@ -55,6 +60,7 @@ class Schedule:
         self._services = services
         self.best = best
         self._judge = judge
+        self._held_out = held_out
         self._faults = 0
         # The line of metrics in the making, and a reason to roll back.
         self._metrics: dict[str, float] = {}
@@ -62,6 +68,7 @@ class Schedule:
         output = state.config.output
         self._line = (
             self._read_meter,
+            self._score_held_out,
             self._evaluate_if_due,
             self._diagnose,  # and adjust, with health.remedy=auto
             self._log,
@@ -123,6 +130,7 @@ class Schedule:
         metrics, state = self._state.config.metrics, self._state
         meter = self._services.meter.state()
         self._read_meter()
+        self._score_held_out()
         if self._roll_back_reason:
             raise RollBack(self._roll_back_reason)
         self._save(meter)
@@ -180,6 +188,13 @@ class Schedule:
             self._roll_back_reason = f"{not_finite[0]} was not finite in a whole log interval"
         elif skipped and not statistics_are_finite(gan.generator, gan.ema.generator):
             self._roll_back_reason = "the generator's batch statistics are no longer finite"
+
+    def _score_held_out(self) -> None:
+        """Add the critic's score of a batch of held-out images to the line, if there is a line."""
+        if self._metrics and self._held_out is not None:
+            state = self._state
+            rng = local_rng(state.config, state.images_seen, state.rank, state.world_size)
+            self._metrics |= score_held_out(self._gan, self._held_out, rng)
 
     def _evaluate_if_due(self) -> None:
         """Evaluate in the first line after each multiple of metrics.every_kimg."""

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -12,8 +12,10 @@ from torch import Tensor
 
 from gantrain.common.prefetch import prefetch
 from gantrain.common.rng import PositionalRNG
+from gantrain.config import DataConfig
 from gantrain.data.loading.cache import Cache
 from gantrain.data.loading.order import FullShuffle, Indices, local_rngs
+from gantrain.data.loading.selection import held_out_rows
 from gantrain.data.loading.stream import BatchDecoder, ShardStream, decoded_batches, valid_batches
 from gantrain.data.shards.faults import FaultLog
 from gantrain.data.shards.manifest import Manifest
@@ -49,6 +51,12 @@ class ImageDataset(Protocol):
     @property
     def decoded(self) -> Cache | None:
         """All images of the set and their classes; None if the images are streamed."""
+
+    def held_out(self, config: DataConfig) -> "ImageDataset | None":
+        """Return the images that are never trained on, in an order of their own.
+
+        None if there are none, or they are not at hand since the images are streamed.
+        """
 
     def images(self, rng: PositionalRNG) -> Tensor:
         """Return the images at the RNG's positions, uint8 (rng.count, C, S, S), on the CPU."""
@@ -114,6 +122,10 @@ class CachedImageDataset:
     def decoded(self) -> Cache | None:
         return self.cache
 
+    def held_out(self, config: DataConfig) -> "CachedImageDataset | None":
+        rows = held_out_rows(self.cache.table, config)
+        return replace(self, rows=rows) if len(rows) else None
+
     def images(self, rng: PositionalRNG) -> Tensor:
         rows = self.rows[FullShuffle(self.total).indices(rng)]
         return torch.from_numpy(self.cache.images.numpy().take(rows, axis=0))
@@ -173,6 +185,9 @@ class StreamedImageDataset:
 
     @property
     def decoded(self) -> Cache | None:
+        return None
+
+    def held_out(self, config: DataConfig) -> None:
         return None
 
     def images(self, rng: PositionalRNG) -> Tensor:

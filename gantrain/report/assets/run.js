@@ -99,7 +99,7 @@ function chartGroups(names) {
   add("loss", ["loss/discriminator", "loss/generator"]);
   // A critic's scores mean something only relative to each other: it has no accuracy at 0.
   if (remaining.has("loss/wasserstein")) for (const kind of ["real", "fake"]) remaining.delete(`health/d_accuracy_${kind}`);
-  add("score gap of the critic (Wasserstein estimate)", ["loss/wasserstein"]);
+  add("score gap of the critic (Wasserstein estimate)", ["loss/wasserstein", "loss/critic_held_out"]);
   add("squared gradient of D at real (r1) and generated images (r2)", ["loss/r1", "loss/r2"]);
   const ends = (name) => ["low", "high"].map((end) => `interval/${name.slice("quality/".length)}_${end}`);
   // What hangs on the data set's classifier is shown with its accuracy.
