@@ -16,9 +16,10 @@ from experiments.baselines.classification import classify, train_and_test
 from experiments.baselines.digits_data import MODES, modes_of, read_digits, stack, write_stacks
 from experiments.baselines.modes import count_modes
 from experiments.baselines.plan import DIGITS, KINDS
-from experiments.baselines.results import Values, cost_columns, remember, save_samples
+from experiments.baselines.results import cost_columns, save_samples
 from experiments.baselines.train import train_missing
 from experiments.tables import format_median_and_range, markdown_table, update_tables
+from experiments.values import Values, remember
 from gantrain.common.logs import configure_logging
 from gantrain.inference.export import load_generator
 from gantrain.metrics.classifier import TrainedClassifier

@@ -16,11 +16,12 @@ import torch
 from experiments.baselines.classification import Labelled, classify, train_and_test
 from experiments.baselines.modes import count_modes
 from experiments.baselines.plan import FASHION, KINDS, BaselineRun
-from experiments.baselines.results import Values, cost_columns, remember, save_samples
+from experiments.baselines.results import cost_columns, save_samples
 from experiments.baselines.ruler import Lite0Ruler
 from experiments.baselines.train import train_missing
 from experiments.fashion import PACKAGE, import_fashion
 from experiments.tables import format_median_and_range, markdown_table, update_tables
+from experiments.values import Values, remember
 from gantrain.common.logs import configure_logging
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import DataConfig

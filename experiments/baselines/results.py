@@ -1,27 +1,16 @@
-"""Results of baselines: measured once and kept, and what the tables say of each run's cost."""
+"""What the tables of baselines say of each run's cost, and their samples."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.baselines.plan import Baseline, BaselineRun
 from experiments.baselines.train import read_cost
 from experiments.tables import format_median_and_range
-from gantrain.common.files import write_json
 from gantrain.common.grids import save_png, tile
-from gantrain.common.records import read_object
 from gantrain.inference.export import load_generator
 from gantrain.inference.sampling import sample_images
 
-Values = dict[str, float]
-
 _GRID = (4, 10)  # rows and columns of the documents' samples
-
-
-def remember(path: Path, measure: Callable[[], Values]) -> Values:
-    """Return what `measure` returned when it was called first; the file keeps it."""
-    if not path.exists():
-        write_json(path, measure())
-    return {name: float(value) for name, value in read_object(path).items()}
 
 
 def cost_columns(baseline: Baseline, folder: Path, runs: Sequence[BaselineRun]) -> list[str]:

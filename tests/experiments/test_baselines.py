@@ -18,9 +18,9 @@ from experiments.baselines.classification import Labelled, classify, train_and_t
 from experiments.baselines.digits_data import MODES, modes_of, read_digits, stack, write_stacks
 from experiments.baselines.modes import count_modes
 from experiments.baselines.plan import DIGITS, FASHION, KINDS, Baseline, BaselineRun
-from experiments.baselines.results import remember
 from experiments.baselines.ruler import Lite0Ruler
 from experiments.training import Tree, merge, train_in
+from experiments.values import remember
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import parse_config
 from gantrain.data.loading.labelled import open_labelled_dataset
