@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gantrain.common.records import flatten
+from gantrain.config.overrides import section_at
 
 Settings = dict[str, Any]  # dotted keys of the training config to values
 
@@ -22,13 +23,15 @@ def apply_settings(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
     for keys, value in settings.items():
         for key in split_keys(keys):
             *sections, last = key.split(".")
-            parent = changed
+            parent, path = changed, ""
             for section in sections:
-                if parent.get(section) is None:  # a section without keys, or a missing one
-                    parent[section] = {}
+                path = f"{path}.{section}" if path else section
+                if not isinstance(parent.get(section), dict):
+                    try:
+                        parent[section] = section_at(path, parent.get(section))
+                    except ValueError as error:
+                        raise ValueError(f"{key}: {error}") from None
                 parent = parent[section]
-                if not isinstance(parent, dict):
-                    raise ValueError(f"{key}: {section} is {parent!r}; expected a section")
             parent[last] = _copy(value)
     return changed
 

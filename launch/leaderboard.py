@@ -14,7 +14,7 @@ from gantrain.config.sections import DEFAULT_METRIC, SECOND_METRIC
 from gantrain.runs.metrics_file import read_metrics
 from launch.curves import Curve, images_due, images_with, interval_at, names_in, value_at
 from launch.metric_names import Direction, direction_of, measures
-from launch.plan import ABSENT, differences, differing_keys
+from launch.plan import differences, differing_keys
 from launch.quality import levels_of, trends_of, verdict_on
 from launch.states import RunState
 from launch.sweepdir import run_dir
@@ -258,13 +258,13 @@ def _effects(
 
 
 def _group_by(runs: Sequence[RunState], key: str) -> dict[str, list[RunState]]:
-    values = [run.flat.get(key, ABSENT) for run in runs]
+    values = [differences(run.flat, [key])[key] for run in runs]
     distinct = {repr(value) for value in values}
     numbers = [v for v in values if isinstance(v, int | float)]
     groups: dict[str, list[RunState]] = {}
     if len(distinct) <= _MAX_GROUPS or len(numbers) < len(values):
-        for run in runs:
-            groups.setdefault(str(run.flat.get(key, ABSENT)), []).append(run)
+        for run, value in zip(runs, values, strict=True):
+            groups.setdefault(str(value), []).append(run)
         return dict(sorted(groups.items(), key=lambda pair: _numbers_first(pair[0])))
     ordered = sorted(runs, key=lambda run: float(run.flat[key]))
     size = math.ceil(len(ordered) / _MAX_GROUPS)

@@ -11,6 +11,7 @@ from gantrain.common.errors import UserError
 from gantrain.common.records import flatten, unflatten
 from gantrain.config import current_key, expand_path, load_config, parse_config, read_config
 from gantrain.config.paths import escape_paths, path_keys
+from gantrain.config.schedules import describe
 from gantrain.config.schema import RENAMED_KEYS
 from launch.dotted import Settings, apply_settings, flat_settings
 from launch.metric_checks import check_metrics
@@ -177,20 +178,36 @@ def differing_keys(flats: Sequence[Mapping[str, Any]]) -> list[str]:
             if values.setdefault(key, text) != text:
                 differing[key] = None
                 break
-    return list(differing)
+    # A key that is a number in some runs and a schedule in others is one difference.
+    mixed = [key for key in differing if any(k.startswith(f"{key}.") for k in keys)]
+    return [key for key in differing if not any(key.startswith(f"{m}.") for m in mixed)]
 
 
 def differences(flat: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """Return one run's values of the keys that differ; ABSENT for a key that it does not have."""
-    return {key: flat.get(key, ABSENT) for key in keys}
+    """Return one run's values of the keys that differ; ABSENT for a key that it does not have.
+
+    Schedules are text.
+    """
+    return {key: describe(_value_at(flat, key)) for key in keys}
+
+
+def _value_at(flat: Mapping[str, Any], key: str) -> Any:
+    if key in flat:
+        return flat[key]
+    start = f"{key}."
+    return {k.removeprefix(start): v for k, v in flat.items() if k.startswith(start)} or ABSENT
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """Return for each dotted key its shortest suffix that no other key has."""
+    """Return for each dotted key its shortest suffix that no other key has.
+
+    That of a schedule's `to` and the like begins with the name of what is scheduled.
+    """
     names = {}
     for key in keys:
         parts = key.split(".")
-        suffixes = [".".join(parts[-n:]) for n in range(1, len(parts) + 1)]
+        fewest = max(1, len(parts) - 1)
+        suffixes = [".".join(parts[-n:]) for n in range(fewest, len(parts) + 1)]
         unique = [s for s in suffixes if sum(k == s or k.endswith("." + s) for k in keys) == 1]
         names[key] = unique[0] if unique else key
     return names

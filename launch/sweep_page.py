@@ -24,7 +24,7 @@ from launch.leaderboard import (
     require_metric,
 )
 from launch.metric_names import Direction
-from launch.plan import ABSENT, differing_keys, run_name, short_names
+from launch.plan import differences, differing_keys, run_name, short_names
 from launch.quality import verdict_on
 from launch.settings import read_ranking
 from launch.states import RunState, with_damaged_metrics
@@ -90,7 +90,7 @@ def page_data(
                 "images": run.images,
                 "total": run.total,
                 "seed": run.flat.get("seed", 0),
-                "values": [run.flat.get(key, ABSENT) for key in keys],
+                "values": list(differences(run.flat, keys).values()),
                 **_measured(sweep_dir, run, board),
                 "wall": samples[run.run],
             }

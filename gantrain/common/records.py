@@ -44,12 +44,18 @@ def parse_record(content: Mapping[str, Any], model: type[Model], source: str) ->
         raise UserError(f"{source}: {problems}.") from None
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values of nested sections by dotted key."""
+def flatten(
+    tree: Mapping[str, Any], prefix: str = "", *, levels: int | None = None
+) -> dict[str, Any]:
+    """Return the values of nested sections by dotted key.
+
+    levels: number of names in a key, below which mappings are values; None: any number.
+    """
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping) and levels != 1:
+            below = None if levels is None else levels - 1
+            flat |= flatten(value, f"{prefix}{key}.", levels=below)
         else:
             flat[f"{prefix}{key}"] = value
     return flat

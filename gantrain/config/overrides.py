@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gantrain.common.errors import UserError
-from gantrain.common.expectations import is_text, known_keys
+from gantrain.common.expectations import is_text, known_keys, locate
+from gantrain.common.records import is_number
 from gantrain.common.yaml_core import load_yaml
 from gantrain.config.schema import Config, current_key
 from gantrain.config.suggestions import explain_unknown
@@ -23,15 +24,35 @@ def apply_overrides(tree: Mapping[str, Any], words: Sequence[str]) -> dict[str, 
     for word in words:
         key, value = _parse(word)
         *sections, last = key.split(".")
-        parent = changed
+        parent, path = changed, ""
         for section in sections:
-            inner = parent.get(section)
-            if inner is not None and not isinstance(inner, Mapping):
-                raise UserError(f"Override {word!r}: {section!r} is a value, not a section.")
-            parent[section] = dict(inner or {})
+            path = f"{path}.{section}" if path else section
+            try:
+                parent[section] = section_at(path, parent.get(section))
+            except ValueError as error:
+                raise UserError(f"Override {word!r}: {error}.") from None
             parent = parent[section]
         parent[last] = value
     return changed
+
+
+def section_at(path: str, value: object) -> dict[str, Any]:
+    """Return a copy of the section at a dotted key of a config tree, to set a key inside it.
+
+    value: the section; None if there is none yet. A number that may be a schedule becomes one that
+    starts from it, or from the key's default.
+
+    Raises ValueError with a sentence without a full stop if the value cannot be a section.
+    """
+    if isinstance(value, Mapping):
+        return dict(value)
+    scheduled = f"{path}.from" in known_keys(Config)
+    if value is None:
+        default = locate(Config, path.split(".")).node.get("default")
+        return {"from": default} if scheduled else {}
+    if scheduled and is_number(value):
+        return {"from": value}
+    raise ValueError(f"{path!r} is a value, not a section")
 
 
 def overridden_keys(words: Sequence[str]) -> dict[str, str]:

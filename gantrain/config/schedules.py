@@ -120,6 +120,25 @@ def peak_of(value: float | Schedule[Any]) -> float:
     return value.peak if isinstance(value, Schedule) else value
 
 
+def describe(value: Any) -> Any:
+    """Return a plain value of a config with its schedules as text: `0.0002→0 cosine`."""
+    if isinstance(value, list | tuple):
+        return [describe(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    keys = {"to": None, "kind": "linear", "start_kimg": 0, "end_kimg": None, "warmup_kimg": 0}
+    end, kind, first, last, warmup = (value.get(key, default) for key, default in keys.items())
+    words = [quoted(value.get("from"))]
+    if end is not None:
+        words[0] += f"→{quoted(end)} {kind}"
+    if first or last is not None:
+        words.append(f"from {first:g} kimg" if first else "")
+        words.append(f"until {last:g} kimg" if last is not None else "")
+    if warmup:
+        words.append(f"warm-up {warmup:g} kimg")
+    return " ".join(filter(None, words))
+
+
 def schedules_in(section: Section) -> dict[str, Schedule[Any]]:
     """Return the schedules in a section, or in a whole config, by dotted key.
 

@@ -121,7 +121,7 @@ def _parse_config(text: str, notes: list[str]) -> tuple[dict[str, Any], dict[str
     """Return the values by dotted key, and the defaults of those that differ from them."""
     try:
         tree = load_yaml(text)
-        config = flatten(tree) if isinstance(tree, dict) else {}
+        config = flatten(tree, levels=2) if isinstance(tree, dict) else {}
     except (ValueError, RecursionError):  # an alias may contain itself
         notes.append(f"{CONFIG} is not valid YAML")
         return {}, {}
@@ -146,7 +146,7 @@ def _defaults(tree: dict[str, Any]) -> dict[str, Any]:
         required["objective"] = {"kind": kind}
     if kind == "wgan-gp":
         required["discriminator"] = {"norm": "none"}  # its default norm is not valid here
-    defaults = flatten(Config.model_validate(required).model_dump(mode="json"))
+    defaults = flatten(Config.model_validate(required).model_dump(mode="json"), levels=2)
     defaults["discriminator.norm"] = "batch"
     for key in ("data.shards", "training.total_kimg", "output.run_dir", "objective.kind"):
         defaults.pop(key)

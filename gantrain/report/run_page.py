@@ -7,6 +7,7 @@ from typing import Any
 from gantrain.common.files import write_text
 from gantrain.common.grids import tile_square
 from gantrain.config.quality import interval_names
+from gantrain.config.schedules import describe
 from gantrain.health.problems import NO_FAULT
 from gantrain.health.verdict import FLOOR_EVENT
 from gantrain.inference.export import Loaded
@@ -106,6 +107,7 @@ def _encode_grids(run: RunData) -> list[tuple[int, str]]:
 
 
 def _format(value: Any) -> str:
+    value = describe(value)  # the schedules in it
     if isinstance(value, list):
         return "[" + ", ".join(map(_format, value)) + "]"
     if value is None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from gantrain.common.errors import UserError
 from gantrain.common.records import flatten, parse_record
 from gantrain.config import Config, rename_old_keys
+from gantrain.config.schedules import describe, schedules_in, value_at
 from gantrain.health.remedy_state import RemedyState
 from gantrain.health.state import HealthState
 from gantrain.runs.checkpoint import Progress, Snapshot, State
@@ -98,12 +99,17 @@ def load_snapshot(
 def config_changes(before: Mapping[str, Any], config: Config) -> dict[str, tuple[Any, Any]]:
     """Return the dotted keys whose values differ from an earlier config tree, with both values.
 
-    A key that the earlier version did not have counts if it is not at its default.
+    A schedule is one value. A key that the earlier version did not have counts if it is not at its
+    default.
     """
-    old, new = flatten(before), flatten(config.model_dump(mode="json"))
-    chosen = flatten(config.model_dump(mode="json", exclude_defaults=True))
+    old, new = _settings(before), _settings(config.model_dump(mode="json"))
+    chosen = _settings(config.model_dump(mode="json", exclude_defaults=True))
     keys = [key for key in dict.fromkeys([*old, *new]) if key in old or key in chosen]
     return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
+
+
+def _settings(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return flatten(tree, levels=2)
 
 
 def _check_config(snapshot: Snapshot, config: Config) -> list[str]:
@@ -118,7 +124,27 @@ def _check_config(snapshot: Snapshot, config: Config) -> list[str]:
                 f"The checkpoint in {config.output.run_dir} is {kind}: {key} was {old} and is "
                 f"{new} now; set it back, or choose another output.run_dir."
             )
-    return [f"changed since the checkpoint: {k}: {a} -> {b}" for k, (a, b) in changes.items()]
+    notices = [
+        f"changed since the checkpoint: {k}: {describe(a)} -> {describe(b)}"
+        for k, (a, b) in changes.items()
+    ]
+    if length := changes.get("training.total_kimg"):
+        notices += _moved_schedules(config, changes, length[0], snapshot.state.progress.images_seen)
+    return notices
+
+
+def _moved_schedules(
+    config: Config, changes: Mapping[str, Any], old_kimg: float, images_seen: int
+) -> list[str]:
+    """Return a line for each schedule that ends with the run, which has another length now."""
+    return [
+        f"{key} follows training.total_kimg: at {images_seen / 1000:g} kimg it is "
+        f"{value_at(each, images_seen, config.total_images):.4g} now and was "
+        f"{value_at(each, images_seen, round(1000 * old_kimg)):.4g}; "
+        "end_kimg keeps a schedule apart from the length of the run"
+        for key, each in schedules_in(config).items()
+        if each.end_kimg is None and each.kind != "constant" and key not in changes
+    ]
 
 
 def _load_networks(snapshot: Snapshot, gan: Gan, config: Config) -> None:
