@@ -29,8 +29,10 @@ def apply_settings(tree: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
                 if not isinstance(parent.get(section), dict):
                     try:
                         parent[section] = section_at(path, parent.get(section))
-                    except ValueError as error:
-                        raise ValueError(f"{key}: {error}") from None
+                    except ValueError:
+                        raise ValueError(
+                            f"{key}: {section} is {parent[section]!r}; expected a section"
+                        ) from None
                 parent = parent[section]
             parent[last] = _copy(value)
     return changed

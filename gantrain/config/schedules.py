@@ -7,6 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from gantrain.common.expectations import quoted
+from gantrain.common.records import is_number
 from gantrain.config.section import Section
 from gantrain.config.values import Beta, Fraction, NotNegative, Positive
 
@@ -128,15 +129,46 @@ def describe(value: Any) -> Any:
         return value
     keys = {"to": None, "kind": "linear", "start_kimg": 0, "end_kimg": None, "warmup_kimg": 0}
     end, kind, first, last, warmup = (value.get(key, default) for key, default in keys.items())
-    words = [quoted(value.get("from"))]
+    words = [_plain(value.get("from"))]
     if end is not None:
-        words[0] += f"→{quoted(end)} {kind}"
+        words[0] += f"→{_plain(end)} {kind}"
     if first or last is not None:
-        words.append(f"from {first:g} kimg" if first else "")
-        words.append(f"until {last:g} kimg" if last is not None else "")
+        words.append(f"from {_plain(first)} kimg" if first else "")
+        words.append(f"until {_plain(last)} kimg" if last is not None else "")
     if warmup:
-        words.append(f"warm-up {warmup:g} kimg")
+        words.append(f"warm-up {_plain(warmup)} kimg")
     return " ".join(filter(None, words))
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if is_number(value) else quoted(value)
+
+
+_NETWORKS = {"generator": "g", "discriminator": "d"}
+_CURVE_PREFIXES = {"generator": "g_", "discriminator": "d_", "ema": "ema_"}
+
+
+def curves_at(config: Section, images_seen: int, total_images: int) -> dict[str, float]:
+    """Return the value of each schedule in a whole config, by the name that it is logged under.
+
+    For learning rates also `health/g_rate_share` and `health/d_rate_share`: the value divided by
+    the highest one of its schedule, by which a network that rests is told from a broken one.
+    """
+    curves = {}
+    for key, schedule in schedules_in(config).items():
+        value = value_at(schedule, images_seen, total_images)
+        curves[curve_of(key)] = value
+        section, _, name = key.partition(".")
+        if name == "learning_rate" and schedule.peak:
+            curves[f"health/{_NETWORKS[section]}_rate_share"] = value / schedule.peak
+    return curves
+
+
+def curve_of(key: str) -> str:
+    """Return the name in metrics.jsonl of a scheduled key, as `schedules_in` names it."""
+    section, _, name = key.partition(".")
+    name = name.replace("betas.1", "beta2")
+    return f"schedule/{_CURVE_PREFIXES.get(section, '')}{name}"
 
 
 def schedules_in(section: Section) -> dict[str, Schedule[Any]]:

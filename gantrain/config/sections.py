@@ -205,6 +205,11 @@ class AugmentConfig(Section):
         strict=False,
         description="applied to real and fake images alike (Zhao et al. 2020); for small data sets",
     )
+    diffaugment_probability: ScheduledFraction = Field(
+        1.0,
+        description="probability that an image gets an augmentation of `diffaugment`, for each of "
+        "them independently",
+    )
 
 
 class EmaConfig(Section):

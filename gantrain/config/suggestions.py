@@ -1,6 +1,7 @@
 """What to write instead of a key that does not exist."""
 
 import difflib
+from collections.abc import Iterable
 
 from gantrain.common.expectations import known_keys
 from gantrain.common.validation import nearest
@@ -14,6 +15,14 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("lr", "learning_rates", "lrate", "step_size", "optimizer", "optim"),
         tuple(f"{network}.learning_rate" for network in _BOTH),
+    ),
+    **dict.fromkeys(
+        ("warmup", "warmup_steps", "warm_up", "lr_warmup", "lr_rampup_kimg", "warmup_iters"),
+        tuple(f"{network}.learning_rate.warmup_kimg" for network in _BOTH),
+    ),
+    **dict.fromkeys(
+        ("scheduler", "lr_scheduler", "schedule", "lr_schedule", "lr_decay", "lr_policy", "anneal"),
+        tuple(f"{network}.learning_rate.kind" for network in _BOTH),
     ),
     **dict.fromkeys(("g_lr", "lr_g", "glr", "lrg", "gen_lr"), ("generator.learning_rate",)),
     **dict.fromkeys(
@@ -129,7 +138,7 @@ def suggest_key(key: str, kind: object = None) -> str:
         )
     known = known_keys(Config)
     plain = last.lower().replace("-", "_")
-    same_name = [each for each in known if each.rpartition(".")[2] == plain]
+    same_name = _shortest(each for each in known if each.rpartition(".")[2] == plain)
     meant = [*same_name, *SYNONYMS.get(plain, ())]
     in_section = [each for each in meant if each.startswith(f"{section}.")]
     if meant := in_section or meant:
@@ -137,3 +146,10 @@ def suggest_key(key: str, kind: object = None) -> str:
     siblings = [each for each in known if each.startswith(f"{section}.")] if section else known
     close = difflib.get_close_matches(key, siblings, n=1)
     return f"the nearest known one is {close[0] if close else nearest(key, known)!r}"
+
+
+def _shortest(keys: Iterable[str]) -> list[str]:
+    """Return the keys with the fewest names: rather a key of a section than one of a schedule."""
+    found = list(keys)
+    fewest = min((key.count(".") for key in found), default=0)
+    return [key for key in found if key.count(".") == fewest]

@@ -25,7 +25,7 @@ from gantrain.health.quality_faults import (
     detect_never_learnt,
     detect_same_images,
 )
-from gantrain.health.signals import LogLine, split_signals, values_of
+from gantrain.health.signals import LogLine, split_signals, values_of, without_rest
 from gantrain.health.state import HealthState, note_extremes
 from gantrain.health.training_faults import (
     detect_broken_steps,
@@ -120,6 +120,7 @@ def observe(
     images_seen: real images that D has seen so far, for the evidence and for an early stop.
     """
     signals, quality = split_signals(metrics)
+    signals = without_rest(signals)
     if quality:
         measurement = LogLine(g_steps=g_steps, signals=quality, images_seen=images_seen)
         note_measurement(state, measurement)

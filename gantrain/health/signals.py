@@ -10,6 +10,7 @@ from gantrain.config.quality import RENAMED, has_quality
 
 NOT_FINITE = "health/not_finite"  # number of losses of a line that were NaN or infinite
 _PREFIXES = ("loss/", "health/")
+_RESTING = 0.1  # of the highest learning rate of a schedule
 _QUALITY = ("quality/", "interval/")
 # Names in older logs and checkpoints, and today's.
 _RENAMED = {f"quality/{old}": f"quality/{new}" for old, new in RENAMED.items()}
@@ -42,6 +43,17 @@ def split_signals(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[
         if name.startswith(_QUALITY)
     }
     return signals, quality if has_quality(quality) else {}
+
+
+def resting(signals: Mapping[str, float]) -> list[str]:
+    """Return which of `d` and `g` move little because their schedules ask for it."""
+    return [n for n in "dg" if signals.get(f"health/{n}_rate_share", 1.0) < _RESTING]
+
+
+def without_rest(signals: Mapping[str, float]) -> dict[str, float]:
+    """Return the signals without the changes of weights of networks that rest."""
+    hidden = [f"health/{n}_weight_change" for n in resting(signals)]
+    return {name: value for name, value in signals.items() if name not in hidden}
 
 
 def values_of(lines: Sequence[LogLine], name: str) -> list[float]:

@@ -10,6 +10,7 @@ from gantrain.health.signals import (
     lower_quartile,
     ratios,
     relative_spreads,
+    resting,
     values_of,
 )
 from gantrain.health.state import HealthState
@@ -139,6 +140,8 @@ def _stall_evidence(
     """
     gradients, margins = values_of(lines, "health/g_grad_norm"), values_of(lines, margin_metric)
     if not gradients or max(gradients) > TINY_GRADIENT / slack:
+        return None
+    if any(resting(line.signals) for line in lines):
         return None
     if max(map(abs, margins), default=1) > 0.1 / slack:
         return None

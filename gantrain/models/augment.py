@@ -16,8 +16,10 @@ from gantrain.common.rng import PositionalRNG, Stream
 _TRANSLATION = 1 / 8
 _CUTOUT = 1 / 2
 
-# The columns of an image's five random numbers that each augmentation uses.
+# The columns of an image's random numbers that each augmentation uses, and the column that decides
+# whether the image gets it.
 _COLUMNS = {"brightness": slice(0, 1), "translation": slice(1, 3), "cutout": slice(3, 5)}
+_DECISIONS = {"brightness": 5, "translation": 6, "cutout": 7}
 
 
 def random_flip_shift(
@@ -41,19 +43,28 @@ def random_flip_shift(
 
 
 def diff_augment(
-    images: Tensor, rng: PositionalRNG, stream: Stream, policies: Sequence[str]
+    images: Tensor,
+    rng: PositionalRNG,
+    stream: Stream,
+    policies: Sequence[str],
+    probability: float = 1.0,
 ) -> Tensor:
     """Augment images (N, C, S, S) at random and differentiably: DiffAugment (Zhao et al. 2020).
 
     policies: any of brightness, translation, cutout; applied in this order, as in the paper.
     rng: of N positions. Each image is augmented in its own way.
+    probability: that an image gets a policy, independently of the others (Karras et al. 2020).
     """
-    if not policies:
+    if not policies or probability <= 0:
         return images
-    numbers = rng.uniform(stream, 5).float().to(images.device, non_blocking=True)
+    numbers = rng.uniform(stream, 8).float().to(images.device, non_blocking=True)
     for name, augment in _AUGMENTATIONS.items():
         if name in policies:
-            images = augment(images, numbers[:, _COLUMNS[name]])
+            augmented = augment(images, numbers[:, _COLUMNS[name]])
+            if probability < 1:
+                chosen = (numbers[:, _DECISIONS[name]] < probability).view(-1, 1, 1, 1)
+                augmented = torch.where(chosen, augmented, images)
+            images = augmented
     return images
 
 

@@ -49,6 +49,10 @@ SECTIONS: dict[str, tuple[Chart, ...]] = {
         Chart("black and white pixels", ("health/fake_saturated", "health/real_saturated")),
         Chart("change of weights", ("health/d_weight_change", "health/g_weight_change"), log=True),
     ),
+    "schedule": (
+        Chart("learning rates", pattern="schedule/[dg]_learning_rate"),
+        Chart("Adam's β₂", pattern="schedule/[dg]_beta2"),
+    ),
     "speed": (Chart("images per second", ("speed/images_per_second",)),),
 }
 _SAMPLES = ("samples/fake", "samples/real")

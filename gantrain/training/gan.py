@@ -45,7 +45,7 @@ class Gan:
         self.grad_accum_steps = config.training.grad_accum_steps
         self.clip_norm = config.training.clip_norm
         self.extra_dropout = 0.0
-        self._diffaugment = config.augment.diffaugment
+        self._augment = config.augment
         self._networks = (config.generator, config.discriminator)
         self._images_seen, self._total_images = 0, config.total_images
         self._rate_scale = 1.0
@@ -121,7 +121,9 @@ class Gan:
 
     def augment(self, images: Tensor, rng: PositionalRNG, stream: Stream) -> Tensor:
         """Return what D sees instead of `images`: augmented as config.augment.diffaugment says."""
-        return diff_augment(images, rng, stream, self._diffaugment)
+        policies = self._augment.diffaugment
+        probability = self._now(self._augment.diffaugment_probability)
+        return diff_augment(images, rng, stream, policies, probability)
 
     def latents(self, rng: PositionalRNG, stream: Stream) -> Tensor:
         """Return standard normal latents (rng.count, latent_size) on the device."""
@@ -194,7 +196,7 @@ class Gan:
         return {f"health/{k}_weight_change": v for k, v in named if math.isfinite(v)}
 
     def follow_schedules(self, images_seen: int) -> None:
-        """Train on with the learning rates and the betas that the config has for `images_seen`."""
+        """From now on, train with what the config schedules for `images_seen`."""
         self._images_seen = images_seen
         self._set_optimizers()
 

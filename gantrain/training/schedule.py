@@ -10,6 +10,7 @@ import torch
 from gantrain.common.errors import UserError
 from gantrain.common.grids import tile
 from gantrain.common.rng import PositionalRNG, Stream
+from gantrain.config.schedules import curves_at
 from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.shards.faults import Fault
 from gantrain.health.trend import stops_early
@@ -173,6 +174,7 @@ class Schedule:
             means = self._services.meter.read()
             if means:
                 means |= gan.weight_changes()
+                means |= curves_at(state.config, state.images_seen, state.config.total_images)
             skipped, streak = gan.nan_guard.read()
         self._metrics = {name: value for name, value in means.items() if math.isfinite(value)}
         not_finite = [name for name in means if name not in self._metrics]

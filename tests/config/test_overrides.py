@@ -8,6 +8,7 @@ import pytest
 from gantrain.common.errors import UserError
 from gantrain.common.yaml_core import dump_yaml
 from gantrain.config import known_keys, load_config
+from gantrain.config.schedules import Schedule
 from gantrain.config.suggestions import SYNONYMS
 from tests.conftest import small_tree
 from tests.launching import Train
@@ -111,3 +112,48 @@ def test_an_override_fills_an_empty_section(tmp_path: Path) -> None:
     path.write_text("data: {shards: s}\noutput: {run_dir: r}\ntraining:\naugment:\n")
     config = load_config(path, ["training.total_kimg=1", "augment.flip=0.5"])
     assert (config.training.total_kimg, config.augment.flip) == (1, 0.5)
+
+
+def test_a_dotted_key_makes_a_schedule_of_a_number(tmp_path: Path, config: Path) -> None:
+    key = "generator.learning_rate"
+    rate = load_config(config, [f"{key}.to=0", f"{key}.kind=cosine"]).generator.learning_rate
+    assert isinstance(rate, Schedule)
+    assert (rate.start, rate.end, rate.kind) == (2e-4, 0, "cosine")  # from the default
+    written = tmp_path / "written.yaml"
+    network = {**TREE["generator"], "learning_rate": 1e-3}
+    written.write_text(dump_yaml({**TREE, "generator": network}), encoding="utf-8")
+    rate = load_config(written, [f"{key}.to=0"]).generator.learning_rate
+    assert isinstance(rate, Schedule)
+    assert (rate.start, rate.end, rate.kind) == (1e-3, 0, "linear")
+    rate = load_config(written, [f"{key}.to=0", f"{key}.from=1"]).generator.learning_rate
+    assert isinstance(rate, Schedule)
+    assert rate.start == 1
+    assert load_config(written, [f"{key}={{from: 1, to: 0}}", f"{key}=0.5"]).generator == (
+        load_config(written, [f"{key}=0.5"]).generator
+    )
+    betas = load_config(written, ["generator.betas=[0, {from: 0.9, to: 0.99}]"]).generator.betas
+    assert isinstance(betas[1], Schedule)
+
+
+@pytest.mark.parametrize(
+    ("override", "advice"),
+    [
+        ("generator.learning_rate.too=0", "nearest known one is 'generator.learning_rate.to'"),
+        ("generator.learning_rate.to=no", "generator.learning_rate.to: 'no' found; expected a num"),
+        ("generator.betas.to=0.99", "'generator.betas' is a value, not a section"),
+        ("generator.width.to=8", "'generator.width' is a value, not a section"),
+        ("warmup=5", "write generator.learning_rate.warmup_kimg or discriminator.learning_rate.w"),
+        ("lr_scheduler=cosine", "write generator.learning_rate.kind or discriminator.learning"),
+        ("kind=hinge", "write objective.kind."),
+        ("generator.learning_rate.warmup=5", "write generator.learning_rate.warmup_kimg."),
+        (
+            "generator.learning_rate.warmup_kimg=1",
+            "generator.learning_rate.warmup_kimg: 1.0 found; expected at most training.total_kimg",
+        ),
+    ],
+)
+def test_mistakes_in_keys_of_schedules_are_answered_with_what_to_write(
+    config: Path, override: str, advice: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(advice)):
+        load_config(config, [override])

@@ -282,3 +282,36 @@ def test_a_run_that_always_improves_raises_no_alarm(
 def test_losses_that_are_not_finite_are_divergence(value: float) -> None:
     line: dict[str, Any] = {"loss/discriminator": value, "loss/generator": 1.0}
     assert diagnosed(line, "hinge").name == "diverging"
+
+
+REST = {"health/g_rate_share": 0.01, "health/d_rate_share": 0.01}
+
+
+@pytest.mark.parametrize("network", ["d", "g"])
+def test_a_network_that_rests_as_its_schedule_asks_is_not_dead(network: str) -> None:
+    still = HEALTHY | {f"health/{network}_weight_change": 0.0}
+    assert diagnosed(still).name == "dead player"
+    assert diagnosed(still | {f"health/{network}_rate_share": 1.0}).name == "dead player"
+    assert diagnosed(still | {f"health/{network}_rate_share": 0.0}).name == "no fault seen"
+    other = "g" if network == "d" else "d"
+    assert diagnosed(still | {f"health/{other}_rate_share": 0.0}).name == "dead player"
+
+
+@pytest.mark.parametrize("kind", ["dcgan", "wgan-gp"])
+def test_a_training_that_rests_as_its_schedule_asks_is_not_stalled(kind: str) -> None:
+    still = HEALTHY if kind == "dcgan" else CRITIC
+    still = still | {"health/g_grad_norm": 0.001, "health/d_logit_margin": 0.01}
+    still = still | {"loss/wasserstein": 0.01, "loss/discriminator": 0.6}
+    assert diagnosed(still, kind).name == "stalled"
+    assert diagnosed(still | REST, kind).name == "no fault seen"
+
+
+def test_a_schedule_that_ends_at_0_raises_no_alarm_and_a_warm_up_neither() -> None:
+    """Weights change in proportion to the rate, as with Adam."""
+    for share in (lambda i: max(0.0, 1 - i / 80), lambda i: min(1.0, i / 80)):
+        state, changes = HealthState(), []
+        for i in range(100):
+            signals = {f"health/{n}_rate_share": share(i) for n in "dg"}
+            signals |= {f"health/{n}_weight_change": 3e-3 * share(i) for n in "dg"}
+            changes.append(observe(state, "dcgan", STEP * (i + 1), HEALTHY | signals))
+        assert [change.name for change in changes if change] == ["no fault seen"]

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gantrain.common.errors import UserError
-from launch.plan import differences, differing_keys, plan_runs, plan_sweep, run_name
+from gantrain.common.records import flatten
+from gantrain.config import parse_config
+from launch.plan import differences, differing_keys, plan_runs, plan_sweep, run_id, run_name
 from launch.sweepfile import SweepFile, expand, load_sweep
 from tests.launch.conftest import base_tree
 
@@ -257,3 +259,63 @@ def test_shipped_sweeps_are_valid() -> None:
     assert len(files) >= 4
     for path in files:
         assert plan_runs(load_sweep(path), path, 1)
+
+
+RATE = "generator.learning_rate"
+
+
+def test_a_sweep_varies_schedules_whole_or_by_key(tmp_path: Path) -> None:
+    cosine = {"from": 2e-4, "to": 0, "kind": "cosine"}
+    path = write(
+        tmp_path,
+        grid={RATE: [2e-4, cosine, {**cosine, "warmup_kimg": 0.01}], "ema.half_life_kimg": [1]},
+    )
+    runs = plan_runs(load_sweep(path), path, 1)
+    assert len({run.id for run in runs}) == 3
+    keys = differing_keys([run.flat for run in runs])
+    assert keys == [RATE]  # a number here and a schedule there is one difference
+    assert [run_name(run.flat, keys) for run in runs] == [
+        "learning_rate=0.0002",
+        "learning_rate=0.0002→0 cosine",
+        "learning_rate=0.0002→0 cosine warm-up 0.01 kimg",
+    ]
+    for run in runs[1:]:
+        assert parse_config(run.tree, "x").generator.learning_rate.end == 0  # type: ignore[union-attr]
+    path = write(tmp_path, set={f"{RATE}.kind": "cosine"}, grid={f"{RATE}.to": [0, 1e-5]})
+    runs = plan_runs(load_sweep(path), path, 1)
+    keys = differing_keys([run.flat for run in runs])
+    assert [run_name(run.flat, keys) for run in runs] == [
+        "learning_rate.to=0.0",
+        "learning_rate.to=1e-05",
+    ]
+    assert {run.flat[f"{RATE}.from"] for run in runs} == {2e-4}  # the default
+
+
+def test_a_key_of_a_schedule_starts_from_the_number_of_the_base_config(tmp_path: Path) -> None:
+    path = write(tmp_path, grid={f"{RATE}.to, discriminator.learning_rate.to": [0, 1e-5]})
+    base = base_tree(Path("squares"))
+    base["generator"] = {**base.get("generator", {}), "learning_rate": 5e-4}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
+    runs = plan_runs(load_sweep(path), path, 1)
+    assert {run.flat[f"{RATE}.from"] for run in runs} == {5e-4}
+    assert {run.flat["discriminator.learning_rate.from"] for run in runs} == {2e-4}
+    for wrong, message in (
+        ({f"{RATE}.too": [0, 1]}, r"no key 'generator\.learning_rate\.too'; the nearest .*\.to'"),
+        ({f"{RATE}.start_kimg": [5, 6]}, "kind constant has no beginning or end"),
+        ({"generator.width.to": [5, 6]}, r"no key 'generator\.width\.to'"),
+    ):
+        path = write(tmp_path, grid=wrong)
+        with pytest.raises(UserError, match=message):
+            plan_runs(load_sweep(path), path, 1)
+
+
+def test_ids_of_runs_without_schedules_are_those_of_before(tmp_path: Path) -> None:
+    """The id is what the version before schedules gave."""
+    tree = base_tree(Path("squares"))
+    tree["generator"] = {"width": 4, "learning_rate": 5e-4, "betas": [0.0, 0.9]}
+    tree["ema"] = {"half_life_kimg": 2, "rampup": None}
+    tree["augment"] = {"flip": 0.5, "diffaugment": ["cutout"]}
+    tree["objective"] = {"kind": "wgan-gp", "penalty_weight": 5}
+    tree["discriminator"] = {"norm": "none"}
+    config = parse_config({**tree, "output": {"run_dir": "RUN"}}, "x")
+    assert run_id(flatten(config.model_dump(mode="json", exclude_defaults=True))) == "fd276f5455ad"
