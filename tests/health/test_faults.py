@@ -308,10 +308,11 @@ def test_a_training_that_rests_as_its_schedule_asks_is_not_stalled(kind: str) ->
 
 def test_a_schedule_that_ends_at_0_raises_no_alarm_and_a_warm_up_neither() -> None:
     """Weights change in proportion to the rate, as with Adam."""
-    for share in (lambda i: max(0.0, 1 - i / 80), lambda i: min(1.0, i / 80)):
+    ends = [max(0, 80 - i) / 80 for i in range(100)]
+    for shares in (ends, [1 - share for share in ends]):
         state, changes = HealthState(), []
-        for i in range(100):
-            signals = {f"health/{n}_rate_share": share(i) for n in "dg"}
-            signals |= {f"health/{n}_weight_change": 3e-3 * share(i) for n in "dg"}
+        for i, share in enumerate(shares):
+            signals = {f"health/{n}_rate_share": share for n in "dg"}
+            signals |= {f"health/{n}_weight_change": 3e-3 * share for n in "dg"}
             changes.append(observe(state, "dcgan", STEP * (i + 1), HEALTHY | signals))
         assert [change.name for change in changes if change] == ["no fault seen"]

@@ -16,6 +16,7 @@ from gantrain.models.augment import diff_augment
 from gantrain.training.batch import Moment
 from gantrain.training.gan import Gan
 from gantrain.training.objectives import WganGp
+from gantrain.training.penalties import Scored
 from gantrain.training.snapshots import config_changes
 from tests.conftest import WGAN_GP, small_config, small_tree
 from tests.curves import assert_same_end, curve
@@ -127,20 +128,14 @@ def test_a_penalty_has_the_weight_of_its_own_step(
 
 def test_a_lazy_penalty_has_the_weight_of_its_own_step_too() -> None:
     config = small_config(Path("shards"), Path("run"), **{**WGAN_GP, **LAZY})
-    objective = WganGp(config.objective)  # type: ignore[arg-type]
-    weight = torch.full((1, 2, 2), 1.0)  # a gradient of norm 2: the penalty is 1
+    penalty = WganGp(config.objective).penalty  # type: ignore[arg-type]
     images = torch.zeros(4, 1, 2, 2)
+    scored, rng = Scored(images, images, torch.zeros(4)), PositionalRNG(0, 0, 4)
+    moments = [Moment(BATCH * k, TOTAL, k) for k in range(10)]
+    # A gradient of norm 2: the penalty is 1.
     paid = [
-        float(
-            objective.penalty(
-                lambda x: (x * weight).sum((1, 2, 3)),
-                images,
-                images,
-                PositionalRNG(0, 0, 4),
-                Moment(BATCH * k, TOTAL, k),
-            )[0]
-        )
-        for k in range(10)
+        float(penalty(lambda x: x.sum((1, 2, 3)), scored, scored, rng, moment)[0])
+        for moment in moments
     ]
     expected = [
         0 if k % 2 else 2 * (1 + 4.5 * (1 + math.cos(math.pi * min(1, BATCH * k / 140))))
