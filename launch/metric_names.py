@@ -26,7 +26,7 @@ Direction = Literal["min", "max"]
 
 LABELLED = "labelled"  # beside the keys of a config: whether its data set has several classes
 _ALWAYS = (
-    *("loss/discriminator", "loss/generator", "health/d_accuracy_real", "health/d_accuracy_fake"),
+    *("loss/discriminator", "loss/generator"),
     *(f"health/{n}_{what}" for what in ("grad_norm", "weight_change") for n in "dg"),
     *(
         f"health/{kind}_{what}"

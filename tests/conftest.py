@@ -149,6 +149,12 @@ SNGAN: dict[str, dict[str, Any]] = {
 }
 
 
+RPGAN: dict[str, dict[str, Any]] = {
+    "objective": {"kind": "rpgan"},
+    "discriminator": {"norm": "none"},
+}
+
+
 def weights_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     """A copy of all weights and buffers."""
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}

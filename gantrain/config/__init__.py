@@ -8,7 +8,7 @@ from gantrain.config.loading import (
     read_config,
     read_yaml,
 )
-from gantrain.config.objectives import DcganConfig, HingeConfig, WganGpConfig
+from gantrain.config.objectives import DcganConfig, HingeConfig, RpganConfig, WganGpConfig
 from gantrain.config.paths import expand_path, expand_paths
 from gantrain.config.schema import Config, current_key, rename_old_keys
 from gantrain.config.sections import (
@@ -40,6 +40,7 @@ __all__ = [
     "MetricsConfig",
     "NetworkConfig",
     "OutputConfig",
+    "RpganConfig",
     "TrainingConfig",
     "WandbConfig",
     "WganGpConfig",

@@ -8,6 +8,16 @@ from gantrain.config.schedules import AutoWeight, Schedule, ScheduledWeight
 from gantrain.config.section import Section
 
 _AUTO_GAMMA = 0.0002
+_ACCURACIES = ("health/d_accuracy_real", "health/d_accuracy_fake")
+_SCORED_APART = (*_ACCURACIES, "health/d_logit_margin")
+
+
+def _gamma(penalty: str, images: str, default: float | str) -> Any:
+    return Field(
+        default,
+        description=f"weight γ of {penalty}: γ/2 times the squared norm of D's gradient at "
+        f"{images} images; auto: 0.0002 size² / batch_size, as StyleGAN2-ADA starts from; 0: none",
+    )
 
 
 class ZeroCentredConfig(Section):
@@ -16,12 +26,8 @@ class ZeroCentredConfig(Section):
     R1 at real images (Mescheder et al. 2018), R2 at generated ones.
     """
 
-    r1_gamma: AutoWeight = Field(
-        0.0,
-        description="weight γ of R1: γ/2 times the squared norm of D's gradient at real images; "
-        "auto: 0.0002 size² / batch_size, as StyleGAN2-ADA starts from; 0: none",
-    )
-    r2_gamma: AutoWeight = Field(0.0, description="weight γ of R2: the same at generated images")
+    r1_gamma: AutoWeight = _gamma("R1", "real", 0.0)
+    r2_gamma: AutoWeight = _gamma("R2", "generated", 0.0)
     penalty_every: int = Field(
         1,
         ge=1,
@@ -33,7 +39,7 @@ class ZeroCentredConfig(Section):
 class DcganConfig(ZeroCentredConfig):
     """Binary cross-entropy on D's logits (Radford et al. 2016; the book's chapter 4)."""
 
-    LOGGED: ClassVar = ("health/d_logit_margin",)  # beside what every objective logs
+    LOGGED: ClassVar = _SCORED_APART  # beside what every objective logs
 
     kind: Literal["dcgan"] = "dcgan"
     n_critic: int = Field(1, ge=1, le=100, description="D steps per G step")
@@ -56,7 +62,10 @@ class DcganConfig(ZeroCentredConfig):
 class WganGpConfig(Section):
     """Wasserstein loss with gradient penalty (Gulrajani et al. 2017)."""
 
-    LOGGED: ClassVar = ("loss/wasserstein", "loss/critic_held_out", "loss/penalty")
+    LOGGED: ClassVar = (
+        *_ACCURACIES,
+        *("loss/wasserstein", "loss/critic_held_out", "loss/penalty"),
+    )
 
     kind: Literal["wgan-gp"]
     n_critic: int = Field(5, ge=1, le=100, description="critic steps per generator step")
@@ -79,13 +88,26 @@ class WganGpConfig(Section):
 class HingeConfig(ZeroCentredConfig):
     """Hinge loss on D's scores (Lim and Ye 2017; Miyato et al. 2018)."""
 
-    LOGGED: ClassVar = ("health/d_logit_margin",)
+    LOGGED: ClassVar = _SCORED_APART
 
     kind: Literal["hinge"]
     n_critic: int = Field(1, ge=1, le=100, description="D steps per G step; 5 in SNGAN's paper")
 
 
-ObjectiveConfig = Annotated[DcganConfig | WganGpConfig | HingeConfig, Field(discriminator="kind")]
+class RpganConfig(ZeroCentredConfig):
+    """Relativistic pairing (Jolicoeur-Martineau 2018), with R1 and R2 as in R3GAN (2024)."""
+
+    LOGGED: ClassVar = ("health/d_pair_accuracy", "health/d_logit_margin")
+
+    kind: Literal["rpgan"]
+    n_critic: int = Field(1, ge=1, le=100, description="D steps per G step")
+    r1_gamma: AutoWeight = _gamma("R1", "real", "auto")
+    r2_gamma: AutoWeight = _gamma("R2", "generated", "auto")
+
+
+ObjectiveConfig = Annotated[
+    DcganConfig | WganGpConfig | HingeConfig | RpganConfig, Field(discriminator="kind")
+]
 
 
 def why_single_images(objective: ObjectiveConfig) -> str | None:
@@ -93,6 +115,11 @@ def why_single_images(objective: ObjectiveConfig) -> str | None:
     match objective:
         case WganGpConfig():
             return "the gradient penalty is defined per image"
+        case RpganConfig():
+            return (
+                "rpgan compares the scores of single images, while BatchNorm would normalise real "
+                "and generated ones apart"
+            )
         case ZeroCentredConfig(r1_gamma=r1, r2_gamma=r2) if r1 != 0 or r2 != 0:
             return (
                 "the gradient penalties objective.r1_gamma and objective.r2_gamma are defined per "

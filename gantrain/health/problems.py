@@ -42,14 +42,17 @@ _NAMES_OF_0_2 = {"healthy": NO_FAULT}
 _WORDS = {"starting": "too early to say"}
 
 ADVICE: dict[Name, str] = {
-    "discriminator too strong": "raise discriminator.dropout, lower discriminator.learning_rate or "
-    "discriminator.width, set objective.label_noise or objective.label_flips (dcgan)",
+    "discriminator too strong": "raise discriminator.dropout or objective.r1_gamma, lower "
+    "discriminator.learning_rate or discriminator.width, set objective.label_noise or "
+    "objective.label_flips (dcgan)",
     "mode collapse": "use more D steps (objective.n_critic), a lower generator.learning_rate, "
     "objective.kind=wgan-gp, or discriminator.norm=batch, which lets D compare images",
     "diverging": "lower both learning rates, set training.clip_norm, discriminator.spectral_norm, "
-    "objective.penalty_weight (wgan-gp) or objective.label_smoothing (dcgan)",
+    "objective.penalty_weight (wgan-gp), objective.r1_gamma and r2_gamma (others) or "
+    "objective.label_smoothing (dcgan)",
     "stalled": "raise discriminator.width or its learning_rate, check generator.learning_rate "
-    "(D cannot learn if it is too high), or stop here if the images are good",
+    "(D cannot learn if it is too high), lower objective.r1_gamma and r2_gamma, or stop here if "
+    "the images are good",
     "memorising": "use more images, augment.diffaugment, discriminator.dropout, or stop earlier",
     "quality falling": "use the best checkpoint (--best), set guard.stop_after_worse_kimg to end "
     "such runs, lower both learning rates, or, with few images, set augment.diffaugment",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gantrain.config import Config, DcganConfig, WganGpConfig
+from gantrain.config import Config, DcganConfig, RpganConfig, WganGpConfig
 from gantrain.config.schedules import peak_of
 
 _MANY_FLIPS = 0.4  # D's best logits are then within ±0.41
@@ -44,6 +44,11 @@ def doubtful_settings(config: Config) -> list[str]:
                     f"objective.penalty_weight: {peak_of(weight):g} leaves the critic's gradient "
                     "without bounds; the paper has 10"
                 )
+        case RpganConfig(r1_gamma=0, r2_gamma=0) if not config.discriminator.spectral_norm:
+            doubts.append(
+                "objective.r1_gamma: 0, as r2_gamma, leaves the gradient of rpgan's D without "
+                "bounds; use auto for both"
+            )
         case _:
             pass
     return doubts

@@ -64,6 +64,25 @@ def detect_met_margins(state: HealthState, lines: Sequence[LogLine], slack: floa
     )
 
 
+def detect_told_pairs(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """With relativistic pairing, D scores real images far above generated ones in nearly all pairs.
+
+    D's loss is then next to 0. A single image is told right less often than a pair: a D that is
+    right on 95% of the images of each kind, with scores of normal distributions, is right on 99% of
+    the pairs.
+    """
+    accuracies = values_of(lines, "health/d_pair_accuracy")
+    margins = values_of(lines, "health/d_logit_margin")
+    if not accuracies or not margins:
+        return None
+    if min(accuracies) < 1 - 0.01 / slack or min(margins) < 6 * slack:
+        return None
+    return (
+        f"D scores the real image above the generated one in at least {min(accuracies):.0%} of the "
+        f"pairs, by {statistics.median(margins):.1f} in the mean (below 5 if D and G are balanced)"
+    )
+
+
 def _accuracies(lines: Sequence[LogLine]) -> list[float]:
     return [
         *values_of(lines, "health/d_accuracy_real"),
@@ -78,6 +97,22 @@ def detect_divergence(state: HealthState, lines: Sequence[LogLine], slack: float
         return (
             f"D's mean logits differ by {statistics.median(margins):.3g}, so that the probability "
             "of fake images to be real is 0 in float32"
+        )
+    return _loss_evidence(lines, _CHANCE_LOSS, slack)
+
+
+def detect_pair_divergence(
+    state: HealthState, lines: Sequence[LogLine], slack: float
+) -> str | None:
+    """With relativistic pairing, the loss or the margin is far larger than in any working training.
+
+    As for DCGAN: D's loss of a pair is the cross-entropy of the difference of its scores.
+    """
+    margins = values_of(lines, "health/d_logit_margin")
+    if margins and lower_quartile(margins) > _MAX_FLOAT_MARGIN * slack:
+        return (
+            f"D scores real images above generated ones by {statistics.median(margins):.3g}, so "
+            "that its loss is 0 in float32"
         )
     return _loss_evidence(lines, _CHANCE_LOSS, slack)
 
@@ -122,7 +157,7 @@ def detect_broken_steps(state: HealthState, lines: Sequence[LogLine], slack: flo
 
 
 def detect_stall(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
-    """DCGAN, or D with the hinge loss, learns no longer."""
+    """DCGAN, or D with the hinge loss or relativistic pairing, learns no longer."""
     return _stall_evidence(state, lines, "health/d_logit_margin", slack)
 
 

@@ -42,6 +42,7 @@ SECTIONS: dict[str, tuple[Chart, ...]] = {
     "health": (
         Chart("diagnosis", ("health/diagnosis",)),
         Chart("accuracy of D", ("health/d_accuracy_real", "health/d_accuracy_fake")),
+        Chart("pairs in which D scores the real image higher", ("health/d_pair_accuracy",)),
         Chart("gradient norms", ("health/d_grad_norm", "health/g_grad_norm"), log=True),
         Chart("diversity of images", ("health/fake_spread", "health/real_spread")),
         Chart("almost equal pairs of images", ("health/fake_twins", "health/real_twins")),

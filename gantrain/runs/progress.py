@@ -19,6 +19,7 @@ _SHOWN = {
     "loss/r2": "R2",
     "health/d_accuracy_real": "acc real",
     "health/d_accuracy_fake": "acc fake",
+    "health/d_pair_accuracy": "acc pairs",
     "health/d_grad_norm": "|∇D|",
     "health/g_grad_norm": "|∇G|",
     "quality/fid": "FID",

@@ -14,13 +14,14 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, relu
+from torch.nn.functional import binary_cross_entropy_with_logits, relu, softplus
 
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config
 from gantrain.config.objectives import (
     DcganConfig,
     HingeConfig,
+    RpganConfig,
     WganGpConfig,
     ZeroCentredConfig,
     gamma_of,
@@ -192,6 +193,49 @@ class Hinge:
         """Do nothing: scores within a margin have no labels."""
 
 
+@dataclass(frozen=True)
+class Rpgan:
+    """Relativistic pairing (Jolicoeur-Martineau 2018): how much more real x looks than G(z).
+
+    The i-th real image is paired with the i-th generated one. D's scores mean nothing by
+    themselves: a constant added to all of them changes no loss. Without R1 and R2, which R3GAN
+    (Huang et al. 2024) adds, gradient descent need not converge.
+    """
+
+    config: RpganConfig
+    penalty: Penalty = NO_PENALTY
+    g_needs_real_scores: bool = True
+
+    @property
+    def n_critic(self) -> int:
+        return self.config.n_critic
+
+    def d_loss(
+        self, real_scores: Tensor, fake_scores: Tensor, rng: PositionalRNG
+    ) -> tuple[Tensor, Metrics]:
+        """Return the mean of -log sigmoid(D(x) - D(G(z))); log 2 for a D that guesses."""
+        margins = real_scores - fake_scores
+        return softplus(-margins).mean(), {
+            "health/d_pair_accuracy": (margins > 0).float().mean(),
+            "health/d_logit_margin": margins.mean(),
+        }
+
+    def g_loss(
+        self, fake_scores: Tensor, real_scores: Tensor | None = None
+    ) -> tuple[Tensor, Metrics]:
+        """Return the mean of -log sigmoid(D(G(z)) - D(x)).
+
+        Raises ValueError without real scores.
+        """
+        if real_scores is None:
+            raise ValueError("rpgan pairs scores of generated images with those of real ones")
+        loss = softplus(real_scores.detach() - fake_scores).mean()
+        return loss, {"loss/generator": loss}
+
+    def add_label_noise(self, noise: float, flips: float) -> None:
+        """Do nothing: pairs have no labels."""
+
+
 def make_objective(config: Config) -> Objective:
     """Build the objective of a run."""
     match config.objective:
@@ -201,6 +245,8 @@ def make_objective(config: Config) -> Objective:
             return WganGp(section)
         case HingeConfig() as section:
             return Hinge(section, zero_centred(section, config))
+        case RpganConfig() as section:
+            return Rpgan(section, zero_centred(section, config))
 
 
 def zero_centred(section: ZeroCentredConfig, config: Config) -> ZeroCentred:

@@ -57,7 +57,7 @@ def test_overrides_change_single_keys_and_keep_their_types(tmp_path: Path) -> No
         ("data.size=48", ["data.size", "48", "32, 64, 128 or 256"]),
         ("discriminator.dropout=1", ["discriminator.dropout", "less than 1"]),
         ("training.total_kimg=.nan", ["training.total_kimg", "finite"]),
-        ("objective.kind=gan", ["objective.kind: 'gan'", "dcgan, hinge or wgan-gp"]),
+        ("objective.kind=gan", ["objective.kind: 'gan'", "dcgan, hinge, rpgan or wgan-gp"]),
         ("training.world_size=3", ["training.batch_size", "16", "multiple of 3"]),
         ("generator.slope=[0.1,0.2]", ["generator.slope", "2 slopes", "4 for 32x32"]),
         ("seed", ["'seed'", "dotted.key=value"]),
@@ -84,6 +84,7 @@ def test_a_missing_key_is_named() -> None:
     ("objective", "reason"),
     [
         ({"kind": "wgan-gp"}, "the gradient penalty is defined per image"),
+        ({"kind": "rpgan"}, "rpgan compares the scores of single images, while .* ones apart"),
         ({"kind": "dcgan", "r1_gamma": 0.1}, r"penalties objective\.r1_gamma and .* per image"),
         ({"kind": "hinge", "r2_gamma": "auto"}, r"and objective\.r2_gamma are defined per image"),
     ],

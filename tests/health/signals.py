@@ -39,6 +39,16 @@ HINGE = HEALTHY | {
     "loss/generator": 0.5,
     "health/d_logit_margin": 0.4,
 }
+# As in trainings of small networks by relativistic pairing, whose D's loss is ln 2 if it guesses.
+_AT_ZERO = ("health/d_accuracy_real", "health/d_accuracy_fake")
+PAIRED = {k: v for k, v in HEALTHY.items() if k not in _AT_ZERO} | {
+    "loss/discriminator": 0.45,
+    "loss/generator": 1.4,
+    "loss/r1": 8.0,
+    "loss/r2": 6.0,
+    "health/d_pair_accuracy": 0.88,
+    "health/d_logit_margin": 1.4,
+}
 CRITIC: Signals = {
     "loss/discriminator": -8.0,
     "loss/wasserstein": 9.0,

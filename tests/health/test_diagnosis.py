@@ -10,7 +10,17 @@ from gantrain.health.diagnosis import QUIET_STEPS, WINDOW_STEPS, discriminator_l
 from gantrain.health.state import HealthState
 from tests.conftest import small_tree
 from tests.curves import curve, events
-from tests.health.signals import CRITIC, HEALTHY, HINGE, STEP, STRONG, Signals, diagnosed, feed
+from tests.health.signals import (
+    CRITIC,
+    HEALTHY,
+    HINGE,
+    PAIRED,
+    STEP,
+    STRONG,
+    Signals,
+    diagnosed,
+    feed,
+)
 from tests.launching import Train, write_config
 
 
@@ -81,6 +91,40 @@ def test_hinge_problems_have_a_name_and_evidence(
     changes: Signals, name: str, evidence: str
 ) -> None:
     diagnosis = diagnosed(HINGE | changes, "hinge")
+    assert diagnosis.name == name
+    assert evidence in diagnosis.evidence
+
+
+TOLD_PAIRS: Signals = {
+    "loss/discriminator": 0.003,
+    "health/d_pair_accuracy": 0.998,
+    "health/d_logit_margin": 9.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "evidence"),
+    [
+        ({}, "no fault seen", "no sign"),
+        # All pairs, but D's loss is not small: regularised, it is good and still teaches.
+        ({"health/d_pair_accuracy": 1.0, "health/d_logit_margin": 4.0}, "no fault seen", "no sign"),
+        ({"health/d_pair_accuracy": 0.95, "health/d_logit_margin": 9.0}, "no fault seen", ""),
+        (TOLD_PAIRS, "discriminator too strong", "in at least 100% of the pairs, by 9.0"),
+        ({"health/d_logit_margin": 300.0}, "diverging", "its loss is 0 in float32"),
+        ({"loss/discriminator": 3.0}, "diverging", "more than twice that of guessing"),
+        ({"health/skipped_steps": 3.0}, "diverging", "not finite"),
+        ({"health/fake_spread": 0.015}, "mode collapse", "10% as much"),
+        (
+            {"health/d_logit_margin": 0.001, "health/g_grad_norm": 1e-5},
+            "stalled",
+            "stays at",
+        ),
+    ],
+)
+def test_problems_of_relativistic_pairing_have_a_name_and_evidence(
+    changes: Signals, name: str, evidence: str
+) -> None:
+    diagnosis = diagnosed(PAIRED | changes, "rpgan")
     assert diagnosis.name == name
     assert evidence in diagnosis.evidence
 

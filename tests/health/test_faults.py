@@ -12,7 +12,7 @@ from gantrain.health.diagnosis import CHECKS, observe
 from gantrain.health.problems import ADVICE, CODES, Name
 from gantrain.health.state import HealthState
 from gantrain.health.trend import stops_early
-from tests.health.signals import CRITIC, HEALTHY, STEP, Signals, diagnosed, feed, measured
+from tests.health.signals import CRITIC, HEALTHY, PAIRED, STEP, Signals, diagnosed, feed, measured
 
 YOUNG = 0.03
 
@@ -226,7 +226,7 @@ def test_every_problem_has_advice_a_code_of_its_own_and_a_check() -> None:
 
 
 NAMES = [
-    *sorted({*HEALTHY, *CRITIC, "health/skipped_steps"}),
+    *sorted({*HEALTHY, *CRITIC, *PAIRED, "health/skipped_steps"}),
     *(f"quality/{n}" for n in ("fid", "fid_lite0", "kid_random", "memorisation", "swd", "fid_")),
     *("quality/classes_covered", "quality/parts_covered", "quality/inception_score"),
     *("quality/precision_lite0", "quality/recall_lite0", "interval/fid_lite0_low"),
@@ -242,7 +242,7 @@ LINES = st.lists(
 
 
 @settings(max_examples=150)
-@given(LINES, st.sampled_from(["dcgan", "wgan-gp", "hinge"]))
+@given(LINES, st.sampled_from(["dcgan", "wgan-gp", "hinge", "rpgan"]))
 def test_no_finite_numbers_are_an_error_and_the_state_resumes_exactly(
     lines: list[tuple[int, Signals]], kind: str
 ) -> None:

@@ -9,7 +9,9 @@ import torch
 from gantrain.config import Config
 from gantrain.health.start import PixelRange, doubtful_images, doubtful_settings
 from gantrain.training.diagnose import doubts_at_start
-from tests.conftest import WGAN_GP, small_config
+from tests.conftest import RPGAN, SNGAN, WGAN_GP, small_config
+
+UNBOUNDED = {"kind": "rpgan", "r1_gamma": 0, "r2_gamma": 0}
 
 
 def config_with(**sections: dict[str, Any]) -> Config:
@@ -28,6 +30,10 @@ def config_with(**sections: dict[str, Any]) -> Config:
         ({"objective": {"label_flips": 0.3}}, ""),
         (WGAN_GP | {"objective": {"kind": "wgan-gp", "penalty_weight": 0}}, "penalty_weight: 0"),
         (WGAN_GP | {"objective": {"kind": "wgan-gp", "penalty_weight": 0.1}}, ""),
+        (RPGAN, ""),
+        (RPGAN | {"objective": {"kind": "rpgan", "r1_gamma": 0}}, ""),  # R2 bounds it as well
+        (RPGAN | {"objective": UNBOUNDED}, "objective.r1_gamma: 0, as r2_gamma"),
+        (SNGAN | {"objective": UNBOUNDED}, ""),
     ],
 )
 def test_settings_with_which_nothing_is_learnt(

@@ -39,19 +39,20 @@ def plan(folder: Path, base: dict[str, Any] | None = None, **content: Any) -> li
     return plan_sweep(load_sweep(path), path, 1).notices
 
 
-@pytest.mark.parametrize("kind", ["dcgan", "wgan-gp", "hinge"])
+@pytest.mark.parametrize("kind", ["dcgan", "wgan-gp", "hinge", "rpgan"])
 @pytest.mark.parametrize("features", ["lite0", "artefacts", "classifier", "random", "inception"])
 @pytest.mark.parametrize("samples", [16, 255, 256, 1000])
 def test_names_are_those_of_the_trainer(kind: str, features: str, samples: int) -> None:
     tree = {**base_tree(Path("x")), "objective": {"kind": kind}}
     tree["discriminator"] = {"norm": "none"}
-    objective = make_objective(parse_config(tree, "test"))
-    logged = metric_names(objective) + ["loss/critic_held_out"] * (kind == "wgan-gp")
+    parsed = parse_config(tree, "test")
+    logged = metric_names(make_objective(parsed))
+    logged += ["loss/critic_held_out"] * (kind == "wgan-gp")
     classes = features in ("lite0", "artefacts", "classifier")
     sizes = Sizes(samples, 1000, 1000, DIMENSIONS[features], labels=classes)
     logged += measured_names(features, sizes)
-    config = {"objective.kind": kind, "metrics.features": features, "metrics.samples": samples}
-    names = names_of(flat_of(**config))
+    config = {"metrics.features": features, "metrics.samples": samples}
+    names = names_of(flat_of(**flatten({"objective": parsed.objective.model_dump()}), **config))
     beside = {"health/diagnosis", "speed/images_per_second", "speed/seconds_of_metrics"}
     assert set(names) == {*logged, *beside}
     assert len(names) == len(set(names))

@@ -10,18 +10,19 @@ import torch
 from torch import Tensor
 
 from gantrain.common.rng import PositionalRNG
-from gantrain.config import DcganConfig, HingeConfig, WganGpConfig
+from gantrain.config import DcganConfig, HingeConfig, RpganConfig, WganGpConfig
 from gantrain.training.batch import Moment
 from gantrain.training.objectives import (
     Dcgan,
     Hinge,
+    Rpgan,
     WganGp,
     cross_entropy,
     d_targets,
     make_objective,
 )
-from gantrain.training.penalties import Scored, gradient_penalty
-from tests.conftest import small_config
+from gantrain.training.penalties import Scored, ZeroCentred, gradient_penalty
+from tests.conftest import RPGAN, small_config
 
 RNG = PositionalRNG(3, 0, 4000)
 
@@ -191,8 +192,55 @@ def test_hinge_has_no_labels() -> None:
     assert objective.n_critic == 3
 
 
+def test_rpgan_losses_equal_the_formulas_of_the_paper() -> None:
+    real, fake = logits(2.0, -1.0, 0.5, 3.0), logits(-3.0, 0.25, 0.5, 2.5)
+    objective, rng = Rpgan(RpganConfig(kind="rpgan")), PositionalRNG(0, 0, 4)
+    loss, metrics = objective.d_loss(real, fake, rng)
+    x, y = real.numpy(), fake.numpy()
+    # Jolicoeur-Martineau 2018, equations 6 and 7, with the cross-entropy of the standard GAN.
+    assert loss.item() == pytest.approx(-np.log(1 / (1 + np.exp(-(x - y)))).mean(), rel=1e-6)
+    g_loss, _ = objective.g_loss(fake, real)
+    assert g_loss.item() == pytest.approx(-np.log(1 / (1 + np.exp(-(y - x)))).mean(), rel=1e-6)
+    assert metrics["health/d_pair_accuracy"].item() == 0.5  # a tie is not right
+    assert metrics["health/d_logit_margin"].item() == pytest.approx((x - y).mean(), rel=1e-6)
+
+
+def test_rpgan_knows_no_absolute_scores_and_keeps_its_gradient_at_large_ones() -> None:
+    objective, rng = Rpgan(RpganConfig(kind="rpgan")), PositionalRNG(0, 0, 2)
+    real, fake = logits(0.5, -0.25), logits(-1.0, 0.25)
+    loss, metrics = objective.d_loss(real, fake, rng)
+    moved, same = objective.d_loss(real + 8, fake + 8, rng)
+    torch.testing.assert_close(loss, moved)
+    torch.testing.assert_close(metrics, same)
+    assert objective.d_loss(fake, fake, rng)[0].item() == pytest.approx(math.log(2))
+    far = logits(-1e4, -1e4).requires_grad_()
+    g_loss, _ = objective.g_loss(far, real)
+    assert g_loss.isfinite()
+    assert torch.autograd.grad(g_loss, far)[0].tolist() == [-0.5, -0.5]
+
+
+def test_no_gradient_of_gs_loss_reaches_the_real_scores_of_rpgan() -> None:
+    objective = Rpgan(RpganConfig(kind="rpgan"))
+    real, fake = logits(1.0, 2.0).requires_grad_(), logits(0.0, 0.0).requires_grad_()
+    loss, _ = objective.g_loss(fake, real)
+    assert torch.autograd.grad(loss, [real, fake], allow_unused=True)[0] is None
+    with pytest.raises(ValueError, match="rpgan pairs"):
+        objective.g_loss(fake)
+
+
+def test_rpgan_is_regularised_by_default_and_has_no_labels() -> None:
+    config = small_config(Path("shards"), Path("run"), **RPGAN)
+    objective = make_objective(config)
+    gamma = 0.0002 * 32**2 / 16
+    assert objective.penalty == ZeroCentred(gamma, gamma)
+    objective.add_label_noise(0.3, 0.3)
+    scores, rng = logits(100.0, 100.0), PositionalRNG(0, 0, 2)
+    assert objective.d_loss(scores, -scores, rng)[0].item() == 0
+
+
 @pytest.mark.parametrize(
-    ("kind", "expected"), [("dcgan", Dcgan), ("wgan-gp", WganGp), ("hinge", Hinge)]
+    ("kind", "expected"),
+    [("dcgan", Dcgan), ("wgan-gp", WganGp), ("hinge", Hinge), ("rpgan", Rpgan)],
 )
 def test_the_kind_chooses_the_objective(kind: str, expected: type) -> None:
     sections: dict[str, Any] = {"objective": {"kind": kind}, "discriminator": {"norm": "none"}}

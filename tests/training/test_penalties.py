@@ -116,11 +116,15 @@ def test_the_automatic_gamma_is_the_heuristic_of_stylegan2_ada_for_the_whole_bat
 def d_loss_of(kind: str, real: Tensor, fake: Tensor) -> Tensor:
     if kind == "hinge":
         return (1 - real).clamp(min=0).mean() + (1 + fake).clamp(min=0).mean()
+    if kind == "rpgan":
+        return -(real - fake).sigmoid().log().mean()
     return (softplus(-real) + softplus(fake)).mean() / 2
 
 
-def g_loss_of(kind: str, fake: Tensor) -> Tensor:
-    return -fake.mean() if kind == "hinge" else softplus(-fake).mean()
+def g_loss_of(kind: str, fake: Tensor, real: Tensor) -> Tensor:
+    if kind == "hinge":
+        return -fake.mean()
+    return -(fake - real).sigmoid().log().mean() if kind == "rpgan" else softplus(-fake).mean()
 
 
 def squared_norms(scores: Tensor, images: Tensor) -> Tensor:
@@ -153,11 +157,12 @@ def plain_training(
             d_loss = d_loss + every * r2 / 2 * squared_norms(fake_scores, y)
         set_gradients(d, d_loss)
         if joint:
-            set_gradients(g, g_loss_of(kind, fake_scores))
+            set_gradients(g, g_loss_of(kind, fake_scores, real_scores))
             d_adam.step()
         else:
             d_adam.step()
-            set_gradients(g, g_loss_of(kind, d(g(latents(step, Stream.G_LATENTS)))))
+            fake_scores = d(g(latents(step, Stream.G_LATENTS)))
+            set_gradients(g, g_loss_of(kind, fake_scores, d(x)))
         g_adam.step()
 
 
@@ -181,7 +186,7 @@ def train(config: Config, gan: Gan, steps: int = 3) -> list[Metrics]:
     return logged
 
 
-@pytest.mark.parametrize("kind", ["dcgan", "hinge"])
+@pytest.mark.parametrize("kind", ["dcgan", "hinge", "rpgan"])
 @pytest.mark.parametrize(
     ("gammas", "every"), [((20.0, 30.0), 1), ((20.0, 30.0), 2), ((20.0, 0.0), 1), ((0.0, 30.0), 1)]
 )

@@ -9,7 +9,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
-from torch.nn.functional import softplus
 
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config
@@ -18,8 +17,8 @@ from gantrain.training.gan import Gan
 from gantrain.training.joint import joint_step
 from gantrain.training.loop import d_step, g_step
 from gantrain.training.objectives import make_objective
-from gantrain.training.penalties import Discriminate, ZeroCentred, gradient_penalty
-from tests.conftest import SNGAN, WGAN_GP, small_config, weights_of
+from gantrain.training.penalties import Discriminate, gradient_penalty
+from tests.conftest import RPGAN, SNGAN, WGAN_GP, small_config, weights_of
 from tests.training.plain_networks import assert_close, plain_copy, plain_judge
 
 RNG = PositionalRNG(0, 0, 8)
@@ -34,6 +33,7 @@ KINDS = [
     pytest.param(DCGAN_WITH_ALL, id="dcgan-with-all"),
     pytest.param(WGAN_GP, id="wgan-gp"),
     pytest.param(SNGAN, id="hinge-with-spectral-norm"),
+    pytest.param(RPGAN, id="rpgan"),
 ]
 
 
@@ -278,42 +278,3 @@ def test_compiled_networks_make_the_same_steps() -> None:
         joint_step(gan, objective, BATCH)
     assert_close(eager.generator, compiled.generator)
     assert_close(eager.discriminator, compiled.discriminator)
-
-
-class Relativistic:
-    """Relativistic pairing (Jolicoeur-Martineau 2018), which scores real images in the G step."""
-
-    n_critic = 1
-    g_needs_real_scores = True
-    penalty = ZeroCentred()
-
-    def d_loss(self, real: Tensor, fake: Tensor, rng: PositionalRNG) -> tuple[Tensor, Any]:
-        return softplus(fake - real).mean(), {}
-
-    def g_loss(self, fake: Tensor, real: Tensor | None = None) -> tuple[Tensor, Any]:
-        assert real is not None
-        return softplus(real - fake).mean(), {}
-
-    def add_label_noise(self, noise: float, flips: float) -> None:
-        """Do nothing."""
-
-
-def plain_relativistic_step(g: nn.Module, d: nn.Module) -> None:
-    g_adam = torch.optim.Adam(g.parameters(), 2e-4, (0.5, 0.999))
-    d_adam = torch.optim.Adam(d.parameters(), 2e-4, (0.5, 0.999))
-    d_loss = softplus(d(g(latents(Stream.D_LATENTS)).detach()) - d(REAL)).mean()
-    d_loss.backward()  # type: ignore[no-untyped-call]
-    d_adam.step()
-    g_loss = softplus(d(REAL).detach() - d(g(latents(Stream.G_LATENTS)))).mean()
-    g_loss.backward()  # type: ignore[no-untyped-call]
-    g_adam.step()
-
-
-def test_a_loss_that_pairs_real_and_fake_scores_gets_both_in_the_g_step() -> None:
-    gan = gan_of(config_of({"discriminator": {"norm": "none"}}))
-    g, d = plain_copy(gan, norm=False)
-    plain_relativistic_step(g, d)
-    d_step(gan, Relativistic(), BATCH)
-    g_step(gan, Relativistic(), BATCH)
-    assert_close(gan.generator, g)
-    assert_close(gan.discriminator, d)

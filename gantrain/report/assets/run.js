@@ -107,6 +107,7 @@ function chartGroups(names) {
   add("quality/classes_covered", [...classes, ...ends(classes[0])]);
   for (const name of names.filter((n) => n.startsWith("quality/"))) add(name, [name, ...ends(name)]);
   add("accuracy of D", ["health/d_accuracy_real", "health/d_accuracy_fake"]);
+  add("pairs in which D scores the real image higher", ["health/d_pair_accuracy"]);
   add("gradient norms", ["health/d_grad_norm", "health/g_grad_norm"], { log: true });
   add("diversity of images", ["health/fake_spread", "health/real_spread"]);
   add("almost equal pairs of images", ["health/fake_twins", "health/real_twins"]);
