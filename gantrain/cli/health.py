@@ -14,9 +14,10 @@ from gantrain.common.errors import UserError, os_reason
 from gantrain.common.records import flatten
 from gantrain.common.yaml_core import load_yaml
 from gantrain.config.objectives import sections_by_kind
+from gantrain.health.columns import columns_text, parse_mapping
 from gantrain.health.problems import CODES, words_for
 from gantrain.health.replay import Line, Replay, lines_of, replay
-from gantrain.health.tables import columns_text, parse_mapping, read_table
+from gantrain.health.tables import read_table
 from gantrain.health.trend import place
 from gantrain.health.verdict import Floor, Verdict, judge, recorded_floor
 from gantrain.runs.metrics_file import read_metrics
@@ -36,11 +37,15 @@ class _Steps:
 
 @dataclass(frozen=True)
 class _Log:
-    """What a file says: the objective, "" if it does not say it; its lines; its quality."""
+    """What a file says: the objective, "" if it does not say it; its lines; its quality.
+
+    rewound: how many times it returns to an earlier point.
+    """
 
     kind: str
     lines: Sequence[Line]
     verdict: Verdict
+    rewound: int = 0
 
 
 def health(
@@ -103,7 +108,10 @@ def health(
         else:
             log = _read_other(own or path, steps, mapping)
         found = replay(objective or log.kind, log.lines)
-        _print(console, path, found, log.verdict, as_json=as_json)
+        if as_json:
+            typer.echo(json.dumps(_as_record(path, log, found)))
+        else:
+            _print(console, path, log, found)
 
 
 def _metrics_file(path: Path) -> Path | None:
@@ -175,7 +183,8 @@ def _read_other(path: Path, steps: _Steps, mapping: Mapping[str, str]) -> _Log:
     except OSError as error:
         raise UserError(f"{path}: {os_reason(error)}; expected a file of metrics.") from None
     lines: list[Line] = []
-    for row in read_table(text, str(path), mapping).rows:
+    table = read_table(text, str(path), mapping)
+    for row in table.rows:
         images = row.images_seen
         if images is None and steps.per_step is not None:
             images = round((row.step or 0) * steps.per_step)
@@ -190,17 +199,17 @@ def _read_other(path: Path, steps: _Steps, mapping: Mapping[str, str]) -> _Log:
     verdict = judge(measured, Floor(), sparse=True)
     if not verdict.metric:
         verdict = replace(verdict, reason="no column of FID or another quality is understood")
-    return _Log("", lines, verdict)
+    return _Log("", lines, verdict, table.rewound)
 
 
-def _print(console: Console, path: Path, found: Replay, verdict: Verdict, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(_as_record(path, found, verdict)))
-        return
+def _print(console: Console, path: Path, log: _Log, found: Replay) -> None:
     names = ", ".join(found.problems) or "no problem seen"
     print_line(console, f"{path}: {counted(found.lines, 'line')}; {names}")
+    if log.rewound:
+        times = counted(log.rewound, "time")
+        print_line(console, f"  goes back {times}; what it repeats does not count")
     print_line(console, f"  training: {words_for(found.final)}")
-    print_line(console, f"  quality: {verdict.sentence}")
+    print_line(console, f"  quality: {log.verdict.sentence}")
     rows = [
         (
             place(change.images_seen, change.g_steps),
@@ -215,12 +224,13 @@ def _print(console: Console, path: Path, found: Replay, verdict: Verdict, *, as_
         print_line(console, f"  {name}: {text}")
 
 
-def _as_record(path: Path, found: Replay, verdict: Verdict) -> dict[str, Any]:
+def _as_record(path: Path, log: _Log, found: Replay) -> dict[str, Any]:
     return {
         "metrics": str(path),
         "lines": found.lines,
         "training": words_for(found.final),
-        "quality": verdict.to_record(),
+        "quality": log.verdict.to_record(),
+        "rewound": log.rewound,
         "diagnoses": [
             {
                 "images_seen": change.images_seen,
