@@ -52,6 +52,15 @@ class Schedule(Section, Generic[Value]):
             raise ValueError("kind constant stays at `from`; remove `to`, or choose linear, cosine")
         elif self.start_kimg or self.end_kimg is not None:
             raise ValueError("kind constant has no beginning or end; remove start_kimg, end_kimg")
+        if self.end_kimg is not None:
+            end, start, warmup = map(_plain, (self.end_kimg, self.start_kimg, self.warmup_kimg))
+            if self.end_kimg <= self.start_kimg:
+                raise ValueError(f"end_kimg {end} is not after start_kimg {start}; raise it")
+            if self.end_kimg < self.warmup_kimg:
+                raise ValueError(
+                    f"warmup_kimg {warmup} is longer than the schedule, which ends at end_kimg "
+                    f"{end}; shorten it"
+                )
         return self
 
     @property
@@ -59,23 +68,12 @@ class Schedule(Section, Generic[Value]):
         """The largest value that the schedule can have."""
         return max(_number(self.start), _number(self.start if self.end is None else self.end))
 
-    def problem(self, total_kimg: float) -> str | None:
-        """Return what is wrong in a run of this length, beginning with the key, or None."""
-        start, end, name = self.start_kimg, self.end_kimg, "end_kimg"
-        if end is None:
-            end, name = total_kimg, "training.total_kimg"
-        if self.kind != "constant" and start >= end:
-            if self.end_kimg is not None:
-                return f"end_kimg: {quoted(end)} found; expected more than start_kimg, {start:g}"
-            return (
-                f"start_kimg: {quoted(start)} found; expected less than {name}, {end:g}, where "
-                "the change ends"
-            )
-        if self.warmup_kimg > end:
-            return (
-                f"warmup_kimg: {quoted(self.warmup_kimg)} found; expected at most {name}, {end:g}, "
-                "where the schedule ends"
-            )
+    def cut_short(self, total_kimg: float) -> str | None:
+        """Return where in the schedule a run of this length ends, if that is too early."""
+        if self.warmup_kimg > total_kimg:
+            return f"within the warm-up of {self.warmup_kimg:g} kimg"
+        if self.kind != "constant" and self.start_kimg >= total_kimg:
+            return f"before the change begins at {self.start_kimg:g} kimg"
         return None
 
 
@@ -108,10 +106,10 @@ def _share(schedule: Schedule[Any], images_seen: int, total_images: int) -> floa
     """Return which part of the change has happened, from 0 to 1."""
     start = schedule.start_kimg * 1000
     end = total_images if schedule.end_kimg is None else schedule.end_kimg * 1000
-    if images_seen >= end:
-        return 1.0
     if images_seen <= start:
         return 0.0
+    if images_seen >= end:
+        return 1.0
     t = (images_seen - start) / (end - start)
     return (1 - math.cos(math.pi * t)) / 2 if schedule.kind == "cosine" else t
 

@@ -6,7 +6,6 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from gantrain.config.objectives import DcganConfig, ObjectiveConfig, why_single_images
-from gantrain.config.schedules import schedules_in
 from gantrain.config.section import Section
 from gantrain.config.sections import (
     AugmentConfig,
@@ -142,9 +141,6 @@ class Config(Section):
                 "discriminator.norm: 'batch' makes D's output depend on the other images of the "
                 f"batch, and {reason}; choose layer, instance or none"
             )
-        for key, schedule in schedules_in(self).items():
-            if problem := schedule.problem(self.training.total_kimg):
-                raise ValueError(f"{key}.{problem}")
         if self.training.updates == "joint" and self.training.mixed_precision == "fp16":
             raise ValueError(
                 "training.updates: 'joint' does not work with mixed_precision 'fp16': the D step "

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from gantrain.config import Config, DcganConfig, RpganConfig, WganGpConfig
-from gantrain.config.schedules import peak_of
+from gantrain.config.schedules import peak_of, schedules_in
 
 _MANY_FLIPS = 0.4  # D's best logits are then within ±0.41
 _LIGHT_PENALTY = 0.05
@@ -33,6 +33,10 @@ def doubtful_settings(config: Config) -> list[str]:
             doubts.append(
                 f"{name}.learning_rate: {rate:g} hardly changes the weights; 1e-4 to 4e-4 are usual"
             )
+    total = config.training.total_kimg
+    for key, schedule in schedules_in(config).items():
+        if place := schedule.cut_short(total):
+            doubts.append(f"{key}: the run ends at {total:g} kimg, {place}")
     match config.objective:
         case DcganConfig(label_flips=flips) if flips >= _MANY_FLIPS:
             doubts.append(

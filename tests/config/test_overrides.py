@@ -146,10 +146,7 @@ def test_a_dotted_key_makes_a_schedule_of_a_number(tmp_path: Path, config: Path)
         ("lr_scheduler=cosine", "write generator.learning_rate.kind or discriminator.learning"),
         ("kind=hinge", "write objective.kind."),
         ("generator.learning_rate.warmup=5", "write generator.learning_rate.warmup_kimg."),
-        (
-            "generator.learning_rate.warmup_kimg=1",
-            "generator.learning_rate.warmup_kimg: 1.0 found; expected at most training.total_kimg",
-        ),
+        ("generator.learning_rate={from: 1, kind: cosine}", "cosine needs the value that it ends"),
     ],
 )
 def test_mistakes_in_keys_of_schedules_are_answered_with_what_to_write(

@@ -26,6 +26,19 @@ def config_with(**sections: dict[str, Any]) -> Config:
         ({"generator": {"learning_rate": 1e-12}}, "generator.learning_rate: 1e-12"),
         ({"discriminator": {"learning_rate": 1e-9}}, "discriminator.learning_rate: 1e-09"),
         ({"generator": {"learning_rate": 1e-6}}, ""),
+        ({"generator": {"learning_rate": {"from": 1e-4, "to": 0}}}, ""),
+        (
+            {"generator": {"learning_rate": {"from": 0, "to": 1e-9}}},
+            "generator.learning_rate: 1e-09",
+        ),
+        (
+            {"generator": {"learning_rate": {"from": 1e-4, "warmup_kimg": 5}}},
+            "generator.learning_rate: the run ends at 0.16 kimg, within the warm-up of 5 kimg",
+        ),
+        (
+            {"ema": {"half_life_kimg": {"from": 1, "to": 2, "start_kimg": 0.16}}},
+            "ema.half_life_kimg: the run ends at 0.16 kimg, before the change begins at 0.16 kimg",
+        ),
         ({"objective": {"label_flips": 0.49}}, "objective.label_flips: at 0.49"),
         ({"objective": {"label_flips": 0.3}}, ""),
         (WGAN_GP | {"objective": {"kind": "wgan-gp", "penalty_weight": 0}}, "penalty_weight: 0"),
@@ -34,6 +47,10 @@ def config_with(**sections: dict[str, Any]) -> Config:
         (RPGAN | {"objective": {"kind": "rpgan", "r1_gamma": 0}}, ""),  # R2 bounds it as well
         (RPGAN | {"objective": UNBOUNDED}, "objective.r1_gamma: 0, as r2_gamma"),
         (SNGAN | {"objective": UNBOUNDED}, ""),
+        (
+            WGAN_GP | {"objective": {"kind": "wgan-gp", "penalty_weight": {"from": 0, "to": 1}}},
+            "",
+        ),
     ],
 )
 def test_settings_with_which_nothing_is_learnt(
