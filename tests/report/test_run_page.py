@@ -125,6 +125,40 @@ def test_the_config_shows_changed_keys_and_filters(visit: Opener, page: str) -> 
     assert rows.locator("td:first-child").all_inner_texts() == ["generator.learning_rate"]
 
 
+def test_schedules_have_charts_and_one_row_in_the_config(visit: Opener, tmp_path: Path) -> None:
+    rate = {"from": 2e-4, "to": 0.0, "kind": "cosine", "end_kimg": None, "warmup_kimg": 1.0}
+    betas = [0.5, {"from": 0.9, "to": 0.99}]
+    network = {"width": 64, "learning_rate": rate, "betas": betas}
+    folder = write_run(tmp_path / "scheduled", points=20, grids=1, generator=network)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    for i, line in enumerate(lines):
+        line |= {"schedule/g_learning_rate": 1e-5 * i, "schedule/g_beta2": 0.9}
+        line |= {"schedule/penalty_weight": float(i), "health/g_rate_share": 0.05 * i}
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    seen = visit(write_run_page(folder).as_uri())
+    assert seen.errors == []
+    charts = dict(
+        seen.page.evaluate(
+            "curves.charts.map(({box, names}) => [box.querySelector('h3').textContent, names])"
+        )
+    )
+    assert charts["schedules of the learning rates"] == ["schedule/g_learning_rate"]
+    assert charts["schedules of Adam's β₂"] == ["schedule/g_beta2"]
+    assert charts["schedule/penalty_weight"] == ["schedule/penalty_weight"]
+    assert not [title for title in charts if "rate_share" in title]
+    rows = dict(
+        zip(
+            *(
+                seen.page.locator(f"#config-table tbody td:nth-child({column})").all_inner_texts()
+                for column in (1, 2)
+            ),
+            strict=True,
+        )
+    )
+    assert rows["generator.learning_rate"] == "0.0002→0 cosine warm-up 1 kimg"
+    assert rows["generator.betas"] == "[0.5, 0.9→0.99 linear]"
+
+
 def test_events_are_listed_and_filtered(visit: Opener, page: str) -> None:
     seen = visit(page)
     rows = seen.page.locator("#event-table tbody tr")

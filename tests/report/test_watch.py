@@ -75,6 +75,8 @@ def test_the_workspace_has_a_chart_for_every_important_metric() -> None:
         "loss/wasserstein",
         "health/diagnosis",
         "quality/fid_lite0",
+        "schedule/g_learning_rate",
+        "schedule/d_beta2",
     ]
     charts = [chart for charts in SECTIONS.values() for chart in charts]
     for name in (*logged, "speed/images_per_second"):
