@@ -101,8 +101,8 @@ def used_columns(names: Sequence[str], mapping: Mapping[str, str], source: str) 
     if len(runs) > 1:
         first = next(column for column in mapping or names if _run_of(column))
         raise UserError(
-            f"{source}: columns of {len(runs)} runs ({listed(runs)}); choose one by naming a column "
-            f"of it, as with --column {known_name(first)}='{first}'."
+            f"{source}: columns of {len(runs)} runs ({listed(runs)}); choose one by its column, "
+            f"as with --column {known_name(first)}='{first}'."
         )
     used: dict[str, str] = {}
     for column in sorted(names, key=lambda name: name not in mapping):
