@@ -31,7 +31,6 @@ from gantrain.health.training_faults import (
     detect_broken_steps,
     detect_critic_divergence,
     detect_critic_stall,
-    detect_dead_player,
     detect_divergence,
     detect_hinge_divergence,
     detect_idle_labels,
@@ -43,6 +42,7 @@ from gantrain.health.training_faults import (
     detect_told_pairs,
 )
 from gantrain.health.trend import note_measurement
+from gantrain.health.weight_faults import detect_dead_player, detect_slow_player
 
 QUIET_STEPS = 250  # generator steps before the first diagnosis
 WINDOW_STEPS = 100  # generator steps for which a problem must show
@@ -84,6 +84,7 @@ CHECKS = (
     Check("unsuitable data", detect_unsuitable_data, from_start=True),
     Check("discriminator too strong", detect_met_margins, ("hinge",)),  # D stands still then
     Check("dead player", detect_dead_player),
+    Check("dead player", detect_slow_player),
     Check("penalty off", detect_penalty_off, ("wgan-gp",)),
     Check("uninformative labels", detect_idle_labels, ("dcgan",)),
     Check("diverging", detect_divergence, ("dcgan",)),

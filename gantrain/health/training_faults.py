@@ -8,7 +8,6 @@ from gantrain.health.signals import (
     NOT_FINITE,
     LogLine,
     lower_quartile,
-    ratios,
     relative_spreads,
     resting,
     values_of,
@@ -20,14 +19,7 @@ _CHANCE_LOSS = math.log(2)  # DCGAN's D loss if D guesses
 _CHANCE_HINGE_LOSS = 2.0  # likewise with the hinge loss
 _MAX_FLOAT_MARGIN = 100.0  # exp(-104) is 0 in float32
 TINY_GRADIENT = 0.02  # norm of G's gradient
-# Relative change of a network's weights in a step. Adam at a rate of 1e-4 changes weights that were
-# drawn from N(0, 0.02) by about 5e-3.
-_STANDS = 2e-6
-_LEARNS = 1e-3
-_WEIGHT_CHANGES = {
-    "discriminator": "health/d_weight_change",
-    "generator": "health/g_weight_change",
-}
+_LEARNS = 1e-3  # relative change of a network's weights in a step
 
 
 def detect_strong_d(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
@@ -38,6 +30,8 @@ def detect_strong_d(state: HealthState, lines: Sequence[LogLine], slack: float) 
     """
     accuracies = _accuracies(lines)
     margins = values_of(lines, "health/d_logit_margin")
+    if not accuracies and not margins:
+        return _strong_by_losses(lines, slack)
     if not accuracies or not margins:
         return None
     if min(accuracies) < 1 - 0.05 / slack or min(margins) < 6 * slack:
@@ -45,6 +39,18 @@ def detect_strong_d(state: HealthState, lines: Sequence[LogLine], slack: float) 
     return (
         f"D is right on at least {min(accuracies):.0%} of real and fake images, its mean logits "
         f"differ by {statistics.median(margins):.1f} (below 5 if D and G are balanced)"
+    )
+
+
+def _strong_by_losses(lines: Sequence[LogLine], slack: float) -> str | None:
+    """The same where only losses were logged. D's may be the mean over real and fake or the sum; G's
+    is that of `-log D`, which nearly all tools log."""
+    d, g = (values_of(lines, f"loss/{name}") for name in ("discriminator", "generator"))
+    if not d or not g or max(d) > 0.05 / slack or min(g) < 4 * slack:
+        return None
+    return (
+        f"D's loss is {statistics.median(d):.2g} and G's {statistics.median(g):.1f}, so that D "
+        "takes nearly all images for what they are (0.69 and 0.69 if it guesses)"
     )
 
 
@@ -192,19 +198,6 @@ def _stall_evidence(
     )
 
 
-def detect_dead_player(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
-    """The weights of a network do not move, as with a learning rate of almost 0."""
-    changes = {name: values_of(lines, metric) for name, metric in _WEIGHT_CHANGES.items()}
-    dead = [name for name, each in changes.items() if each and max(each) < _STANDS / slack]
-    if not dead:
-        return None
-    size = statistics.median(changes[dead[0]])
-    text = f"the {' and the '.join(dead)} stands still: a step changes its weights by {size:.1g}"
-    other = next((name for name in changes if name not in dead and changes[name]), None)
-    beside = f", the {other}'s by {statistics.median(changes[other]):.1g}" if other else ""
-    return f"{text} of their norm{beside} (about 1e-3 while it learns)"
-
-
 def detect_idle_labels(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
     """D learns, but has never separated real from fake images, not even those of an untrained G.
 
@@ -249,8 +242,3 @@ def detect_penalty_off(state: HealthState, lines: Sequence[LogLine], slack: floa
         f"critic's loss, and its gradient norm is {1 + statistics.median(penalties) ** 0.5:.1f} "
         "instead of 1"
     )
-
-
-def weight_change_ratio(lines: Sequence[LogLine]) -> list[float]:
-    """Return D's relative change of weights in a step divided by G's, for each line."""
-    return ratios(lines, _WEIGHT_CHANGES["discriminator"], _WEIGHT_CHANGES["generator"])

@@ -1,6 +1,7 @@
 """The course of a run's quality, by the metric that says most about it."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,11 @@ FALLEN = 1.5  # factor between a measurement and the best that is called a fall
 _MARGIN = 0.03  # relative difference of two measurements below which they count as equal
 _NEAR_BEST = 1.2
 _MAX_MEASUREMENTS = 24
+_MIN_FOR_SCATTER = 8  # measurements
+_DEVIATION = 1.4826  # standard deviations in a median absolute deviation of normal numbers
+# Standard deviations between the best of some tens of equally good generators and two in
+# succession: fewer than one run in twenty has more by chance.
+_SCATTERS = 5.0
 
 # The families of metrics by which a trend is judged, the most telling first, without the features
 # that a name ends in. Their values keep a scale over a run, so that ratios of them mean something.
@@ -59,9 +65,25 @@ class Trend:
         old = self.ranks[: -len(new)]
         return is_better(min(new), min(old)) and not self.is_worse(-1, _NEAR_BEST)
 
+    @property
+    def scatter(self) -> float:
+        """The standard deviation of a measurement's logarithm, from its distance to the mean of its
+        two neighbours; 0 with few measurements.
+
+        The median of the distances, so that a few turns of the curve do not count.
+        """
+        if len(self.values) < _MIN_FOR_SCATTER or min(self.values) <= 0:
+            return 0.0
+        logs = [math.log(value) for value in self.values]
+        turns = [abs(b - (a + c) / 2) for a, b, c in zip(logs, logs[1:], logs[2:], strict=False)]
+        return _DEVIATION * math.sqrt(2 / 3) * statistics.median(turns)
+
     def is_worse(self, index: int, factor: float) -> bool:
-        """Return whether a measurement is worse than the best by at least this factor."""
-        return worse_by(self.ruler, self.values[index], self.best.value) >= factor
+        """Return whether a measurement is worse than the best by at least this factor, and by more
+        than measurements that scatter differ from the best of them."""
+        by_chance = math.exp(_SCATTERS * self.scatter * math.log(factor) / math.log(FALLEN))
+        times = worse_by(self.ruler, self.values[index], self.best.value)
+        return times >= max(factor, by_chance)
 
 
 def trend_of(state: HealthState) -> Trend | None:

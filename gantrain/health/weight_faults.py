@@ -1,0 +1,67 @@
+"""Problems that the changes of weights show. Each function is a Detector."""
+
+import statistics
+from collections.abc import Sequence
+
+from gantrain.health.signals import LogLine, is_rising, ratios, values_of
+from gantrain.health.state import HealthState
+
+# Relative change of a network's weights in a step. Adam at a rate of 1e-4 changes weights that were
+# drawn from N(0, 0.02) by about 5e-3.
+_STANDS = 2e-6
+_SLOW = 2e-5  # a thousand such steps change weights by 2%
+# Between the changes of D and of G. In trainings without a fault it is between 1/4 and 2.
+_MUCH_SLOWER_D = 30
+_MUCH_SLOWER_G = 100  # G is often slower, and follows a faster D better than D a faster G
+_SEPARATES = 0.95  # accuracy of a D that teaches itself nothing more, and so hardly moves
+CHANGES = {
+    "discriminator": "health/d_weight_change",
+    "generator": "health/g_weight_change",
+}
+_USUAL = "(about 1e-3 while it learns)"
+
+
+def detect_dead_player(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """The weights of a network do not move, as with a learning rate of almost 0."""
+    changes = {name: values_of(lines, metric) for name, metric in CHANGES.items()}
+    dead = [name for name, each in changes.items() if each and max(each) < _STANDS / slack]
+    if not dead:
+        return None
+    size = statistics.median(changes[dead[0]])
+    text = f"the {' and the '.join(dead)} stands still: a step changes its weights by {size:.1g}"
+    other = next((name for name in changes if name not in dead and changes[name]), None)
+    beside = f", the {other}'s by {statistics.median(changes[other]):.1g}" if other else ""
+    return f"{text} of their norm{beside} {_USUAL}"
+
+
+def detect_slow_player(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """A network learns far too slowly to get anywhere, or for the other to learn from it.
+
+    One that becomes faster, as while learning rates warm up, is not slow.
+    """
+    for name, metric in CHANGES.items():
+        changes = values_of(lines, metric)
+        if changes and max(changes) < _SLOW / slack and not is_rising(changes):
+            size = statistics.median(changes)
+            return f"the {name} hardly moves: a step changes its weights by {size:.1g} {_USUAL}"
+    slower_d = [1 / ratio for ratio in ratios(lines, *CHANGES.values()) if ratio > 0]
+    if not slower_d:
+        return None
+    if min(slower_d) > _MUCH_SLOWER_D * slack and not _separates(lines):
+        return _slower("discriminator", "generator", statistics.median(slower_d))
+    slower_g = [1 / times for times in slower_d]
+    if min(slower_g) > _MUCH_SLOWER_G * slack:
+        return _slower("generator", "discriminator", statistics.median(slower_g))
+    return None
+
+
+def _slower(slow: str, fast: str, times: float) -> str:
+    return f"the {slow} hardly moves: a step changes it {times:.0f} times less than the {fast}"
+
+
+def _separates(lines: Sequence[LogLine]) -> bool:
+    accuracies = [
+        *values_of(lines, "health/d_accuracy_real"),
+        *values_of(lines, "health/d_accuracy_fake"),
+    ]
+    return bool(accuracies) and min(accuracies) > _SEPARATES
