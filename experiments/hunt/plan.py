@@ -17,7 +17,15 @@ Half = Literal["tuning", "report"]
 BATCH = 32
 G_STEPS = 1300  # of each run, so that 1,000 are over in good time
 DATA = ("bricks", "fashion", "shapes")
-_SPLIT_SEED = 2026  # another one than while this was written, when runs of both halves were seen
+_SPLIT_SEED = 2026
+# Runs that were looked at while the rules were written: they can only be of the tuning half.
+_SEEN = (
+    *("classes-dcgan-bricks", "constant-dcgan-constant", "dark-dcgan-dark", "dead-g-dcgan-bricks"),
+    *("flips-dcgan-shapes", "late-noise-dcgan-bricks", "late-stop-wgan-gp-bricks"),
+    *("no-penalty-wgan-gp-bricks", "one-each-dcgan-bricks", "slow-d-hinge-shapes"),
+    *("healthy-plain-dcgan-bricks", "healthy-plain-dcgan-shapes", "healthy-plain-hinge-bricks"),
+    "healthy-plain-wgan-gp-bricks",
+)
 
 WGAN: Tree = {
     "objective": {"kind": "wgan-gp", "n_critic": 2},
@@ -75,7 +83,8 @@ class HuntedRun:
     @property
     def images_per_g_step(self) -> int:
         """Real images that D sees for each step of G."""
-        return BATCH * int(self.tree.get("objective", {}).get("n_critic", 1))
+        batch = int(self.tree.get("training", {}).get("batch_size", BATCH))
+        return batch * int(self.tree.get("objective", {}).get("n_critic", 1))
 
     @property
     def total_kimg(self) -> float:
@@ -150,28 +159,36 @@ def sick_runs() -> list[HuntedRun]:
 
 
 def healthy_runs() -> list[HuntedRun]:
-    """Return as many settings that train well: those of each objective on each set."""
+    """Return as many settings that train well: those of each objective on each set.
+
+    At 1e-3, the rate of the others, WGAN-GP loses its quality again on the bricks (FID 25, later
+    49), and the FID of DCGAN changes by a factor of 1.5 from one measurement to the next. With two
+    critic steps, WGAN-GP also needs a slower G: with equal rates of 4e-4 the FID on the bricks rose
+    from 121 to 433, and fell to 59 then.
+    """
+    slower_g = merge(learning_rates(2e-4, 8e-4), {"ema": {"half_life_kimg": 2}})
+    steady = merge(learning_rates(4e-4, 4e-4), {"ema": {"half_life_kimg": 2}})
     dcgan: dict[str, Tree] = {
         "plain": {},
         "dropout": {"discriminator": {"dropout": 0.2}},
         "smooth": {"objective": {"label_smoothing": 0.1, "label_flips": 0.05}},
-        "slower": learning_rates(4e-4, 4e-4),
+        "slower": learning_rates(2e-4, 2e-4),
         "nearest": {"generator": {"upsampling": "nearest"}},
     }
     wgan: dict[str, Tree] = {
         "plain": {},
-        "more-critic": {"objective": {"n_critic": 3}},
-        "wider": {"discriminator": {"width": 16}},
+        "dropout": {"discriminator": {"dropout": 0.2}},
+        "slower": learning_rates(1e-4, 4e-4),
     }
     hinge: dict[str, Tree] = {
         "plain": {},
-        "batch-64": {"training": {"batch_size": 64}},
+        "batch-16": {"training": {"batch_size": 16}},
         "glorot": {"discriminator": {"init": "glorot"}},
     }
-    settings = {"dcgan": dcgan, "wgan-gp": wgan, "hinge": hinge}
+    settings = {"dcgan": (steady, dcgan), "wgan-gp": (slower_g, wgan), "hinge": (steady, hinge)}
     return [
-        HuntedRun(f"healthy-{name}-{kind}-{data}", data, kind, NO_FAULT, changes)
-        for kind, each in settings.items()
+        HuntedRun(f"healthy-{name}-{kind}-{data}", data, kind, NO_FAULT, merge(base, changes))
+        for kind, (base, each) in settings.items()
         for (name, changes), data in product(each.items(), DATA)
     ]
 
@@ -182,10 +199,18 @@ def all_runs() -> list[HuntedRun]:
 
 
 def half_of(run: HuntedRun, runs: Sequence[HuntedRun]) -> Half:
-    """Return the half of a run: of each right diagnosis every other run, in a random order."""
-    group = sorted(each.name for each in runs if each.truth == run.truth)
-    random.Random(f"{_SPLIT_SEED} {run.truth}").shuffle(group)
-    return "tuning" if group.index(run.name) % 2 == 0 else "report"
+    """Return the half of a run: half of each right diagnosis, in a random order, is for tuning.
+
+    Half of the healthy runs of each objective; runs that were seen before are for tuning.
+    """
+    group = sorted(each.name for each in runs if _group(each) == _group(run))
+    random.Random(f"{_SPLIT_SEED} {_group(run)}").shuffle(group)
+    group.sort(key=lambda name: name not in _SEEN)
+    return "tuning" if run.name in _SEEN or group.index(run.name) < len(group) / 2 else "report"
+
+
+def _group(run: HuntedRun) -> str:
+    return f"{run.truth} {run.kind}" if run.truth == NO_FAULT else run.truth
 
 
 def _pairs() -> list[tuple[str, str]]:

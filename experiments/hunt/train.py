@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from experiments.hunt.data import open_set
-from experiments.hunt.plan import BATCH, HuntedRun, all_runs
+from experiments.hunt.faults import quick_measurements
+from experiments.hunt.plan import BATCH, HuntedRun, all_runs, half_of
 from experiments.training import Tree, has_ended, mark_as_ended, merge, runs_parser, train_in
 from gantrain.common.errors import StoppedError, UserError
 
@@ -24,9 +25,15 @@ def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(1)
     parser = runs_parser("hunt", "Train the missing runs of the hunt.", OUT)
     parser.add_argument("--only", default="", help="train the runs whose name contains this")
+    parser.add_argument("--half", choices=("tuning", "report"), help="train this half of the runs")
     parser.add_argument("--list", action="store_true", help="print the names of the runs and exit")
     options = parser.parse_args(arguments)
-    runs = [run for run in all_runs() if options.only in run.name]
+    everything = all_runs()
+    runs = [
+        run
+        for run in everything
+        if options.only in run.name and options.half in (None, half_of(run, everything))
+    ]
     if options.list:
         for run in runs:
             print(f"{run.name}: {run.truth}")
@@ -63,7 +70,7 @@ def train(run: HuntedRun, out: Path) -> None:
     """Train one run in this process."""
     tree = config_tree(run, *open_set(run.data, out), out)
     try:
-        with run.fault(run.begins * run.total_kimg):
+        with quick_measurements(), run.fault(run.begins * run.total_kimg):
             train_in(out / run.name, tree, seed=0)
     except StoppedError:
         raise

@@ -43,8 +43,10 @@ def detect_strong_d(state: HealthState, lines: Sequence[LogLine], slack: float) 
 
 
 def _strong_by_losses(lines: Sequence[LogLine], slack: float) -> str | None:
-    """The same where only losses were logged. D's may be the mean over real and fake or the sum; G's
-    is that of `-log D`, which nearly all tools log."""
+    """The same where only losses were logged.
+
+    D's is the mean over real and fake or their sum; G's is that of `-log D`, which is usual.
+    """
     d, g = (values_of(lines, f"loss/{name}") for name in ("discriminator", "generator"))
     if not d or not g or max(d) > 0.05 / slack or min(g) < 4 * slack:
         return None

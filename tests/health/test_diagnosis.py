@@ -255,7 +255,7 @@ def test_a_run_reports_a_diagnosis_in_its_log_progress_line_events_and_metrics(
     tree = small_tree(
         shards,
         run,
-        generator={"learning_rate": 1e-6},
+        generator={"learning_rate": 1e-4},
         discriminator={"learning_rate": 1e-2, "norm": "none", "bias": True, "init": "glorot"},
         training={"total_kimg": 0.8},
     )
