@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gantrain.health import diagnosis, remedies
+from gantrain.health import diagnosis, remedies, remedy_state
 from gantrain.health.overrides import Overrides
 from gantrain.train import main
 from gantrain.training import diagnose
@@ -30,6 +30,7 @@ def recording(overrides: Overrides, gan: Any, objective: Any) -> None:
 for module in (diagnosis, remedies):
     vars(module)["WINDOW_STEPS"] = WINDOW_STEPS
 vars(diagnosis)["QUIET_STEPS"] = QUIET_STEPS
+vars(remedy_state)["RESPONSE_STEPS"] = WINDOW_STEPS
 vars(diagnose)["apply_overrides"] = recording
 if __name__ == "__main__":
     sys.exit(main())

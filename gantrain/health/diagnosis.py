@@ -48,6 +48,7 @@ QUIET_STEPS = 250  # generator steps before the first diagnosis
 WINDOW_STEPS = 100  # generator steps for which a problem must show
 _MIN_LINES = 3
 _MAX_LINES = 64
+_FEW_FLIPS = 0.3  # of labels, which then say much
 _MILDER = 0.7  # factor on the thresholds that keep a diagnosis
 
 # Returns the evidence of a problem, or None. Arguments: the state; the log lines that must all show
@@ -115,6 +116,7 @@ def observe(
     metrics: Mapping[str, float],
     *,
     images_seen: int | None = None,
+    label_flips: float | None = None,
 ) -> Diagnosis | None:
     """Add a line of metrics to the state; return the diagnosis if it changed, else None.
 
@@ -123,6 +125,8 @@ def observe(
     g_steps: number of generator steps so far.
     metrics: means of the log interval; only loss/…, health/…, quality/… and interval/… count.
     images_seen: real images that D has seen so far, for the evidence and for an early stop.
+    label_flips: objective.label_flips of the config, None if unknown. A D that only starts slowly
+        looks as if few labels were right.
     """
     signals, quality = split_signals(metrics)
     signals = without_rest(signals)
@@ -136,6 +140,8 @@ def observe(
         in_window = sum(line.g_steps > g_steps - WINDOW_STEPS for line in lines)
         state.recent = lines[-max(in_window, _MIN_LINES) :]
     checks = _ready_checks(state, kind, g_steps)
+    if label_flips is not None and label_flips < _FEW_FLIPS:
+        checks = [check for check in checks if check.name != "uninformative labels"]
     if not checks:
         return None
     name, evidence = _diagnose(state, checks, g_steps)

@@ -89,24 +89,31 @@ def choose_adjustment(
     if state.trial is not None and quality is not None:
         state.trial.note(quality)
     improving = quality is not None and quality.gaining
-    elapsed = g_steps - state.adjusted_at
     if diagnosis in (NO_FAULT, "starting"):
-        if state.trial is not None and state.trial.failed is not None:
-            state.trial = None  # the problem is gone, whatever the quality
-        due = state.adjustments and diagnosis != "starting" and elapsed >= state.patience
-        if not due or improving:
-            return None
-        state.reverted = True
-        return state.revert(-1, g_steps, f"no fault seen for {state.patience} steps")
+        return _return(state, g_steps, improving=improving)
+    state.quiet_since = None
     if quality is not None and (reversion := _judge(state, quality, g_steps)) is not None:
         return reversion
-    if improving or (state.adjusted_at and elapsed < WINDOW_STEPS):
+    if improving or (state.adjusted_at and g_steps - state.adjusted_at < WINDOW_STEPS):
         return None
     remedy = diagnosis
     if (diagnosis == "mode collapse" and d_leads) or (diagnosis == "quality falling" and d_wins):
         remedy = "discriminator too strong"
     step = _next_step(state, remedy, config)
     return None if step is None else _take(state, step, remedy, diagnosis, g_steps, config, quality)
+
+
+def _return(state: RemedyState, g_steps: int, *, improving: bool) -> Adjustment | None:
+    """Revert the last adjustment if no fault has been seen for long enough."""
+    if state.quiet_since is None:
+        state.quiet_since = g_steps
+    if state.trial is not None and state.trial.failed is not None:
+        state.trial = None  # the problem is gone, whatever the quality
+    quiet = g_steps - max(state.quiet_since, state.adjusted_at)
+    if not state.adjustments or quiet < state.patience or improving:
+        return None
+    state.reverted = True
+    return state.revert(-1, g_steps, f"no fault seen for {state.patience} steps")
 
 
 def _judge(state: RemedyState, quality: Trend, g_steps: int) -> Adjustment | None:
@@ -157,8 +164,8 @@ def _take(
     if state.reverted:
         state.patience *= 2
         state.reverted = False
-    if config.metrics.every_kimg and key not in tried:
-        _try(state, key, quality)
+    if config.metrics.every_kimg:
+        _try(state, key, g_steps, quality)
     before = float(getattr(state.overrides, step.setting))
     adjustment = Adjustment(
         setting=step.setting,
@@ -172,15 +179,15 @@ def _take(
     return adjustment
 
 
-def _try(state: RemedyState, key: str, quality: Trend | None) -> None:
-    """Start a trial of a setting, or let it join that of another problem's setting."""
-    if state.trial is not None:
+def _try(state: RemedyState, key: str, g_steps: int, quality: Trend | None) -> None:
+    """Start a trial, or let it go on: with another step, or with another problem's setting."""
+    if state.trial is None:
+        state.trial = Trial(tried=[key], kept=len(state.adjustments))
+        if quality is not None:
+            state.trial.note(quality)
+    elif key not in state.trial.tried:
         state.trial.tried = [*state.trial.tried, key]
-        state.trial.since = []
-        return
-    state.trial = Trial(tried=[key], kept=len(state.adjustments))
-    if quality is not None:
-        state.trial.note(quality)
+    state.trial.since, state.trial.changed_at = [], g_steps
 
 
 def _opposite(state: RemedyState, step: _Step, remedy: Name) -> int | None:

@@ -10,6 +10,7 @@ from gantrain.health.trend import Trend, is_better
 
 INITIAL_PATIENCE = 300  # generator steps
 _JUDGED_AFTER = 2  # measurements
+RESPONSE_STEPS = 300  # generator steps before the second of them, if they are frequent
 
 
 class Adjustment(BaseModel):
@@ -46,8 +47,8 @@ class Trial(BaseModel):
     kept: number of adjustments in effect before them.
     metric, rank: the quality at the first of them, or at the first measurement after it if there
         was none before; a lower rank is better. None until then.
-    since: ranks of the measurements since the newest setting of `tried` joined.
-    measured_at: generator steps at the newest measurement.
+    since: ranks of the measurements since the last of them.
+    changed_at, measured_at: generator steps at the last of them, and at the newest measurement.
     """
 
     tried: list[str] = Field(default_factory=list)
@@ -55,6 +56,7 @@ class Trial(BaseModel):
     metric: str | None = None
     rank: float | None = None
     since: list[float] = Field(default_factory=list)
+    changed_at: int = 0
     measured_at: int = 0
 
     def note(self, quality: Trend) -> None:
@@ -74,6 +76,8 @@ class Trial(BaseModel):
         """Whether no measurement is better; None if it is too early to say."""
         if self.rank is None or len(self.since) < _JUDGED_AFTER:
             return None
+        if self.measured_at - self.changed_at < RESPONSE_STEPS:
+            return None
         return not is_better(min(self.since), self.rank)
 
 
@@ -84,6 +88,7 @@ class RemedyState(BaseModel):
     adjusted_at: generator steps at the last adjustment or reversion.
     reverted: an adjustment was reverted because no fault was seen, so that another one would be a
         relapse.
+    quiet_since: generator steps since which no fault has been seen; None while one is.
     patience: generator steps without a fault before the last adjustment is reverted.
     trial: the adjustments whose effect on the quality is not known yet; None without any.
     useless: keys of adjustments that were reverted because they did not help, or because they led
@@ -99,6 +104,7 @@ class RemedyState(BaseModel):
     )
     adjusted_at: int = Field(0, validation_alias=AliasChoices("adjusted_at", "turned_at"))
     reverted: bool = Field(False, validation_alias=AliasChoices("reverted", "taken_back"))
+    quiet_since: int | None = None
     patience: int = INITIAL_PATIENCE
     trial: Trial | None = None
     useless: list[str] = Field(default_factory=list)

@@ -33,8 +33,15 @@ def diagnose(
     metrics: of a log interval, reduced over the ranks, so that each rank decides alike.
     Return the curves to log.
     """
-    remedy, kind = state.config.health.remedy, state.config.objective.kind
-    change = observe(state.health, kind, state.g_steps, metrics, images_seen=state.images_seen)
+    remedy, objective_config = state.config.health.remedy, state.config.objective
+    change = observe(
+        state.health,
+        objective_config.kind,
+        state.g_steps,
+        metrics,
+        images_seen=state.images_seen,
+        label_flips=getattr(objective_config, "label_flips", None),
+    )
     if change is not None:
         advice = change.advice if remedy != "off" else ""
         text = f"{words_for(change.name)}: {change.evidence}"

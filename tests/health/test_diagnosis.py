@@ -272,3 +272,22 @@ def test_a_run_reports_a_diagnosis_in_its_log_progress_line_events_and_metrics(
     assert codes[-1] == 1
     off = small_tree(shards, tmp_path / "off", health={"remedy": False})
     assert parse_config(off, "test").health.remedy == "off"
+
+
+def test_labels_that_the_config_seldom_flips_are_informative() -> None:
+    """A D that guesses from the start, as before a slow start or under a fast G, has other ills."""
+    guessing = HEALTHY | {"loss/discriminator": 0.692, "health/d_logit_margin": 0.1}
+    for flips, name in ((None, "uninformative labels"), (0.45, "uninformative labels")):
+        assert end_of(guessing, flips) == name
+    for flips in (0.0, 0.15):
+        assert end_of(guessing, flips) == "no fault seen"
+        alike = guessing | {"health/fake_spread": 0.01, "health/g_grad_norm": 3.0}
+        assert end_of(alike, flips) == "mode collapse"
+
+
+def end_of(line: Signals, label_flips: float | None) -> str:
+    """Return the diagnosis of a run whose signals are these from the beginning."""
+    state = HealthState()
+    for g_steps in range(STEP, 1000, STEP):
+        observe(state, "dcgan", g_steps, line, label_flips=label_flips)
+    return state.diagnosis

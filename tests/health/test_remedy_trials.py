@@ -24,9 +24,11 @@ UNMEASURED = small_config(Path("none"), Path("run"))
 FLAT = [100.0, 100.0, 101.0]
 
 
-def trend(values: Sequence[float], metric: str = "quality/fid_lite0") -> Trend | None:
+def trend(
+    values: Sequence[float], metric: str = "quality/fid_lite0", every: int = EVERY
+) -> Trend | None:
     """Return the trend after these measurements."""
-    return trend_of(measured(values, metric, every=EVERY)[0]) if values else None
+    return trend_of(measured(values, metric, every=every)[0]) if values else None
 
 
 def play(
@@ -117,6 +119,16 @@ def test_an_adjustment_before_the_first_measurement_is_judged_by_those_after_it(
         assert made[0].g_steps < EVERY
         assert any("no better" in x.reason for x in made) == reverted
         assert state.useless == (["memorising: dropout"] if reverted else [])
+
+
+def test_frequent_measurements_do_not_judge_before_the_training_responded() -> None:
+    state, made = RemedyState(), []
+    for g_steps in range(300, 1000, STEP):  # measured in every log line
+        quality = trend([100.0] * (g_steps // STEP), every=STEP)
+        made.append(choose_adjustment(state, "memorising", g_steps, CONFIG, quality=quality))
+    done = [(x.after, x.g_steps) for x in made if x is not None]
+    assert [after for after, _ in done[:4]] == pytest.approx([0.1, 0.2, 0.3, 0.2])
+    assert done[3][1] - done[2][1] >= 300
 
 
 def test_a_problem_that_comes_and_goes_does_not_postpone_the_judgement() -> None:
