@@ -63,7 +63,7 @@ from gantrain.training.judge import Judge
 from gantrain.training.loop import alternating, train
 from gantrain.training.meter import Meter
 from gantrain.training.nan_guard import RollBack, read_recovery
-from gantrain.training.objectives import Objective, make_objective, metric_names
+from gantrain.training.objectives import Objective, chosen_gammas, make_objective, metric_names
 from gantrain.training.resume import find_checkpoint, is_complete, roll_back
 from gantrain.training.schedule import EndEarly, Schedule
 from gantrain.training.services import Services, start_services
@@ -144,6 +144,7 @@ def run_training(config: Config, networks: Networks | None = None) -> None:
             evaluator.prepare(gan.ema.generator)
             floor = evaluator.floor()
             ruler = choose_ruler(config.output, [*evaluator.names(), *names])
+        notices += chosen_gammas(config)
         notices += doubts(ruler, config.output)
         services = start_services(
             state, meter, tracker_step, evaluator.measure, accelerator, stack, complete=complete

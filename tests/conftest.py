@@ -154,6 +154,12 @@ RPGAN: dict[str, dict[str, Any]] = {
     "discriminator": {"norm": "none"},
 }
 
+# Lazy penalties that count as much as the loss, since D's weights are not small.
+PENALISED: dict[str, dict[str, Any]] = {
+    "objective": {"kind": "rpgan", "r1_gamma": 20, "r2_gamma": 30, "penalty_every": 2},
+    "discriminator": {"norm": "none", "init": "glorot"},
+}
+
 
 def weights_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     """A copy of all weights and buffers."""

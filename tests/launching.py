@@ -1,5 +1,6 @@
 """Real launches of the trainer, as a user makes them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -50,6 +51,23 @@ def launch(
     return subprocess.run(
         launch_command(config, *overrides, ranks=ranks, script=script),
         env=environment(GANTRAIN_FAULT=fault),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def launch_several(
+    *arguments: list[str], ranks: int, timeout: float = 400
+) -> subprocess.CompletedProcess[str]:
+    """Train several runs after each other in the same ranks, each with its own arguments."""
+    script = ROOT / "tests" / "several_trainings.py"
+    command = launch_command(Path("none"), ranks=ranks, script=script)
+    words = [json.dumps(each) for each in arguments]
+    return subprocess.run(
+        [*command[: command.index("--config")], *words],
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -8,7 +8,6 @@ To add an objective, write a class with the methods of `Objective` here, give it
 in gantrain/config/objectives.py, and return it from `make_objective`.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, relu, softplus
 
-from gantrain.common.rng import PositionalRNG, Stream
+from gantrain.common.rng import PositionalRNG
 from gantrain.config import Config
 from gantrain.config.objectives import (
     DcganConfig,
@@ -28,6 +27,7 @@ from gantrain.config.objectives import (
 )
 from gantrain.training.batch import Moment
 from gantrain.training.image_signals import image_signals
+from gantrain.training.labels import cross_entropy, d_targets
 from gantrain.training.penalties import (
     NO_PENALTY,
     Interpolated,
@@ -36,9 +36,6 @@ from gantrain.training.penalties import (
     Scored,
     ZeroCentred,
 )
-
-# Keras clips probabilities to [1e-7, 1 - 1e-7] before taking logarithms.
-_KERAS_LOGIT = math.log((1 - 1e-7) / 1e-7)
 
 
 class Objective(Protocol):
@@ -259,6 +256,20 @@ def zero_centred(section: ZeroCentredConfig, config: Config) -> ZeroCentred:
     )
 
 
+def chosen_gammas(config: Config) -> list[str]:
+    """Return a line that says what the `auto` of R1 and R2 is in this run, if they have it."""
+    keys = [
+        key for key in ("r1_gamma", "r2_gamma") if getattr(config.objective, key, None) == "auto"
+    ]
+    if not keys:
+        return []
+    size, batch = config.data.size, config.training.batch_size
+    return [
+        f"objective.{' and '.join(keys)}: auto is {gamma_of('auto', size, batch):.4g} for "
+        f"{size}x{size} images and a batch of {batch}"
+    ]
+
+
 def metric_names(objective: Objective) -> list[str]:
     """Return the names of the losses and health metrics that an iteration logs."""
     rng, image = PositionalRNG(0, 0, 2), torch.zeros(2, 1, 1, 1, requires_grad=True)
@@ -279,34 +290,3 @@ def accuracies(real_scores: Tensor, fake_scores: Tensor) -> Metrics:
         "health/d_accuracy_real": (real_scores > 0).float().mean(),
         "health/d_accuracy_fake": (fake_scores < 0).float().mean(),
     }
-
-
-def d_targets(
-    config: DcganConfig, rng: PositionalRNG, extra_noise: float = 0.0, extra_flips: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """Return D's targets for real and for fake images, two float32 tensors (rng.count,).
-
-    Smoothing lowers only the real target (Salimans et al. 2016). Noise moves both: `bounded` keeps
-    them in [0, 1] and moves them towards each other; `book` moves them apart, with noise 0.1 up to
-    1.1 and -0.1. A flipped image gets the target of the other kind. `extra_noise` is bounded.
-    """
-    numbers = rng.uniform(Stream.LABELS, 4).float()
-    sign = 1.0 if config.label_noise_form == "bounded" else -1.0
-    noise = sign * config.label_noise * numbers[:, :2]
-    real = 1.0 - config.label_smoothing - noise[:, 0]
-    fake = noise[:, 1]
-    if extra_noise:
-        real = real - extra_noise * numbers[:, 0]
-        fake = fake + extra_noise * numbers[:, 1]
-    flipped = numbers[:, 2:] < config.label_flips + extra_flips
-    return torch.where(flipped[:, 0], fake, real), torch.where(flipped[:, 1], real, fake)
-
-
-def cross_entropy(logits: Tensor, targets: Tensor, form: str) -> Tensor:
-    """Return the mean binary cross-entropy.
-
-    form: "book" clips the logits, because its targets lie outside [0, 1].
-    """
-    if form == "book":
-        logits = logits.clamp(-_KERAS_LOGIT, _KERAS_LOGIT)
-    return binary_cross_entropy_with_logits(logits, targets)

@@ -12,7 +12,8 @@ from gantrain.config import Config, DcganConfig
 from gantrain.health.overrides import Overrides
 from gantrain.training.diagnose import apply_overrides
 from gantrain.training.gan import Gan
-from gantrain.training.objectives import Dcgan, d_targets, make_objective
+from gantrain.training.labels import d_targets
+from gantrain.training.objectives import Dcgan, make_objective
 from tests.conftest import small_config
 
 RNG = PositionalRNG(0, 0, 10_000)

@@ -12,13 +12,13 @@ from torch import Tensor
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import DcganConfig, HingeConfig, RpganConfig, WganGpConfig
 from gantrain.training.batch import Moment
+from gantrain.training.labels import cross_entropy, d_targets
 from gantrain.training.objectives import (
     Dcgan,
     Hinge,
     Rpgan,
     WganGp,
-    cross_entropy,
-    d_targets,
+    chosen_gammas,
     make_objective,
 )
 from gantrain.training.penalties import Scored, ZeroCentred, gradient_penalty
@@ -233,6 +233,10 @@ def test_rpgan_is_regularised_by_default_and_has_no_labels() -> None:
     objective = make_objective(config)
     gamma = 0.0002 * 32**2 / 16
     assert objective.penalty == ZeroCentred(gamma, gamma)
+    assert chosen_gammas(config) == [
+        "objective.r1_gamma and r2_gamma: auto is 0.0128 for 32x32 images and a batch of 16"
+    ]
+    assert chosen_gammas(small_config(Path("shards"), Path("run"))) == []
     objective.add_label_noise(0.3, 0.3)
     scores, rng = logits(100.0, 100.0), PositionalRNG(0, 0, 2)
     assert objective.d_loss(scores, -scores, rng)[0].item() == 0

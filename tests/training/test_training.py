@@ -15,9 +15,9 @@ from safetensors import safe_open
 
 from gantrain.inference.export import load_generator
 from gantrain.inference.sampling import sample_images
-from tests.conftest import SNGAN, WGAN_GP, small_tree
+from tests.conftest import PENALISED, SNGAN, WGAN_GP, small_tree
 from tests.curves import curve
-from tests.launching import Train, launch, write_config
+from tests.launching import Train, launch, launch_several, write_config
 
 EXACT: dict[str, dict[str, Any]] = {
     "generator": {"norm": "none"},
@@ -46,6 +46,30 @@ def test_two_ranks_train_like_one(kind: str, shards: Path, tmp_path: Path) -> No
     assert len(alone) == 5
     for a, b in zip(alone, together, strict=True):
         assert a == pytest.approx(b, rel=1e-3, abs=1e-6)
+
+
+def test_two_ranks_have_the_penalties_and_gradients_of_one(
+    shards: Path, tmp_path: Path, train: Train
+) -> None:
+    """Lazy penalties, in micro-batches and in joint updates: the gradients of D go through DDP."""
+    variants: dict[str, dict[str, Any]] = {
+        "micro": {"training": {"grad_accum_steps": 2}},
+        "joint": {"training": {"updates": "joint"}},
+    }
+    together = []
+    for name, sections in variants.items():
+        tree = small_tree(shards, tmp_path / f"{name}-1", **merged(PENALISED, EXACT, sections))
+        config = write_config(tmp_path / f"{name}.yaml", tree)
+        assert train(config).returncode == 0
+        together.append(["--config", str(config), f"output.run_dir={tmp_path / name}-2"])
+    done = launch_several(*together, ranks=2)
+    assert done.returncode == 0, done.stderr
+    for name in variants:
+        alone, both = curve(tmp_path / f"{name}-1"), curve(tmp_path / f"{name}-2")
+        assert len(alone) == 5
+        for a, b in zip(alone, both, strict=True):
+            assert a == pytest.approx(b, rel=1e-3, abs=1e-6)
+            assert a["loss/r1"] > 1e-3  # so that the penalty counts
 
 
 def test_a_run_writes_everything_to_its_directory(
@@ -77,6 +101,7 @@ def test_a_run_writes_everything_to_its_directory(
         pytest.param({"objective": {"label_flips": 0.1}}, id="dcgan"),
         pytest.param(WGAN_GP, id="wgan-gp"),
         pytest.param(SNGAN, id="hinge"),
+        pytest.param(PENALISED, id="rpgan-lazy"),
     ],
 )
 def test_a_resumed_run_has_the_curve_of_an_uninterrupted_one(
