@@ -128,7 +128,7 @@ class GeneratorConfig(NetworkConfig):
 
 
 class DiscriminatorConfig(NetworkConfig):
-    """The discriminator (critic): image to logit (DCGAN) or score (WGAN-GP, hinge)."""
+    """The discriminator (critic): image to logit (DCGAN) or score (the others)."""
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="probability of dropout after each activation"
@@ -177,7 +177,7 @@ class TrainingConfig(Section):
     mixed_precision: Annotated[Literal["no", "bf16", "fp16"], YamlNo] = Field(
         "no",
         description="precision of the forward passes; losses stay in fp32, and under fp16 so does "
-        "the whole gradient penalty",
+        "all of a gradient penalty",
     )
     channels_last: bool = Field(True, description="memory format of images and weights")
     compile: Annotated[Literal["off", "on", "graphs"], YamlSwitch] = Field(

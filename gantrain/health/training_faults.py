@@ -81,6 +81,8 @@ def detect_told_pairs(state: HealthState, lines: Sequence[LogLine], slack: float
     """
     accuracies = values_of(lines, "health/d_pair_accuracy")
     margins = values_of(lines, "health/d_logit_margin")
+    if not accuracies and not margins:
+        return _strong_by_losses(lines, slack)
     if not accuracies or not margins:
         return None
     if min(accuracies) < 1 - 0.01 / slack or min(margins) < 6 * slack:

@@ -129,6 +129,13 @@ def test_problems_of_relativistic_pairing_have_a_name_and_evidence(
     assert evidence in diagnosis.evidence
 
 
+def test_a_relativistic_d_that_is_too_strong_shows_in_losses_alone() -> None:
+    losses = {"loss/discriminator": 0.01, "loss/generator": 6.0}
+    assert diagnosed(losses, "rpgan").name == "discriminator too strong"
+    fair = {"loss/discriminator": 0.4, "loss/generator": 1.5}
+    assert diagnosed(fair, "rpgan").name == "no fault seen"
+
+
 def test_no_diagnosis_at_the_start_or_of_a_short_episode() -> None:
     state = HealthState()
     assert not list(feed(state, STRONG, range(STEP, QUIET_STEPS - WINDOW_STEPS, STEP)))
