@@ -8,6 +8,7 @@ from gantrain.common.errors import UserError
 from gantrain.common.expectations import is_text, known_keys, locate
 from gantrain.common.records import is_number
 from gantrain.common.yaml_core import load_yaml
+from gantrain.config.objectives import sections_by_kind
 from gantrain.config.schema import Config, current_key
 from gantrain.config.suggestions import explain_unknown
 
@@ -40,7 +41,7 @@ def section_at(path: str, value: object) -> dict[str, Any]:
     """Return a copy of the section at a dotted key of a config tree, to set a key inside it.
 
     value: the section; None if there is none yet. A number that may be a schedule becomes one that
-    starts from it, or from the key's default.
+    starts from it, or from the key's default if that is a number whatever objective.kind is.
 
     Raises ValueError with a sentence without a full stop if the value cannot be a section.
     """
@@ -48,11 +49,21 @@ def section_at(path: str, value: object) -> dict[str, Any]:
         return dict(value)
     scheduled = f"{path}.from" in known_keys(Config)
     if value is None:
-        default = locate(Config, path.split(".")).node.get("default")
-        return {"from": default} if scheduled else {}
+        default = _default(path) if scheduled else None
+        return {"from": default} if is_number(default) else {}
     if scheduled and is_number(value):
         return {"from": value}
     raise ValueError(f"{path!r} is a value, not a section")
+
+
+def _default(path: str) -> object:
+    """Return the default of a key; None if the values of objective.kind have different ones."""
+    section, _, name = path.partition(".")
+    if section != "objective":
+        return locate(Config, path.split(".")).node.get("default")
+    fields = (each.model_fields.get(name) for each in sections_by_kind().values())
+    defaults = {field.default for field in fields if field is not None}
+    return defaults.pop() if len(defaults) == 1 else None
 
 
 def overridden_keys(words: Sequence[str]) -> dict[str, str]:

@@ -46,7 +46,8 @@ ADVICE: dict[Name, str] = {
     "discriminator.learning_rate or discriminator.width, set objective.label_noise or "
     "objective.label_flips (dcgan)",
     "mode collapse": "use more D steps (objective.n_critic), a lower generator.learning_rate, "
-    "objective.kind=wgan-gp, or discriminator.norm=batch, which lets D compare images",
+    "objective.kind=wgan-gp, more of objective.r1_gamma and r2_gamma, or discriminator.norm=batch "
+    "(dcgan and hinge without them), which lets D compare images",
     "diverging": "lower both learning rates, set training.clip_norm, discriminator.spectral_norm, "
     "objective.penalty_weight (wgan-gp), objective.r1_gamma and r2_gamma (others) or "
     "objective.label_smoothing (dcgan)",

@@ -141,6 +141,7 @@ def test_a_dotted_key_makes_a_schedule_of_a_number(tmp_path: Path, config: Path)
         ("generator.learning_rate.too=0", "nearest known one is 'generator.learning_rate.to'"),
         ("generator.learning_rate.to=no", "generator.learning_rate.to: 'no' found; expected a num"),
         ("generator.betas.to=0.99", "'generator.betas' is a value, not a section"),
+        ("objective.r1_gamma.to=0.1", "objective.r1_gamma.from: missing"),  # auto for rpgan
         ("generator.width.to=8", "'generator.width' is a value, not a section"),
         ("warmup=5", "write generator.learning_rate.warmup_kimg or discriminator.learning_rate.w"),
         ("lr_scheduler=cosine", "write generator.learning_rate.kind or discriminator.learning"),
