@@ -48,6 +48,15 @@ def test_training_and_quality_are_said_apart_wherever_a_run_is_shown(
     assert verdict.sentence in " ".join(shown(run, "watch", "--once").split())
     assert shown(run, "report")
     assert json.dumps(verdict.sentence)[1:-1] in page(run)
+    assert f"\n  quality: {verdict.sentence}\n" in shown(run, "health")
+    replayed = json.loads(shown(run, "health", "--json"))
+    assert replayed["training"] == "too early to say"
+    assert replayed["quality"]["floor"] == verdict.floor
+    written = [
+        path for kind in ("json", "jsonl", "yaml", "html") for path in run.rglob(f"*.{kind}")
+    ]
+    assert len(written) > 5
+    assert not [path for path in written if "healthy" in path.read_text(encoding="utf-8")]
     # A longer run has the same floor, from the scratch, and the measurements before it.
     more = train(config, "training.total_kimg=0.192", "wandb.mode=disabled")
     assert more.returncode == 0, more.stderr
