@@ -17,6 +17,7 @@ from tests.launching import Train, train_alone, write_config
 
 def config_of(tmp_path: Path, shards: Path, name: str) -> Path:
     sections: dict[str, dict[str, Any]] = {
+        "generator": {"learning_rate": {"from": 2e-4, "to": 0}},
         "training": {"total_kimg": 0.08},
         "metrics": {"every_kimg": 50, "samples": 32, "features": "random"},
     }
