@@ -201,15 +201,15 @@ def _value_at(flat: Mapping[str, Any], key: str) -> Any:
 def short_names(keys: Sequence[str]) -> dict[str, str]:
     """Return for each dotted key its shortest suffix that no other key has.
 
-    That of a schedule's `to` and the like begins with the name of what is scheduled.
+    A key of a schedule, such as `to`, is named after what is scheduled: `learning_rate.to`.
     """
+    settings = {key: ".".join(key.split(".")[:2]) for key in keys}
+    distinct = set(settings.values())
     names = {}
-    for key in keys:
-        parts = key.split(".")
-        fewest = max(1, len(parts) - 1)
-        suffixes = [".".join(parts[-n:]) for n in range(fewest, len(parts) + 1)]
-        unique = [s for s in suffixes if sum(k == s or k.endswith("." + s) for k in keys) == 1]
-        names[key] = unique[0] if unique else key
+    for key, setting in settings.items():
+        suffixes = [setting.rpartition(".")[2], setting]
+        unique = [s for s in suffixes if sum(k == s or k.endswith("." + s) for k in distinct) == 1]
+        names[key] = (unique[0] if unique else setting) + key.removeprefix(setting)
     return names
 
 

@@ -141,7 +141,7 @@ def _moved_schedules(
         f"{key} follows training.total_kimg: at {images_seen / 1000:g} kimg it is "
         f"{value_at(each, images_seen, config.total_images):.4g} now and was "
         f"{value_at(each, images_seen, round(1000 * old_kimg)):.4g}; "
-        "end_kimg keeps a schedule apart from the length of the run"
+        "end_kimg makes a schedule independent of the length of the run"
         for key, each in schedules_in(config).items()
         if each.end_kimg is None and each.kind != "constant" and key not in changes
     ]

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from gantrain.common.errors import UserError
 from gantrain.common.records import flatten
 from gantrain.config import parse_config
-from launch.plan import differences, differing_keys, plan_runs, plan_sweep, run_id, run_name
+from launch.plan import (
+    differences,
+    differing_keys,
+    plan_runs,
+    plan_sweep,
+    run_id,
+    run_name,
+    short_names,
+)
 from launch.sweepfile import SweepFile, expand, load_sweep
 from tests.launch.conftest import base_tree
 
@@ -299,6 +307,11 @@ def test_a_key_of_a_schedule_starts_from_the_number_of_the_base_config(tmp_path:
     runs = plan_runs(load_sweep(path), path, 1)
     assert {run.flat[f"{RATE}.from"] for run in runs} == {5e-4}
     assert {run.flat["discriminator.learning_rate.from"] for run in runs} == {2e-4}
+    keys = differing_keys([{**runs[0].flat, RATE: 1}, runs[1].flat])
+    assert set(short_names(keys).values()) == {
+        "generator.learning_rate",
+        "discriminator.learning_rate.to",
+    }
     for wrong, message in (
         ({f"{RATE}.too": [0, 1]}, r"no key 'generator\.learning_rate\.too'; the nearest .*\.to'"),
         ({f"{RATE}.start_kimg": [5, 6]}, "kind constant has no beginning or end"),

@@ -220,7 +220,7 @@ def test_a_resume_says_what_a_changed_length_moves(
     assert done.returncode == 0
     assert "changed since the checkpoint: training.total_kimg: 0.08 -> 0.16" in done.stderr
     moved = "generator.learning_rate follows training.total_kimg: at 0.08 kimg it is 0.0002 now"
-    assert f"{moved} and was 0; end_kimg keeps" in done.stderr
+    assert f"{moved} and was 0; end_kimg makes" in done.stderr
 
 
 def test_a_number_may_become_a_schedule_at_a_resume_and_the_change_is_one_line(
