@@ -71,7 +71,10 @@ def health(
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=COLUMN", help="Read a column under this name: fid=FID50k."),
+        typer.Option(
+            metavar="NAME=COLUMN",
+            help="Read a column under this name: fid=FID50k. step=row: number the rows.",
+        ),
     ] = None,
     columns: Annotated[
         bool, typer.Option("--columns", help="Print the columns that are understood and exit.")

@@ -8,6 +8,7 @@ from gantrain.common.errors import UserError
 from gantrain.health.columns import listed, used_columns
 from gantrain.health.table_formats import Record, read_records
 
+_ROW = "row"  # a column that every table has: the number of the row
 _PROGRESS = {"images_seen": 1, "kimg": 1000}  # images per unit; a step has a batch
 
 
@@ -48,13 +49,17 @@ def read_table(text: str, source: str, mapping: Mapping[str, str]) -> Table:
     """Read a table of losses and quality.
 
     text, source: as for `read_records`.
-    mapping: our names of columns, for those that are not understood by themselves.
+    mapping: our names of columns, for those that are not understood by themselves. The column `row`
+        is the number of the row, from 1 on, if there is no other of that name.
 
     Raises UserError if the text is no such table, or has no progress or nothing to judge by.
     """
     records = read_records(text, source)
     if not records:
         raise UserError(f"{source}: no line of values; expected a CSV table or JSON.")
+    if _ROW in mapping:
+        counted = enumerate(records, 1)
+        records = [(number, {_ROW: i, **record}) for i, (number, record) in counted]
     names = list(dict.fromkeys(name for _, record in records for name in record))
     used = used_columns(names, mapping, source)
     _require_progress(names, used, source)
@@ -77,7 +82,8 @@ def _require_progress(names: Sequence[str], used: Mapping[str, str], source: str
         start = "it has no header, and " if unnamed else ""
         raise UserError(
             f"{source}: {start}no column says how far the run is; expected images_seen, kimg or "
-            f"step, or another with {hint}. It has {listed(names)}."
+            f"step, or another with {hint}, or {_ROW} for the number of the row. It has "
+            f"{listed(names)}."
         )
     if not any(name.startswith(("quality/", "loss/")) for name in found):
         value = next((name for name in names if name.lower() == "value"), "NAME")

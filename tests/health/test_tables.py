@@ -102,6 +102,8 @@ FIDS = [(1000, 80.5), (2000, 40.5)]
         ("fid_scores.txt", LIGHTWEIGHT, {"step": "1", "fid": "2"}, "quality/fid", FIDS),
         ("run.csv", TENSORBOARD, {"fid": "Value"}, "quality/fid", FIDS),
         ("log.csv", KERAS, {"step": "epoch"}, "loss/discriminator", [(0, 1.4), (1, 1.3)]),
+        ("h.json", '{"fid": [9, 8]}', {"step": "row"}, "quality/fid", [(1, 9.0), (2, 8.0)]),
+        ("log.csv", "fid,row\n9,5\n8,7\n", {"step": "row"}, "quality/fid", [(5, 9.0), (7, 8.0)]),
         ("h.json", '{"step": [1, 2], "fid": [9, 8]}', {}, "quality/fid", [(1, 9.0), (2, 8.0)]),
     ],
 )
@@ -182,7 +184,10 @@ def test_rows_are_sorted_and_nan_is_kept_for_the_diagnosis() -> None:
         ("step,fid\n-1,20\n", "log:2: step is -1; expected a count"),
         ("step,fid\nnan,20\n", "log:2: step is nan; expected a count"),
         ("step,lr\n1,2\n", "log: no column of losses or quality"),
-        ("epoch,fid\n1,20\n", "--column step=epoch --images-per-step N. It has epoch, fid."),
+        (
+            "epoch,fid\n1,20\n",
+            "--column step=epoch --images-per-step N, or row for the number of the row. It has epoch",
+        ),
         ("x\n1\n", "log: no column says how far"),
         ("step,fid\n1,\0\n", "log: not a text file"),
         ('{"step": 1, "fid": 2}\n{', "log:2: not JSON"),
@@ -196,7 +201,10 @@ def test_rows_are_sorted_and_nan_is_kept_for_the_diagnosis() -> None:
         ('{"1": [3.5]}', "it has step, value. Name one with --column fid=value;"),
         ('{"step": [1, 2], "fid": [3]}', "log: lists of different lengths (step 2, fid 1)"),
         ("1,2\n3,4\n", "log: it has no header, and no column says how far the run is; expected"),
-        ("1,2\n3,4\n", "with --column step=1 --column fid=2. It has 1, 2."),
+        (
+            "1,2\n3,4\n",
+            "with --column step=1 --column fid=2, or row for the number of the row. It has 1, 2.",
+        ),
         ("Step,Value\n1,2\n", "it has Step, Value. Name one with --column fid=Value;"),
         ("step,fid\n,\nNA,-\n", "log: no line of values; the columns step, fid are empty"),
     ],
