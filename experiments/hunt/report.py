@@ -15,9 +15,11 @@ from experiments.hunt.plan import HuntedRun, all_runs, half_of
 from experiments.hunt.train import OUT
 from experiments.tables import markdown_table, update_tables
 from experiments.training import has_ended
+from gantrain.common.statistics import wilson_interval
 from gantrain.health.problems import NO_FAULT
 from gantrain.health.replay import lines_of, replay
 from gantrain.runs.metrics_file import read_metrics
+from gantrain.runs.records import read_events
 
 _IN_TIME = 0.25  # of a run after its fault began
 
@@ -27,13 +29,15 @@ class Verdict:
     """What the diagnosis says of a run.
 
     first: the first problem that it names once the fault has begun, "" if none. delay: the part of
-        the whole run between the two. early: a problem that it names before the fault.
+        the whole run between the two. early: a problem that it names before the fault. warned:
+        whether the settings or the images were doubtful before the first step.
     """
 
     run: HuntedRun
     first: str
     delay: float
     early: str = ""
+    warned: bool = False
 
     @property
     def is_right(self) -> bool:
@@ -63,7 +67,9 @@ def main(arguments: Sequence[str]) -> None:
     runs = all_runs()
     wanted = [run for run in runs if half_of(run, runs) == options.half]
     verdicts = [judge(run, options.out) for run in wanted if has_ended(options.out / run.name)]
-    text = f"{confusion_table(verdicts)}\n\n{missed_table(verdicts)}\n\n{summary(verdicts)}"
+    text = "\n\n".join([confusion_table(verdicts), missed_table(verdicts), summary(verdicts)])
+    if len(verdicts) < len(wanted):
+        text += f" The other {len(wanted) - len(verdicts)} runs of this half are not trained yet."
     if options.document is None:
         print(text)
         return
@@ -75,7 +81,7 @@ def judge(run: HuntedRun, out: Path) -> Verdict:
     """Replay a run that has ended."""
     lines = lines_of(read_metrics(out / run.name), run.images_per_g_step)
     total, begins = run.total_kimg * 1000, run.begins * run.total_kimg * 1000
-    early = ""
+    early, warned = "", _was_warned(out / run.name)
     for change in replay(run.kind, lines).changes:
         name, seen = change.diagnosis.name, change.images_seen or 0
         if name == NO_FAULT:
@@ -83,8 +89,8 @@ def judge(run: HuntedRun, out: Path) -> Verdict:
         if seen <= begins and run.begins:
             early = early or name
         else:
-            return Verdict(run, name, (seen - begins) / total, early)
-    return Verdict(run, "", math.nan, early)
+            return Verdict(run, name, (seen - begins) / total, early, warned)
+    return Verdict(run, "", math.nan, early, warned)
 
 
 def confusion_table(verdicts: Sequence[Verdict]) -> str:
@@ -124,8 +130,21 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     right = sum(verdict.is_right for verdict in ill)
     in_time = sum(verdict.is_right and verdict.delay <= _IN_TIME for verdict in ill)
     alarmed = sum(not verdict.is_right for verdict in well)
+    warned = sum(verdict.warned for verdict in ill)
     return (
-        f"{right} of {len(ill)} sick runs have the right name or its neighbour's, {in_time} of "
-        f"them within a quarter of the run; {alarmed} of {len(well)} runs without a fault raise an "
-        "alarm."
+        f"{_share(right, len(ill), 'sick runs')} have the right name or its neighbour's, {in_time} "
+        f"of them within a quarter of the run after the fault began; "
+        f"{_share(alarmed, len(well), 'runs without a fault')} raise an alarm. Before the first "
+        f"step, {warned} of the sick runs and {sum(verdict.warned for verdict in well)} of the "
+        "others are warned of their settings or images."
     )
+
+
+def _share(count: int, total: int, what: str) -> str:
+    low, high = wilson_interval(count / total, total) if total else (0.0, 1.0)
+    return f"{count} of {total} {what} (95% interval {low:.0%} to {high:.0%})"
+
+
+def _was_warned(run_dir: Path) -> bool:
+    """Return whether the run said before its first step what is doubtful about it."""
+    return any(x.get("event") == "starts" and x.get("notices") for x in read_events(run_dir))

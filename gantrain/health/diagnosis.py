@@ -12,6 +12,8 @@ from pydantic import BaseModel
 
 from gantrain.health.image_faults import (
     detect_narrow_range,
+    detect_outrun,
+    detect_pinned_range,
     detect_saturation,
     detect_spread_collapse,
     detect_twins,
@@ -83,8 +85,10 @@ class Check:
 # generator by before what is only slow. A strong critic is no problem: WGAN-GP needs one.
 CHECKS = (
     Check("unsuitable data", detect_unsuitable_data, from_start=True),
+    Check("saturated output", detect_pinned_range),
     Check("discriminator too strong", detect_met_margins, ("hinge",)),  # D stands still then
     Check("dead player", detect_dead_player),
+    Check("mode collapse", detect_outrun),
     Check("dead player", detect_slow_player),
     Check("penalty off", detect_penalty_off, ("wgan-gp",)),
     Check("uninformative labels", detect_idle_labels, ("dcgan",)),

@@ -5,10 +5,16 @@ from collections.abc import Sequence
 
 from gantrain.health.signals import LogLine, is_rising, ratios, relative_spreads, values_of
 from gantrain.health.state import HealthState
-from gantrain.health.training_faults import TINY_GRADIENT
+from gantrain.health.training_faults import TINY_GRADIENT, detect_strong_d
 from gantrain.health.trend import trend_of
+from gantrain.health.weight_faults import slow_discriminator
 
 _PATIENCE_STEPS = 200  # generator steps for which a spread must not have grown
+_HALF = 0.6  # of the range of real images, which is a bit more than half
+_TELLING = 0.8  # of that range, if D tells all images from real ones
+_PINNED = 0.02  # relative difference of ranges that are the same
+_LEARNING = 1e-3  # relative change of G's weights in a step
+_YOUNG_STEPS = 500  # generator steps up to which images may be alike, if little is measured
 _NARROW = 0.1  # half of the range of real images, in units of what pixels can have
 
 
@@ -40,9 +46,8 @@ def detect_spread_collapse(
     spreads = relative_spreads(lines)
     if not spreads or max(spreads) >= 0.25 / slack or _is_young(state, lines, spreads):
         return None
-    changed = state.max_spread > 1.5 * (state.min_spread or 0.0)
     gradients = values_of(lines, "health/g_grad_norm")
-    if not changed and min(gradients, default=0.0) <= TINY_GRADIENT:
+    if not _has_changed(state) and min(gradients, default=0.0) <= TINY_GRADIENT:
         return None
     return f"generated images differ at most {max(spreads):.0%} as much as real images"
 
@@ -59,6 +64,19 @@ def detect_twins(state: HealthState, lines: Sequence[LogLine], slack: float) -> 
         f"two generated images are almost the same in {share:.0%} of all pairs, so that there are "
         f"about {1 / share:.0f} different ones; of real pairs, {usual:.1%} are"
     )
+
+
+def detect_outrun(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """Generated images are alike because D is far too slow to answer G.
+
+    A D that learns faster helps, as with other collapses; that it also looks diverging, since it
+    cannot follow, is less urgent.
+    """
+    slow = slow_discriminator(lines, slack)
+    if slow is None:
+        return None
+    alike = detect_spread_collapse(state, lines, slack) or detect_twins(state, lines, slack)
+    return f"{alike}; {slow}" if alike else None
 
 
 def detect_saturation(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
@@ -82,7 +100,7 @@ def detect_narrow_range(state: HealthState, lines: Sequence[LogLine], slack: flo
     extents = ratios(lines, "health/fake_range", "health/real_range")
     if not extents or _improves(state) or is_rising(extents, by=0.02):
         return None
-    if max(extents) >= min(0.6 / slack, 0.75):
+    if max(extents) >= min(_HALF / slack, 0.75):
         return None
     return (
         f"generated images use {max(extents):.0%} of the range from dark to bright that real "
@@ -90,11 +108,38 @@ def detect_narrow_range(state: HealthState, lines: Sequence[LogLine], slack: flo
     )
 
 
+def detect_pinned_range(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """The range of generated images ends at a bound below that of real images, though G learns.
+
+    As with a wrong output function. D then tells all images by their contrast, and looks too
+    strong; less of a difference shows in that only.
+    """
+    fake = values_of(lines, "health/fake_range")
+    extents = ratios(lines, "health/fake_range", "health/real_range")
+    changes = values_of(lines, "health/g_weight_change")
+    if len(extents) < 3 or not changes or min(changes) < _LEARNING * slack or _improves(state):
+        return None
+    if max(fake) - min(fake) > _PINNED / slack * max(fake):
+        return None
+    limit = _HALF if detect_strong_d(state, lines, slack) is None else _TELLING
+    if max(extents) >= min(limit / slack, _TELLING):
+        return None
+    return (
+        f"generated images use {max(extents):.0%} of the range from dark to bright that real "
+        f"images use, and always {statistics.mean(fake):.0%} of what pixels can have"
+    )
+
+
 def _is_young(state: HealthState, lines: Sequence[LogLine], spreads: Sequence[float]) -> bool:
-    """Return whether the spread of the images has grown until lately, or their quality improves."""
+    """Return whether the spread of the images has grown until lately, or their quality improves.
+
+    Also whether it is too early for either: the images of some generators are alike for long.
+    """
+    peak, now = state.spread_peak, lines[-1].g_steps
     if _improves(state):
         return True
-    peak, now = state.spread_peak, lines[-1].g_steps
+    if now < _YOUNG_STEPS and len(state.measurements) < 2 and not _has_changed(state):
+        return True
     if peak is None:
         return False
     lately = now - peak.g_steps < max(_PATIENCE_STEPS, now / 4)
@@ -103,6 +148,11 @@ def _is_young(state: HealthState, lines: Sequence[LogLine], spreads: Sequence[fl
         and statistics.median(spreads) > 0.8 * peak.value
         and peak.value > (1.5 * (state.min_spread or 0.0))
     )
+
+
+def _has_changed(state: HealthState) -> bool:
+    """Return whether the spread has been clearly higher than at another time."""
+    return state.max_spread > 1.5 * (state.min_spread or 0.0)
 
 
 def _improves(state: HealthState) -> bool:

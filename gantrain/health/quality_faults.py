@@ -3,6 +3,7 @@
 They need no losses: logs of other tools may have nothing but FID.
 """
 
+import math
 from collections.abc import Sequence
 
 from gantrain.config.quality import DIMENSIONS
@@ -28,6 +29,7 @@ _FAR_SHARE = 0.5  # of the value of an untrained generator, for metrics without 
 _UNTRAINED_STEPS = 10  # up to which a generator counts as untrained
 # Features by which real images are like other real ones; a classifier squeezes its classes.
 _OPEN_FEATURES = ("lite0", "inception")
+_NO_CLASS = 0.5  # divergence in nats that unequal classes and a few unclear images may have
 _NOTHING = 0.02  # a precision and a coverage that are next to nothing
 
 
@@ -79,8 +81,7 @@ def detect_never_learnt(state: HealthState, lines: Sequence[LogLine], slack: flo
 
 def detect_class_collapse(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
     """Classes that G used to generate are missing, or some are that it never generated."""
-    measured = [line for line in state.measurements if line.g_steps >= _SETTLED_STEPS]
-    covered = values_of(measured, "quality/classes_covered")
+    covered = _covered([x for x in state.measurements if x.g_steps >= _SETTLED_STEPS])
     if len(covered) < 3 or max(covered) < 0.5:
         return None
     best, current = max(covered), max(covered[-2:])
@@ -133,9 +134,26 @@ def _absurd_fid(state: HealthState) -> float | None:
     return last[-1] if len(last) == 2 and not any(map(is_possible_fid, last)) else None
 
 
+def _covered(lines: Sequence[LogLine]) -> list[float]:
+    """Return the fraction of classes in each measurement whose images show classes.
+
+    A fraction c of classes, each as often as the others, diverges from all of them by ln(1/c). Much
+    more means that most images show no class, as those of a young generator: then a class that
+    was not counted may well be made.
+    """
+    names = ("quality/classes_covered", "quality/classes_divergence")
+    pairs = [[values_of([line], name) for name in names] for line in lines]
+    return [
+        covered[0]
+        for covered, divergence in pairs
+        if covered
+        and (not divergence or divergence[0] < _NO_CLASS - math.log(max(covered[0], 1e-3)))
+    ]
+
+
 def _few_classes(state: HealthState, slack: float) -> str | None:
     """Return what shows that G has never made half of the classes, and no more with time."""
-    covered = values_of(state.measurements, "quality/classes_covered")
+    covered = _covered(state.measurements)
     if len(covered) < 4 or state.measurements[-1].g_steps < _LEARNING_STEPS:
         return None
     if max(covered) >= 0.5 / slack or max(covered[-3:]) > max(covered[:-3]):

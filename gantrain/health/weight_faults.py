@@ -39,27 +39,41 @@ def detect_slow_player(state: HealthState, lines: Sequence[LogLine], slack: floa
 
     One that becomes faster, as while learning rates warm up, is not slow.
     """
-    for name, metric in CHANGES.items():
-        changes = values_of(lines, metric)
-        if changes and max(changes) < _SLOW / slack and not is_rising(changes):
-            size = statistics.median(changes)
-            return f"the {name} hardly moves: a step changes its weights by {size:.1g} {_USUAL}"
-    slower_d = [1 / ratio for ratio in ratios(lines, *CHANGES.values()) if ratio > 0]
-    if not slower_d:
+    return slow_discriminator(lines, slack) or _slow_generator(lines, slack)
+
+
+def slow_discriminator(lines: Sequence[LogLine], slack: float) -> str | None:
+    """Return what shows that D learns too slowly for G to learn from it, or None."""
+    times = [1 / ratio for ratio in ratios(lines, *CHANGES.values()) if ratio > 0]
+    if times and min(times) > _MUCH_SLOWER_D * slack and not _separates(lines):
+        return _slower("discriminator", "generator", times)
+    return _hardly_moves("discriminator", lines, slack)
+
+
+def _slow_generator(lines: Sequence[LogLine], slack: float) -> str | None:
+    times = ratios(lines, *CHANGES.values())
+    if times and min(times) > _MUCH_SLOWER_G * slack:
+        return _slower("generator", "discriminator", times)
+    return _hardly_moves("generator", lines, slack)
+
+
+def _slower(slow: str, fast: str, times: Sequence[float]) -> str:
+    usual = statistics.median(times)
+    return f"the {slow} hardly moves: a step changes it {usual:.0f} times less than the {fast}"
+
+
+def _hardly_moves(name: str, lines: Sequence[LogLine], slack: float) -> str | None:
+    changes = values_of(lines, CHANGES[name])
+    if not changes or max(changes) >= _SLOW / slack or is_rising(changes):
         return None
-    if min(slower_d) > _MUCH_SLOWER_D * slack and not _separates(lines):
-        return _slower("discriminator", "generator", statistics.median(slower_d))
-    slower_g = [1 / times for times in slower_d]
-    if min(slower_g) > _MUCH_SLOWER_G * slack:
-        return _slower("generator", "discriminator", statistics.median(slower_g))
-    return None
-
-
-def _slower(slow: str, fast: str, times: float) -> str:
-    return f"the {slow} hardly moves: a step changes it {times:.0f} times less than the {fast}"
+    size = statistics.median(changes)
+    return f"the {name} hardly moves: a step changes its weights by {size:.1g} {_USUAL}"
 
 
 def _separates(lines: Sequence[LogLine]) -> bool:
+    """Return whether D tells all images from real ones; a critic always should."""
+    if values_of(lines, "loss/wasserstein"):
+        return False
     accuracies = [
         *values_of(lines, "health/d_accuracy_real"),
         *values_of(lines, "health/d_accuracy_fake"),

@@ -171,6 +171,27 @@ def test_quality_that_is_far_and_flat_was_never_learnt(values: list[float], name
     assert changes[-1].name == name
 
 
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "saturated output"),
+        ({"health/fake_range": 0.65}, "saturated output"),
+        ({"health/fake_range": 0.75}, "discriminator too strong"),
+        ({"health/g_weight_change": 1e-4}, "discriminator too strong"),  # G is slow
+    ],
+)
+def test_a_range_that_ends_at_a_bound_is_why_d_is_too_strong(changes: Signals, name: Name) -> None:
+    assert diagnosed(STRONG | {"health/fake_range": 0.45} | changes).name == name
+
+
+def test_a_range_that_changes_is_not_why_d_is_too_strong() -> None:
+    state = HealthState()
+    for i in range(50):
+        line = STRONG | {"health/fake_range": 0.4 + 0.03 * (i % 2)}
+        observe(state, "dcgan", STEP * (i + 1), line)
+    assert state.diagnosis == "discriminator too strong"
+
+
 @pytest.mark.parametrize(("first", "name"), [(0, "never learnt"), (130, "no fault seen")])
 def test_metrics_without_a_limit_are_compared_with_an_untrained_generator(
     first: int, name: Name
@@ -212,6 +233,11 @@ def test_few_classes_from_the_start_and_some_that_are_never_made() -> None:
     assert name([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]) == "no fault seen"
     assert name([0.5, 0.8, 0.8, 0.8, 0.8, 0.8]) == "mode collapse"
     assert name([0.5, 0.8, 0.9, 0.9, 0.9, 0.9]) == "no fault seen"
+    # Images that show no class, as those of a young generator, do not say which classes it makes.
+    few = [0.2] * 6
+    assert name([0.1] * 6, classes_divergence=[2.3] * 6) == "never learnt"
+    assert name(few, classes_divergence=[2.2] * 6) == "no fault seen"
+    assert name(few, classes_divergence=[1.7] * 6) == "never learnt"
     full = [1.0] * 6
     good, none, some = [0.7] * 6, [0.0] * 6, [0.2] * 6
     assert name(full, precision_lite0=good, recall_lite0=none) == "mode collapse"
