@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState, GradientState
 from hypothesis import settings
 from PIL import Image, ImageDraw
 
-from gantrain.config import Config, GeneratorConfig, parse_config
+from gantrain.config import Config, DcganGeneratorConfig, parse_config
 from gantrain.data.shards.samples import Sample
 from gantrain.data.shards.writer import write_shards
 from gantrain.metrics import artefact_store, classifier
@@ -92,7 +92,7 @@ def _reset_accelerate() -> None:
 def generator() -> Generator:
     """An untrained generator of 32x32 images, latent size 8."""
     torch.manual_seed(0)
-    network = Generator(GeneratorConfig(width=4, latent_size=8, norm="none"), 32, 1)
+    network = Generator(DcganGeneratorConfig(width=4, latent_size=8, norm="none"), 32, 1)
     for parameter in network.parameters():
         parameter.data.mul_(8)  # so that the images of the untrained network differ
     return network.eval().requires_grad_(False)

@@ -11,7 +11,7 @@ from gantrain.cli.metric_table import Column, like_floor, print_metrics
 from gantrain.cli.options import At, Best, Shards, select_data
 from gantrain.cli.printing import print_line
 from gantrain.common.errors import UserError
-from gantrain.config.values import TRAINABLE_SIZES
+from gantrain.config.values import is_trainable
 
 if TYPE_CHECKING:  # torch is imported by the command only
     from gantrain.config import DataConfig
@@ -129,8 +129,8 @@ def train_features(
     from gantrain.metrics.classifier_store import prepare_classifier
 
     manifest = load_manifest(folder)
-    if manifest.size not in TRAINABLE_SIZES:
-        raise UserError(f"{folder}: size {manifest.size}; expected 32, 64, 128 or 256.")
+    if not is_trainable(manifest.size):
+        raise UserError(f"{folder}: size {manifest.size}; expected a multiple of 8 from 16 to 256.")
     section = {"shards": folder, "size": manifest.size, "channels": manifest.channels}
     config = DataConfig.model_validate({**section, "cache_dir": cache_dir})
     typer.echo(prepare_classifier(config).description)

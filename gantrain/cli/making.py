@@ -11,14 +11,14 @@ from rich.console import Console
 from gantrain.cli.options import Background, FitOption, MaxMegapixels
 from gantrain.cli.printing import counted, print_line, print_lines, print_rows, show_progress
 from gantrain.common.errors import UserError
-from gantrain.config.values import TRAINABLE_SIZES
+from gantrain.config.values import LARGEST_SIZE, SIZE_STEP, SMALLEST_SIZE, is_trainable
 from gantrain.data.images.convert import MAX_MEGAPIXELS
 from gantrain.data.importing.labelling import ClassSetting
 from gantrain.data.shards.manifest import Manifest
 from gantrain.data.shards.samples import Sample
 
 Target = Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.")]
-Size = Annotated[int, typer.Option(help="Width and height: 32, 64, 128 or 256 pixels.")]
+Size = Annotated[int, typer.Option(help="Width and height, a multiple of 8 from 16 to 256 pixels.")]
 Channels = Annotated[int, typer.Option(min=1, max=3, help="1 for grey, 3 for RGB.")]
 ClassNames = Annotated[
     str | None,
@@ -201,12 +201,12 @@ def import_(
 
 def check_size(size: int) -> None:
     """Raise UserError unless there are networks for images of this size."""
-    if size not in TRAINABLE_SIZES:
-        *others, last = TRAINABLE_SIZES
-        larger = next((each for each in TRAINABLE_SIZES if each >= size), last)
+    if not is_trainable(size):
+        larger = min(max(-(-size // SIZE_STEP) * SIZE_STEP, SMALLEST_SIZE), LARGEST_SIZE)
         raise UserError(
-            f"size is {size}; the networks train on images of {', '.join(map(str, others))} or "
-            f"{last} pixels. Use --size {larger}: images of any size are resized to it."
+            f"size is {size}; the networks train on images of a multiple of {SIZE_STEP} from "
+            f"{SMALLEST_SIZE} to {LARGEST_SIZE} pixels. Use --size {larger}: images of any size "
+            "are resized to it."
         )
 
 

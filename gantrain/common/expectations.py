@@ -216,6 +216,8 @@ def _describe_one(node: Node, root: Node) -> str:
         return one_of(choices)
     match node.get("type"):
         case "integer":
+            if "multipleOf" in node:
+                return f"a multiple of {node['multipleOf']}{_range(node)}"
             return f"a whole number{_range(node)}"
         case "number":
             return f"a number{_range(node)}"

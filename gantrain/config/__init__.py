@@ -1,5 +1,14 @@
 """The configuration of a run: one typed, validated tree, read from YAML with dotted overrides."""
 
+from gantrain.config.backbones import (
+    DcganDiscriminatorConfig,
+    DcganGeneratorConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    NetworkConfig,
+    ResnetDiscriminatorConfig,
+    ResnetGeneratorConfig,
+)
 from gantrain.config.loading import (
     dump_config,
     known_keys,
@@ -14,13 +23,10 @@ from gantrain.config.schema import Config, current_key, rename_old_keys
 from gantrain.config.sections import (
     AugmentConfig,
     DataConfig,
-    DiscriminatorConfig,
     EmaConfig,
-    GeneratorConfig,
     GuardConfig,
     HealthConfig,
     MetricsConfig,
-    NetworkConfig,
     OutputConfig,
     TrainingConfig,
     WandbConfig,
@@ -31,6 +37,8 @@ __all__ = [
     "Config",
     "DataConfig",
     "DcganConfig",
+    "DcganDiscriminatorConfig",
+    "DcganGeneratorConfig",
     "DiscriminatorConfig",
     "EmaConfig",
     "GeneratorConfig",
@@ -40,6 +48,8 @@ __all__ = [
     "MetricsConfig",
     "NetworkConfig",
     "OutputConfig",
+    "ResnetDiscriminatorConfig",
+    "ResnetGeneratorConfig",
     "RpganConfig",
     "TrainingConfig",
     "WandbConfig",

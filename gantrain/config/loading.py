@@ -89,11 +89,9 @@ def _validate(tree: object, source: str, overrides: Mapping[str, str]) -> Config
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        objective = tree.get("objective") if isinstance(tree, Mapping) else None
-        kind = objective.get("kind", "dcgan") if isinstance(objective, Mapping) else "dcgan"
         problems = [
             problem + _origin(problem, overrides)
-            for problem in problems_of(error, Config, lambda key: explain_unknown(key, kind))
+            for problem in problems_of(error, Config, lambda key: explain_unknown(key, tree))
         ]
         raise UserError(f"{source}: " + "\n  ".join(problems)) from None
 

@@ -1,11 +1,11 @@
 """The configuration of the objectives: which losses and penalties D and G minimise."""
 
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from gantrain.config.schedules import AutoWeight, Schedule, ScheduledWeight
-from gantrain.config.section import Section
+from gantrain.config.section import Section, members_by_tag
 
 _AUTO_GAMMA = 0.0002
 _ACCURACIES = ("health/d_accuracy_real", "health/d_accuracy_fake")
@@ -141,12 +141,6 @@ def gamma_of(
     return _AUTO_GAMMA * size**2 / batch_size if isinstance(value, str) else value
 
 
-def kinds_with(name: str) -> list[str]:
-    """Return the values of objective.kind that have a key of this name."""
-    return [kind for kind, section in sections_by_kind().items() if name in section.model_fields]
-
-
 def sections_by_kind() -> dict[str, type[Section]]:
     """Return the section of each value of objective.kind."""
-    members = get_args(get_args(ObjectiveConfig)[0])
-    return {get_args(member.model_fields["kind"].annotation)[0]: member for member in members}
+    return members_by_tag(ObjectiveConfig, "kind")

@@ -88,7 +88,7 @@ def _parse(word: str) -> tuple[str, Any]:
         parent = key.rpartition(".")[0]
         if parent in known_keys(Config) and parent not in _sections():
             raise UserError(f"Override {word!r}: {parent!r} is a value, not a section.")
-        raise UserError(f"Override {word!r}: {explain_unknown(key, None)}.")
+        raise UserError(f"Override {word!r}: {explain_unknown(key)}.")
     try:
         value = load_yaml(text)
     except ValueError as error:
@@ -109,7 +109,7 @@ def _correction(word: str) -> str:
     if not key or not all(key.split(".")):
         return f"{_FORM}" if key else f"no key before '='; {_FORM}"
     if current_key(key) not in known_keys(Config):
-        return f"{_FORM}; {explain_unknown(key, None)}"
+        return f"{_FORM}; {explain_unknown(key)}"
     return f"{_FORM}; write {key}={value or 'VALUE'}"
 
 

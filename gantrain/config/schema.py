@@ -5,14 +5,19 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from gantrain.config.backbones import (
+    DcganDiscriminatorConfig,
+    DcganGeneratorConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    check_size,
+)
 from gantrain.config.objectives import DcganConfig, ObjectiveConfig, why_single_images
 from gantrain.config.section import Section
 from gantrain.config.sections import (
     AugmentConfig,
     DataConfig,
-    DiscriminatorConfig,
     EmaConfig,
-    GeneratorConfig,
     GuardConfig,
     HealthConfig,
     MetricsConfig,
@@ -26,6 +31,9 @@ RENAMED_KEYS = {
     "training.accumulate": "training.grad_accum_steps",
     "data.parts": "data.classes",
 }
+# The key that tells the variants of a section apart; `dcgan` where it is left out.
+TAGS = {"generator": "backbone", "discriminator": "backbone", "objective": "kind"}
+DEFAULT_TAG = "dcgan"
 
 
 def current_key(key: str) -> str:
@@ -87,8 +95,8 @@ class Config(Section):
         description="seed of weights, image order, latents, labels and dropout",
     )
     data: DataConfig
-    generator: GeneratorConfig = GeneratorConfig()
-    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    generator: GeneratorConfig = DcganGeneratorConfig()
+    discriminator: DiscriminatorConfig = DcganDiscriminatorConfig()
     objective: ObjectiveConfig = DcganConfig()
     augment: AugmentConfig = AugmentConfig()
     training: TrainingConfig
@@ -101,15 +109,16 @@ class Config(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_old_keys_and_default_kind(cls, tree: Any) -> Any:
+    def _read_old_keys_and_default_tags(cls, tree: Any) -> Any:
         if not isinstance(tree, dict):
             return tree
         tree = rename_old_keys(nest_dotted_keys(tree))
         for name in cls.model_fields:  # a section without keys, or a missing one, has its defaults
             if name != "seed" and tree.get(name) is None:
                 tree[name] = {}
-        if isinstance(objective := tree["objective"], dict):
-            tree["objective"] = {"kind": "dcgan", **objective}
+        for name, tag in TAGS.items():
+            if isinstance(section := tree[name], dict):
+                tree[name] = {tag: DEFAULT_TAG, **section}
         return tree
 
     @model_validator(mode="after")
@@ -127,14 +136,7 @@ class Config(Section):
                 f"{self.total_images}, fewer than one batch of {self.training.batch_size} "
                 f"(training.batch_size); choose {self.training.batch_size / 1000:g} or more"
             )
-        layers = self.data.size.bit_length() - 3
-        for name, network in (("generator", self.generator), ("discriminator", self.discriminator)):
-            expected = layers + (name == "generator")
-            if isinstance(network.slope, tuple) and len(network.slope) != expected:
-                raise ValueError(
-                    f"{name}.slope: {len(network.slope)} slopes; expected one number, or "
-                    f"{expected} for {self.data.size}x{self.data.size} images"
-                )
+        check_size(self.generator, self.discriminator, self.data.size)
         reason = why_single_images(self.objective)
         if reason is not None and self.discriminator.norm == "batch":
             raise ValueError(

@@ -5,28 +5,22 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gantrain.config.schedules import (
-    ScheduledBeta,
     ScheduledFraction,
-    ScheduledRate,
     ScheduledWeight,
 )
 from gantrain.config.section import Section
 from gantrain.config.values import (
     MAX_COUNT,
-    Beta,
     ClassId,
     Folder,
     Fraction,
-    Init,
     NoMetric,
-    Norm,
     OldFeatures,
     OnlyWhole,
     Positive,
     Seconds,
     ShardsLocation,
     Size,
-    Slope,
     YamlNo,
     YamlOff,
     YamlSwitch,
@@ -93,48 +87,6 @@ class DataConfig(Section):
     )
     timeout_s: Seconds = Field(60.0, description="longest wait without progress, in seconds")
     retries: int = Field(5, ge=0, le=100, description="retries of a failed fetch of a remote shard")
-
-
-class NetworkConfig(Section):
-    """Settings of both networks. Slope 0.2 and N(0, 0.02) are those of the DCGAN paper."""
-
-    width: int = Field(64, ge=1, le=1024, description="channels of the layer at full resolution")
-    kernel: int = Field(
-        4, ge=2, le=9, description="kernel size, except for the 4x4 layer to or from 1x1"
-    )
-    norm: Norm = Field("batch", description="normalisation after each inner convolution")
-    norm_epsilon: Positive = Field(1e-5, description="added to the variance; Keras has 1e-3")
-    norm_momentum: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.1, description="weight of the newest batch in the running statistics"
-    )
-    slope: Slope | Annotated[tuple[Slope, ...], Field(strict=False)] = Field(
-        0.2, description="negative slope of LeakyReLU; 0 is ReLU; a list sets one slope per layer"
-    )
-    bias: bool = Field(False, description="biases in the convolutions")
-    init: Init = Field("normal", description="normal: N(0, 0.02); glorot: Keras's default")
-    learning_rate: ScheduledRate = Field(2e-4, description="of Adam")
-    betas: tuple[Beta, ScheduledBeta] = Field((0.5, 0.999), strict=False, description="of Adam")
-    adam_epsilon: Positive = Field(1e-8, description="of Adam; Keras has 1e-7")
-
-
-class GeneratorConfig(NetworkConfig):
-    """The generator: latent vector to image."""
-
-    latent_size: int = Field(100, ge=1, le=4096, description="length of the latent vector")
-    upsampling: Literal["transposed", "nearest"] = Field(
-        "transposed", description="transposed convolution, or nearest + stride-1 convolution"
-    )
-    output_bias: bool = Field(False, description="bias in the last convolution")
-
-
-class DiscriminatorConfig(NetworkConfig):
-    """The discriminator (critic): image to logit (DCGAN) or score (the others)."""
-
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="probability of dropout after each activation"
-    )
-    dropout_first: bool = Field(True, description="dropout after the first layer as well")
-    spectral_norm: bool = Field(False, description="spectral normalisation of every convolution")
 
 
 class TrainingConfig(Section):

@@ -1,12 +1,15 @@
 """What to write instead of a key that does not exist."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 
 from gantrain.common.expectations import known_keys
 from gantrain.common.validation import nearest
-from gantrain.config.objectives import kinds_with
-from gantrain.config.schema import Config
+from gantrain.config.backbones import DiscriminatorConfig, GeneratorConfig
+from gantrain.config.objectives import ObjectiveConfig
+from gantrain.config.schema import DEFAULT_TAG, TAGS, Config
+from gantrain.config.section import Section, members_by_tag
 
 _BOTH = ("generator", "discriminator")
 _KIMG = "training.total_kimg, in thousands of images"
@@ -117,24 +120,25 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 }
 
 
-def explain_unknown(key: str, kind: object) -> str:
+def explain_unknown(key: str, tree: object = None) -> str:
     """Return the sentence for a dotted key that does not exist, without a full stop.
 
-    kind: objective.kind of the config.
+    tree: the config, which says which objective and backbones it has.
     """
-    return f"unknown key {key!r}; {suggest_key(key, kind)}"
+    return f"unknown key {key!r}; {suggest_key(key, tree)}"
 
 
-def suggest_key(key: str, kind: object = None) -> str:
+def suggest_key(key: str, tree: object = None) -> str:
     """Return what to write instead of a dotted key that does not exist: `write seed`, for example.
 
-    kind: objective.kind of the config, for keys that only the other objectives have.
+    tree: the config, for keys that only another objective or backbone has.
     """
     section, _, last = key.rpartition(".")
-    if key.startswith("objective.") and (kinds := kinds_with(last)):
+    if others := [tag for tag, each in _variants(section).items() if last in each.model_fields]:
+        chooser = f"{section}.{TAGS[section]}"
         return (
-            f"it belongs to objective.kind {' or '.join(kinds)}, and objective.kind is {kind}: "
-            f"remove it, or set objective.kind to {kinds[0]}"
+            f"it belongs to {chooser} {' or '.join(others)}, and {chooser} is "
+            f"{_chosen(tree, section)}: remove it, or set {chooser} to {others[0]}"
         )
     known = known_keys(Config)
     plain = last.lower().replace("-", "_")
@@ -146,6 +150,21 @@ def suggest_key(key: str, kind: object = None) -> str:
     siblings = [each for each in known if each.startswith(f"{section}.")] if section else known
     close = difflib.get_close_matches(key, siblings, n=1)
     return f"the nearest known one is {close[0] if close else nearest(key, known)!r}"
+
+
+@cache
+def _variants(section: str) -> dict[str, type[Section]]:
+    unions = {
+        "generator": GeneratorConfig,
+        "discriminator": DiscriminatorConfig,
+        "objective": ObjectiveConfig,
+    }
+    return members_by_tag(unions[section], TAGS[section]) if section in unions else {}
+
+
+def _chosen(tree: object, section: str) -> object:
+    values = tree.get(section) if isinstance(tree, Mapping) else None
+    return values.get(TAGS[section], DEFAULT_TAG) if isinstance(values, Mapping) else DEFAULT_TAG
 
 
 def _shortest(keys: Iterable[str]) -> list[str]:

@@ -28,6 +28,11 @@ OldFeatures = BeforeValidator(lambda value: "classifier" if value == "brick" els
 NoMetric = BeforeValidator(lambda value: None if value in ("off", "none") else value)
 
 
+def is_trainable(size: int) -> bool:
+    """Return whether there are networks for images of size x size pixels."""
+    return SMALLEST_SIZE <= size <= LARGEST_SIZE and size % SIZE_STEP == 0
+
+
 def _only_whole(value: object) -> object:
     # Python holds True and 1.0 to be 1, and so do literals.
     if isinstance(value, bool | float):
@@ -48,8 +53,8 @@ def _is_remote(text: str) -> bool:
 
 
 OnlyWhole = BeforeValidator(_only_whole)
-TRAINABLE_SIZES = (32, 64, 128, 256)  # pixels
-Size = Annotated[Literal[32, 64, 128, 256], OnlyWhole]
+SIZE_STEP, SMALLEST_SIZE, LARGEST_SIZE = 8, 16, 256  # pixels, of the images of the networks
+Size = Annotated[int, Field(ge=SMALLEST_SIZE, le=LARGEST_SIZE, multiple_of=SIZE_STEP)]
 Folder = Annotated[Path, BeforeValidator(_as_path)]
 ShardsLocation = Annotated[Path | str, BeforeValidator(_as_path)]
 # YAML reads 3001 as a number.

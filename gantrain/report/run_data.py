@@ -144,10 +144,18 @@ def _defaults(tree: dict[str, Any]) -> dict[str, Any]:
     }
     if kind in sections_by_kind():
         required["objective"] = {"kind": kind}
+    for network in ("generator", "discriminator"):
+        section = tree.get(network)
+        if isinstance(section, dict) and section.get("backbone") == "resnet":
+            required[network] = {"backbone": "resnet"}
     if kind == "wgan-gp":
-        required["discriminator"] = {"norm": "none"}  # its default norm is not valid here
-    defaults = flatten(Config.model_validate(required).model_dump(mode="json"), levels=2)
-    defaults["discriminator.norm"] = "batch"
+        # The default norm of the backbone dcgan is not valid here.
+        required["discriminator"] = {"norm": "none", **required.get("discriminator", {})}
+    config = Config.model_validate(required)
+    defaults = flatten(config.model_dump(mode="json"), levels=2)
+    defaults["discriminator.norm"] = type(config.discriminator).model_fields["norm"].default
+    for network in ("generator", "discriminator"):
+        defaults[f"{network}.backbone"] = "dcgan"
     for key in ("data.shards", "training.total_kimg", "output.run_dir", "objective.kind"):
         defaults.pop(key)
     return defaults

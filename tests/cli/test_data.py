@@ -66,7 +66,7 @@ def test_import_passes_on_its_options(images: Path, tmp_path: Path) -> None:
     assert read_manifest(target).size == 64
 
 
-@pytest.mark.parametrize(("size", "advice"), [(28, 32), (33, 64), (0, 32), (-1, 32), (512, 256)])
+@pytest.mark.parametrize(("size", "advice"), [(28, 32), (33, 40), (0, 16), (-1, 16), (512, 256)])
 @pytest.mark.parametrize("command", ["import", "render"])
 def test_a_size_without_networks_is_an_error_at_once(
     images: Path, tmp_path: Path, command: str, size: int, advice: int
@@ -75,7 +75,7 @@ def test_a_size_without_networks_is_an_error_at_once(
     result = run(command, *sources, tmp_path / "set", "--size", size)
     assert isinstance(result.exception, UserError)
     assert str(result.exception).startswith(
-        f"size is {size}; the networks train on images of 32, 64, 128 or 256 pixels. "
+        f"size is {size}; the networks train on images of a multiple of 8 from 16 to 256 pixels. "
         f"Use --size {advice}:"
     )
     assert not (tmp_path / "set").exists()

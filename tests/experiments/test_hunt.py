@@ -13,7 +13,7 @@ from experiments.hunt.plan import NEIGHBOURS, HuntedRun, all_runs, half_of, sick
 from experiments.hunt.report import confusion_table, judge, missed_table, summary
 from experiments.hunt.train import config_tree
 from experiments.training import mark_as_ended, train_in
-from gantrain.config import GeneratorConfig, parse_config
+from gantrain.config import DcganGeneratorConfig, parse_config
 from gantrain.data.shards.manifest import load_manifest
 from gantrain.health.problems import ADVICE
 from gantrain.models.networks import Generator
@@ -50,7 +50,7 @@ def test_the_halves_are_fixed_and_share_every_truth() -> None:
 
 
 def test_faults_change_what_a_generator_makes_and_are_undone() -> None:
-    network = Generator(GeneratorConfig(width=4, latent_size=16, norm="none"), 32, 1).eval()
+    network = Generator(DcganGeneratorConfig(width=4, latent_size=16, norm="none"), 32, 1).eval()
     latents = torch.randn(64, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         plain = network(latents)

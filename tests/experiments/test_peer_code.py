@@ -23,7 +23,7 @@ from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import (
     Config,
     DcganConfig,
-    DiscriminatorConfig,
+    DcganDiscriminatorConfig,
     HingeConfig,
     WganGpConfig,
 )
@@ -234,7 +234,7 @@ def test_only_statistics_that_training_does_not_use_differ_after_an_iteration(
 def convolution() -> Any:
     """A convolution of our D, normalised by its largest singular value."""
     torch.manual_seed(2)
-    config = DiscriminatorConfig(width=4, spectral_norm=True, norm="none")
+    config = DcganDiscriminatorConfig(width=4, spectral_norm=True, norm="none")
     return Discriminator(config, 32, 3).layers[2]
 
 

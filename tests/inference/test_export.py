@@ -8,7 +8,7 @@ import torch
 
 import gantrain
 from gantrain.common.errors import UserError
-from gantrain.config import GeneratorConfig
+from gantrain.config import DcganGeneratorConfig
 from gantrain.inference import export, interpolation
 from gantrain.inference.export import export_generator, load_generator
 from gantrain.inference.onnx import export_onnx, verify_onnx
@@ -19,7 +19,7 @@ from tests.conftest import small_config
 
 def _generator(**settings: object) -> Generator:
     torch.manual_seed(0)
-    config = GeneratorConfig.model_validate({"width": 4, "latent_size": 8, **settings})
+    config = DcganGeneratorConfig.model_validate({"width": 4, "latent_size": 8, **settings})
     return Generator(config, 32, 1).eval().requires_grad_(False)
 
 

@@ -5,13 +5,13 @@ import copy
 import pytest
 import torch
 
-from gantrain.config import EmaConfig, GeneratorConfig
+from gantrain.config import DcganGeneratorConfig, EmaConfig
 from gantrain.models.ema import Ema
 from gantrain.models.networks import Generator
 
 
 def pair(half_life: float, rampup: float | None) -> tuple[Ema, Generator]:
-    newest = Generator(GeneratorConfig(width=2, latent_size=4), 32, 1)
+    newest = Generator(DcganGeneratorConfig(width=2, latent_size=4), 32, 1)
     ema = Ema(copy.deepcopy(newest), EmaConfig(half_life_kimg=half_life, rampup=rampup), 10_000)
     return ema, newest
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from gantrain.config import DiscriminatorConfig, GeneratorConfig, load_config
+from gantrain.config import DcganDiscriminatorConfig, DcganGeneratorConfig, load_config
 from gantrain.models.dropout import Dropout
 from gantrain.models.networks import Discriminator, Generator, build_networks
 
@@ -49,13 +49,13 @@ def test_the_books_networks_have_the_books_parameter_counts(channels: int) -> No
 def test_images_of_every_size_are_generated_and_scored(
     size: int, channels: int, kernel: int, upsampling: str
 ) -> None:
-    config = GeneratorConfig.model_validate(
+    config = DcganGeneratorConfig.model_validate(
         {"width": 2, "kernel": kernel, "latent_size": 7, "upsampling": upsampling}
     )
     images = Generator(config, size, channels)(torch.randn(3, 7))
     assert images.shape == (3, channels, size, size)
     assert images.abs().max() <= 1
-    judge = Discriminator(DiscriminatorConfig(width=2, kernel=kernel), size, channels)
+    judge = Discriminator(DcganDiscriminatorConfig(width=2, kernel=kernel), size, channels)
     assert judge(images).shape == (3,)
     last = [m for m in judge.modules() if not list(m.children())][-1]
     assert isinstance(last, nn.Conv2d)
@@ -74,8 +74,10 @@ def test_images_of_every_size_are_generated_and_scored(
 def test_normalisation_is_on_all_layers_but_the_first_and_last(
     norm: str, kind: type[nn.Module] | None
 ) -> None:
-    judge = Discriminator(DiscriminatorConfig.model_validate({"width": 2, "norm": norm}), 64, 1)
-    maker = Generator(GeneratorConfig.model_validate({"width": 2, "norm": norm}), 64, 1)
+    judge = Discriminator(
+        DcganDiscriminatorConfig.model_validate({"width": 2, "norm": norm}), 64, 1
+    )
+    maker = Generator(DcganGeneratorConfig.model_validate({"width": 2, "norm": norm}), 64, 1)
     norms = (nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)
     for network, expected in ((judge, 3), (maker, 4)):
         found = [type(m) for m in network.modules() if isinstance(m, norms)]
@@ -83,7 +85,7 @@ def test_normalisation_is_on_all_layers_but_the_first_and_last(
 
 
 def test_layer_normalisation_is_over_channels_and_pixels() -> None:
-    judge = Discriminator(DiscriminatorConfig(width=2, norm="layer"), 32, 1)
+    judge = Discriminator(DcganDiscriminatorConfig(width=2, norm="layer"), 32, 1)
     norm = next(m for m in judge.modules() if isinstance(m, nn.GroupNorm))
     x = torch.randn(3, 4, 8, 8) * 5 + 2
     expected = nn.functional.layer_norm(x, x.shape[1:], eps=1e-5)
@@ -91,7 +93,7 @@ def test_layer_normalisation_is_over_channels_and_pixels() -> None:
 
 
 def test_spectral_norm_bounds_every_convolution_by_one() -> None:
-    judge = Discriminator(DiscriminatorConfig(width=4, spectral_norm=True), 32, 1)
+    judge = Discriminator(DcganDiscriminatorConfig(width=4, spectral_norm=True), 32, 1)
     x = torch.randn(4, 1, 32, 32)
     for _ in range(60):  # power iterations
         judge(x)
@@ -102,7 +104,9 @@ def test_spectral_norm_bounds_every_convolution_by_one() -> None:
 
 
 def test_dropout_and_slopes_are_where_the_config_puts_them() -> None:
-    config = DiscriminatorConfig(width=2, dropout=0.3, dropout_first=False, slope=(0.2, 0.3, 0.1))
+    config = DcganDiscriminatorConfig(
+        width=2, dropout=0.3, dropout_first=False, slope=(0.2, 0.3, 0.1)
+    )
     judge = Discriminator(config, 32, 1)
     kinds = [type(m) for m in judge.layers]
     assert kinds.count(Dropout) == 2

@@ -8,7 +8,7 @@ import numpy as np
 from gantrain.common.errors import UserError
 from gantrain.common.pools import usable_cores
 from gantrain.config import DataConfig
-from gantrain.config.values import TRAINABLE_SIZES
+from gantrain.config.values import is_trainable
 from gantrain.data.loading.cache import cache_folder, decoded_bytes, open_cache
 from gantrain.data.loading.datasets import CachedImageDataset, ImageDataset, StreamedImageDataset
 from gantrain.data.loading.decoder_processes import decoder_context
@@ -56,7 +56,7 @@ def check_image_shape(config: DataConfig, manifest: Manifest) -> None:
         expected, actual = getattr(config, key), getattr(manifest, key)
         if expected != actual:
             advice = f"Choose a matching set, or train with data.{key}={actual}."
-            if key == "size" and actual not in TRAINABLE_SIZES:
+            if key == "size" and not is_trainable(actual):
                 advice = f"No network has this size; write the set again with --size {expected}."
             raise UserError(
                 f"{config.shards}: the images have {key} {actual}; expected {expected}, as "

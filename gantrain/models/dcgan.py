@@ -1,0 +1,89 @@
+"""The networks of DCGAN, for square images of 32, 64, 128 or 256 pixels.
+
+Radford et al. 2016, "Unsupervised representation learning with DCGANs", and the GAN chapter of
+*Generative Deep Learning*: strided convolutions halve the image down to 4x4, and a last convolution
+reduces that to 1x1; the generator is the reverse. There are no dense layers.
+"""
+
+import math
+
+from torch import nn
+
+from gantrain.config.backbones import (
+    DcganDiscriminatorConfig,
+    DcganGeneratorConfig,
+    DcganNetworkConfig,
+)
+from gantrain.models.dropout import Dropout
+from gantrain.models.layers import initialise_normal, norm_and_activation, normalise_spectrally
+
+_SMALLEST = 4  # resolution between the strided layers and the 1x1 end
+_WIDEST = 8  # layers widen up to 8 times `width`, as in the paper at 64 pixels
+
+
+def generator_layers(config: DcganGeneratorConfig, size: int, channels: int) -> nn.Sequential:
+    """Return layers from latents (N, latent_size, 1, 1) to images (N, channels, size, size)."""
+    widths = layer_widths(config.width, size)[::-1]
+    slopes = _slopes(config, len(widths))
+    layers: list[nn.Module] = [
+        nn.ConvTranspose2d(config.latent_size, widths[0], _SMALLEST, bias=config.bias),
+        *norm_and_activation(config, config.norm, widths[0], slopes[0]),
+    ]
+    for before, after, slope in zip(widths, widths[1:], slopes[1:], strict=False):
+        layers += _upsample(config, before, after, config.bias)
+        layers += norm_and_activation(config, config.norm, after, slope)
+    layers += _upsample(config, widths[-1], channels, config.output_bias)
+    layers += [nn.Tanh()]
+    return _initialised(nn.Sequential(*layers), config)
+
+
+def discriminator_layers(
+    config: DcganDiscriminatorConfig, size: int, channels: int
+) -> nn.Sequential:
+    """Return layers from images (N, channels, size, size) to scores (N, 1, 1, 1)."""
+    widths = layer_widths(config.width, size)
+    slopes = _slopes(config, len(widths))
+    layers: list[nn.Module] = []
+    for i, (before, after) in enumerate(zip([channels, *widths], widths, strict=False)):
+        padding = (config.kernel - 1) // 2
+        layers += [nn.Conv2d(before, after, config.kernel, 2, padding, bias=config.bias)]
+        layers += norm_and_activation(config, config.norm if i > 0 else "none", after, slopes[i])
+        if config.dropout and (i > 0 or config.dropout_first):
+            layers += [Dropout(config.dropout)]
+    layers += [nn.Conv2d(widths[-1], 1, _SMALLEST, bias=config.bias)]
+    network = _initialised(nn.Sequential(*layers), config)
+    if config.spectral_norm:
+        normalise_spectrally(network)
+    return network
+
+
+def layer_widths(width: int, size: int) -> list[int]:
+    """Return the channels after each strided layer of D, from full resolution to 4x4."""
+    strided = int(math.log2(size // _SMALLEST))
+    return [width * min(2**i, _WIDEST) for i in range(strided)]
+
+
+def _slopes(config: DcganNetworkConfig, layers: int) -> tuple[float, ...]:
+    return config.slope if isinstance(config.slope, tuple) else (config.slope,) * layers
+
+
+def _upsample(config: DcganGeneratorConfig, before: int, after: int, bias: bool) -> list[nn.Module]:
+    kernel = config.kernel
+    if config.upsampling == "nearest":
+        return [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, kernel, 1, "same", bias=bias)]
+    padding = (kernel - 1) // 2
+    # An odd kernel yields one pixel less than the doubled size; output padding adds it.
+    missing = 2 + 2 * padding - kernel
+    return [nn.ConvTranspose2d(before, after, kernel, 2, padding, missing, bias=bias)]
+
+
+def _initialised(network: nn.Sequential, config: DcganNetworkConfig) -> nn.Sequential:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            if config.init == "normal":
+                initialise_normal(module.weight)
+            else:
+                nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return network

@@ -1,0 +1,59 @@
+"""Layers that the backbones have in common: normalisation, activations, spectral normalisation."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import _SpectralNorm
+
+from gantrain.config import NetworkConfig
+from gantrain.config.values import Norm
+
+_INIT_STD = 0.02
+
+
+def norm_and_activation(
+    config: NetworkConfig, norm: Norm, width: int, slope: float, *, in_place: bool = True
+) -> list[nn.Module]:
+    """Return a normalisation, unless `norm` is none, and LeakyReLU, for maps of `width` channels.
+
+    in_place: whether the activation may overwrite its input if there is no normalisation.
+    """
+    if norm == "none":
+        return [nn.LeakyReLU(slope, inplace=in_place)]
+    return [make_norm(config, norm, width), nn.LeakyReLU(slope, inplace=True)]
+
+
+def make_norm(config: NetworkConfig, norm: Norm, width: int) -> nn.Module:
+    """Return the normalisation of maps (N, width, H, W) of this name, which is not none."""
+    if norm == "batch":
+        return nn.BatchNorm2d(width, eps=config.norm_epsilon, momentum=config.norm_momentum)
+    if norm == "instance":
+        return nn.InstanceNorm2d(width, eps=config.norm_epsilon, affine=True)
+    # With one group this is layer normalisation over channels and pixels, with a gain per channel.
+    return nn.GroupNorm(1, width, eps=config.norm_epsilon)
+
+
+def initialise_normal(weight: Tensor) -> None:
+    """Draw a weight from N(0, 0.02), as Radford et al. 2016."""
+    nn.init.normal_(weight, 0.0, _INIT_STD)
+
+
+def normalise_spectrally(network: nn.Module) -> None:
+    """Divide the weight of every convolution and dense layer by its largest singular value.
+
+    Miyato et al. 2018: the weight is the matrix (outputs, inputs x kernel height x kernel width),
+    and each pass in training mode makes one power iteration, through which no gradient flows.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            parametrize.register_parametrization(
+                layer, "weight", _SpectralNormInFloat(layer.weight)
+            )
+
+
+class _SpectralNormInFloat(_SpectralNorm):
+    """torch's, but for autocast, under which it fails on GPUs, whose products are then in bf16."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with torch.autocast(weight.device.type, enabled=False):
+            return super().forward(weight)

@@ -1,0 +1,144 @@
+"""Residual networks, for square images of any multiple of 8 from 16 to 256 pixels.
+
+Those of SNGAN: Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks",
+appendix B.4. Each block adds two 3x3 convolutions to a shortcut. Blocks of G double the image by
+repeating pixels; the first blocks of D halve it by averaging.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from gantrain.config.backbones import (
+    ResnetDiscriminatorConfig,
+    ResnetGeneratorConfig,
+    ResnetNetworkConfig,
+    discriminator_widths,
+    generator_widths,
+    halving_blocks,
+)
+from gantrain.models.dropout import Dropout
+from gantrain.models.layers import initialise_normal, norm_and_activation, normalise_spectrally
+
+
+class ResidualBlock(nn.Module):
+    """Adds the results of two sequences of layers for the same input (N, C, H, W)."""
+
+    def __init__(self, residual: Iterable[nn.Module], shortcut: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(*residual)
+        self.shortcut = nn.Sequential(*shortcut)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        result: Tensor = self.residual(maps) + self.shortcut(maps)
+        return result
+
+
+class SumOverPixels(nn.Module):
+    """Returns the sums (N, C) of maps (N, C, H, W)."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.sum((2, 3))
+
+
+def generator_layers(config: ResnetGeneratorConfig, size: int, channels: int) -> nn.Sequential:
+    """Return layers from latents (N, latent_size, 1, 1) to images (N, channels, size, size)."""
+    widths = generator_widths(config, size)
+    start = size >> (len(widths) - 1)
+    layers: list[nn.Module] = [
+        nn.Flatten(),
+        nn.Linear(config.latent_size, widths[0] * start**2),
+        nn.Unflatten(1, (widths[0], start, start)),
+    ]
+    layers += [_doubling_block(config, *pair) for pair in itertools.pairwise(widths)]
+    layers += norm_and_activation(config, config.norm, widths[-1], config.slope)
+    layers += [_convolution(widths[-1], channels), nn.Tanh()]
+    return _initialised(nn.Sequential(*layers), config)
+
+
+def discriminator_layers(
+    config: ResnetDiscriminatorConfig, size: int, channels: int
+) -> nn.Sequential:
+    """Return layers from images (N, channels, size, size) to scores (N, 1)."""
+    widths, halving = discriminator_widths(config, size), halving_blocks(config, size)
+    layers: list[nn.Module] = [_first_block(config, channels, widths[0])]
+    for i, (before, after) in enumerate(itertools.pairwise(widths), start=1):
+        layers.append(_scoring_block(config, before, after, halve=i < halving))
+    layers += [nn.LeakyReLU(config.slope, inplace=True), *_dropout(config)]
+    layers += [SumOverPixels(), nn.Linear(widths[-1], 1)]
+    network = _initialised(nn.Sequential(*layers), config)
+    if config.spectral_norm:
+        normalise_spectrally(network)
+    return network
+
+
+def _doubling_block(config: ResnetGeneratorConfig, before: int, after: int) -> ResidualBlock:
+    residual = [
+        *norm_and_activation(config, config.norm, before, config.slope, in_place=False),
+        nn.Upsample(scale_factor=2),
+        _convolution(before, after),
+        *norm_and_activation(config, config.norm, after, config.slope),
+        _convolution(after, after),
+    ]
+    # A 1x1 convolution commutes with repeating pixels, and costs a quarter before it.
+    return ResidualBlock(residual, [nn.Conv2d(before, after, 1), nn.Upsample(scale_factor=2)])
+
+
+def _first_block(config: ResnetDiscriminatorConfig, channels: int, width: int) -> ResidualBlock:
+    """Return the block that gets the image, which is not rectified before its convolutions."""
+    residual = [
+        _convolution(channels, width),
+        nn.LeakyReLU(config.slope, inplace=True),
+        *_dropout(config),
+        _convolution(width, width),
+        nn.AvgPool2d(2),
+    ]
+    return ResidualBlock(residual, [nn.AvgPool2d(2), nn.Conv2d(channels, width, 1)])
+
+
+def _scoring_block(
+    config: ResnetDiscriminatorConfig, before: int, after: int, *, halve: bool
+) -> ResidualBlock:
+    pooling = [nn.AvgPool2d(2)] if halve else []
+    residual = [
+        *norm_and_activation(config, config.norm, before, config.slope, in_place=False),
+        *_dropout(config),
+        _convolution(before, before),
+        *norm_and_activation(config, config.norm, before, config.slope),
+        *_dropout(config),
+        _convolution(before, after),
+        *pooling,
+    ]
+    if before == after and not halve:
+        return ResidualBlock(residual, [])
+    # A 1x1 convolution commutes with averaging, and costs a quarter after it.
+    return ResidualBlock(residual, [*pooling, nn.Conv2d(before, after, 1)])
+
+
+def _convolution(before: int, after: int) -> nn.Conv2d:
+    return nn.Conv2d(before, after, 3, padding=1)
+
+
+def _dropout(config: ResnetDiscriminatorConfig) -> list[nn.Module]:
+    return [Dropout(config.dropout)] if config.dropout else []
+
+
+def _initialised(network: nn.Sequential, config: ResnetNetworkConfig) -> nn.Sequential:
+    residual = {
+        layer
+        for block in network
+        if isinstance(block, ResidualBlock)
+        for layer in block.residual
+        if isinstance(layer, nn.Conv2d)
+    }
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            if config.init == "normal":
+                initialise_normal(layer.weight)
+            else:
+                nn.init.xavier_uniform_(layer.weight, math.sqrt(2) if layer in residual else 1)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return network
