@@ -143,11 +143,9 @@ def _is_young(state: HealthState, lines: Sequence[LogLine], spreads: Sequence[fl
     if peak is None:
         return False
     lately = now - peak.g_steps < max(_PATIENCE_STEPS, now / 4)
-    return (
-        lately
-        and statistics.median(spreads) > 0.8 * peak.value
-        and peak.value > (1.5 * (state.min_spread or 0.0))
-    )
+    # A spread that doubles from line to line is far above the median of these lines.
+    holds = statistics.median(spreads) > 0.8 * peak.value or is_rising(spreads)
+    return lately and holds and peak.value > 1.5 * (state.min_spread or 0.0)
 
 
 def _has_changed(state: HealthState) -> bool:

@@ -281,6 +281,16 @@ def test_a_young_run_is_not_collapsed() -> None:
     assert state.diagnosis == "mode collapse"
 
 
+def test_a_run_whose_images_begin_to_differ_fast_is_not_collapsed() -> None:
+    """The course of rpgan on stacked digits, as logged every 63 generator steps."""
+    state, names = HealthState(), []
+    for i, spread in enumerate([0.0242, 0.0183, 0.0284, 0.0776, 0.18, 0.249, 0.311, 0.345, 0.4]):
+        line = PAIRED | {"health/real_spread": 0.413, "health/fake_spread": spread}
+        change = observe(state, "rpgan", 63 * (i + 1), line)
+        names += [change.name] if change else []
+    assert names == ["no fault seen"]
+
+
 def test_an_early_stop_needs_a_fall_that_lasts() -> None:
     state, _ = measured([300, 26, 90, 143])
     assert stops_early(state, None) == ""
