@@ -186,7 +186,7 @@ def test_rows_are_sorted_and_nan_is_kept_for_the_diagnosis() -> None:
         ("step,lr\n1,2\n", "log: no column of losses or quality"),
         (
             "epoch,fid\n1,20\n",
-            "--column step=epoch --images-per-step N, or row for the number of the row. It has epoch",
+            "--column step=epoch --images-per-step N, or row for the number of the row.",
         ),
         ("x\n1\n", "log: no column says how far"),
         ("step,fid\n1,\0\n", "log: not a text file"),
