@@ -41,7 +41,7 @@ def only(*names: str) -> Course:
     return lambda part: {name: HEALTHY[name] for name in names}
 
 
-def fid(first: float, last: float, features: str = "lite0", **others: float) -> Course:
+def fid(first: float, last: float, features: str = "lite0", /, **others: float) -> Course:
     """Return a FID that goes from one value to another by the same factor all the time."""
     beside = {f"quality/{name}": value for name, value in others.items()}
     name = f"quality/fid_{features}" if features else "quality/fid"
