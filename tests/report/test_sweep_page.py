@@ -69,7 +69,7 @@ def test_the_best_run_and_the_main_effects_are_shown(visit: Opener, page: str) -
     seen = visit(page).page
     first = seen.locator("#board-table tbody tr").first.locator("td").all_inner_texts()
     assert first[0] == "1"
-    assert {"4.00e-4", "32"} <= set(first)
+    assert {"4e-4", "32"} <= set(first)
     heads = seen.locator("#board-table th").all_inner_texts()
     low, high = (float(end) for end in first[heads.index("95% interval")].split(" … "))
     assert low < float(first[1]) < high

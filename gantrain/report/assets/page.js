@@ -14,7 +14,7 @@ function el(name, text, attributes = {}) {
 function number(value) {
   if (value === null || value === undefined) return "—";
   const size = Math.abs(value);
-  if (size >= 1e5 || (value !== 0 && size < 1e-3)) return value.toExponential(2);
+  if (size >= 1e5 || (value !== 0 && size < 1e-3)) return value.toExponential(2).replace(/\.?0+e/, "e");
   return String(Number(value.toPrecision(4)));
 }
 
