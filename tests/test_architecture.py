@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "health": {"common", "config"},
     "runs": {"common", "config"},
     "training": {"common", "config", "models", "data", "health", "runs"},
-    "metrics": {"common", "config", "models", "data"},
+    "metrics": {"common", "config", "models", "data", "training"},
     "inference": {"common", "config", "models", "data", "runs", "metrics"},
     "report": {"common", "config", "models", "health", "runs", "inference"},
     "cli": {

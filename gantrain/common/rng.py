@@ -46,6 +46,7 @@ class Stream(IntEnum):
     TWO_SAMPLE_TEST = 22
     ARTEFACTS = 23
     HELD_OUT = 24
+    NEW_CRITIC = 25
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ BY_NEIGHBOURS = ("precision", "recall", "density", "coverage")  # of those by fe
 BY_CLASSES = ("classes_made", "classes_covered", "classes_divergence", "classes_accuracy")
 BY_PIXELS = ("swd", "diversity", "ms_ssim", "unique", "checkerboard")
 BY_HELD_OUT = ("memorisation",)
-BY_TWO_SAMPLES = ("c2st",)
+BY_TWO_SAMPLES = ("c2st", "critic_distance")
 MIN_TWO_SAMPLES = 100  # generated images, and real ones
 
 # The number of features of each kind, at most 256.
@@ -40,7 +40,8 @@ RENAMED = {
 GOALS: dict[str, Goal] = {
     **dict.fromkeys(("precision", "recall", "density", "coverage"), "highest"),
     **dict.fromkeys(("classes_made", "classes_covered", "unique"), "highest"),
-    **dict.fromkeys(("fid", "kid", "swd", "classes_divergence", "memorisation", "c2st"), "lowest"),
+    **dict.fromkeys(("fid", "kid", "swd", "classes_divergence", "memorisation"), "lowest"),
+    **dict.fromkeys(("c2st", "critic_distance"), "lowest"),
     **dict.fromkeys(("diversity", "checkerboard"), "near 1"),
 }
 

@@ -12,6 +12,7 @@ from gantrain.metrics.by_pixels import memorisation_metric, pixel_metrics
 from gantrain.metrics.coverage import count_classes
 from gantrain.metrics.features import Features
 from gantrain.metrics.intervals import fraction_interval
+from gantrain.metrics.new_critic import critic_distance
 from gantrain.metrics.reference import Reference
 from gantrain.metrics.support import MIN_HELD_OUT_IMAGES, Sizes, measured_names
 from gantrain.metrics.two_sample import two_sample_test
@@ -80,6 +81,7 @@ def measure(
         metrics |= memorisation_metric(images, reference.thumbnails, reference.held_out_thumbnails)
     if "quality/c2st" in names:
         metrics["c2st"] = two_sample_test(reference.images, images)
+        metrics["critic_distance"] = critic_distance(reference.images, images)
     by_name = {f"quality/{name}": metric for name, metric in metrics.items()}
     finite = [name for name in names if all(map(math.isfinite, _numbers(by_name[name])))]
     return Measurement(

@@ -37,6 +37,7 @@ SECTIONS: dict[str, tuple[Chart, ...]] = {
         Chart("unique images", ("quality/unique",)),
         Chart("memorisation", ("quality/memorisation",)),
         Chart("two-sample test", ("quality/c2st",)),
+        Chart("distance by a new critic", ("quality/critic_distance",)),
     ),
     "interval": (),
     "health": (

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import Config
+from gantrain.config.quality import BY_TWO_SAMPLES
 from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.loading.image_table import BROKEN, TRAIN, VALIDATION
 from gantrain.data.loading.opening import open_dataset
@@ -212,7 +213,7 @@ def test_metrics_need_enough_images_and_features_that_suit_unseen_ones() -> None
     classes = {"classes_made", "classes_covered", "classes_divergence", "classes_accuracy"}
     assert left_out(128, 128) == left_out(5000, 5000, tested(0.8, 0.9)) == set()
     assert left_out(127, 5000) == left_out(5000, 127) == {"fid_x"}
-    assert left_out(16, 11) == {"fid_x", "c2st", *neighbours}
+    assert left_out(16, 11) == {"fid_x", *BY_TWO_SAMPLES, *neighbours}
     assert left_out(128, 128, tested(0.9, 0.89)) == neighbours
     assert left_out(128, 128, tested(0.79, 1)) == classes
     sizes = Sizes(128, 128, 100, 64, labels=True, test=tested(0.9, 0.1))
