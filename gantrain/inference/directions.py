@@ -21,6 +21,7 @@ from gantrain.common.grids import to_uint8
 from gantrain.data.loading.labelled import LabelledDataset
 from gantrain.data.shards.samples import Label
 from gantrain.inference.sampling import generate_images, sample_latents
+from gantrain.metrics.image_statistics import downsample
 from gantrain.models.networks import Generator
 
 _NOT_ATTRIBUTES = ("name", "view", "split", "file")
@@ -192,5 +193,4 @@ def _explained(predicted: NDArray[np.float64], actual: NDArray[np.float64]) -> f
 
 def _thumbnails(images: Tensor) -> Tensor:
     """Return uint8 (N, C, S, S) as float32 (N, C * 256) in [0, 1], averaged to 16x16 pixels."""
-    side = images.shape[-1] // _THUMBNAIL_SIDE
-    return functional.avg_pool2d(images.float(), side).flatten(1) / 255
+    return downsample(images, _THUMBNAIL_SIDE).flatten(1) / 255

@@ -35,7 +35,7 @@ _SHARE = 0.35  # of the images, that get each kind of damage
 
 
 class ArtefactNetwork(nn.Module):
-    """Returns features float32 (N, 128) of images (N, C, S, S) in [-1, 1], S a power of 2."""
+    """Returns features float32 (N, 128) of images (N, C, S, S) in [-1, 1], S a multiple of 8."""
 
     def __init__(self, size: int, channels: int) -> None:
         super().__init__()

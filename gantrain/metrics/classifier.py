@@ -37,17 +37,18 @@ MIN_RECALL = 0.5  # on held-out images, of a class that counts
 
 
 class Classifier(nn.Module):
-    """A convolutional classifier of images (N, C, S, S) in [-1, 1], S a power of 2 and at least 8.
+    """A convolutional classifier of images (N, C, S, S) in [-1, 1], S a multiple of 8.
 
     Returns logits (N, classes); `features` returns the features before the last layer.
     """
 
     def __init__(self, size: int, channels: int, classes: int) -> None:
         super().__init__()
-        steps = int(np.log2(min(size, _MAX_INPUT_SIZE) // 4))
+        size = min(size, _MAX_INPUT_SIZE)
+        steps = int(np.log2(size // 4))
         widths = [channels, *(max(WIDTH >> (steps - 1 - i), 16) for i in range(steps))]
         self.layers = halving_layers(widths)
-        self.mix = nn.Sequential(nn.Conv2d(widths[-1], WIDTH, 4), nn.LeakyReLU(0.2))
+        self.mix = nn.Sequential(nn.Conv2d(widths[-1], WIDTH, size >> steps), nn.LeakyReLU(0.2))
         self.head = nn.Linear(WIDTH, classes)
 
     def features(self, images: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, conv2d, interpolate
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d, interpolate
 
 from gantrain.common.rng import PositionalRNG, Stream
 
@@ -45,7 +45,7 @@ def sliced_wasserstein(
 
 def _laplacian_pyramid(images: Tensor) -> list[Tensor]:
     levels, x = [], images.float()
-    while x.shape[-1] > _MIN_LEVEL_SIZE:
+    while x.shape[-1] > _MIN_LEVEL_SIZE and x.shape[-1] % 2 == 0:
         smaller = avg_pool2d(x, 2)
         levels.append(x - interpolate(smaller, scale_factor=2, mode="bilinear"))
         x = smaller
@@ -148,5 +148,9 @@ def pair_differences(images: Tensor) -> Tensor:
 
 def downsample(images: Tensor, size: int) -> Tensor:
     """Return images (N, C, S, S) as float32, averaged down to at most `size` pixels a side."""
-    factor = images.shape[-1] // size
-    return avg_pool2d(images.float(), factor) if factor > 1 else images.float()
+    images = images.float()
+    if images.shape[-1] <= size:
+        return images
+    if images.shape[-1] % size:
+        return adaptive_avg_pool2d(images, size)  # over windows that overlap
+    return avg_pool2d(images, images.shape[-1] // size)

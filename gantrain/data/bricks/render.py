@@ -86,7 +86,7 @@ def render_samples(
 ) -> Iterator[Sample]:
     """Render every view of every part with both cameras, in shuffled order.
 
-    size: width and height in pixels, a multiple of 16 from 16 to 1024.
+    size: width and height in pixels, a multiple of 8 from 16 to 1024.
     channels: 1 renders every part in the same grey, 3 gives each part a colour.
     parts: LDraw numbers, see `parts.PARTS`; None renders all.
     views: number of views of each part, evenly spaced over the turns; 1 to 10,000.
@@ -105,8 +105,8 @@ def render_samples(
     _require_packages()
     _check_range("size", size, 16, 1024)
     _check_range("views", views, 1, MAX_VIEWS)
-    if size % 16:
-        raise UserError(f"size is {size}; expected a multiple of 16, such as {size // 16 * 16}.")
+    if size % 8:
+        raise UserError(f"size is {size}; expected a multiple of 8, such as {size // 8 * 8}.")
     if channels not in (1, 3):
         raise UserError(f"channels is {channels}; expected 1 (grey) or 3 (RGB).")
     if not 0 <= tip <= 180:
