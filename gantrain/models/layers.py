@@ -52,7 +52,7 @@ def normalise_spectrally(network: nn.Module) -> None:
 
 
 class _SpectralNormInFloat(_SpectralNorm):
-    """torch's, but for autocast, under which it fails on GPUs, whose products are then in bf16."""
+    """torch's, outside of autocast, under which it fails on GPUs (pytorch issue 125544)."""
 
     def forward(self, weight: Tensor) -> Tensor:
         with torch.autocast(weight.device.type, enabled=False):

@@ -8,7 +8,7 @@ import torch
 
 import gantrain
 from gantrain.common.errors import UserError
-from gantrain.config import DcganGeneratorConfig
+from gantrain.config import DcganGeneratorConfig, ResnetGeneratorConfig
 from gantrain.inference import export, interpolation
 from gantrain.inference.export import export_generator, load_generator
 from gantrain.inference.onnx import export_onnx, verify_onnx
@@ -35,9 +35,23 @@ def _generator(**settings: object) -> Generator:
 def test_onnx_and_pytorch_generate_the_same_images(
     tmp_path: Path, settings: dict[str, object]
 ) -> None:
+    _assert_same_in_onnx(_generator(**settings), tmp_path / "g.onnx")
+
+
+@pytest.mark.parametrize("size", [32, 48])
+def test_onnx_and_pytorch_generate_the_same_images_with_residual_blocks(
+    tmp_path: Path, size: int
+) -> None:
+    torch.manual_seed(0)
+    config = ResnetGeneratorConfig(backbone="resnet", width=2, latent_size=8)
+    generator = Generator(config, size, 3)
+    generator(torch.randn(64, 8))  # so that the running statistics are not those of the start
+    _assert_same_in_onnx(generator.eval().requires_grad_(False), tmp_path / "g.onnx")
+
+
+def _assert_same_in_onnx(generator: Generator, file: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
-    generator = _generator(**settings)
-    path = export_onnx(generator, tmp_path / "g.onnx")
+    path = export_onnx(generator, file)
     session = runtime.InferenceSession(str(path))
     for count in (1, 5):  # neither is the batch size of the export
         latents = sample_latents(generator, count, 3)

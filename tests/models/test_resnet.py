@@ -21,6 +21,7 @@ from gantrain.config import (
     ResnetGeneratorConfig,
     parse_config,
 )
+from gantrain.config.backbones import discriminator_widths, generator_widths, halving_blocks
 from gantrain.models.dropout import Dropout, add_dropout
 from gantrain.models.networks import Discriminator, Generator
 from gantrain.models.resnet import ResidualBlock
@@ -95,6 +96,28 @@ BY_HAND = {
 
 def trainable(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("size", "up", "down", "halving"),
+    [
+        (16, (4, 4, 4), (2, 2, 2, 2), 2),
+        (32, (4, 4, 4, 4), (2, 2, 2, 2), 2),
+        (48, (8, 4, 2, 1), (1, 2, 4, 8, 16), 4),
+        (64, (16, 8, 4, 2, 1), (1, 2, 4, 8, 16), 5),
+        (72, (8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 3),
+        (128, (16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 5),
+        (256, (16, 16, 8, 8, 4, 2, 1), (1, 2, 4, 8, 8, 16, 16), 6),
+    ],
+)
+def test_the_default_blocks_are_the_documented_ones(
+    size: int, up: tuple[int, ...], down: tuple[int, ...], halving: int
+) -> None:
+    generator = ResnetGeneratorConfig(backbone="resnet", width=1)
+    discriminator = ResnetDiscriminatorConfig(backbone="resnet", width=1)
+    assert generator_widths(generator, size) == up
+    assert discriminator_widths(discriminator, size) == down
+    assert halving_blocks(discriminator, size) == halving
 
 
 @pytest.mark.parametrize("size", BY_HAND)
