@@ -82,7 +82,8 @@ def judge(run: HuntedRun, out: Path) -> Verdict:
     lines = lines_of(read_metrics(out / run.name), run.images_per_g_step)
     total, begins = run.total_kimg * 1000, run.begins * run.total_kimg * 1000
     early, warned = "", _was_warned(out / run.name)
-    for change in replay(run.kind, lines).changes:
+    flips = run.tree.get("objective", {}).get("label_flips", 0.0)
+    for change in replay(run.kind, lines, label_flips=flips).changes:
         name, seen = change.diagnosis.name, change.images_seen or 0
         if name == NO_FAULT:
             continue

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from gantrain.cli.printing import counted, print_line, print_rows
 from gantrain.common.errors import UserError, os_reason
-from gantrain.common.records import flatten
+from gantrain.common.records import flatten, is_number
 from gantrain.common.yaml_core import load_yaml
 from gantrain.config.objectives import sections_by_kind
 from gantrain.health.columns import columns_text, parse_mapping
@@ -40,12 +40,14 @@ class _Log:
     """What a file says: the objective, "" if it does not say it; its lines; its quality.
 
     rewound: how many times it returns to an earlier point.
+    label_flips: objective.label_flips of the run's config, None if unknown.
     """
 
     kind: str
     lines: Sequence[Line]
     verdict: Verdict
     rewound: int = 0
+    label_flips: float | None = None
 
 
 def health(
@@ -110,7 +112,7 @@ def health(
             log = _read_own(own, config, steps)
         else:
             log = _read_other(own or path, steps, mapping)
-        found = replay(objective or log.kind, log.lines)
+        found = replay(objective or log.kind, log.lines, label_flips=log.label_flips)
         if as_json:
             typer.echo(json.dumps(_as_record(path, log, found)))
         else:
@@ -154,6 +156,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         if (key in counts and isinstance(value, int) and value > 0)
         or (key in words and isinstance(value, str))
         or key == "metrics.every_kimg"
+        or (key == "objective.label_flips" and is_number(value))
     }
 
 
@@ -172,7 +175,7 @@ def _read_own(path: Path, config: Mapping[str, Any], steps: _Steps) -> _Log:
         config.get("output.keep_best"),
         measures=config.get("metrics.every_kimg") != 0,
     )
-    return _Log(kind, lines, verdict)
+    return _Log(kind, lines, verdict, label_flips=config.get("objective.label_flips"))
 
 
 def _read_other(path: Path, steps: _Steps, mapping: Mapping[str, str]) -> _Log:

@@ -52,15 +52,17 @@ def lines_of(metrics: Iterable[Mapping[str, Any]], images_per_g_step: int) -> It
         yield images_seen // images_per_g_step, images_seen, numbers
 
 
-def replay(kind: str, lines: Iterable[Line]) -> Replay:
+def replay(kind: str, lines: Iterable[Line], *, label_flips: float | None = None) -> Replay:
     """Replay lines of metrics, oldest first.
 
-    kind: as for `observe`.
+    kind, label_flips: as for `observe`.
     """
     state, changes, count = HealthState(), [], 0
     for g_steps, images_seen, metrics in lines:
         count += 1
-        found = observe(state, kind, g_steps, metrics, images_seen=images_seen)
+        found = observe(
+            state, kind, g_steps, metrics, images_seen=images_seen, label_flips=label_flips
+        )
         if found is not None:
             changes.append(Change(g_steps, images_seen, found))
     return Replay(count, changes)

@@ -66,6 +66,21 @@ def test_a_run_is_replayed_by_its_config(
     assert "  quality falling: use the best checkpoint" in out
 
 
+@pytest.mark.parametrize(
+    ("flips", "found"),
+    [("", "uninformative labels"), ("0.45", "uninformative labels"), ("0.0", "no fault seen")],
+)
+def test_the_label_flips_of_the_config_count(
+    flips: str, found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guessing = HEALTHY | {"loss/discriminator": 0.692, "health/d_logit_margin": 0.1}
+    folder = write_run(tmp_path / "run", guessing, [300, 100])
+    config = folder / "config.yaml"
+    if flips:
+        config.write_text(config.read_text().replace("n_critic", f"label_flips: {flips}, n_critic"))
+    assert [x["training"] for x in records(capsys, folder)] == [found]
+
+
 def test_a_table_of_fids_has_its_steps_and_names_from_the_options(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
