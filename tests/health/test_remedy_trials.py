@@ -144,6 +144,56 @@ def test_a_problem_that_comes_and_goes_does_not_postpone_the_judgement() -> None
     assert "mode collapse: d_rate" in state.useless
 
 
+def change(
+    state: RemedyState, name: Name, g_steps: int, values: Sequence[float] = ()
+) -> tuple[str, float] | None:
+    """Return setting and value of the change at this point, after one measurement each 400 steps.
+
+    values: the measurements, the last one repeated; all the same by default.
+    """
+    measurements = g_steps // EVERY
+    known = [*values, *[values[-1] if values else 100.0] * measurements][:measurements]
+    made = choose_adjustment(state, name, g_steps, CONFIG, quality=trend(known))
+    return None if made is None else (made.setting, made.after)
+
+
+def test_each_step_of_a_setting_is_judged_by_two_measurements_after_it() -> None:
+    state = RemedyState()
+    assert change(state, "mode collapse", 1200) == ("d_rate", 2)
+    assert change(state, "never learnt", 1600) is None
+    assert change(state, "mode collapse", 1620) == ("d_rate", 4)
+    assert change(state, "mode collapse", 2000) == ("d_rate", 8)
+    assert change(state, "mode collapse", 2400) is None
+    assert change(state, "mode collapse", 2800) == ("d_rate", 4)
+
+
+def test_what_is_taken_back_beside_a_trial_does_not_end_it() -> None:
+    state = RemedyState()
+    falls = [100.0, 100.0, 100.0, 80.0, 80.0]
+    assert change(state, "diverging", 1200, falls) == ("d_rate", 0.5)
+    assert change(state, "never learnt", 1600, falls) is None
+    assert change(state, "never learnt", 2000, falls) is None
+    assert state.trial is None
+    assert change(state, "memorising", 2400, falls) == ("dropout", 0.1)
+    assert change(state, "mode collapse", 2500, falls) == ("d_rate", 1)
+    assert change(state, "memorising", 2800, falls) == ("dropout", 0.2)
+    assert change(state, "memorising", 3200, falls) == ("dropout", 0.3)
+    assert change(state, "memorising", 3600, falls) is None
+    for after in (0.2, 0.1, 0):
+        assert change(state, "memorising", 4000, falls) == ("dropout", pytest.approx(after))
+    assert (state.adjustments, state.trial) == ([], None)
+
+
+def test_a_problem_that_is_gone_when_it_is_judged_has_been_helped() -> None:
+    state = RemedyState(patience=10_000)
+    assert change(state, "memorising", 1200) == ("dropout", 0.1)
+    for g_steps in (1600, 2000, 2400):
+        assert change(state, NO_FAULT, g_steps) is None
+    assert state.trial is None
+    assert change(state, "memorising", 2800) == ("dropout", 0.2)
+    assert state.useless == []
+
+
 def test_a_remedy_that_would_undo_another_one_takes_it_back_for_good() -> None:
     for config, kept in ((CONFIG, None), (UNMEASURED, None)):
         state = RemedyState()
