@@ -1,9 +1,11 @@
-"""Results of the experiments' runs: curves, diagnoses, final values, and statistics of them."""
+"""Results of the experiments' runs: curves, diagnoses, adjustments, and a test of two arms."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +14,12 @@ from experiments.training import has_ended
 from gantrain.config.quality import full_name
 from gantrain.health.problems import CODES, NO_FAULT
 from gantrain.runs.metrics_file import read_metrics
-from gantrain.runs.paths import EVENTS
+from gantrain.runs.records import read_events
 
-FID = "quality/fid_classifier"
-PARTS = "quality/classes_made"
+FID = "quality/fid_lite0"
+COVERAGE = "quality/coverage_lite0"
+CLASSES = "quality/classes_made"
+DIVERSITY = "quality/diversity"
 _NAMES = {code: name for name, code in CODES.items() if code}
 
 
@@ -23,12 +27,13 @@ _NAMES = {code: name for name, code in CODES.items() if code}
 class Result:
     """A run that has ended.
 
-    lines: the lines of its metrics.jsonl.
+    lines: the lines of its metrics.jsonl. events: those of its events.jsonl.
     """
 
     run: PlannedRun
     folder: Path
     lines: list[dict[str, float]]
+    events: list[dict[str, Any]] = field(default_factory=list)
 
     def curve(self, name: str) -> tuple[list[float], list[float]]:
         """Return kimg and value of each measurement of a metric."""
@@ -37,35 +42,36 @@ class Result:
         return [x for x, _ in points], [y for _, y in points]
 
     def final(self, name: str) -> float:
-        """Return the median of the last two measurements of a metric; NaN without any."""
-        values = self.curve(name)[1][-2:]
-        return float(np.median(values)) if values else math.nan
+        """Return the last measurement of a metric; NaN without any."""
+        values = self.curve(name)[1]
+        return values[-1] if values else math.nan
 
     @property
-    def alarms(self) -> dict[str, int]:
-        """The number of log lines under each problem."""
-        codes = [int(line.get("health/diagnosis", 0)) for line in self.lines]
-        return {_NAMES[code]: codes.count(code) for code in sorted(set(codes)) if code}
+    def alarms(self) -> list[tuple[float, str]]:
+        """Kimg and name of each change of the diagnosis, from the first problem on."""
+        changes: list[tuple[float, str]] = []
+        for line in self.lines:
+            name = _NAMES.get(int(line.get("health/diagnosis", 0)), NO_FAULT)
+            if name != (changes[-1][1] if changes else NO_FAULT):
+                changes.append((line["images_seen"] / 1000, name))
+        return changes
 
     @property
-    def first_diagnosis(self) -> str:
-        """The first problem, to which a user would react; else that there is none."""
-        codes = [int(line.get("health/diagnosis", 0)) for line in self.lines]
-        return next((str(_NAMES[code]) for code in codes if code), NO_FAULT)
-
-    @property
-    def first_alarm_kimg(self) -> float:
-        """Position of the first log line with a problem; NaN without any."""
-        kimg = [x["images_seen"] / 1000 for x in self.lines if x.get("health/diagnosis")]
-        return kimg[0] if kimg else math.nan
+    def adjustments(self) -> list[tuple[float, str, float]]:
+        """Kimg, setting and new value of each adjustment and reversion."""
+        return [
+            (event["images_seen"] / 1000, event["setting"], event["after"])
+            for event in self.events
+            if event["event"] == "remedy"
+        ]
 
 
 def read_results(runs: Sequence[PlannedRun], out: Path) -> list[Result]:
     """Return the results of the runs that have ended; `out` contains their directories."""
     return [
-        Result(run, out / run.name, read_metrics(out / run.name))
+        Result(run, out / run.name, read_metrics(out / run.name), read_events(out / run.name))
         for run in runs
-        if has_ended(out / run.name) and (out / run.name / EVENTS).exists()
+        if has_ended(out / run.name)
     ]
 
 
@@ -74,21 +80,19 @@ def select_arm(results: Sequence[Result], group: str, arm: str) -> list[Result]:
     return [x for x in results if (x.run.group, x.run.arm) == (group, arm)]
 
 
-def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
-    """Return Spearman's correlation, with mean ranks for ties.
+def rank_test(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the two-sided p-value of the exact Mann-Whitney test (Mann and Whitney 1947).
 
-    NaN for fewer than 3 points or a constant sequence.
+    It is the share of all ways to divide the values into two sets of these sizes whose rank sum is
+    at least as far from its mean. The smallest value with five in each set is 0.008. Ties get mean
+    ranks. NaN if a set is empty or a value is not a number.
     """
-    if len(x) < 3:
+    values = np.asarray([*one, *other], float)
+    if not len(one) or not len(other) or not np.isfinite(values).all():
         return math.nan
-    a, b = (_ranks(np.asarray(values, float)) for values in (x, y))
-    a, b = a - a.mean(), b - b.mean()
-    norm = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / norm if norm else math.nan
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
     below = (values[:, None] > values[None]).sum(1)
     equal = (values[:, None] == values[None]).sum(1)
-    ranks: np.ndarray = below + (equal - 1) / 2
-    return ranks
+    ranks = below + (equal - 1) / 2
+    sums = [ranks[list(rows)].sum() for rows in combinations(range(len(values)), len(one))]
+    distances = np.abs(np.array(sums) - ranks.mean() * len(one))
+    return float((distances >= distances[0] - 1e-9).mean())

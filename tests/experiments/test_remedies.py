@@ -9,13 +9,12 @@ import pytest
 import scipy.stats
 
 from experiments.__main__ import MODULES, main
-from experiments.remedies.plan import PlannedRun, all_runs, base_config
-from experiments.remedies.report import correlation_with_fid, diagnoses_table
-from experiments.remedies.results import rank_correlation, read_results
+from experiments.remedies.plan import GROUPS, all_runs, base_config
+from experiments.remedies.report import adjustments_table, arms_table
+from experiments.remedies.results import rank_test, read_results
 from experiments.tables import format_median_and_range, update_tables
 from experiments.training import merge
 from gantrain.config import parse_config
-from gantrain.health.problems import ADVICE
 
 
 def test_every_run_has_a_unique_name_and_a_valid_config(tmp_path: Path) -> None:
@@ -26,21 +25,35 @@ def test_every_run_has_a_unique_name_and_a_valid_config(tmp_path: Path) -> None:
         parse_config({**tree, "seed": run.seed}, run.name)
 
 
-def test_the_diagnosis_runs_cover_every_problem_and_healthy_runs() -> None:
-    truths = [run.truth for run in all_runs() if run.group == "diagnoses"]
-    assert truths.count("no fault seen") >= 6
-    assert len(truths) - truths.count("no fault seen") >= 12
-    assert set(truths) <= {*ADVICE, "no fault seen"}
-    assert len(set(truths)) >= 6
+def test_each_remedy_is_compared_with_none_on_the_same_seeds() -> None:
+    for group in GROUPS:
+        seeds = {arm: {run.seed for run in group.runs() if run.arm == arm} for arm in group.arms}
+        assert {"none", "auto"} <= seeds.keys()
+        assert len(seeds["none"]) >= 5
+        assert all(each == seeds["none"] for each in seeds.values())
 
 
-def test_the_rank_correlation_agrees_with_scipy() -> None:
+@pytest.mark.parametrize("digits", [0, 6], ids=["ties", "none"])
+def test_the_rank_test_agrees_with_scipy(digits: int) -> None:
     random = np.random.default_rng(0)
-    for count in (3, 10, 50):
-        x, y = random.normal(size=count), np.arange(count) // 2 * random.choice([-1, 1])
-        expected = scipy.stats.spearmanr(x, y).statistic
-        assert rank_correlation(x.tolist(), y.tolist()) == pytest.approx(expected, nan_ok=True)
-    assert math.isnan(rank_correlation([1, 2], [1, 2]))
+    for sizes in ((5, 5), (2, 4), (6, 3)):
+        one, other = (random.normal(size=size).round(digits).tolist() for size in sizes)
+        expected = scipy.stats.permutation_test(
+            (one, other),
+            lambda x, y: abs(
+                scipy.stats.rankdata([*x, *y])[: len(x)].sum() - len(x) * (len(x) + len(y) + 1) / 2
+            ),
+            vectorized=False,
+            n_resamples=np.inf,
+            alternative="greater",
+        ).pvalue
+        assert rank_test(one, other) == pytest.approx(expected)
+        if digits:
+            exact = scipy.stats.mannwhitneyu(one, other, method="exact").pvalue
+            assert rank_test(one, other) == pytest.approx(exact)
+    assert rank_test([1, 2, 3, 4, 5], [6, 7, 8, 9, 10]) == pytest.approx(2 / 252)
+    assert math.isnan(rank_test([1, math.nan], [2, 3]))
+    assert math.isnan(rank_test([], [1.0]))
 
 
 def test_medians_and_ranges_ignore_missing_values() -> None:
@@ -48,32 +61,33 @@ def test_medians_and_ranges_ignore_missing_values() -> None:
     assert format_median_and_range([math.nan]) == "-"
 
 
-def test_the_first_alarm_decides_whether_a_diagnosis_is_right(tmp_path: Path) -> None:
-    runs = [
-        PlannedRun("diagnoses", "a", 0, truth="stalled"),
-        PlannedRun("diagnoses", "b", 0, truth="no fault seen"),
-        PlannedRun("diagnoses", "unfinished", 0, truth="no fault seen"),
-    ]
-    for run, codes in zip(runs, ([0, 4, 2, 2, 2], [0, 0, 1], [0]), strict=True):
+def test_the_tables_show_the_end_of_each_arm_and_what_was_done(tmp_path: Path) -> None:
+    group = GROUPS[0]
+    runs = [run for run in group.runs() if run.arm in ("none", "auto")]
+    for i, run in enumerate(runs[:-2]):
         folder = tmp_path / run.name
         folder.mkdir()
-        lines = [
-            {"images_seen": 1000 * i, "health/diagnosis": code, "loss/generator": -i}
-            | {"quality/fid_classifier": float(i)}
-            for i, code in enumerate(codes)
+        better = 50 if run.arm == "auto" else 100
+        lines: list[dict[str, float]] = [
+            {"images_seen": 6000, "health/diagnosis": 0, "quality/fid_lite0": 500},
+            {"images_seen": 8000, "health/diagnosis": 2},
+            {"images_seen": 30000, "health/diagnosis": 0, "quality/fid_lite0": better + i}
+            | {"quality/diversity": 0.5},
         ]
         (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
-        (folder / "events.jsonl").write_text("")
-        if run.arm != "unfinished":
+        event = {"event": "remedy", "images_seen": 9000, "setting": "g_rate", "after": 2.0}
+        done = [json.dumps(event)] if run.arm == "auto" else []
+        (folder / "events.jsonl").write_text("\n".join(done))
+        if run.seed != runs[-3].seed:
             (folder / "ended").touch()
     results = read_results(runs, tmp_path)
-    assert [x.first_diagnosis for x in results] == ["stalled", "discriminator too strong"]
-    assert results[0].alarms == {"mode collapse": 3, "stalled": 1}
-    assert results[0].first_alarm_kimg == 1
-    assert correlation_with_fid(results[0], "loss/generator") == pytest.approx(-1)
-    text = diagnoses_table(results)
-    assert "1 of 1 faulty" in text
-    assert "alarms on 1 of 1 without a fault" in text
+    assert len(results) == 6
+    table = arms_table(results, group)
+    assert "| none | 3 | 102 (100 to 104) | - | 0.5 (0.5 to 0.5) | - | - | - |" in table
+    assert "| auto | 3 | 53 (51 to 55) | 0.1 | 0.5 (0.5 to 0.5) | 1 | - | - |" in table
+    assert "| 10 | mode collapse (8), no fault seen (30) | g_rate 2 (9) |" in adjustments_table(
+        results, group
+    )
 
 
 def test_each_experiment_states_its_options(capsys: pytest.CaptureFixture[str]) -> None:
