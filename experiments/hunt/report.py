@@ -21,6 +21,7 @@ from gantrain.health.replay import lines_of, replay
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.records import read_events
 
+_FID = "quality/fid_classifier"
 _IN_TIME = 0.25  # of a run after its fault began
 
 
@@ -30,7 +31,7 @@ class Verdict:
 
     first: the first problem that it names once the fault has begun, "" if none. delay: the part of
         the whole run between the two. early: a problem that it names before the fault. warned:
-        whether the settings or the images were doubtful before the first step.
+        whether the settings or the images were doubtful before the first step. fids: measured.
     """
 
     run: HuntedRun
@@ -38,6 +39,7 @@ class Verdict:
     delay: float
     early: str = ""
     warned: bool = False
+    fids: tuple[float, ...] = ()
 
     @property
     def is_right(self) -> bool:
@@ -67,7 +69,8 @@ def main(arguments: Sequence[str]) -> None:
     runs = all_runs()
     wanted = [run for run in runs if half_of(run, runs) == options.half]
     verdicts = [judge(run, options.out) for run in wanted if has_ended(options.out / run.name)]
-    text = "\n\n".join([confusion_table(verdicts), missed_table(verdicts), summary(verdicts)])
+    parts = [confusion_table(verdicts), missed_table(verdicts), summary(verdicts), health(verdicts)]
+    text = "\n\n".join(parts)
     if len(verdicts) < len(wanted):
         text += f" The other {len(wanted) - len(verdicts)} runs of this half are not trained yet."
     if options.document is None:
@@ -79,10 +82,12 @@ def main(arguments: Sequence[str]) -> None:
 
 def judge(run: HuntedRun, out: Path) -> Verdict:
     """Replay a run that has ended."""
-    lines = lines_of(read_metrics(out / run.name), run.images_per_g_step)
+    metrics = read_metrics(out / run.name)
+    fids = tuple(float(line[_FID]) for line in metrics if line.get(_FID) is not None)
     total, begins = run.total_kimg * 1000, run.begins * run.total_kimg * 1000
-    early, warned = "", _was_warned(out / run.name)
+    lines = lines_of(metrics, run.images_per_g_step)
     flips = run.tree.get("objective", {}).get("label_flips", 0.0)
+    first, delay, early = "", math.nan, ""
     for change in replay(run.kind, lines, label_flips=flips).changes:
         name, seen = change.diagnosis.name, change.images_seen or 0
         if name == NO_FAULT:
@@ -90,8 +95,9 @@ def judge(run: HuntedRun, out: Path) -> Verdict:
         if seen <= begins and run.begins:
             early = early or name
         else:
-            return Verdict(run, name, (seen - begins) / total, early, warned)
-    return Verdict(run, "", math.nan, early, warned)
+            first, delay = name, (seen - begins) / total
+            break
+    return Verdict(run, first, delay, early, _was_warned(out / run.name), fids)
 
 
 def confusion_table(verdicts: Sequence[Verdict]) -> str:
@@ -138,6 +144,20 @@ def summary(verdicts: Sequence[Verdict]) -> str:
         f"{_share(alarmed, len(well), 'runs without a fault')} raise an alarm. Before the first "
         f"step, {warned} of the sick runs and {sum(verdict.warned for verdict in well)} of the "
         "others are warned of their settings or images."
+    )
+
+
+def health(verdicts: Sequence[Verdict]) -> str:
+    """Return what their FIDs say of the runs without a fault, whatever the diagnosis says."""
+    fids = [v.fids for v in verdicts if v.run.truth == NO_FAULT and len(v.fids) > 1]
+    if not fids:
+        return "No run without a fault has been measured."
+    gained = [each[-1] / each[0] for each in fids]
+    lost = [each[-1] / min(each) for each in fids]
+    first, best = (f"{statistics.median(x):.2f} (at most {max(x):.2f})" for x in (gained, lost))
+    return (
+        f"In the runs without a fault, the last FID is {first} times the first in the median, and "
+        f"{best} times the best."
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from experiments.hunt import faults
 from experiments.hunt.data import open_set
 from experiments.hunt.plan import NEIGHBOURS, HuntedRun, all_runs, half_of, sick
-from experiments.hunt.report import confusion_table, judge, missed_table, summary
+from experiments.hunt.report import confusion_table, health, judge, missed_table, summary
 from experiments.hunt.train import config_tree
 from experiments.training import mark_as_ended, train_in
 from gantrain.config import DcganGeneratorConfig, parse_config
@@ -120,3 +121,7 @@ def test_the_first_alarm_after_the_fault_counts(tmp_path: Path) -> None:
     assert "| alarm | no fault seen | discriminator too strong |" in missed_table(verdicts)
     assert "2 of 4 sick runs" in summary(verdicts)
     assert "1 of 2 runs without a fault" in summary(verdicts)
+    assert "No run without a fault has been measured" in health(verdicts)
+    measured = [replace(verdicts[-1], fids=fids) for fids in ((80.0, 20.0, 30.0), (50.0, 40.0))]
+    assert "0.59 (at most 0.80) times the first" in health(measured)
+    assert "1.25 (at most 1.50) times the best" in health(measured)
