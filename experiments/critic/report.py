@@ -52,7 +52,7 @@ def correlations_table(kind: str, curves: dict[LongRun, Curve]) -> str:
         return "Not measured yet."
     first = next(iter(some.values()))[0]
     names = [n for n in first if not n.startswith(_COST) and n not in (*_TRUTHS, "images_seen")]
-    header = ["number"]
+    header = [kind]
     for data in SETS:
         header += [f"{data}: with FID", "interval", "its changes with FID's"]
     rows = [[name, *_cells(name, some), _cost(name, some)] for name in names]
