@@ -98,20 +98,25 @@ def value_at(value: float | Schedule[Any], images_seen: int, total_images: int) 
         share = _share(value, images_seen, total_images)
         low, high = sorted((result, end))
         result = min(max(result * (1 - share) + end * share, low), high)
-    warmup = value.warmup_kimg * 1000
+    warmup = _images(value.warmup_kimg)
     return result * images_seen / warmup if images_seen < warmup else result
 
 
 def _share(schedule: Schedule[Any], images_seen: int, total_images: int) -> float:
     """Return which part of the change has happened, from 0 to 1."""
-    start = schedule.start_kimg * 1000
-    end = total_images if schedule.end_kimg is None else schedule.end_kimg * 1000
+    start = _images(schedule.start_kimg)
+    end = total_images if schedule.end_kimg is None else _images(schedule.end_kimg)
     if images_seen <= start:
         return 0.0
     if images_seen >= end:
         return 1.0
     t = (images_seen - start) / (end - start)
     return (1 - math.cos(math.pi * t)) / 2 if schedule.kind == "cosine" else t
+
+
+def _images(kimg: float) -> float:
+    """Return kimg in images; 1000 times 2.015 is a bit more than 2,015 in floating point."""
+    return round(1000 * kimg, 6)
 
 
 def peak_of(value: float | Schedule[Any]) -> float:

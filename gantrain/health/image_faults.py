@@ -15,6 +15,7 @@ _TELLING = 0.8  # of that range, if D tells all images from real ones
 _PINNED = 0.02  # relative difference of ranges that are the same
 _LEARNING = 1e-3  # relative change of G's weights in a step
 _YOUNG_STEPS = 500  # generator steps up to which images may be alike, if little is measured
+_MANY_TWINS = 0.08  # of all pairs: those of about twelve different images, as one of each class
 _NARROW = 0.1  # half of the range of real images, in units of what pixels can have
 
 
@@ -58,7 +59,7 @@ def detect_twins(state: HealthState, lines: Sequence[LogLine], slack: float) -> 
     if not fake or not real or _improves(state) or is_rising([-value for value in fake]):
         return None
     share, usual = statistics.mean(fake), statistics.mean(real)
-    if min(fake) <= 0 or share < slack * max(0.06, 5 * usual):
+    if min(fake) <= 0 or share < slack * max(_MANY_TWINS, 5 * usual):
         return None
     return (
         f"two generated images are almost the same in {share:.0%} of all pairs, so that there are "

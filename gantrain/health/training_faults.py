@@ -14,6 +14,7 @@ from gantrain.health.signals import (
 )
 from gantrain.health.state import HealthState
 from gantrain.health.trend import trend_of
+from gantrain.health.weight_faults import stands_still
 
 _CHANCE_LOSS = math.log(2)  # DCGAN's D loss if D guesses
 _CHANCE_HINGE_LOSS = 2.0  # likewise with the hinge loss
@@ -66,6 +67,8 @@ def detect_met_margins(state: HealthState, lines: Sequence[LogLine], slack: floa
         return None
     if min(accuracies) < 1 - 0.05 / slack or max(losses) > 0.1 * _CHANCE_HINGE_LOSS / slack:
         return None
+    if stands_still("generator", lines, slack):
+        return None  # it could not meet these margins, whatever D taught it
     return (
         f"D is right on at least {min(accuracies):.0%} of real and fake images, and its loss is "
         f"{statistics.median(losses):.2g}, so that few images still teach it (2 if it guesses)"

@@ -24,7 +24,7 @@ _USUAL = "(about 1e-3 while it learns)"
 def detect_dead_player(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
     """The weights of a network do not move, as with a learning rate of almost 0."""
     changes = {name: values_of(lines, metric) for name, metric in CHANGES.items()}
-    dead = [name for name, each in changes.items() if each and max(each) < _STANDS / slack]
+    dead = [name for name in changes if stands_still(name, lines, slack)]
     if not dead:
         return None
     size = statistics.median(changes[dead[0]])
@@ -32,6 +32,12 @@ def detect_dead_player(state: HealthState, lines: Sequence[LogLine], slack: floa
     other = next((name for name in changes if name not in dead and changes[name]), None)
     beside = f", the {other}'s by {statistics.median(changes[other]):.1g}" if other else ""
     return f"{text} of their norm{beside} {_USUAL}"
+
+
+def stands_still(name: str, lines: Sequence[LogLine], slack: float) -> bool:
+    """Return whether the weights of the `generator` or the `discriminator` do not move."""
+    changes = values_of(lines, CHANGES[name])
+    return bool(changes) and max(changes) < _STANDS / slack
 
 
 def detect_slow_player(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:

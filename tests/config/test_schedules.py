@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import (
     ConstantLR,
@@ -92,6 +92,7 @@ def test_a_value_lies_between_the_ends_and_within_the_warm_up(
 
 
 @given(schedules())
+@example(schedule(1, to=0, end_kimg=2.015))  # 1,000 times that is a bit more than 2,015
 def test_a_schedule_begins_and_ends_exactly(made: Schedule[float]) -> None:
     end = TOTAL if made.end_kimg is None else round(1000 * made.end_kimg)
     last = made.start if made.end is None else made.end

@@ -81,6 +81,8 @@ MET_MARGINS: Signals = {
         (MET_MARGINS, "discriminator too strong", "its loss is 0.002"),
         # Nothing moves a D whose margins are all met.
         (MET_MARGINS | {"health/d_weight_change": 1e-9}, "discriminator too strong", "100% of"),
+        # Nor do they tell anything of a G that cannot move.
+        (MET_MARGINS | {"health/g_weight_change": 1e-11}, "dead player", "the generator stands"),
         ({"loss/discriminator": 5.0}, "diverging", "more than twice that of guessing"),
         ({"health/skipped_steps": 3.0}, "diverging", "not finite"),
         ({"health/fake_spread": 0.015}, "mode collapse", "10% as much"),

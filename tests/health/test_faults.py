@@ -45,6 +45,7 @@ YOUNG = 0.03
         ({"health/fake_range": 0.45}, "saturated output", "50% of the range"),
         ({"health/fake_range": 0.6}, "no fault seen", ""),
         ({"health/fake_twins": 0.1}, "mode collapse", "about 10 different"),
+        ({"health/fake_twins": 0.07}, "no fault seen", ""),
         ({"health/fake_twins": 0.1, "health/real_twins": 0.05}, "no fault seen", ""),
         (
             {"loss/discriminator": 0.692, "health/d_logit_margin": 0.2},
