@@ -41,7 +41,7 @@ from gantrain.health.training_faults import (
     detect_penalty_off,
     detect_stall,
     detect_strong_d,
-    detect_told_pairs,
+    detect_strong_pairwise_d,
 )
 from gantrain.health.trend import note_measurement
 from gantrain.health.weight_faults import detect_dead_player, detect_slow_player
@@ -101,7 +101,7 @@ CHECKS = (
     Check("quality falling", detect_falling_quality),
     Check("saturated output", detect_saturation),
     Check("discriminator too strong", detect_strong_d, ("dcgan",)),
-    Check("discriminator too strong", detect_told_pairs, ("rpgan",)),
+    Check("discriminator too strong", detect_strong_pairwise_d, ("rpgan",)),
     Check("mode collapse", detect_spread_collapse),
     Check("mode collapse", detect_twins),
     Check("mode collapse", detect_same_images),

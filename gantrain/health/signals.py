@@ -63,6 +63,11 @@ def values_of(lines: Sequence[LogLine], name: str) -> list[float]:
     return [value for value in found if value is not None]
 
 
+def accuracies_of(lines: Sequence[LogLine]) -> list[float]:
+    """Return the fractions of real and of fake images that D classified correctly."""
+    return [x for kind in ("real", "fake") for x in values_of(lines, f"health/d_accuracy_{kind}")]
+
+
 def relative_spreads(lines: Sequence[LogLine]) -> list[float]:
     """Return the spread of generated images relative to that of real images, for each line."""
     return ratios(lines, "health/fake_spread", "health/real_spread")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gantrain.health.signals import (
     NOT_FINITE,
     LogLine,
+    accuracies_of,
     lower_quartile,
     relative_spreads,
     resting,
@@ -29,18 +30,56 @@ def detect_strong_d(state: HealthState, lines: Sequence[LogLine], slack: float) 
     G's gradient then shows which pixels give an image away, not what is missing from it (Arjovsky
     and Bottou 2017).
     """
-    accuracies = _accuracies(lines)
+    return _strong_evidence(
+        lines,
+        slack,
+        accuracies=accuracies_of(lines),
+        errors=0.05,
+        text="D is right on at least {} of real and fake images, its mean logits differ by {}",
+    )
+
+
+def detect_strong_pairwise_d(
+    state: HealthState, lines: Sequence[LogLine], slack: float
+) -> str | None:
+    """With relativistic pairing, D scores real images far above generated ones in nearly all pairs.
+
+    D's loss is then next to 0. A single image is classified correctly less often than a pair: a D
+    that is right on 95% of the images of each kind, with scores of normal distributions, is right
+    on 99% of the pairs.
+    """
+    return _strong_evidence(
+        lines,
+        slack,
+        accuracies=values_of(lines, "health/d_pair_accuracy"),
+        errors=0.01,
+        text="D scores the real image above the generated one in at least {} of the pairs, by {} "
+        "in the mean",
+    )
+
+
+def _strong_evidence(
+    lines: Sequence[LogLine],
+    slack: float,
+    *,
+    accuracies: Sequence[float],
+    errors: float,
+    text: str,
+) -> str | None:
+    """Return what shows that D is too strong, by its accuracies and logits or else by the losses.
+
+    errors: the largest fraction of errors of a D that is too strong.
+    text: of the evidence, with the least accuracy and the median difference of the logits.
+    """
     margins = values_of(lines, "health/d_logit_margin")
     if not accuracies and not margins:
         return _strong_by_losses(lines, slack)
     if not accuracies or not margins:
         return None
-    if min(accuracies) < 1 - 0.05 / slack or min(margins) < 6 * slack:
+    if min(accuracies) < 1 - errors / slack or min(margins) < 6 * slack:
         return None
-    return (
-        f"D is right on at least {min(accuracies):.0%} of real and fake images, its mean logits "
-        f"differ by {statistics.median(margins):.1f} (below 5 if D and G are balanced)"
-    )
+    found = text.format(f"{min(accuracies):.0%}", f"{statistics.median(margins):.1f}")
+    return f"{found} (below 5 if D and G are balanced)"
 
 
 def _strong_by_losses(lines: Sequence[LogLine], slack: float) -> str | None:
@@ -62,7 +101,7 @@ def detect_met_margins(state: HealthState, lines: Sequence[LogLine], slack: floa
 
     G then follows the slope of a D that no longer answers it.
     """
-    accuracies, losses = _accuracies(lines), values_of(lines, "loss/discriminator")
+    accuracies, losses = accuracies_of(lines), values_of(lines, "loss/discriminator")
     if not accuracies or not losses:
         return None
     if min(accuracies) < 1 - 0.05 / slack or max(losses) > 0.1 * _CHANCE_HINGE_LOSS / slack:
@@ -75,43 +114,14 @@ def detect_met_margins(state: HealthState, lines: Sequence[LogLine], slack: floa
     )
 
 
-def detect_told_pairs(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
-    """With relativistic pairing, D scores real images far above generated ones in nearly all pairs.
-
-    D's loss is then next to 0. A single image is told right less often than a pair: a D that is
-    right on 95% of the images of each kind, with scores of normal distributions, is right on 99% of
-    the pairs.
-    """
-    accuracies = values_of(lines, "health/d_pair_accuracy")
-    margins = values_of(lines, "health/d_logit_margin")
-    if not accuracies and not margins:
-        return _strong_by_losses(lines, slack)
-    if not accuracies or not margins:
-        return None
-    if min(accuracies) < 1 - 0.01 / slack or min(margins) < 6 * slack:
-        return None
-    return (
-        f"D scores the real image above the generated one in at least {min(accuracies):.0%} of the "
-        f"pairs, by {statistics.median(margins):.1f} in the mean (below 5 if D and G are balanced)"
-    )
-
-
-def _accuracies(lines: Sequence[LogLine]) -> list[float]:
-    return [
-        *values_of(lines, "health/d_accuracy_real"),
-        *values_of(lines, "health/d_accuracy_fake"),
-    ]
-
-
 def detect_divergence(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
     """Losses or logits of DCGAN are far larger than in any working training."""
-    margins = values_of(lines, "health/d_logit_margin")
-    if margins and lower_quartile(margins) > _MAX_FLOAT_MARGIN * slack:
-        return (
-            f"D's mean logits differ by {statistics.median(margins):.3g}, so that the probability "
-            "of fake images to be real is 0 in float32"
-        )
-    return _loss_evidence(lines, _CHANCE_LOSS, slack)
+    return _margin_evidence(
+        lines,
+        slack,
+        "D's mean logits differ by {}, so that the probability of fake images to be real is 0 in "
+        "float32",
+    ) or _loss_evidence(lines, _CHANCE_LOSS, slack)
 
 
 def detect_pair_divergence(
@@ -121,13 +131,11 @@ def detect_pair_divergence(
 
     As for DCGAN: D's loss of a pair is the cross-entropy of the difference of its scores.
     """
-    margins = values_of(lines, "health/d_logit_margin")
-    if margins and lower_quartile(margins) > _MAX_FLOAT_MARGIN * slack:
-        return (
-            f"D scores real images above generated ones by {statistics.median(margins):.3g}, so "
-            "that its loss is 0 in float32"
-        )
-    return _loss_evidence(lines, _CHANCE_LOSS, slack)
+    return _margin_evidence(
+        lines,
+        slack,
+        "D scores real images above generated ones by {}, so that its loss is 0 in float32",
+    ) or _loss_evidence(lines, _CHANCE_LOSS, slack)
 
 
 def detect_hinge_divergence(
@@ -135,6 +143,13 @@ def detect_hinge_divergence(
 ) -> str | None:
     """The hinge loss is far larger than in any working training; its scores have no bound."""
     return _loss_evidence(lines, _CHANCE_HINGE_LOSS, slack)
+
+
+def _margin_evidence(lines: Sequence[LogLine], slack: float, text: str) -> str | None:
+    margins = values_of(lines, "health/d_logit_margin")
+    if margins and lower_quartile(margins) > _MAX_FLOAT_MARGIN * slack:
+        return text.format(f"{statistics.median(margins):.3g}")
+    return None
 
 
 def _loss_evidence(lines: Sequence[LogLine], chance: float, slack: float) -> str | None:

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Sequence
 
-from gantrain.health.signals import LogLine, is_rising, ratios, values_of
+from gantrain.health.signals import LogLine, accuracies_of, is_rising, ratios, values_of
 from gantrain.health.state import HealthState
 
 # Relative change of a network's weights in a step. Adam at a rate of 1e-4 changes weights that were
@@ -80,8 +80,5 @@ def _separates(lines: Sequence[LogLine]) -> bool:
     """Return whether D tells all images from real ones; a critic always should."""
     if values_of(lines, "loss/wasserstein"):
         return False
-    accuracies = [
-        *values_of(lines, "health/d_accuracy_real"),
-        *values_of(lines, "health/d_accuracy_fake"),
-    ]
+    accuracies = accuracies_of(lines)
     return bool(accuracies) and min(accuracies) > _SEPARATES

@@ -83,6 +83,14 @@ def diagnosed(line: Signals, kind: str = "dcgan") -> Diagnosis:
     return changes[-1]
 
 
+def assert_diagnosed(line: Signals, kind: str = "dcgan", *, name: str, evidence: str) -> Diagnosis:
+    """Return the diagnosis after asserting its name, and that its evidence contains a text."""
+    diagnosis = diagnosed(line, kind)
+    assert diagnosis.name == name
+    assert evidence in diagnosis.evidence
+    return diagnosis
+
+
 def measured(
     values: Sequence[float],
     metric: str = "quality/fid",

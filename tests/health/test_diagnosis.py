@@ -18,6 +18,7 @@ from tests.health.signals import (
     STEP,
     STRONG,
     Signals,
+    assert_diagnosed,
     diagnosed,
     feed,
 )
@@ -43,9 +44,7 @@ from tests.launching import Train, write_config
 def test_dcgan_problems_have_a_name_evidence_and_advice(
     changes: Signals, name: str, evidence: str, advice: str
 ) -> None:
-    diagnosis = diagnosed(HEALTHY | changes)
-    assert diagnosis.name == name
-    assert evidence in diagnosis.evidence
+    diagnosis = assert_diagnosed(HEALTHY | changes, name=name, evidence=evidence)
     assert advice in diagnosis.advice
 
 
@@ -92,12 +91,10 @@ MET_MARGINS: Signals = {
 def test_hinge_problems_have_a_name_and_evidence(
     changes: Signals, name: str, evidence: str
 ) -> None:
-    diagnosis = diagnosed(HINGE | changes, "hinge")
-    assert diagnosis.name == name
-    assert evidence in diagnosis.evidence
+    assert_diagnosed(HINGE | changes, "hinge", name=name, evidence=evidence)
 
 
-TOLD_PAIRS: Signals = {
+STRONG_IN_PAIRS: Signals = {
     "loss/discriminator": 0.003,
     "health/d_pair_accuracy": 0.998,
     "health/d_logit_margin": 9.0,
@@ -111,7 +108,7 @@ TOLD_PAIRS: Signals = {
         # All pairs, but D's loss is not small: regularised, it is good and still teaches.
         ({"health/d_pair_accuracy": 1.0, "health/d_logit_margin": 4.0}, "no fault seen", "no sign"),
         ({"health/d_pair_accuracy": 0.95, "health/d_logit_margin": 9.0}, "no fault seen", ""),
-        (TOLD_PAIRS, "discriminator too strong", "in at least 100% of the pairs, by 9.0"),
+        (STRONG_IN_PAIRS, "discriminator too strong", "in at least 100% of the pairs, by 9.0"),
         ({"health/d_logit_margin": 300.0}, "diverging", "its loss is 0 in float32"),
         ({"loss/discriminator": 3.0}, "diverging", "more than twice that of guessing"),
         ({"health/skipped_steps": 3.0}, "diverging", "not finite"),
@@ -126,9 +123,7 @@ TOLD_PAIRS: Signals = {
 def test_problems_of_relativistic_pairing_have_a_name_and_evidence(
     changes: Signals, name: str, evidence: str
 ) -> None:
-    diagnosis = diagnosed(PAIRED | changes, "rpgan")
-    assert diagnosis.name == name
-    assert evidence in diagnosis.evidence
+    assert_diagnosed(PAIRED | changes, "rpgan", name=name, evidence=evidence)
 
 
 def test_a_relativistic_d_that_is_too_strong_shows_in_losses_alone() -> None:

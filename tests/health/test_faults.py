@@ -20,6 +20,7 @@ from tests.health.signals import (
     STEP,
     STRONG,
     Signals,
+    assert_diagnosed,
     diagnosed,
     feed,
     measured,
@@ -56,9 +57,7 @@ YOUNG = 0.03
     ],
 )
 def test_dcgan_signals_and_near_misses(changes: Signals, name: Name, evidence: str) -> None:
-    diagnosis = diagnosed(HEALTHY | changes)
-    assert diagnosis.name == name
-    assert evidence in diagnosis.evidence
+    diagnosis = assert_diagnosed(HEALTHY | changes, name=name, evidence=evidence)
     assert diagnosis.advice == ADVICE.get(name, "")
 
 
