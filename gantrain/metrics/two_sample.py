@@ -4,17 +4,17 @@ Lopez-Paz and Oquab 2017. The network is trained on one half of both sets for a 
 steps, and judged by the other half. Unlike features, it learns whatever gives the images away.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from gantrain.common.errors import UserError
-from gantrain.common.rng import Stream, derive_seed
+from gantrain.common.rng import Stream
 from gantrain.common.statistics import Interval
-from gantrain.config.quality import MIN_TWO_SAMPLES
 from gantrain.data.loading.datasets import scaled
 from gantrain.metrics.image_statistics import downsample
-from gantrain.metrics.small_networks import halving_layers, in_batches, moved_at_random
+from gantrain.metrics.small_networks import halving_layers, moved_at_random, score_unseen
 
 _STEPS = 200
 _BATCH_SIZE = 32  # of each set
@@ -39,16 +39,10 @@ def two_sample_test(real: Tensor, fake: Tensor, steps: int = _STEPS) -> tuple[fl
 
     Raises UserError if there are too few images.
     """
-    fewer = min(len(real), len(fake))
-    if fewer < MIN_TWO_SAMPLES:
-        raise UserError(f"{fewer} images; a two-sample test needs {MIN_TWO_SAMPLES} of each.")
-    halves = [torch.tensor_split(images, 2) for images in (real, fake)]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(0, Stream.TWO_SAMPLE_TEST))
-        network = _Discriminator(real.shape[1])
-        _fit(network, halves[0][0], halves[1][0], steps)
-    network.eval()
-    return area_under_roc(*(in_batches(unseen, network) for _, unseen in halves))
+    fit = partial(_fit, steps=steps)
+    return area_under_roc(
+        *score_unseen(real, fake, fit, Stream.TWO_SAMPLE_TEST, "a two-sample test")
+    )
 
 
 def area_under_roc(negatives: Tensor, positives: Tensor) -> tuple[float, Interval]:
@@ -87,7 +81,8 @@ class _Discriminator(nn.Module):
         return scores
 
 
-def _fit(network: _Discriminator, real: Tensor, fake: Tensor, steps: int) -> None:
+def _fit(real: Tensor, fake: Tensor, steps: int) -> _Discriminator:
+    network = _Discriminator(real.shape[1])
     optimizer = torch.optim.AdamW(network.parameters(), _LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps)
     for _ in range(steps):
@@ -100,3 +95,4 @@ def _fit(network: _Discriminator, real: Tensor, fake: Tensor, steps: int) -> Non
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
+    return network
