@@ -1,4 +1,4 @@
-"""Rank correlation of two sequences."""
+"""Ranks, and the rank correlation of two sequences."""
 
 import math
 from collections.abc import Sequence
@@ -13,6 +13,15 @@ Numbers = Sequence[float] | NDArray[np.float64]
 _DRAWS = 2000
 
 
+def mean_ranks(numbers: Numbers) -> NDArray[np.float64]:
+    """Return the rank of each number, from 0 on; equal ones have the mean of theirs."""
+    values = np.asarray(numbers, float)
+    below = (values[:, None] > values[None]).sum(1)
+    equal = (values[:, None] == values[None]).sum(1)
+    ranks: NDArray[np.float64] = below + (equal - 1) / 2
+    return ranks
+
+
 def rank_correlation(x: Numbers, y: Numbers) -> float:
     """Return Spearman's correlation, with mean ranks for ties.
 
@@ -20,7 +29,7 @@ def rank_correlation(x: Numbers, y: Numbers) -> float:
     """
     if len(x) < 3:
         return math.nan
-    a, b = (_ranks(np.asarray(values, float)) for values in (x, y))
+    a, b = (mean_ranks(values) for values in (x, y))
     a, b = a - a.mean(), b - b.mean()
     norm = math.sqrt(float(a @ a) * float(b @ b))
     return float(a @ b) / norm if norm else math.nan
@@ -43,10 +52,3 @@ def median_correlation_interval(
         medians.append(float(np.median(drawn)))
     low, high = np.nanquantile(medians, (0.025, 0.975))
     return float(low), float(high)
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    below = (values[:, None] > values[None]).sum(1)
-    equal = (values[:, None] == values[None]).sum(1)
-    ranks: NDArray[np.float64] = below + (equal - 1) / 2
-    return ranks

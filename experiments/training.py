@@ -1,12 +1,18 @@
 """Trainings of an experiment, one after the other in one process; those that ended are kept."""
 
+import sys
+import traceback
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from accelerate.state import AcceleratorState, GradientState
 
+from gantrain.common.errors import StoppedError, UserError
 from gantrain.config import parse_config
+from gantrain.metrics import support
 from gantrain.train import run_training
 from gantrain.training.gan import Networks
 
@@ -52,6 +58,42 @@ def mark_as_ended(run_dir: Path) -> None:
     """Record that a run has ended; it is not trained again."""
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / ENDED).touch()
+
+
+def train_to_end(
+    run_dir: Path, tree: Tree, seed: int, *conditions: AbstractContextManager[None]
+) -> None:
+    """Train in this process, in the given contexts, and mark the run as ended even if it fails.
+
+    Some runs are made to fail; their errors are printed. Raises StoppedError if the run was asked
+    to stop: it is trained on later.
+    """
+    try:
+        with ExitStack() as stack:
+            for condition in conditions:
+                stack.enter_context(condition)
+            train_in(run_dir, tree, seed)
+    except StoppedError:
+        raise
+    except (UserError, RuntimeError):
+        traceback.print_exc()
+    mark_as_ended(run_dir)
+
+
+@contextmanager
+def replaced(owner: object, name: str, value: object) -> Iterator[None]:
+    """Within it, an attribute has another value."""
+    kept = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, kept)
+
+
+def without_two_sample_tests() -> AbstractContextManager[None]:
+    """Leave out the metrics that take more than half of the time of a measurement."""
+    return replaced(support, "MIN_TWO_SAMPLES", sys.maxsize)
 
 
 def train_in(

@@ -67,7 +67,7 @@ def _cells(name: str, curves: dict[LongRun, Curve]) -> list[str]:
             cells += ["", "", ""]
             continue
         each = [rank_correlation(x, y) for x, y in pairs]
-        changes = [rank_correlation(np.diff(x).tolist(), np.diff(y).tolist()) for x, y in pairs]
+        changes = [rank_correlation(np.diff(x), np.diff(y)) for x, y in pairs]
         low, high = median_correlation_interval(pairs)
         seeds = ", ".join(f"{value:+.2f}" for value in each)
         cells.append(f"**{np.median(each):+.2f}** ({seeds})")

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 import gantrain.train
+from experiments.training import replaced, without_two_sample_tests
 from gantrain.config import Config, DataConfig
 from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.loading.opening import open_dataset
-from gantrain.metrics import by_pixels, measure
+from gantrain.metrics import by_pixels
 from gantrain.metrics.evaluator import Evaluator
 from gantrain.models.networks import Generator
 from gantrain.training import loop
@@ -69,8 +70,8 @@ def missing_classes(at_kimg: float) -> Iterator[None]:
         return Evaluator(config, open_dataset(config.data), accelerator)
 
     with (
-        _replaced(gantrain.train, "open_dataset", open_some),
-        _replaced(gantrain.train, "Evaluator", of_all_classes),
+        replaced(gantrain.train, "open_dataset", open_some),
+        replaced(gantrain.train, "Evaluator", of_all_classes),
     ):
         yield
 
@@ -121,9 +122,9 @@ def quick_measurements() -> Iterator[None]:
         return math.nan, (math.nan, math.nan)
 
     with ExitStack() as stack:
-        stack.enter_context(_replaced(measure, "two_sample_test", nothing))
+        stack.enter_context(without_two_sample_tests())
         for name in ("_swd", "_mean_pair_similarity", "_checkerboard"):
-            stack.enter_context(_replaced(by_pixels, name, nothing))
+            stack.enter_context(replaced(by_pixels, name, nothing))
         yield
 
 
@@ -140,7 +141,7 @@ def _generator(change: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]) -
     def changed(self: Generator, latents: Tensor) -> Tensor:
         return change(lambda z: forward(self, z), latents)
 
-    with _replaced(Generator, "forward", changed):
+    with replaced(Generator, "forward", changed):
         yield
 
 
@@ -162,18 +163,8 @@ def _from(at_kimg: float, change: Callable[[Gan, Tensor], Tensor]) -> Iterator[N
                 return batch
             return replace(batch, images=change(gan, batch.images))
 
-        with _replaced(loop, "next_batch", next_changed):
+        with replaced(loop, "next_batch", next_changed):
             return train_d(gan, objective, real, state, services)
 
-    with _replaced(loop, "train_d", changed):
+    with replaced(loop, "train_d", changed):
         yield
-
-
-@contextmanager
-def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
-    kept = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, kept)

@@ -4,7 +4,6 @@ Each takes about half a minute on one core. Several processes can share the work
 with `--part 0 2` and `--part 1 2`. `python -m experiments hunt report` makes the confusion table.
 """
 
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,8 +12,7 @@ import torch
 from experiments.hunt.data import open_set
 from experiments.hunt.faults import quick_measurements
 from experiments.hunt.plan import BATCH, HuntedRun, all_runs, half_of
-from experiments.training import Tree, has_ended, mark_as_ended, merge, runs_parser, train_in
-from gantrain.common.errors import StoppedError, UserError
+from experiments.training import Tree, has_ended, merge, runs_parser, train_to_end
 
 OUT = Path("runs/hunt")
 _MEASUREMENTS = 10  # of each run
@@ -69,11 +67,5 @@ def config_tree(run: HuntedRun, shards: Path, channels: int, out: Path) -> Tree:
 def train(run: HuntedRun, out: Path) -> None:
     """Train one run in this process."""
     tree = config_tree(run, *open_set(run.data, out), out)
-    try:
-        with quick_measurements(), run.fault(run.begins * run.total_kimg):
-            train_in(out / run.name, tree, seed=0)
-    except StoppedError:
-        raise
-    except (UserError, RuntimeError):  # expected of runs that are made to fail
-        traceback.print_exc()
-    mark_as_ended(out / run.name)
+    fault = run.fault(run.begins * run.total_kimg)
+    train_to_end(out / run.name, tree, 0, quick_measurements(), fault)

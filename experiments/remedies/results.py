@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.correlation import mean_ranks
 from experiments.remedies.plan import PlannedRun
 from experiments.training import has_ended
 from gantrain.config.quality import full_name
@@ -90,9 +91,7 @@ def rank_test(one: Sequence[float], other: Sequence[float]) -> float:
     values = np.asarray([*one, *other], float)
     if not len(one) or not len(other) or not np.isfinite(values).all():
         return math.nan
-    below = (values[:, None] > values[None]).sum(1)
-    equal = (values[:, None] == values[None]).sum(1)
-    ranks = below + (equal - 1) / 2
+    ranks = mean_ranks(values)
     sums = [ranks[list(rows)].sum() for rows in combinations(range(len(values)), len(one))]
     distances = np.abs(np.array(sums) - ranks.mean() * len(one))
     return float((distances >= distances[0] - 1e-9).mean())

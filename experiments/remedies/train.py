@@ -6,18 +6,20 @@ Several processes can share the work, for example two with `--part 0 2` and `--p
 
 import subprocess
 import sys
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from experiments.remedies.plan import GROUPS, TUNING_PARTS, PlannedRun, all_runs, base_config
-from experiments.training import has_ended, mark_as_ended, merge, runs_parser, train_in
-from gantrain.common.errors import StoppedError, UserError
+from experiments.training import (
+    has_ended,
+    merge,
+    runs_parser,
+    train_to_end,
+    without_two_sample_tests,
+)
 from gantrain.common.locks import file_lock
-from gantrain.metrics import support
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -45,16 +47,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def train(run: PlannedRun, out: Path) -> None:
     """Train one run in this process."""
-    run_dir = out / run.name
     tree = merge(base_config(out, render_shards(out, TUNING_PARTS)), run.changes)
-    try:
-        with _without_two_sample_test():
-            train_in(run_dir, tree, run.seed)
-    except StoppedError:
-        raise
-    except (UserError, RuntimeError):  # expected of runs that are configured to fail
-        traceback.print_exc()
-    mark_as_ended(run_dir)
+    train_to_end(out / run.name, tree, run.seed, without_two_sample_tests())
 
 
 def render_shards(out: Path, parts: str) -> Path:
@@ -66,15 +60,3 @@ def render_shards(out: Path, parts: str) -> Path:
             gantrain = [sys.executable, "-m", "gantrain"]
             subprocess.run([*gantrain, "data", "render", str(folder), *options], check=True)
     return folder
-
-
-@contextmanager
-def _without_two_sample_test() -> Iterator[None]:
-    """Leave out the metric that takes more than half of the time of a measurement."""
-    bounds = vars(support)
-    fewest = bounds["MIN_TWO_SAMPLES"]
-    bounds["MIN_TWO_SAMPLES"] = sys.maxsize
-    try:
-        yield
-    finally:
-        bounds["MIN_TWO_SAMPLES"] = fewest
