@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from gantrain.runs.checkpoint import read_newest
@@ -24,6 +25,14 @@ def events(run_dir: Path, *kinds: str) -> list[dict[str, Any]]:
 def status(run_dir: Path) -> dict[str, Any]:
     """Return the content of status.json."""
     return read_status(run_dir)
+
+
+def assert_similar_curves(one: Path, other: Path, *, lines: int) -> None:
+    """Assert that two runs logged so many lines, equal to float tolerance."""
+    mine, theirs = curve(one), curve(other)
+    assert len(mine) == len(theirs) == lines
+    for a, b in zip(mine, theirs, strict=True):
+        assert a == pytest.approx(b, rel=1e-3, abs=1e-6)
 
 
 def assert_same_end(one: Path, other: Path) -> None:

@@ -1,4 +1,4 @@
-"""Hold the diagnoses of the hunt's runs against the truth: `python -m experiments hunt report`.
+"""Compare the diagnoses of the hunt's runs with the truth: `python -m experiments hunt report`.
 
 The runs are replayed from their metrics, so that a changed threshold needs no new training.
 """
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     """Print the confusion table, or write it to the document."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments hunt report",
-        description="Hold the diagnoses of the hunt's runs against the truth.",
+        description="Compare the diagnoses of the hunt's runs with the truth.",
     )
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the run directories")
     parser.add_argument(

@@ -180,7 +180,7 @@ def _take(
 
 
 def _try(state: RemedyState, key: str, g_steps: int, quality: Trend | None) -> None:
-    """Start a trial, or let it go on: with another step, or with another problem's setting."""
+    """Start a trial, or extend it: with another step, or with another problem's setting."""
     if state.trial is None:
         state.trial = Trial(tried=[key], kept=len(state.adjustments))
         if quality is not None:

@@ -17,7 +17,7 @@ from gantrain.inference.sampling import sample_images
 from gantrain.models.networks import build_networks
 from gantrain.training.gan import Gan
 from tests.conftest import draw_squares, small_tree
-from tests.curves import assert_same_end, curve
+from tests.curves import assert_same_end, assert_similar_curves, curve
 from tests.launching import Train, launch_several, write_config
 
 SIZE = 48
@@ -76,8 +76,7 @@ def test_two_ranks_have_the_curve_of_one_and_resume_bit_for_bit(
     done = launch_several(both, [*stopped, "training.total_kimg=0.064"], stopped, ranks=2)
     assert done.returncode == 0, done.stderr
     assert_same_end(tmp_path / "both", tmp_path / "stopped")
-    for a, b in zip(curve(tmp_path / "alone"), curve(tmp_path / "both"), strict=True):
-        assert a == pytest.approx(b, rel=1e-3, abs=1e-6)
+    assert_similar_curves(tmp_path / "alone", tmp_path / "both", lines=5)
 
 
 def test_memory_format_and_bf16_change_only_the_rounding() -> None:

@@ -19,7 +19,7 @@ from gantrain.training.objectives import WganGp
 from gantrain.training.penalties import Scored
 from gantrain.training.snapshots import config_changes
 from tests.conftest import WGAN_GP, small_config, small_tree
-from tests.curves import assert_same_end, curve
+from tests.curves import assert_same_end, assert_similar_curves, curve
 from tests.launching import Train, launch, write_config
 
 Sections = dict[str, dict[str, Any]]
@@ -173,10 +173,7 @@ def test_two_ranks_in_micro_batches_follow_the_schedules_of_one(
     assert train(one).returncode == 0
     done = launch(two, ranks=2)
     assert done.returncode == 0, done.stderr
-    alone, together = curve(tmp_path / "one"), curve(tmp_path / "two")
-    assert len(alone) == len(together) == 5
-    for a, b in zip(alone, together, strict=True):
-        assert a == pytest.approx(b, rel=1e-3, abs=1e-6)
+    assert_similar_curves(tmp_path / "one", tmp_path / "two", lines=5)
 
 
 def test_a_constant_schedule_trains_like_the_number(
