@@ -20,7 +20,7 @@ BY_FEATURES = ("fid", "kid", "precision", "recall", "density", "coverage")
 BY_NEIGHBOURS = ("precision", "recall", "density", "coverage")  # of those by features
 BY_CLASSES = ("classes_made", "classes_covered", "classes_divergence", "classes_accuracy")
 BY_PIXELS = ("swd", "diversity", "ms_ssim", "unique", "checkerboard")
-BY_HELD_OUT = ("memorisation",)
+BY_HELD_OUT = ("nearest_ratio", "memorisation")
 BY_TWO_SAMPLES = ("c2st", "critic_distance")
 MIN_TWO_SAMPLES = 100  # generated images, and real ones
 
@@ -42,7 +42,7 @@ GOALS: dict[str, Goal] = {
     **dict.fromkeys(("classes_made", "classes_covered", "unique"), "highest"),
     **dict.fromkeys(("fid", "kid", "swd", "classes_divergence", "memorisation"), "lowest"),
     **dict.fromkeys(("c2st", "critic_distance"), "lowest"),
-    **dict.fromkeys(("diversity", "checkerboard"), "near 1"),
+    **dict.fromkeys(("diversity", "checkerboard", "nearest_ratio"), "near 1"),
 }
 
 

@@ -16,7 +16,7 @@ from gantrain.metrics.intervals import (
     statistic_interval,
     symmetric_interval,
 )
-from gantrain.metrics.neighbours import is_repeated, memorisation
+from gantrain.metrics.neighbours import copied_fraction, is_repeated, nearest_ratio, nearest_rows
 from gantrain.metrics.reference import to_thumbnails
 
 _MAX_IMAGES = 512  # of each set, for the sliced Wasserstein distance and the spectrum
@@ -40,13 +40,22 @@ def pixel_metrics(images: Tensor, real_images: Tensor) -> Metrics:
     }
 
 
-def memorisation_metric(images: Tensor, training: Tensor, held_out: Tensor) -> Metrics:
-    """Return memorisation of uint8 images, against thumbnails of training and held-out images.
+def nearest_metrics(images: Tensor, training: Tensor, held_out: Tensor) -> Metrics:
+    """Return nearest_ratio and memorisation of uint8 images (N, C, S, S).
 
-    The interval leaves out that another choice of held-out images would have another median.
+    training, held_out: thumbnails, as `to_thumbnails` returns them.
+
+    The interval of memorisation leaves out that other held-out images would have another median.
     """
-    value = memorisation(to_thumbnails(images), training, held_out)
-    return {"memorisation": (value, fraction_interval(value, len(images)))}
+    fake, real = (nearest_rows(rows, training)[0] for rows in (to_thumbnails(images), held_out))
+    copied = copied_fraction(fake, real)
+    return {
+        "nearest_ratio": (
+            nearest_ratio(fake, real),
+            statistic_interval(lambda x, y: nearest_ratio(y, x), real, fake, lowest=0.0),
+        ),
+        "memorisation": (copied, fraction_interval(copied, len(images))),
+    }
 
 
 def unique_fraction(images: Tensor, real_images: Tensor) -> float:

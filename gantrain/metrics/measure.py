@@ -8,7 +8,7 @@ from torch import Tensor
 from gantrain.common.statistics import Interval
 from gantrain.config.quality import interval_names
 from gantrain.metrics.by_features import feature_metrics
-from gantrain.metrics.by_pixels import memorisation_metric, pixel_metrics
+from gantrain.metrics.by_pixels import nearest_metrics, pixel_metrics
 from gantrain.metrics.coverage import count_classes
 from gantrain.metrics.features import Features
 from gantrain.metrics.intervals import fraction_interval
@@ -78,7 +78,7 @@ def measure(
         metrics |= {name: (value, ranges[name]) for name, value in counts.metrics().items()}
         metrics["classes_accuracy"] = accuracy, fraction_interval(accuracy, features.test.images)
     if "quality/memorisation" in names:
-        metrics |= memorisation_metric(images, reference.thumbnails, reference.held_out_thumbnails)
+        metrics |= nearest_metrics(images, reference.thumbnails, reference.held_out_thumbnails)
     if "quality/c2st" in names:
         metrics["c2st"] = two_sample_test(reference.images, images)
         metrics["critic_distance"] = critic_distance(reference.images, images)

@@ -1,4 +1,4 @@
-"""Metrics of nearest neighbours: precision, recall, density, coverage and memorisation."""
+"""Metrics of nearest neighbours, in features and among thumbnails."""
 
 import math
 from dataclasses import dataclass
@@ -103,16 +103,28 @@ def nearest_rows(queries: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     return (queries - rows[index]).square().sum(1).sqrt(), index
 
 
-def memorisation(fake: Tensor, training: Tensor, held_out: Tensor) -> float:
-    """Return the fraction of the fakes that are suspiciously close to a training image.
+def nearest_ratio(fake: Tensor, held_out: Tensor) -> float:
+    """Return how much further generated images are from the training images than real ones are.
 
-    Close means less than half the median distance of held-out images to their nearest training
-    image. Rows are images, (N, D). Near 0 for new images, near 1 for copies; similar to the
-    authenticity of Alaa et al. 2022. The median tolerates held-out images that equal training
-    images, such as two views of a round object.
+    fake, held_out: distances (N,) and (M,) of generated and of held-out images to the nearest
+        training image, at least 0.
+
+    It is the ratio of the means: 1 for images like the held-out ones, 0 for copies of training
+    images; infinity or NaN if all held-out images equal training images.
     """
-    threshold = nearest_rows(held_out, training)[0].double().median() / 2
-    return _fraction(nearest_rows(fake, training)[0].double() < threshold)
+    return float(fake.double().mean() / held_out.double().mean())
+
+
+def copied_fraction(fake: Tensor, held_out: Tensor) -> float:
+    """Return the fraction of the generated images suspiciously close to a training image.
+
+    fake, held_out: as in `nearest_ratio`.
+
+    Close means less than half the median distance of the held-out images. Near 0 for new images,
+    near 1 for copies; similar to the authenticity of Alaa et al. 2022. The median tolerates
+    held-out images that equal training images, such as two views of a round object.
+    """
+    return _fraction(fake.double() < held_out.double().median() / 2)
 
 
 def is_repeated(images: Tensor, real: Tensor) -> Tensor:

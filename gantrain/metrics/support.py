@@ -16,7 +16,7 @@ from gantrain.metrics.coverage import MIN_ACCURACY
 from gantrain.metrics.neighbours import NEIGHBOURS
 
 MIN_REAL_IMAGES = 10  # for the metrics that use features
-MIN_HELD_OUT_IMAGES = 20  # for memorisation
+MIN_HELD_OUT_IMAGES = 20  # for the metrics of BY_HELD_OUT
 MIN_COVERAGE = 0.9  # of unseen real images, relative to that of two samples of one distribution
 
 

@@ -35,6 +35,7 @@ SECTIONS: dict[str, tuple[Chart, ...]] = {
         Chart("KID", pattern="quality/kid_.*"),
         Chart("generated classes", ("quality/classes_made", "quality/classes_accuracy")),
         Chart("unique images", ("quality/unique",)),
+        Chart("distance to the nearest training image", ("quality/nearest_ratio",)),
         Chart("memorisation", ("quality/memorisation",)),
         Chart("two-sample test", ("quality/c2st",)),
         Chart("distance by a new critic", ("quality/critic_distance",)),

@@ -153,6 +153,9 @@ def test_real_images_score_better_than_noise(
     assert copies["quality/memorisation"] == 1
     assert held_out["quality/memorisation"] < 0.3
     assert noise["quality/memorisation"] == 0
+    assert copies["quality/nearest_ratio"] < 0.01
+    assert held_out["quality/nearest_ratio"] == 1
+    assert noise["quality/nearest_ratio"] > 2
 
 
 def test_repeated_images_are_not_unique(opened: tuple[ImageDataset, Features, Reference]) -> None:

@@ -143,6 +143,9 @@ def test_real_images_score_better_than_noise(shards: Path, tmp_path: Path) -> No
     assert copies["quality/memorisation"] == 1
     assert held_out["quality/memorisation"] < 0.2
     assert noise["quality/memorisation"] == 0
+    assert copies["quality/nearest_ratio"] < 0.01
+    assert held_out["quality/nearest_ratio"] == 1
+    assert noise["quality/nearest_ratio"] > 2
 
 
 @pytest.mark.parametrize(

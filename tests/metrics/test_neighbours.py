@@ -1,5 +1,6 @@
-"""Precision, recall, density, coverage and memorisation compared with loops and known results."""
+"""Metrics of nearest neighbours compared with loops and known results."""
 
+import itertools
 import math
 
 import numpy as np
@@ -8,13 +9,16 @@ import torch
 from torch import Tensor
 
 from gantrain.common.errors import UserError
+from gantrain.metrics.by_pixels import nearest_metrics
 from gantrain.metrics.neighbours import (
+    copied_fraction,
     expected_coverage,
     is_repeated,
-    memorisation,
+    nearest_ratio,
     nearest_rows,
     precision_recall_density_coverage,
 )
+from gantrain.metrics.reference import to_thumbnails
 
 
 def by_definition(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, float]:
@@ -92,12 +96,50 @@ def test_memorisation_separates_copies_from_new_images() -> None:
         return torch.randn(count, 16, generator=random)
 
     training, held_out, fresh = sample(500), sample(1000), sample(1000)
-    assert memorisation(fresh, training, held_out) < 0.02
+
+    def copied(images: Tensor) -> float:
+        return copied_fraction(*(nearest_rows(rows, training)[0] for rows in (images, held_out)))
+
+    assert copied(fresh) < 0.02
     copies = training[:400] + 0.01 * sample(400)
-    assert memorisation(copies, training, held_out) == 1
-    half = torch.cat([copies, fresh[:400]])
-    assert memorisation(half, training, held_out) == pytest.approx(0.5, abs=0.02)
-    assert memorisation(fresh + 10, training, held_out) == 0
+    assert copied(copies) == 1
+    assert copied(torch.cat([copies, fresh[:400]])) == pytest.approx(0.5, abs=0.02)
+    assert copied(fresh + 10) == 0
+
+
+def test_the_nearest_ratio_of_images_is_that_of_a_search_pixel_by_pixel() -> None:
+    random = np.random.default_rng(0)
+    training, held_out, fake = (
+        random.integers(0, 256, (count, 1, 32, 32), dtype=np.uint8) for count in (30, 9, 13)
+    )
+
+    def mean_distance(images: np.ndarray) -> float:
+        found = []
+        for image in images:
+            squares = []
+            for other in training:
+                total = 0.0
+                for row, column in itertools.product(range(16), repeat=2):
+                    block = np.s_[0, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+                    total += ((image[block].mean() - other[block].mean()) / 127.5) ** 2
+                squares.append(total)
+            found.append(math.sqrt(min(squares)))
+        return math.fsum(found) / len(found)
+
+    thumbnails = [to_thumbnails(torch.from_numpy(x)) for x in (training, held_out)]
+    ratio, (low, high) = nearest_metrics(torch.from_numpy(fake), *thumbnails)["nearest_ratio"]
+    assert ratio == pytest.approx(mean_distance(fake) / mean_distance(held_out), rel=1e-6)
+    assert low < ratio < high
+
+
+def test_the_nearest_ratio_is_one_for_real_images_and_grows_with_their_distance() -> None:
+    random = torch.Generator().manual_seed(0)
+    held_out, fake = torch.rand(200, generator=random), torch.rand(300, generator=random)
+    assert nearest_ratio(held_out, held_out) == 1
+    assert nearest_ratio(torch.zeros(5), held_out) == 0
+    assert nearest_ratio(3 * fake, held_out) == pytest.approx(3 * nearest_ratio(fake, held_out))
+    # Held-out images that equal training images give no distance to compare with.
+    assert not math.isfinite(nearest_ratio(fake, torch.zeros(5)))
 
 
 @pytest.mark.parametrize(("real", "fake", "k"), [(100, 100, 5), (60, 30, 3), (60, 90, 1)])
