@@ -103,7 +103,7 @@ def hint(node: Node, root: Node, value: object) -> str:
     """Return how to write a value that was probably meant, as in `write 64`; else nothing."""
     options = list(_options(node, root))
     types = {option.get("type") for option in options}
-    choices = [each for option in options for each in option.get("enum", [])]
+    choices = [each for option in options for each in _choices(option)]
     if value is None and "null" not in types:
         return "give it a value, or leave the key out"
     if isinstance(value, str):
@@ -211,8 +211,7 @@ def _keys_in(node: Node, root: Node, prefix: str) -> Iterator[str]:
 
 
 def _describe_one(node: Node, root: Node) -> str:
-    choices = [node["const"]] if "const" in node else node.get("enum")
-    if choices:
+    if choices := _choices(node):
         return one_of(choices)
     match node.get("type"):
         case "integer":
@@ -235,6 +234,10 @@ def _describe_one(node: Node, root: Node) -> str:
                 return f"a section with the keys {', '.join(names[:_SHOWN_KEYS])}{more}"
             return "a section of lines `key: value`"
     return "another value"
+
+
+def _choices(node: Node) -> Sequence[object]:
+    return [node["const"]] if "const" in node else node.get("enum", [])
 
 
 def _describe_list(node: Node, root: Node) -> str:

@@ -1,7 +1,7 @@
 """Values that change during a run: numbers, or schedules over the images seen."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -215,8 +215,8 @@ def _form(value: object) -> str:
     return "schedule" if isinstance(value, Mapping | Schedule) else "number"
 
 
-def _form_or_auto(value: object) -> str:
-    return "auto" if value == "auto" else _form(value)
+def _form_or(word: str) -> Callable[[object], str]:
+    return lambda value: word if value == word else _form(value)
 
 
 # The keys that take a number or a schedule. The form of a value decides which of the two is meant.
@@ -226,11 +226,14 @@ ScheduledRate = Annotated[Annotated[Positive, Tag("number")] | _Weight, _BY_FORM
 ScheduledWeight = Annotated[Annotated[NotNegative, Tag("number")] | _Weight, _BY_FORM]
 AutoWeight = Annotated[
     Annotated[NotNegative, Tag("number")] | _Weight | Annotated[Literal["auto"], Tag("auto")],
-    Discriminator(_form_or_auto),
+    Discriminator(_form_or("auto")),
 ]
 ScheduledBeta = Annotated[
     Annotated[Beta, Tag("number")] | Annotated[BetaSchedule, Tag("schedule")], _BY_FORM
 ]
-ScheduledFraction = Annotated[
-    Annotated[Fraction, Tag("number")] | Annotated[FractionSchedule, Tag("schedule")], _BY_FORM
+_Fraction = Annotated[FractionSchedule, Tag("schedule")]
+ScheduledFraction = Annotated[Annotated[Fraction, Tag("number")] | _Fraction, _BY_FORM]
+AdaptiveFraction = Annotated[
+    Annotated[Fraction, Tag("number")] | _Fraction | Annotated[Literal["ada"], Tag("ada")],
+    Discriminator(_form_or("ada")),
 ]

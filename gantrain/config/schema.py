@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from gantrain.config.ada import check_ada
 from gantrain.config.backbones import (
     DcganDiscriminatorConfig,
     DcganGeneratorConfig,
@@ -137,6 +138,7 @@ class Config(Section):
                 f"(training.batch_size); choose {self.training.batch_size / 1000:g} or more"
             )
         check_size(self.generator, self.discriminator, self.data.size)
+        check_ada(self.augment, self.objective)
         reason = why_single_images(self.objective)
         if reason is not None and self.discriminator.norm == "batch":
             raise ValueError(

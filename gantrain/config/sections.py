@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gantrain.config.schedules import (
+    AdaptiveFraction,
     ScheduledFraction,
     ScheduledWeight,
 )
@@ -157,10 +158,21 @@ class AugmentConfig(Section):
         strict=False,
         description="applied to real and fake images alike (Zhao et al. 2020); for small data sets",
     )
-    diffaugment_probability: ScheduledFraction = Field(
+    diffaugment_probability: AdaptiveFraction = Field(
         1.0,
         description="probability that an image gets an augmentation of `diffaugment`, for each of "
-        "them independently",
+        "them independently; ada: adapted to D's overfitting (Karras et al. 2020)",
+    )
+    ada_target: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.6,
+        description="ada: the mean sign of D's scores of real images, r, above which the "
+        "probability rises; with rpgan, of their differences to those of generated images",
+    )
+    ada_kimg: Annotated[float, Field(gt=0, le=1e9)] = Field(
+        500.0, description="ada: kimg in which the probability could rise from 0 to 1"
+    )
+    ada_every: int = Field(
+        4, ge=1, le=MAX_COUNT, description="ada: batches of D between two moves of the probability"
     )
 
 

@@ -37,6 +37,12 @@ def doubtful_settings(config: Config) -> list[str]:
     for key, schedule in schedules_in(config).items():
         if place := schedule.cut_short(total):
             doubts.append(f"{key}: the run ends at {total:g} kimg, {place}")
+    augment = config.augment
+    if augment.diffaugment_probability == "ada" and total < augment.ada_kimg / 5:
+        doubts.append(
+            f"augment.ada_kimg: in a run of {total:g} kimg the probability reaches "
+            f"{total / augment.ada_kimg:.2g} at most; lower ada_kimg"
+        )
     match config.objective:
         case DcganConfig(label_flips=flips) if flips >= _MANY_FLIPS:
             doubts.append(

@@ -47,21 +47,23 @@ def diff_augment(
     rng: PositionalRNG,
     stream: Stream,
     policies: Sequence[str],
-    probability: float = 1.0,
+    probability: float | Tensor = 1.0,
 ) -> Tensor:
     """Augment images (N, C, S, S) at random and differentiably: DiffAugment (Zhao et al. 2020).
 
     policies: any of brightness, translation, cutout; applied in this order, as in the paper.
     rng: of N positions. Each image is augmented in its own way.
-    probability: that an image gets a policy, independently of the others (Karras et al. 2020).
+    probability: that an image gets a policy, independently of the others (Karras et al. 2020); a
+        number, or a scalar on the images' device, which is not read.
     """
-    if not policies or probability <= 0:
+    varies = isinstance(probability, Tensor)
+    if not policies or (not varies and probability <= 0):
         return images
     numbers = rng.uniform(stream, 8).float().to(images.device, non_blocking=True)
     for name, augment in _AUGMENTATIONS.items():
         if name in policies:
             augmented = augment(images, numbers[:, _COLUMNS[name]])
-            if probability < 1:
+            if varies or probability < 1:
                 chosen = (numbers[:, _DECISIONS[name]] < probability).view(-1, 1, 1, 1)
                 augmented = torch.where(chosen, augmented, images)
             images = augmented

@@ -56,6 +56,9 @@ SECTIONS: dict[str, tuple[Chart, ...]] = {
         Chart("learning rates", pattern="schedule/[dg]_learning_rate"),
         Chart("Adam's β₂", pattern="schedule/[dg]_beta2"),
     ),
+    "augment": (
+        Chart("ADA: probability p of augmentation, overfitting r", ("augment/p", "augment/r")),
+    ),
     "speed": (Chart("images per second", ("speed/images_per_second",)),),
 }
 _SAMPLES = ("samples/fake", "samples/real")

@@ -39,6 +39,17 @@ class MeterGroup(BaseModel):
     counts: list[list[float]]
 
 
+class AdaState(BaseModel):
+    """The probability of augmentation that ADA has reached, and what D said since its last move.
+
+    signs: sum of the signs of D's scores of real images, over all ranks. images: their number.
+    """
+
+    p: float = Field(0.0, ge=0, le=1)
+    signs: int = 0
+    images: int = Field(0, ge=0)
+
+
 class Progress(BaseModel):
     """How far the run had come. `health` and `remedies` are opaque here."""
 
@@ -50,6 +61,7 @@ class Progress(BaseModel):
     meter: list[MeterGroup]
     health: dict[str, Any] = Field(default_factory=dict)
     remedies: dict[str, Any] = Field(default_factory=dict)
+    ada: AdaState | None = None  # only with augment.diffaugment_probability=ada
 
 
 class State(BaseModel):

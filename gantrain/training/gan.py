@@ -19,6 +19,7 @@ from gantrain.models.augment import diff_augment
 from gantrain.models.dropout import add_dropout
 from gantrain.models.ema import Ema
 from gantrain.models.networks import Discriminator, Generator, build_networks
+from gantrain.training.ada import Ada
 from gantrain.training.batch import Batch
 from gantrain.training.nan_guard import NanGuard
 
@@ -45,7 +46,7 @@ class Gan:
         self.grad_accum_steps = config.training.grad_accum_steps
         self.clip_norm = config.training.clip_norm
         self.extra_dropout = 0.0
-        self._augment = config.augment
+        self._augment, self.ada = config.augment, Ada(config, accelerator)
         self._networks = (config.generator, config.discriminator)
         self._images_seen, self._total_images = 0, config.total_images
         self._rate_scale = 1.0
@@ -121,8 +122,8 @@ class Gan:
 
     def augment(self, images: Tensor, rng: PositionalRNG, stream: Stream) -> Tensor:
         """Return what D sees instead of `images`: augmented as config.augment.diffaugment says."""
-        policies = self._augment.diffaugment
-        probability = self._now(self._augment.diffaugment_probability)
+        policies, setting = self._augment.diffaugment, self._augment.diffaugment_probability
+        probability = self.ada.probability if isinstance(setting, str) else self._now(setting)
         return diff_augment(images, rng, stream, policies, probability)
 
     def latents(self, rng: PositionalRNG, stream: Stream) -> Tensor:

@@ -41,6 +41,7 @@ def train(
         gan.follow_schedules(state.images_seen)
         iterate(gan, objective, real, state, services)
         state.g_steps += 1
+        gan.ada.move()
         images = state.batch_size * objective.n_critic
         gan.ema.update(gan.generator, images, state.images_seen)
         after_iteration()
@@ -125,7 +126,8 @@ def d_losses(
         )
     loss, metrics = objective.d_loss(real.scores, fakes.scores, batch.rng)
     loss = loss + added
-    metrics = {"loss/discriminator": loss, **metrics, **penalty_metrics, **image_signals(x, y)}
+    seen = {**image_signals(x, y), **gan.ada.observe(real.scores, fakes.scores)}
+    metrics = {"loss/discriminator": loss, **metrics, **penalty_metrics, **seen}
     return loss, real.scores, fakes.scores, metrics
 
 

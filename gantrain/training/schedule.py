@@ -173,7 +173,7 @@ class Schedule:
         with self._services.heartbeat.phase("log"):
             means = self._services.meter.read()
             if means:
-                means |= gan.weight_changes()
+                means |= gan.weight_changes() | gan.ada.curves()
                 means |= curves_at(state.config, state.images_seen, state.config.total_images)
             skipped, streak = gan.nan_guard.read()
         self._metrics = {name: value for name, value in means.items() if math.isfinite(value)}
@@ -267,9 +267,11 @@ class Schedule:
             return
         with services.heartbeat.phase("checkpoint"):
             meter = services.meter.state() if meter is None else meter  # a collective call
+            ada = self._gan.ada.state()  # likewise
             if state.rank == 0:
                 step = services.tracker.step
-                services.saver.save(take_snapshot(self._gan, state, meter, step), self.best.best)
+                snapshot = take_snapshot(self._gan, state, meter, ada, step)
+                services.saver.save(snapshot, self.best.best)
         state.saved_at = state.images_seen
 
     def _finish_saving(self) -> None:

@@ -12,7 +12,7 @@ from gantrain.config import Config, rename_old_keys
 from gantrain.config.schedules import describe, schedules_in, value_at
 from gantrain.health.remedy_state import RemedyState
 from gantrain.health.state import HealthState
-from gantrain.runs.checkpoint import Progress, Snapshot, State
+from gantrain.runs.checkpoint import AdaState, Progress, Snapshot, State
 from gantrain.training.data_identity import check_same_set
 from gantrain.training.diagnose import apply_overrides
 from gantrain.training.gan import Gan
@@ -26,11 +26,15 @@ _FIXED = ("seed", "data.size", "data.channels", "objective.kind")
 
 
 def take_snapshot(
-    gan: Gan, state: TrainingState, meter: list[dict[str, Any]], tracker_step: int
+    gan: Gan,
+    state: TrainingState,
+    meter: list[dict[str, Any]],
+    ada: AdaState | None,
+    tracker_step: int,
 ) -> Snapshot:
     """Copy everything that a run needs to resume to host memory; training may continue at once.
 
-    meter: as Meter.state returns it.
+    meter, ada: as Meter.state and Ada.state return them.
     """
     scaler = gan.accelerator.scaler
     live = {
@@ -54,6 +58,7 @@ def take_snapshot(
             "measured_at": state.measured_at,
             "health": state.health.model_dump(),
             "remedies": state.remedies.model_dump(),
+            "ada": ada,
         }
     )
     keep_every = state.config.output.keep_every_kimg
@@ -93,6 +98,7 @@ def load_snapshot(
     # As the last iteration left them: a run may resume at its end, and log what it did last.
     gan.follow_schedules(max(0, state.images_seen - objective.n_critic * state.batch_size))
     meter.restore([group.model_dump() for group in progress.meter])
+    gan.ada.restore(progress.ada)
     return notices
 
 

@@ -17,6 +17,7 @@ TREE = small_tree(Path("shards"), Path("run"), discriminator={"norm": "none"})
 # A config in which each key exists; the two objectives have different ones.
 TREES = {"dcgan": TREE, "wgan-gp": {**TREE, **WGAN_GP}}
 ONLY_RESNET = ("generator.blocks", "discriminator.blocks", "discriminator.halving_blocks")
+ADA = {"diffaugment": ["cutout"], "diffaugment_probability": "ada"}
 WRONG: list[Any] = [
     *(None, True, False, "", "yes", "64", "a b", [], [1], ["x", None], [[1, 2]], {}, {"x": 1}),
     *(-1, 0, 1, 1.0, 1.5, 10**12, 10**400, -1e9, math.nan, math.inf, -math.inf, "\0", {1: 2}),
@@ -40,6 +41,8 @@ def with_value(key: str, value: object) -> dict[str, Any]:
     if key in ONLY_RESNET:
         network = {k: v for k, v in tree[section].items() if k != "norm"}
         tree = {**tree, section: {**network, "backbone": "resnet"}}
+    if key.startswith("augment.ada_"):
+        tree = {**tree, "augment": ADA}
     if inner:  # of a schedule
         value = {"from": 0.5, "to": 0.25, inner[0]: value}
     return {**tree, section: {**tree.get(section, {}), name: value}}

@@ -11,6 +11,7 @@ from gantrain.health.start import PixelRange, doubtful_images, doubtful_settings
 from gantrain.training.diagnose import doubts_at_start
 from tests.conftest import RPGAN, SNGAN, WGAN_GP, small_config
 
+ADA = {"diffaugment": ["cutout"], "diffaugment_probability": "ada"}
 UNBOUNDED = {"kind": "rpgan", "r1_gamma": 0, "r2_gamma": 0}
 
 
@@ -39,6 +40,8 @@ def config_with(**sections: dict[str, Any]) -> Config:
             {"ema": {"half_life_kimg": {"from": 1, "to": 2, "start_kimg": 0.16}}},
             "ema.half_life_kimg: the run ends at 0.16 kimg, before the change begins at 0.16 kimg",
         ),
+        ({"augment": ADA | {"ada_kimg": 16}}, "kimg the probability reaches 0.01 at most"),
+        ({"augment": ADA | {"ada_kimg": 0.8}}, ""),
         ({"objective": {"label_flips": 0.49}}, "objective.label_flips: at 0.49"),
         ({"objective": {"label_flips": 0.3}}, ""),
         (WGAN_GP | {"objective": {"kind": "wgan-gp", "penalty_weight": 0}}, "penalty_weight: 0"),

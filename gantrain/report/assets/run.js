@@ -114,6 +114,7 @@ function chartGroups(names) {
   add("range of pixels", ["health/fake_range", "health/real_range"]);
   add("black and white pixels", ["health/fake_saturated", "health/real_saturated"]);
   add("relative change of weights in a step", ["health/d_weight_change", "health/g_weight_change"], { log: true });
+  add("ADA: probability p of augmentation, overfitting r of D", ["augment/p", "augment/r"]);
   add("schedules of the learning rates", ["schedule/d_learning_rate", "schedule/g_learning_rate"]);
   add("schedules of Adam's β₂", ["schedule/d_beta2", "schedule/g_beta2"]);
   for (const network of "dg") remaining.delete(`health/${network}_rate_share`);  // the same, over the highest rate
