@@ -103,7 +103,8 @@ def _stack_images(samples: list[tuple[Tensor, Any]]) -> Tensor:
 def our_loader(mode: str, config: DataConfig, workers: int) -> Iterator[Tensor]:
     """Return gantrain's batches. mode: cache or stream."""
     dataset = open_dataset(config.model_copy(update={"mode": mode, "workers": workers}))
-    return dataset.batches(PositionalRNG(0, 0, BATCH), BATCH, CPU, torch.contiguous_format)
+    batches = dataset.batches(PositionalRNG(0, 0, BATCH), BATCH, CPU, torch.contiguous_format)
+    return (batch.images for batch in batches)
 
 
 def gather_with_torch(images: Tensor, workers: int) -> Iterator[Tensor]:

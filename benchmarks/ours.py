@@ -16,6 +16,7 @@ import gantrain.train
 from benchmarks.pacing import Channel, Pacer, paced
 from benchmarks.settings import Settings
 from gantrain.config import parse_config
+from gantrain.data.loading.datasets import Images
 from gantrain.models.ema import Ema
 from gantrain.runs.heartbeat import Heartbeat, Phase
 from gantrain.runs.saver import Saver
@@ -53,7 +54,7 @@ def train_ours(settings: Settings, channel: Channel) -> None:
         timings.take,
     )
 
-    def paced_batches(*arguments: Any, **named: Any) -> Iterator[torch.Tensor]:
+    def paced_batches(*arguments: Any, **named: Any) -> Iterator[Images]:
         return paced(real_batches(*arguments, **named), pacer, settings.d_steps_per_iteration)
 
     with ExitStack() as patches:

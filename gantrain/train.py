@@ -38,7 +38,6 @@ from gantrain.common.errors import (
 from gantrain.common.grids import tile
 from gantrain.common.logs import configure_logging
 from gantrain.common.program import expand_home
-from gantrain.common.rng import PositionalRNG
 from gantrain.common.streams import tolerant_streams
 from gantrain.config import Config, load_config
 from gantrain.config.quality import choose_ruler, doubts
@@ -64,6 +63,7 @@ from gantrain.training.loop import alternating, train
 from gantrain.training.meter import Meter
 from gantrain.training.nan_guard import RollBack, read_recovery
 from gantrain.training.objectives import Objective, chosen_gammas, make_objective, metric_names
+from gantrain.training.real_samples import real_samples
 from gantrain.training.resume import find_checkpoint, is_complete, roll_back
 from gantrain.training.schedule import EndEarly, Schedule
 from gantrain.training.services import Services, start_services
@@ -119,9 +119,10 @@ def run_training(config: Config, networks: Networks | None = None) -> None:
     """
     accelerator = make_accelerator(config)
     check_world_size(config, accelerator)
-    dataset = open_dataset(config.data)
+    dataset = open_dataset(config.data, config.conditioning)
     check_same_data(dataset, accelerator)
-    gan, objective = Gan(config, accelerator, networks), make_objective(config)
+    gan = Gan(config, accelerator, networks, dataset.class_counts())
+    objective = make_objective(config)
     state = TrainingState(config, accelerator.process_index, accelerator.num_processes)
     state.data = dataset.manifest.summary
     meter, evaluator = Meter(accelerator), Evaluator(config, dataset, accelerator)
@@ -208,7 +209,7 @@ def announce(
     rows, columns = config.output.grid
     doubts = []
     if state.rank == 0:
-        images = dataset.images(PositionalRNG(config.seed, 0, rows * columns))
+        images = real_samples(dataset, gan.generator.conditioning, config)
         doubts = doubts_at_start(config, images)
         services.tracker.real_grid(tile(scaled(images), rows, columns))
     for doubt in doubts:

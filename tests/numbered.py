@@ -78,7 +78,7 @@ def read_numbers(
     for rank in range(ranks):
         first = PositionalRNG(seed, start + rank * local_batch_size, local_batch_size)
         batches = dataset.batches(first, ranks * local_batch_size, CPU, torch.contiguous_format)
-        per_rank.append([image_numbers(batch) for batch in itertools.islice(batches, steps)])
+        per_rank.append([image_numbers(batch.images) for batch in itertools.islice(batches, steps)])
         batches.close()  # type: ignore[attr-defined]
     return [n for step in zip(*per_rank, strict=True) for batch in step for n in batch]
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.common.errors import UserError
+from gantrain.models.conditioning import Layers
 from gantrain.models.networks import Discriminator, Generator
 
 VERSION = "0.1.16"
@@ -112,9 +113,9 @@ class PeerGenerator(Generator):
     def __init__(self, network: nn.Module) -> None:
         nn.Module.__init__(self)
         self.latent_size = LATENT_SIZE
-        self.layers = nn.Sequential(network)
+        self.layers = Layers(network)
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, classes: Tensor | None = None) -> Tensor:
         return cast(Tensor, self.layers(latents))
 
 
@@ -123,7 +124,7 @@ class PeerDiscriminator(Discriminator):
 
     def __init__(self, network: nn.Module) -> None:
         nn.Module.__init__(self)
-        self.layers = nn.Sequential(network)
+        self.layers = Layers(network)
 
 
 def train_as_the_peer(

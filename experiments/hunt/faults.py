@@ -12,7 +12,7 @@ from torch import Tensor
 import gantrain.train
 from experiments.training import replaced, without_two_sample_tests
 from gantrain.config import Config, DataConfig
-from gantrain.data.loading.datasets import ImageDataset
+from gantrain.data.loading.datasets import ImageDataset, Images
 from gantrain.data.loading.opening import open_dataset
 from gantrain.metrics import by_pixels
 from gantrain.metrics.evaluator import Evaluator
@@ -138,8 +138,8 @@ def _generator(change: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]) -
     """Change what each generator makes. change: of its `forward` and the latents."""
     forward = Generator.forward
 
-    def changed(self: Generator, latents: Tensor) -> Tensor:
-        return change(lambda z: forward(self, z), latents)
+    def changed(self: Generator, latents: Tensor, classes: Tensor | None = None) -> Tensor:
+        return change(lambda z: forward(self, z, classes), latents)
 
     with replaced(Generator, "forward", changed):
         yield
@@ -153,7 +153,7 @@ def _from(at_kimg: float, change: Callable[[Gan, Tensor], Tensor]) -> Iterator[N
     def changed(
         gan: Gan,
         objective: Objective,
-        real: Iterator[Tensor],
+        real: Iterator[Images],
         state: TrainingState,
         services: Services,
     ) -> Batch:

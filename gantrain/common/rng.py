@@ -47,6 +47,11 @@ class Stream(IntEnum):
     ARTEFACTS = 23
     HELD_OUT = 24
     NEW_CRITIC = 25
+    D_CLASSES = 26
+    G_CLASSES = 27
+    GRID_CLASSES = 28
+    METRICS_CLASSES = 29
+    SAMPLE_CLASSES = 30
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from gantrain.config.backbones import (
     ResnetDiscriminatorConfig,
     ResnetGeneratorConfig,
 )
+from gantrain.config.conditioning import ConditioningConfig
 from gantrain.config.loading import (
     dump_config,
     known_keys,
@@ -34,6 +35,7 @@ from gantrain.config.sections import (
 
 __all__ = [
     "AugmentConfig",
+    "ConditioningConfig",
     "Config",
     "DataConfig",
     "DcganConfig",

@@ -13,6 +13,7 @@ from gantrain.config.backbones import (
     GeneratorConfig,
     check_size,
 )
+from gantrain.config.conditioning import ConditioningConfig, check_conditioning
 from gantrain.config.objectives import DcganConfig, ObjectiveConfig, why_single_images
 from gantrain.config.section import Section
 from gantrain.config.sections import (
@@ -99,6 +100,7 @@ class Config(Section):
     generator: GeneratorConfig = DcganGeneratorConfig()
     discriminator: DiscriminatorConfig = DcganDiscriminatorConfig()
     objective: ObjectiveConfig = DcganConfig()
+    conditioning: ConditioningConfig = ConditioningConfig()
     augment: AugmentConfig = AugmentConfig()
     training: TrainingConfig
     ema: EmaConfig = EmaConfig()
@@ -139,6 +141,7 @@ class Config(Section):
             )
         check_size(self.generator, self.discriminator, self.data.size)
         check_ada(self.augment, self.objective)
+        check_conditioning(self.conditioning, self.objective)
         reason = why_single_images(self.objective)
         if reason is not None and self.discriminator.norm == "batch":
             raise ValueError(

@@ -11,6 +11,7 @@ from gantrain.common.errors import UserError
 from gantrain.common.set_identity import DataSet
 from gantrain.config import Config, OutputConfig, parse_config
 from gantrain.inference.sources import find_checkpoint_at, find_source
+from gantrain.models.conditioning import make_conditioning
 from gantrain.models.networks import Generator
 from gantrain.runs.best import find_best
 from gantrain.runs.checkpoint import Snapshot, read_checkpoint, read_newest, read_state
@@ -31,7 +32,8 @@ def export_generator(
     """
     path = config.output.run_dir / GENERATOR
     tree = config.model_dump(mode="json")
-    write_generator(path, generator.state_dict(), tree, images_seen, measured)
+    classes = generator.conditioning.class_counts
+    write_generator(path, generator.state_dict(), tree, classes, images_seen, measured)
     return path
 
 
@@ -100,7 +102,7 @@ def _load(path: Path, run_dir: Path | None) -> Loaded:
     if path.is_dir():
         return _from_snapshot(read_checkpoint(path, only=_EMA), path, run_dir)
     file = read_generator(path)
-    generator, config = _build(file.tensors, file.config, str(path))
+    generator, config = _build(file.tensors, file.config, file.class_counts, str(path))
     return Loaded(generator, config, file.images_seen, file.measured, path, run_dir)
 
 
@@ -120,10 +122,11 @@ def _load_newest(run_dir: Path) -> Loaded:
 
 
 def _from_snapshot(snapshot: Snapshot, folder: Path, run_dir: Path | None) -> Loaded:
-    generator, config = _build(snapshot.tensors["ema"], snapshot.state.config, str(folder))
-    return Loaded(
-        generator, config, snapshot.images_seen, None, folder, run_dir, snapshot.state.data
+    state = snapshot.state
+    generator, config = _build(
+        snapshot.tensors["ema"], state.config, state.class_counts, str(folder)
     )
+    return Loaded(generator, config, snapshot.images_seen, None, folder, run_dir, state.data)
 
 
 def _output_config(run_dir: Path) -> OutputConfig:
@@ -134,9 +137,12 @@ def _output_config(run_dir: Path) -> OutputConfig:
     return OutputConfig(run_dir=run_dir)
 
 
-def _build(tensors: Mapping[str, Tensor], tree: object, source: str) -> tuple[Generator, Config]:
+def _build(
+    tensors: Mapping[str, Tensor], tree: object, class_counts: Mapping[str, int], source: str
+) -> tuple[Generator, Config]:
     config = parse_config(tree, source)
-    generator = Generator(config.generator, config.data.size, config.data.channels)
+    conditioning = make_conditioning(config.conditioning, class_counts)
+    generator = Generator(config.generator, config.data.size, config.data.channels, conditioning)
     try:
         generator.load_state_dict(tensors)
     except RuntimeError as error:

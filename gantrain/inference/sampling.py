@@ -1,6 +1,7 @@
 """Latent vectors, and the images that a generator makes from them."""
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -27,6 +28,14 @@ def sample_latents(
     return rng.normal(Stream.SAMPLES, generator.latent_size) * truncation
 
 
+def sample_classes(generator: Generator, count: int, seed: int, *, first: int = 0) -> Tensor | None:
+    """Return random classes, int64 (count,), on the CPU; None without conditioning.
+
+    They are as frequent as in training. Row i depends only on the seed and `first + i`.
+    """
+    return generator.conditioning.draw(PositionalRNG(seed, first, count), Stream.SAMPLE_CLASSES)
+
+
 def select_latents(
     generator: Generator, numbers: Sequence[int], seed: int, *, truncation: float = 1.0
 ) -> Tensor:
@@ -46,14 +55,21 @@ def select_latents(
 
 
 @torch.no_grad()
-def generate_images(generator: Generator, latents: Tensor) -> Tensor:
+def generate_images(generator: Generator, latents: Tensor, classes: Tensor | None = None) -> Tensor:
     """Return the images of latents (N, latent_size): float32 (N, C, S, S) in [-1, 1], on the CPU.
+
+    classes: for a generator with conditioning, an index or weights for each image; see
+        `gantrain.models.conditioning`.
 
     Runs on the generator's device, in batches. Raises UserError if any pixel is NaN or infinite.
     """
     device = next(generator.parameters()).device
-    batches = torch.split(latents, _BATCH_SIZE)
-    images = torch.cat([generator(batch.to(device)).float().cpu() for batch in batches])
+    batches = zip(
+        torch.split(latents, _BATCH_SIZE),
+        repeat(None) if classes is None else torch.split(classes, _BATCH_SIZE),
+        strict=False,
+    )
+    images = torch.cat([generator(z.to(device), y).float().cpu() for z, y in batches])
     require_finite(images)
     return images
 
@@ -63,6 +79,7 @@ def sample_images(
 ) -> Tensor:
     """Return images of standard normal latents, float32 (count, C, S, S) in [-1, 1].
 
+    With conditioning, classes are drawn as often as they occurred in training.
     Image i depends only on the seed and i, so that a larger count merely appends images.
 
     truncation: see `sample_latents`.
@@ -71,5 +88,6 @@ def sample_images(
     for first in range(0, count, _BATCH_SIZE):
         size = min(_BATCH_SIZE, count - first)
         latents = sample_latents(generator, size, seed, first=first, truncation=truncation)
-        images.append(generate_images(generator, latents))
+        classes = sample_classes(generator, size, seed, first=first)
+        images.append(generate_images(generator, latents, classes))
     return torch.cat(images)

@@ -172,8 +172,9 @@ def generate_images(
 ) -> Tensor:
     """Return this rank's part of `count` generated images, uint8 (n, C, S, S).
 
-    They are on the generator's device. Each image depends only on the seed and its index. All ranks
-    generate equally many, so that the last one may go beyond `count`.
+    They are on the generator's device. Each image depends only on the seed and its index; with
+    conditioning, classes occur as often as in training. All ranks generate equally many, so that
+    the last one may go beyond `count`.
 
     Raises UserError if any pixel is NaN or infinite.
     """
@@ -184,7 +185,8 @@ def generate_images(
         size = min(_BATCH_SIZE, per_rank - start)
         rng = PositionalRNG(seed, rank * per_rank + start, size)
         latents = rng.normal(Stream.METRICS, generator.latent_size).to(device)
-        images = generator(latents)
+        classes = generator.conditioning.draw(rng, Stream.METRICS_CLASSES)
+        images = generator(latents, classes)
         require_finite(images)
         batches.append(quantize(images))
     return torch.cat(batches)

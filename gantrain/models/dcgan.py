@@ -14,6 +14,7 @@ from gantrain.config.backbones import (
     DcganGeneratorConfig,
     DcganNetworkConfig,
 )
+from gantrain.models.conditioning import Conditioning, Layers, ProjectionHead
 from gantrain.models.dropout import Dropout
 from gantrain.models.layers import initialise_normal, norm_and_activation, normalise_spectrally
 
@@ -21,26 +22,37 @@ _SMALLEST = 4  # resolution between the strided layers and the 1x1 end
 _WIDEST = 8  # layers widen up to 8 times `width`, as in the paper at 64 pixels
 
 
-def generator_layers(config: DcganGeneratorConfig, size: int, channels: int) -> nn.Sequential:
-    """Return layers from latents (N, latent_size, 1, 1) to images (N, channels, size, size)."""
+def generator_layers(
+    config: DcganGeneratorConfig, size: int, channels: int, conditioning: Conditioning
+) -> Layers:
+    """Return layers from latents (N, latent_size, 1, 1) to images (N, channels, size, size).
+
+    One-hot vectors that go beside the latents are further inputs.
+    """
     widths = layer_widths(config.width, size)[::-1]
     slopes = _slopes(config, len(widths))
+    inputs = config.latent_size + conditioning.latent_inputs(config.norm)
+    classes = conditioning.projected
     layers: list[nn.Module] = [
-        nn.ConvTranspose2d(config.latent_size, widths[0], _SMALLEST, bias=config.bias),
-        *norm_and_activation(config, config.norm, widths[0], slopes[0]),
+        nn.ConvTranspose2d(inputs, widths[0], _SMALLEST, bias=config.bias),
+        *norm_and_activation(config, config.norm, widths[0], slopes[0], classes=classes),
     ]
     for before, after, slope in zip(widths, widths[1:], slopes[1:], strict=False):
         layers += _upsample(config, before, after, config.bias)
-        layers += norm_and_activation(config, config.norm, after, slope)
+        layers += norm_and_activation(config, config.norm, after, slope, classes=classes)
     layers += _upsample(config, widths[-1], channels, config.output_bias)
     layers += [nn.Tanh()]
-    return _initialised(nn.Sequential(*layers), config)
+    return _initialised(Layers(*layers), config)
 
 
 def discriminator_layers(
-    config: DcganDiscriminatorConfig, size: int, channels: int
-) -> nn.Sequential:
-    """Return layers from images (N, channels, size, size) to scores (N, 1, 1, 1)."""
+    config: DcganDiscriminatorConfig, size: int, channels: int, conditioning: Conditioning
+) -> Layers:
+    """Return layers from images (N, channels, size, size) to scores (N, 1, 1, 1) or (N, 1).
+
+    Planes of classes are further channels.
+    """
+    channels += conditioning.planes
     widths = layer_widths(config.width, size)
     slopes = _slopes(config, len(widths))
     layers: list[nn.Module] = []
@@ -50,8 +62,10 @@ def discriminator_layers(
         layers += norm_and_activation(config, config.norm if i > 0 else "none", after, slopes[i])
         if config.dropout and (i > 0 or config.dropout_first):
             layers += [Dropout(config.dropout)]
-    layers += [nn.Conv2d(widths[-1], 1, _SMALLEST, bias=config.bias)]
-    network = _initialised(nn.Sequential(*layers), config)
+    last: nn.Module = nn.Conv2d(widths[-1], 1, _SMALLEST, bias=config.bias)
+    if conditioning.projected:
+        last = ProjectionHead(last, widths[-1], conditioning.projected)
+    network = _initialised(Layers(*layers, last), config)
     if config.spectral_norm:
         normalise_spectrally(network)
     return network
@@ -77,9 +91,9 @@ def _upsample(config: DcganGeneratorConfig, before: int, after: int, bias: bool)
     return [nn.ConvTranspose2d(before, after, kernel, 2, padding, missing, bias=bias)]
 
 
-def _initialised(network: nn.Sequential, config: DcganNetworkConfig) -> nn.Sequential:
+def _initialised(network: Layers, config: DcganNetworkConfig) -> Layers:
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             if config.init == "normal":
                 initialise_normal(module.weight)
             else:

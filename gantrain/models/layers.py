@@ -7,30 +7,45 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gantrain.config import NetworkConfig
 from gantrain.config.values import Norm
+from gantrain.models.conditioning import ConditionalNorm
 
 _INIT_STD = 0.02
 
 
 def norm_and_activation(
-    config: NetworkConfig, norm: Norm, width: int, slope: float, *, in_place: bool = True
+    config: NetworkConfig,
+    norm: Norm,
+    width: int,
+    slope: float,
+    *,
+    classes: int = 0,
+    in_place: bool = True,
 ) -> list[nn.Module]:
     """Return a normalisation, unless `norm` is none, and LeakyReLU, for maps of `width` channels.
 
+    classes: number of classes that the normalisation has a gain and a bias for; 0: it has one pair.
     in_place: whether the activation may overwrite its input if there is no normalisation.
     """
     if norm == "none":
         return [nn.LeakyReLU(slope, inplace=in_place)]
-    return [make_norm(config, norm, width), nn.LeakyReLU(slope, inplace=True)]
+    layer = make_norm(config, norm, width, affine=not classes)
+    if classes:
+        layer = ConditionalNorm(layer, width, classes)
+    return [layer, nn.LeakyReLU(slope, inplace=True)]
 
 
-def make_norm(config: NetworkConfig, norm: Norm, width: int) -> nn.Module:
-    """Return the normalisation of maps (N, width, H, W) of this name, which is not none."""
+def make_norm(config: NetworkConfig, norm: Norm, width: int, *, affine: bool = True) -> nn.Module:
+    """Return the normalisation of maps (N, width, H, W) of this name, which is not none.
+
+    affine: with a gain and a bias per channel.
+    """
     if norm == "batch":
-        return nn.BatchNorm2d(width, eps=config.norm_epsilon, momentum=config.norm_momentum)
+        momentum = config.norm_momentum
+        return nn.BatchNorm2d(width, config.norm_epsilon, momentum, affine)
     if norm == "instance":
-        return nn.InstanceNorm2d(width, eps=config.norm_epsilon, affine=True)
+        return nn.InstanceNorm2d(width, eps=config.norm_epsilon, affine=affine)
     # With one group this is layer normalisation over channels and pixels, with a gain per channel.
-    return nn.GroupNorm(1, width, eps=config.norm_epsilon)
+    return nn.GroupNorm(1, width, config.norm_epsilon, affine)
 
 
 def initialise_normal(weight: Tensor) -> None:

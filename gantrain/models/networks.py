@@ -1,5 +1,7 @@
 """The generator and the discriminator (critic), each with the backbone that its config names."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -14,45 +16,88 @@ from gantrain.config import (
     ResnetGeneratorConfig,
 )
 from gantrain.models import dcgan, resnet
+from gantrain.models.conditioning import (
+    NO_CLASSES,
+    UNCONDITIONAL,
+    Conditioning,
+    class_weights,
+    make_conditioning,
+    with_planes,
+)
 
 
 class Generator(nn.Module):
-    """Map latents (N, latent_size) to images (N, channels, size, size) in [-1, 1]."""
+    """Map latents (N, latent_size), and classes, to images (N, channels, size, size) in [-1, 1]."""
 
-    def __init__(self, config: GeneratorConfig, size: int, channels: int) -> None:
+    conditioning = UNCONDITIONAL
+
+    def __init__(
+        self,
+        config: GeneratorConfig,
+        size: int,
+        channels: int,
+        conditioning: Conditioning = UNCONDITIONAL,
+    ) -> None:
         super().__init__()
         self.latent_size = config.latent_size
+        self.conditioning = conditioning
+        self._joins_classes = conditioning.latent_inputs(config.norm) > 0
         match config:
             case DcganGeneratorConfig():
-                self.layers = dcgan.generator_layers(config, size, channels)
+                self.layers = dcgan.generator_layers(config, size, channels, conditioning)
             case ResnetGeneratorConfig():
-                self.layers = resnet.generator_layers(config, size, channels)
+                self.layers = resnet.generator_layers(config, size, channels, conditioning)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        images: Tensor = self.layers(latents[:, :, None, None])
+    def forward(self, latents: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Return images. classes: with conditioning, in either form (see `models.conditioning`)."""
+        if classes is not None:
+            classes = class_weights(classes.to(latents.device), len(self.conditioning.class_counts))
+            if self._joins_classes:
+                latents = torch.cat([latents, classes.to(latents.dtype)], 1)
+        images: Tensor = self.layers(latents[:, :, None, None], classes)
         return images
 
 
 class Discriminator(nn.Module):
     """Map images (N, channels, size, size) in [-1, 1] to one logit or score each, shape (N,)."""
 
-    def __init__(self, config: DiscriminatorConfig, size: int, channels: int) -> None:
+    conditioning = UNCONDITIONAL
+
+    def __init__(
+        self,
+        config: DiscriminatorConfig,
+        size: int,
+        channels: int,
+        conditioning: Conditioning = UNCONDITIONAL,
+    ) -> None:
         super().__init__()
+        self.conditioning = conditioning
         match config:
             case DcganDiscriminatorConfig():
-                self.layers = dcgan.discriminator_layers(config, size, channels)
+                self.layers = dcgan.discriminator_layers(config, size, channels, conditioning)
             case ResnetDiscriminatorConfig():
-                self.layers = resnet.discriminator_layers(config, size, channels)
+                self.layers = resnet.discriminator_layers(config, size, channels, conditioning)
 
-    def forward(self, images: Tensor) -> Tensor:
-        scores: Tensor = self.layers(images)
+    def forward(self, images: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Return scores. classes: with conditioning, in either form (see `models.conditioning`)."""
+        if classes is not None:
+            classes = class_weights(classes.to(images.device), len(self.conditioning.class_counts))
+            if self.conditioning.planes:
+                images = with_planes(images, classes)
+        scores: Tensor = self.layers(images, classes)
         return scores.flatten()
 
 
-def build_networks(config: Config) -> tuple[Generator, Discriminator]:
-    """Build both networks on the CPU in float32, with weights that depend on the seed only."""
+def build_networks(
+    config: Config, class_counts: Mapping[str, int] = NO_CLASSES
+) -> tuple[Generator, Discriminator]:
+    """Build both networks on the CPU in float32, with weights that depend on the seed only.
+
+    class_counts: see `Conditioning`; only with conditioning.
+    """
+    data, conditioning = config.data, make_conditioning(config.conditioning, class_counts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, Stream.WEIGHTS))
-        generator = Generator(config.generator, config.data.size, config.data.channels)
-        discriminator = Discriminator(config.discriminator, config.data.size, config.data.channels)
-    return generator, discriminator
+        generator = Generator(config.generator, data.size, data.channels, conditioning)
+        judge = Discriminator(config.discriminator, data.size, data.channels, conditioning)
+    return generator, judge

@@ -19,20 +19,21 @@ from gantrain.config.backbones import (
     generator_widths,
     halving_blocks,
 )
+from gantrain.models.conditioning import ClassAware, Conditioning, Layers, ProjectionHead
 from gantrain.models.dropout import Dropout
 from gantrain.models.layers import initialise_normal, norm_and_activation, normalise_spectrally
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(ClassAware):
     """Adds the results of two sequences of layers for the same input (N, C, H, W)."""
 
     def __init__(self, residual: Iterable[nn.Module], shortcut: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.residual = nn.Sequential(*residual)
-        self.shortcut = nn.Sequential(*shortcut)
+        self.residual = Layers(*residual)
+        self.shortcut = Layers(*shortcut)
 
-    def forward(self, maps: Tensor) -> Tensor:
-        result: Tensor = self.residual(maps) + self.shortcut(maps)
+    def forward(self, maps: Tensor, classes: Tensor | None = None) -> Tensor:
+        result: Tensor = self.residual(maps, classes) + self.shortcut(maps)
         return result
 
 
@@ -43,43 +44,59 @@ class SumOverPixels(nn.Module):
         return maps.sum((2, 3))
 
 
-def generator_layers(config: ResnetGeneratorConfig, size: int, channels: int) -> nn.Sequential:
-    """Return layers from latents (N, latent_size, 1, 1) to images (N, channels, size, size)."""
+def generator_layers(
+    config: ResnetGeneratorConfig, size: int, channels: int, conditioning: Conditioning
+) -> Layers:
+    """Return layers from latents (N, latent_size, 1, 1) to images (N, channels, size, size).
+
+    One-hot vectors that go beside the latents are further inputs.
+    """
     widths = generator_widths(config, size)
     start = size >> (len(widths) - 1)
+    inputs = config.latent_size + conditioning.latent_inputs(config.norm)
+    classes = conditioning.projected
     layers: list[nn.Module] = [
         nn.Flatten(),
-        nn.Linear(config.latent_size, widths[0] * start**2),
+        nn.Linear(inputs, widths[0] * start**2),
         nn.Unflatten(1, (widths[0], start, start)),
     ]
-    layers += [_doubling_block(config, *pair) for pair in itertools.pairwise(widths)]
-    layers += norm_and_activation(config, config.norm, widths[-1], config.slope)
+    layers += [_doubling_block(config, *pair, classes) for pair in itertools.pairwise(widths)]
+    layers += norm_and_activation(config, config.norm, widths[-1], config.slope, classes=classes)
     layers += [_convolution(widths[-1], channels), nn.Tanh()]
-    return _initialised(nn.Sequential(*layers), config)
+    return _initialised(Layers(*layers), config)
 
 
 def discriminator_layers(
-    config: ResnetDiscriminatorConfig, size: int, channels: int
-) -> nn.Sequential:
-    """Return layers from images (N, channels, size, size) to scores (N, 1)."""
+    config: ResnetDiscriminatorConfig, size: int, channels: int, conditioning: Conditioning
+) -> Layers:
+    """Return layers from images (N, channels, size, size) to scores (N, 1).
+
+    Planes of classes are further channels.
+    """
+    channels += conditioning.planes
     widths, halving = discriminator_widths(config, size), halving_blocks(config, size)
     layers: list[nn.Module] = [_first_block(config, channels, widths[0])]
     for i, (before, after) in enumerate(itertools.pairwise(widths), start=1):
         layers.append(_scoring_block(config, before, after, halve=i < halving))
     layers += [nn.LeakyReLU(config.slope, inplace=True), *_dropout(config)]
-    layers += [SumOverPixels(), nn.Linear(widths[-1], 1)]
-    network = _initialised(nn.Sequential(*layers), config)
+    last: nn.Module = nn.Linear(widths[-1], 1)
+    if conditioning.projected:
+        last = ProjectionHead(last, widths[-1], conditioning.projected)
+    network = _initialised(Layers(*layers, SumOverPixels(), last), config)
     if config.spectral_norm:
         normalise_spectrally(network)
     return network
 
 
-def _doubling_block(config: ResnetGeneratorConfig, before: int, after: int) -> ResidualBlock:
+def _doubling_block(
+    config: ResnetGeneratorConfig, before: int, after: int, classes: int
+) -> ResidualBlock:
+    norm, slope = config.norm, config.slope
     residual = [
-        *norm_and_activation(config, config.norm, before, config.slope, in_place=False),
+        *norm_and_activation(config, norm, before, slope, classes=classes, in_place=False),
         nn.Upsample(scale_factor=2),
         _convolution(before, after),
-        *norm_and_activation(config, config.norm, after, config.slope),
+        *norm_and_activation(config, norm, after, slope, classes=classes),
         _convolution(after, after),
     ]
     # A 1x1 convolution commutes with repeating pixels, and costs a quarter before it.
@@ -125,7 +142,7 @@ def _dropout(config: ResnetDiscriminatorConfig) -> list[nn.Module]:
     return [Dropout(config.dropout)] if config.dropout else []
 
 
-def _initialised(network: nn.Sequential, config: ResnetNetworkConfig) -> nn.Sequential:
+def _initialised(network: Layers, config: ResnetNetworkConfig) -> Layers:
     residual = {
         layer
         for block in network

@@ -26,7 +26,10 @@ def export_best(run_dir: Path, best: Measured) -> None:
     """
     snapshot = read_checkpoint(checkpoint_dir(run_dir, best.images_seen), only=("ema",))
     path = run_dir / GENERATOR_BEST
-    write_generator(path, snapshot.tensors["ema"], snapshot.state.config, best.images_seen, best)
+    state = snapshot.state
+    write_generator(
+        path, snapshot.tensors["ema"], state.config, state.class_counts, best.images_seen, best
+    )
 
 
 def restore_best(run_dir: Path, ruler: Ruler | None, images_seen: int) -> Measured | None:

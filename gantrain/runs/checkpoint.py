@@ -65,7 +65,10 @@ class Progress(BaseModel):
 
 
 class State(BaseModel):
-    """The content of `state.json`."""
+    """The content of `state.json`.
+
+    class_counts: what networks with conditioning know of classes; see `Conditioning`.
+    """
 
     model_config = ConfigDict(extra="forbid")
     version: Literal[1] = 1
@@ -74,6 +77,7 @@ class State(BaseModel):
     kept: bool
     config: dict[str, Any]
     data: DataSet | None = None  # not in checkpoints of version 0.1
+    class_counts: dict[str, int] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

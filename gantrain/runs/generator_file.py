@@ -28,12 +28,14 @@ class Measured:
 class GeneratorFile:
     """The content of a generator file.
 
-    tensors: empty if only the header was read. config: the tree of the run. images_seen: None if
-    the file does not say it. measured: of exactly these weights; None if the file has none.
+    tensors: empty if only the header was read. config: the tree of the run. class_counts: see
+    `Conditioning`; empty without. images_seen: None if the file does not say it. measured: of
+    exactly these weights; None if the file has none.
     """
 
     tensors: dict[str, Tensor]
     config: Any
+    class_counts: dict[str, int]
     images_seen: int | None
     measured: Measured | None
 
@@ -42,11 +44,13 @@ def write_generator(
     path: Path,
     tensors: Mapping[str, Tensor],
     config: Mapping[str, Any],
+    class_counts: Mapping[str, int],
     images_seen: int,
     measured: Measured | None,
 ) -> None:
     """Write a generator file in one step.
 
+    class_counts: see `Conditioning`; empty without.
     measured: goes into the header if it was measured at `images_seen`, else nowhere.
     """
     header = {
@@ -54,6 +58,8 @@ def write_generator(
         "images_seen": str(images_seen),
         "config": json.dumps(config),
     }
+    if class_counts:
+        header["class_counts"] = json.dumps(dict(class_counts))
     if measured is not None and measured.images_seen == images_seen:
         header |= {"metric": measured.metric, "value": repr(measured.value)}
     on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -69,11 +75,14 @@ def read_generator(path: Path, *, header_only: bool = False) -> GeneratorFile:
             names = [] if header_only else file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
         config = json.loads(header["config"]) if "config" in header else None
+        class_counts = json.loads(header.get("class_counts", "{}"))
     except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable as a generator ({error}).") from None
     if config is None:
         raise UserError(f"{path}: no config in its header; expected the {GENERATOR} of a run.")
-    return GeneratorFile(tensors, config, _images_seen(header), _measured(header))
+    if not _are_counts(class_counts):
+        raise UserError(f"{path}: the classes in its header are not a count of each class.")
+    return GeneratorFile(tensors, config, class_counts, _images_seen(header), _measured(header))
 
 
 def read_measured(path: Path) -> Measured | None:
@@ -83,6 +92,10 @@ def read_measured(path: Path) -> Measured | None:
             return _measured(file.metadata() or {})
     except (OSError, SafetensorError):
         return None
+
+
+def _are_counts(value: object) -> bool:
+    return isinstance(value, dict) and all(type(count) is int for count in value.values())
 
 
 def _images_seen(header: Mapping[str, str]) -> int | None:

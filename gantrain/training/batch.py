@@ -11,7 +11,7 @@ from torch import Tensor
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import Config
 from gantrain.config.schedules import Schedule, value_at
-from gantrain.data.loading.datasets import ImageDataset
+from gantrain.data.loading.datasets import ImageDataset, Images
 from gantrain.models.augment import random_flip_shift
 
 
@@ -37,6 +37,7 @@ class Batch:
     """This rank's part of a global batch, or one of its micro-batches.
 
     images: real images, float32 (N, C, S, S) in [-1, 1], on the device.
+    classes: those of the images, int64 (N,), on the device; None without conditioning.
     rng: the N positions of the batch; latents, labels, ε, dropout and augmentation come from it.
     moment: that of the D step that takes the batch.
     """
@@ -44,11 +45,14 @@ class Batch:
     images: Tensor
     rng: PositionalRNG
     moment: Moment = Moment()
+    classes: Tensor | None = None
 
     def split(self, count: int) -> list["Batch"]:
         """Return `count` micro-batches of equal size, in order; `count` divides the batch."""
         images, rngs = self.images.chunk(count), self.rng.split(count)
-        return [Batch(x, rng, self.moment) for x, rng in zip(images, rngs, strict=True)]
+        classes = [None] * count if self.classes is None else self.classes.chunk(count)
+        parts = zip(images, rngs, classes, strict=True)
+        return [Batch(x, rng, self.moment, y) for x, rng, y in parts]
 
 
 def local_rng(config: Config, start: int, rank: int, world_size: int) -> PositionalRNG:
@@ -63,7 +67,7 @@ def real_batches(
     first: PositionalRNG,
     device: torch.device,
     layout: torch.memory_format,
-) -> Iterator[Tensor]:
+) -> Iterator[Images]:
     """Yield this rank's real images for each D step, for ever.
 
     first: the rank's positions in the first batch, in the sequence of training images.
@@ -71,10 +75,10 @@ def real_batches(
     """
     stride = config.training.batch_size
     rng = first
-    for images in dataset.batches(first, stride, device, layout):
+    for images, classes in dataset.batches(first, stride, device, layout):
         flip = _flip_probability(config, rng)
         augmented = random_flip_shift(images, rng, flip=flip, max_shift=config.augment.shift)
-        yield from itertools.repeat(augmented, steps_per_real_batch(config))
+        yield from itertools.repeat(Images(augmented, classes), steps_per_real_batch(config))
         rng = PositionalRNG(rng.seed, rng.start + stride, rng.count)
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config, NetworkConfig
 from gantrain.config.schedules import Schedule, value_at
 from gantrain.models.augment import diff_augment
+from gantrain.models.conditioning import NO_CLASSES
 from gantrain.models.dropout import add_dropout
 from gantrain.models.ema import Ema
 from gantrain.models.networks import Discriminator, Generator, build_networks
@@ -24,6 +25,7 @@ from gantrain.training.batch import Batch
 from gantrain.training.nan_guard import NanGuard
 
 Networks = tuple[Generator, Discriminator]
+Network = Callable[..., Tensor]  # of latents or images, and of classes with conditioning
 
 
 class Gan:
@@ -39,21 +41,26 @@ class Gan:
         config: Config,
         accelerator: Accelerator,
         networks: Networks | None = None,
+        class_counts: Mapping[str, int] = NO_CLASSES,
     ) -> None:
-        """Wrap new networks, or `networks` in place of those that the config describes."""
+        """Wrap new networks, or `networks` in place of those that the config describes.
+
+        class_counts: see `Conditioning`; only with conditioning.
+        """
         self.accelerator = accelerator
         self.latent_size = config.generator.latent_size
         self.grad_accum_steps = config.training.grad_accum_steps
         self.clip_norm = config.training.clip_norm
         self.extra_dropout = 0.0
         self._augment, self.ada = config.augment, Ada(config, accelerator)
+        self._fake_classes = config.conditioning.fake_classes
         self._networks = (config.generator, config.discriminator)
         self._images_seen, self._total_images = 0, config.total_images
         self._rate_scale = 1.0
         self._rate_factors = (1.0, 1.0)
         layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
         self.layout = layout
-        generator, discriminator = networks or build_networks(config)
+        generator, discriminator = networks or build_networks(config, class_counts)
         for network in (generator, discriminator):
             if config.training.sync_batch_norm:
                 _convert_sync_batchnorm(network)
@@ -83,42 +90,60 @@ class Gan:
         self.accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
         return cast(nn.Module, wrapped)
 
-    def generate(self, latents: Tensor) -> Tensor:
-        """Return images, float32 (N, C, S, S) in [-1, 1], from latents (N, latent_size)."""
-        return self._autocast(self.generator, latents)
+    def generate(self, latents: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Return images, float32 (N, C, S, S) in [-1, 1], from latents (N, latent_size).
 
-    def ddp_generate(self, latents: Tensor) -> Tensor:
+        classes: with conditioning, int64 (N,); here and below.
+        """
+        return self._autocast(self.generator, latents, classes)
+
+    def ddp_generate(self, latents: Tensor, classes: Tensor | None = None) -> Tensor:
         """Like `generate`, with gradients averaged over the ranks."""
-        return self._autocast(self._ddp_generator, latents)
+        return self._autocast(self._ddp_generator, latents, classes)
 
-    def discriminate(self, images: Tensor) -> Tensor:
+    def discriminate(self, images: Tensor, classes: Tensor | None = None) -> Tensor:
         """Return logits or scores, float32 (N,), of images (N, C, S, S) in [-1, 1]."""
-        return self._autocast(self.discriminator, images)
+        return self._autocast(self.discriminator, images, classes)
 
-    def ddp_discriminate(self, images: Tensor, *, twice: bool = False) -> Tensor:
+    def ddp_discriminate(
+        self, images: Tensor, classes: Tensor | None = None, *, twice: bool = False
+    ) -> Tensor:
         """Like `discriminate`, with gradients averaged over the ranks.
 
         twice: the scores can be differentiated twice, as in `discriminate_for_penalty`.
         """
         if twice:
-            return self._without_compilation(self._ddp_discriminator, images)
-        return self._autocast(self._ddp_discriminator, images)
+            return self._without_compilation(self._ddp_discriminator, images, classes)
+        return self._autocast(self._ddp_discriminator, images, classes)
 
-    def discriminate_for_penalty(self, images: Tensor) -> Tensor:
+    def discriminate_for_penalty(self, images: Tensor, classes: Tensor | None = None) -> Tensor:
         """Like `discriminate`, for a gradient penalty: in float32 under fp16, whose range is too
         small.
 
         Under bf16 the relative error of the gradient is below 1%, far less than the noise of ε.
         """
-        return self._without_compilation(self.discriminator, images)
+        return self._without_compilation(self.discriminator, images, classes)
 
-    def _without_compilation(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    def _without_compilation(
+        self, network: Network, inputs: Tensor, classes: Tensor | None
+    ) -> Tensor:
         # torch.compile does not support second derivatives.
         with torch.compiler.set_stance("force_eager") if self._compiled else nullcontext():
             if self.accelerator.mixed_precision != "fp16":
-                return self._autocast(network, images)
+                return self._autocast(network, inputs, classes)
             with torch.autocast(self.accelerator.device.type, enabled=False):
-                return network(images)
+                return network(inputs) if classes is None else network(inputs, classes)
+
+    def fake_classes(self, batch: Batch, stream: Stream) -> Tensor | None:
+        """Return the classes of the images to generate beside a batch, int64 (N,).
+
+        They are those of its real images, or drawn as conditioning.fake_classes says. None without
+        conditioning.
+        """
+        if self._fake_classes == "batch":
+            return batch.classes
+        evenly = self._fake_classes == "uniform"
+        return self.generator.conditioning.draw(batch.rng, stream, evenly=evenly)
 
     def augment(self, images: Tensor, rng: PositionalRNG, stream: Stream) -> Tensor:
         """Return what D sees instead of `images`: augmented as config.augment.diffaugment says."""
@@ -148,9 +173,10 @@ class Gan:
     def _ddp(self, network: nn.Module) -> nn.Module:
         return self._ddp_generator if network is self.generator else self._ddp_discriminator
 
-    def _autocast(self, network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    def _autocast(self, network: Network, inputs: Tensor, classes: Tensor | None) -> Tensor:
         with self.accelerator.autocast():
-            return network(inputs).float()
+            result = network(inputs) if classes is None else network(inputs, classes)
+            return result.float()
 
     def backward(self, loss: Tensor, network: nn.Module, *, keep_graph: bool = False) -> None:
         """Add the gradient of a micro-batch's loss to the weights of one network only.

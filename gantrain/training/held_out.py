@@ -32,11 +32,13 @@ def score_held_out(gan: Gan, held_out: ImageDataset, rng: PositionalRNG) -> dict
     finite. A collective call, which waits for the device.
     """
     device = gan.accelerator.device
-    real = scaled(held_out.images(rng), gan.layout).to(device)
-    fake = gan.ema.generator(gan.latents(rng, Stream.HELD_OUT))
+    images, classes = held_out.labelled_images(rng)
+    real = scaled(images, gan.layout).to(device)
+    fake = gan.ema.generator(gan.latents(rng, Stream.HELD_OUT), classes)
     with _evaluating(gan.discriminator):
         # Not the compiled form, which would be compiled anew for the evaluation mode.
-        real_scores, fake_scores = map(gan.discriminate_for_penalty, (real, fake))
+        real_scores = gan.discriminate_for_penalty(real, classes)
+        fake_scores = gan.discriminate_for_penalty(fake, classes)
     distance = gan.accelerator.reduce(real_scores.mean() - fake_scores.mean(), "mean")
     return {NAME: float(distance)} if distance.isfinite() else {}
 

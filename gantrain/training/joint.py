@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-from torch import Tensor
-
 from gantrain.common.rng import Stream
+from gantrain.data.loading.datasets import Images
 from gantrain.training.batch import Batch
 from gantrain.training.gan import Gan
 from gantrain.training.loop import d_losses, next_batch, train_d
@@ -18,7 +17,7 @@ from gantrain.training.state import TrainingState
 def joint(
     gan: Gan,
     objective: Objective,
-    real: Iterator[Tensor],
+    real: Iterator[Images],
     state: TrainingState,
     services: Services,
 ) -> None:
@@ -40,7 +39,8 @@ def joint_step(gan: Gan, objective: Objective, batch: Batch) -> tuple[Metrics, M
     d_metrics, g_metrics = [], []
     networks = gan.discriminator, gan.generator
     for micro in gan.micro_batches(batch, Stream.D_DROPOUT, *networks):
-        fake = gan.ddp_generate(gan.latents(micro.rng, Stream.D_LATENTS))
+        classes = gan.fake_classes(micro, Stream.D_CLASSES)
+        fake = Images(gan.ddp_generate(gan.latents(micro.rng, Stream.D_LATENTS), classes), classes)
         d_loss, real_scores, fake_scores, metrics = d_losses(gan, objective, micro, fake)
         g_loss, more = objective.g_loss(fake_scores, real_scores)
         gan.backward(d_loss, gan.discriminator, keep_graph=True)

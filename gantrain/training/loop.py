@@ -5,11 +5,14 @@ of *Generative Deep Learning*. Progress is counted in real images that D has see
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from gantrain.common.rng import Stream
+from gantrain.data.loading.datasets import Images
 from gantrain.training.batch import Batch
 from gantrain.training.gan import Gan, frozen
 from gantrain.training.image_signals import image_signals
@@ -19,13 +22,13 @@ from gantrain.training.penalties import Metrics, Scored
 from gantrain.training.services import Services
 from gantrain.training.state import TrainingState
 
-Iteration = Callable[[Gan, Objective, Iterator[Tensor], TrainingState, Services], None]
+Iteration = Callable[[Gan, Objective, Iterator[Images], TrainingState, Services], None]
 
 
 def train(
     gan: Gan,
     objective: Objective,
-    real: Iterator[Tensor],
+    real: Iterator[Images],
     state: TrainingState,
     services: Services,
     iterate: Iteration,
@@ -33,7 +36,7 @@ def train(
 ) -> None:
     """Train until D has seen as many images as the config asks for.
 
-    real: yields this rank's part of each batch, float32 (N, C, S, S) in [-1, 1].
+    real: yields this rank's part of each batch, float32 (N, C, S, S) in [-1, 1], with its classes.
     iterate: D steps and one G step, such as `alternating`.
     after_iteration: raises RollBack or StoppedError to end the training early.
     """
@@ -50,7 +53,7 @@ def train(
 def alternating(
     gan: Gan,
     objective: Objective,
-    real: Iterator[Tensor],
+    real: Iterator[Images],
     state: TrainingState,
     services: Services,
 ) -> None:
@@ -58,13 +61,14 @@ def alternating(
     for _ in range(objective.n_critic):
         batch = train_d(gan, objective, real, state, services)
     with services.heartbeat.phase("G"):
-        services.meter.add(g_step(gan, objective, Batch(batch.images, state.g_rng)))
+        batch = replace(batch, rng=state.g_rng)
+        services.meter.add(g_step(gan, objective, batch))
 
 
 def train_d(
     gan: Gan,
     objective: Objective,
-    real: Iterator[Tensor],
+    real: Iterator[Images],
     state: TrainingState,
     services: Services,
 ) -> Batch:
@@ -81,8 +85,9 @@ def d_step(gan: Gan, objective: Objective, batch: Batch) -> Metrics:
     metrics = []
     for micro in gan.micro_batches(batch, Stream.D_DROPOUT, gan.discriminator):
         with torch.no_grad(), frozen(gan.generator):
-            fake = gan.generate(gan.latents(micro.rng, Stream.D_LATENTS))
-        loss, _, _, micro_metrics = d_losses(gan, objective, micro, fake)
+            classes = gan.fake_classes(micro, Stream.D_CLASSES)
+            fake = gan.generate(gan.latents(micro.rng, Stream.D_LATENTS), classes)
+        loss, _, _, micro_metrics = d_losses(gan, objective, micro, Images(fake, classes))
         gan.backward(loss, gan.discriminator)
         metrics.append(micro_metrics)
     norm = gan.apply_gradients(gan.discriminator)
@@ -94,13 +99,15 @@ def g_step(gan: Gan, objective: Objective, batch: Batch) -> Metrics:
     metrics = []
     for micro in gan.micro_batches(batch, Stream.G_DROPOUT, gan.generator):
         with frozen(gan.discriminator):
-            fake = gan.ddp_generate(gan.latents(micro.rng, Stream.G_LATENTS))
-            fake_scores = gan.discriminate(gan.augment(fake, micro.rng, Stream.G_AUGMENT))
+            classes = gan.fake_classes(micro, Stream.G_CLASSES)
+            fake = gan.ddp_generate(gan.latents(micro.rng, Stream.G_LATENTS), classes)
+            y = gan.augment(fake, micro.rng, Stream.G_AUGMENT)
+            fake_scores = gan.discriminate(y, classes)
             real_scores = None
             if objective.g_needs_real_scores:
                 with torch.no_grad():
                     x = gan.augment(micro.images, micro.rng, Stream.G_REAL_AUGMENT)
-                    real_scores = gan.discriminate(x)
+                    real_scores = gan.discriminate(x, micro.classes)
             loss, micro_metrics = objective.g_loss(fake_scores, real_scores)
             gan.backward(loss, gan.generator)
         metrics.append(micro_metrics)
@@ -109,21 +116,20 @@ def g_step(gan: Gan, objective: Objective, batch: Batch) -> Metrics:
 
 
 def d_losses(
-    gan: Gan, objective: Objective, batch: Batch, fake: Tensor
+    gan: Gan, objective: Objective, batch: Batch, fake: Images
 ) -> tuple[Tensor, Tensor, Tensor, Metrics]:
     """Return D's loss with its penalty, D's scores of real and of fake images, and the metrics."""
     penalty = objective.penalty
     of_real, of_fake = penalty.differentiates(batch.moment)
     images = differentiable(batch.images) if of_real else batch.images
-    fake = differentiable(fake) if of_fake else fake
+    generated = differentiable(fake.images) if of_fake else fake.images
     x = gan.augment(images, batch.rng, Stream.D_REAL_AUGMENT)
-    y = gan.augment(fake, batch.rng, Stream.D_FAKE_AUGMENT)
+    y = gan.augment(generated, batch.rng, Stream.D_FAKE_AUGMENT)
     with gan.accelerator.autocast():  # around all passes of D, so that its weights are cast once
-        real = Scored(images, x, gan.ddp_discriminate(x, twice=of_real))
-        fakes = Scored(fake, y, gan.ddp_discriminate(y, twice=of_fake))
-        added, penalty_metrics = penalty(
-            gan.discriminate_for_penalty, real, fakes, batch.rng, batch.moment
-        )
+        real = Scored(images, x, gan.ddp_discriminate(x, batch.classes, twice=of_real))
+        fakes = Scored(generated, y, gan.ddp_discriminate(y, fake.classes, twice=of_fake))
+        critic = partial(gan.discriminate_for_penalty, classes=batch.classes)
+        added, penalty_metrics = penalty(critic, real, fakes, batch.rng, batch.moment)
     loss, metrics = objective.d_loss(real.scores, fakes.scores, batch.rng)
     loss = loss + added
     seen = {**image_signals(x, y), **gan.ada.observe(real.scores, fakes.scores)}
@@ -136,8 +142,8 @@ def differentiable(images: Tensor) -> Tensor:
     return images if images.requires_grad else images.detach().requires_grad_()
 
 
-def next_batch(real: Iterator[Tensor], state: TrainingState, services: Services) -> Batch:
+def next_batch(real: Iterator[Images], state: TrainingState, services: Services) -> Batch:
     """Return this rank's part of the batch for the next D step."""
     with services.heartbeat.phase("data"):
-        images = next(real)
-    return Batch(images, state.d_rng, state.moment)
+        images, classes = next(real)
+    return Batch(images, state.d_rng, state.moment, classes)

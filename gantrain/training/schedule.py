@@ -257,7 +257,9 @@ class Schedule:
         with heartbeat.phase("samples"), failures.contain("samples"):
             rows, columns = state.config.output.grid
             rng = PositionalRNG(state.config.seed, 0, rows * columns)
-            images = gan.ema.generator(gan.latents(rng, Stream.GRID_LATENTS))
+            latents = gan.latents(rng, Stream.GRID_LATENTS)
+            classes = gan.generator.conditioning.by_row(rows, columns)
+            images = gan.ema.generator(latents, classes)
             self._services.tracker.grid("fake", state.images_seen, tile(images, rows, columns))
 
     def _save(self, meter: list[dict[str, Any]] | None = None) -> None:

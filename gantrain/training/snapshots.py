@@ -22,7 +22,7 @@ from gantrain.training.state import TrainingState
 
 # Settings of a network that may change between a checkpoint and the config that resumes from it.
 _TUNABLE = ("learning_rate", "betas", "adam_epsilon", "dropout")
-_FIXED = ("seed", "data.size", "data.channels", "objective.kind")
+_FIXED = ("seed", "data.size", "data.channels", "objective.kind", "conditioning.kind")
 
 
 def take_snapshot(
@@ -69,6 +69,7 @@ def take_snapshot(
         kept=kept,
         config=state.config.model_dump(mode="json"),
         data=state.data,
+        class_counts=dict(gan.generator.conditioning.class_counts),
     )
     return Snapshot(tensors, plain)
 
@@ -83,6 +84,7 @@ def load_snapshot(
     """
     config = state.config
     notices = _check_config(snapshot, config) + check_same_set(snapshot.state.data, state)
+    _check_classes(snapshot.state.class_counts, gan, config)
     _load_networks(snapshot, gan, config)
     progress = snapshot.state.progress
     state.images_seen = state.scheduled_at = state.saved_at = progress.images_seen
@@ -151,6 +153,22 @@ def _moved_schedules(
         for key, each in schedules_in(config).items()
         if each.end_kimg is None and each.kind != "constant" and key not in changes
     ]
+
+
+def _check_classes(before: Mapping[str, int], gan: Gan, config: Config) -> None:
+    now = gan.generator.conditioning.class_counts
+    if before.keys() != now.keys():
+        lost, added = sorted(before.keys() - now.keys()), sorted(now.keys() - before.keys())
+        changes = [
+            f"{words} {', '.join(names)}"
+            for words, names in (("without", lost), ("with the new class", added))
+            if names
+        ]
+        raise UserError(
+            f"The checkpoint in {config.output.run_dir} is of networks for other classes: now "
+            f"{' and '.join(changes)}; set data.shards and data.classes back, or choose another "
+            "output.run_dir."
+        )
 
 
 def _load_networks(snapshot: Snapshot, gan: Gan, config: Config) -> None:

@@ -139,7 +139,7 @@ def test_workers_together_produce_the_batches_of_their_rank(
             rng, ranks * local_batch_size, CPU, torch.contiguous_format
         )
         expected = [
-            n for batch in itertools.islice(without_workers, 7) for n in image_numbers(batch)
+            n for batch in itertools.islice(without_workers, 7) for n in image_numbers(batch.images)
         ]
         with_workers = as_workers(images, rng, ranks * local_batch_size, workers)
         assert list(itertools.islice(with_workers, 7 * local_batch_size)) == expected
@@ -169,7 +169,7 @@ def test_batches_contain_the_scaled_images_of_the_files(shards: Path, tmp_path: 
     for mode in ("cache", "stream"):
         dataset = open_numbered(shards, tmp_path, mode=mode)
         batches = dataset.batches(PositionalRNG(3, 0, 50), 50, CPU, torch.channels_last)
-        actual = torch.cat(list(itertools.islice(batches, 4)))
+        actual = torch.cat([batch.images for batch in itertools.islice(batches, 4)])
         assert actual.min() >= -1
         assert actual.max() <= 1
         # The same images, in another order.

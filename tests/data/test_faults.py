@@ -330,7 +330,7 @@ def test_two_ranks_that_stream_broken_images_stay_in_step(tmp_path: Path) -> Non
 def test_image_numbers_rejects_images_of_several_shades(tmp_path: Path) -> None:
     """Check the helper of these tests."""
     dataset = open_numbered(numbered_set(tmp_path / "set"), tmp_path / "s", mode="cache")
-    batch = next(dataset.batches(PositionalRNG(0, 0, 23), 23, CPU, torch.contiguous_format))
+    batch, _ = next(dataset.batches(PositionalRNG(0, 0, 23), 23, CPU, torch.contiguous_format))
     assert sorted(image_numbers(batch)) == list(range(23))
     batch[3, 0, 5, 5] += 0.1
     with pytest.raises(AssertionError):

@@ -71,12 +71,11 @@ def test_batches_are_those_of_the_imported_images(
     batches = []
     for folder in (tars, own):
         dataset = open_numbered(folder, tmp_path / "scratch", mode=mode, **selection)
-        batches.append(
-            [
-                list(itertools.islice(dataset.batches(rng, 8, CPU, torch.channels_last), 9))
-                for rng in (PositionalRNG(5, 3, 4), PositionalRNG(5, 7, 4))  # two ranks
-            ]
-        )
+        of_ranks = [
+            dataset.batches(rng, 8, CPU, torch.channels_last)
+            for rng in (PositionalRNG(5, 3, 4), PositionalRNG(5, 7, 4))
+        ]
+        batches.append([[b.images for b in itertools.islice(each, 9)] for each in of_ranks])
     for ours, theirs in zip(*batches, strict=True):
         assert len(ours) == 9
         for a, b in zip(ours, theirs, strict=True):

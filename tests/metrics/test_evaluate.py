@@ -66,7 +66,7 @@ def test_a_generator_of_nan_is_an_error_of_one_line(
     content = read_generator(run / "generator.safetensors")
     tensors = {name: tensor * float("nan") for name, tensor in content.tensors.items()}
     broken = tmp_path / "broken.safetensors"
-    write_generator(broken, tensors, content.config, 32, None)
+    write_generator(broken, tensors, content.config, {}, 32, None)
     for command in (["evaluate", "--samples", 16], ["sample", "--out", tmp_path / "x.png"]):
         failed = invoke(command[0], broken, *command[1:])
         assert isinstance(failed.exception, UserError)

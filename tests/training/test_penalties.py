@@ -13,6 +13,7 @@ from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config
 from gantrain.config.objectives import gamma_of
 from gantrain.config.schedules import WeightSchedule
+from gantrain.data.loading.datasets import Images
 from gantrain.training import gan as gan_module
 from gantrain.training.batch import Batch, Moment
 from gantrain.training.gan import Gan
@@ -313,7 +314,7 @@ def test_under_fp16_the_steps_with_a_penalty_run_d_in_float32(
     gan.discriminator.layers[-1].register_forward_hook(lambda _m, _x, y: kinds.append(y.dtype))
     monkeypatch.setattr(Accelerator, "mixed_precision", "fp16")
     for step in range(2):
-        d_losses(gan, make_objective(config), batch_of(step), real_images(9))
+        d_losses(gan, make_objective(config), batch_of(step), Images(real_images(9), None))
     low = torch.bfloat16
     assert kinds == [torch.float32, low, low, low]  # R1 needs no gradient at fake images
 

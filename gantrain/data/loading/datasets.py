@@ -1,10 +1,10 @@
 """Datasets that yield each rank its part of every global batch, in an order set by the seed."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol, overload
 
 import numpy as np
 import torch
@@ -21,6 +21,13 @@ from gantrain.data.shards.faults import FaultLog
 from gantrain.data.shards.manifest import Manifest
 
 _BATCHES_AHEAD = 2
+
+
+class Images(NamedTuple):
+    """Images (N, C, S, S), and the class of each, int64 (N,); None if classes are not needed."""
+
+    images: Tensor
+    classes: Tensor | None
 
 
 class ImageDataset(Protocol):
@@ -52,6 +59,12 @@ class ImageDataset(Protocol):
     def decoded(self) -> Cache | None:
         """All images of the set and their classes; None if the images are streamed."""
 
+    def class_counts(self) -> dict[str, int]:
+        """Return the number of images to train on of each class, in the order of the indices.
+
+        Empty if the config does not need classes.
+        """
+
     def held_out(self, config: DataConfig) -> "ImageDataset | None":
         """Return the images that are never trained on, in an order of their own.
 
@@ -61,19 +74,23 @@ class ImageDataset(Protocol):
     def images(self, rng: PositionalRNG) -> Tensor:
         """Return the images at the RNG's positions, uint8 (rng.count, C, S, S), on the CPU."""
 
+    def labelled_images(self, rng: PositionalRNG) -> Images:
+        """Return the same images with their classes."""
+
     def batches(
         self,
         rng: PositionalRNG,
         global_batch_size: int,
         device: torch.device,
         layout: torch.memory_format,
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[Images]:
         """Yield one rank's part of every global batch, endlessly.
 
         rng: the rank's positions in the first global batch; those in the next one are
             `global_batch_size` further, and so on.
 
-        The batches are float32 (rng.count, C, S, S) in [-1, 1], on `device`.
+        The images are float32 (rng.count, C, S, S) in [-1, 1]; they and the classes are on
+        `device`.
 
         Raises UserError if the images become unavailable.
         """
@@ -101,6 +118,8 @@ class CachedImageDataset:
 
     rows: int64 (total,), rows of the training images in the set, ascending.
     device_share: fraction of a GPU's free memory that the images may occupy.
+    class_names: keys of the classes in the order of their indices; empty if they are not needed.
+    class_index: int64, of each image of the set; None without `class_names`.
     """
 
     cache: Cache
@@ -109,6 +128,8 @@ class CachedImageDataset:
     device_share: float
     description: str
     manifest: Manifest
+    class_names: tuple[str, ...] = ()
+    class_index: Indices | None = None
 
     @property
     def total(self) -> int:
@@ -122,13 +143,27 @@ class CachedImageDataset:
     def decoded(self) -> Cache | None:
         return self.cache
 
+    def class_counts(self) -> dict[str, int]:
+        if self.class_index is None:
+            return {}
+        return _count(self.class_names, self.class_index[self.rows])
+
     def held_out(self, config: DataConfig) -> "CachedImageDataset | None":
         rows = held_out_rows(self.cache.table, config)
+        if self.class_index is not None:
+            rows = rows[self.class_index[rows] >= 0]
         return replace(self, rows=rows) if len(rows) else None
 
     def images(self, rng: PositionalRNG) -> Tensor:
+        return self.labelled_images(rng).images
+
+    def labelled_images(self, rng: PositionalRNG) -> Images:
         rows = self.rows[FullShuffle(self.total).indices(rng)]
-        return torch.from_numpy(self.cache.images.numpy().take(rows, axis=0))
+        images = torch.from_numpy(self.cache.images.numpy().take(rows, axis=0))
+        return Images(images, self._classes_of(rows))
+
+    def _classes_of(self, rows: Indices) -> Tensor | None:
+        return None if self.class_index is None else torch.from_numpy(self.class_index[rows])
 
     def batches(
         self,
@@ -136,23 +171,27 @@ class CachedImageDataset:
         global_batch_size: int,
         device: torch.device,
         layout: torch.memory_format,
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[Images]:
         rngs = local_rngs(rng, global_batch_size)
         if device.type == "cpu":
             for local_rng in rngs:  # so small a copy does not need a thread
-                yield scaled(self.images(local_rng), layout)
+                images, classes = self.labelled_images(local_rng)
+                yield Images(scaled(images, layout), classes)
         elif self._fits(device):
             # Untested on a GPU.
             resident = self.cache.images[torch.from_numpy(self.rows)].to(device)
             order = FullShuffle(self.total)
             for local_rng in rngs:
-                index = torch.from_numpy(order.indices(local_rng)).pin_memory()
-                yield scaled(resident[index.to(device, non_blocking=True)], layout)
+                indices = order.indices(local_rng)
+                index = _to_device(torch.from_numpy(indices).pin_memory(), device)
+                classes = self._classes_of(self.rows[indices])
+                yield Images(scaled(resident[index], layout), _to_device(classes, device))
         else:
             # Untested on a GPU.
-            pinned = (self.images(local_rng).pin_memory() for local_rng in rngs)
-            for images in prefetch(pinned, _BATCHES_AHEAD):
-                yield scaled(images.to(device, non_blocking=True), layout)
+            pinned = (_pinned(self.labelled_images(local_rng)) for local_rng in rngs)
+            for images, classes in prefetch(pinned, _BATCHES_AHEAD):
+                on_device = _to_device(images, device)
+                yield Images(scaled(on_device, layout), _to_device(classes, device))
 
     def _fits(self, device: torch.device) -> bool:
         if device.type != "cuda":
@@ -166,6 +205,7 @@ class StreamedImageDataset:
     """Images decoded when a batch needs them; see `gantrain.data.loading.stream`.
 
     workers: number of decoding processes; 0 decodes in this process.
+    class_names: keys of the classes in the order of their indices; empty if they are not needed.
     """
 
     stream: ShardStream
@@ -173,10 +213,19 @@ class StreamedImageDataset:
     log: FaultLog
     description: str
     manifest: Manifest
+    class_names: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
         return self.stream.order.total
+
+    def class_counts(self) -> dict[str, int]:
+        stream = self.stream
+        if stream.classes is None or stream.selected is None:
+            return {}
+        pairs = zip(stream.classes, stream.selected, strict=True)
+        selected = [classes[rows] for classes, rows in pairs]
+        return _count(self.class_names, np.concatenate(selected))
 
     @property
     def fingerprint(self) -> int:
@@ -191,9 +240,12 @@ class StreamedImageDataset:
         return None
 
     def images(self, rng: PositionalRNG) -> Tensor:
+        return self.labelled_images(rng).images
+
+    def labelled_images(self, rng: PositionalRNG) -> Images:
         with closing(BatchDecoder(self.stream)) as decoder:
-            (images,) = valid_batches(iter([decoder.decode(rng)]), self.log)
-        return images
+            (batch,) = valid_batches(iter([decoder.decode(rng)]), self.log)
+        return Images(batch.images, batch.classes if self.class_names else None)
 
     def batches(
         self,
@@ -201,12 +253,36 @@ class StreamedImageDataset:
         global_batch_size: int,
         device: torch.device,
         layout: torch.memory_format,
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[Images]:
         incoming = decoded_batches(
             self.stream, rng, global_batch_size, self.workers, pin_memory=device.type == "cuda"
         )
-        for images in valid_batches(incoming, self.log):
-            yield scaled(images.to(device, non_blocking=True), layout)
+        for batch in valid_batches(incoming, self.log):
+            classes = batch.classes if self.class_names else None
+            images = scaled(_to_device(batch.images, device), layout)
+            yield Images(images, _to_device(classes, device))
+
+
+def _count(names: Sequence[str], class_index: Indices) -> dict[str, int]:
+    counts = np.bincount(class_index, minlength=len(names)).tolist()
+    return dict(zip(names, counts, strict=True))
+
+
+@overload
+def _to_device(values: Tensor, device: torch.device) -> Tensor: ...
+
+
+@overload
+def _to_device(values: Tensor | None, device: torch.device) -> Tensor | None: ...
+
+
+def _to_device(values: Tensor | None, device: torch.device) -> Tensor | None:
+    return None if values is None else values.to(device, non_blocking=True)
+
+
+def _pinned(batch: Images) -> Images:
+    classes = None if batch.classes is None else batch.classes.pin_memory()
+    return Images(batch.images.pin_memory(), classes)
 
 
 def _hash(*content: str | Indices) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from gantrain.common.errors import UserError
 from gantrain.common.pools import usable_cores
-from gantrain.config import DataConfig
+from gantrain.config import ConditioningConfig, DataConfig
 from gantrain.config.values import is_trainable
 from gantrain.data.loading.cache import cache_folder, decoded_bytes, open_cache
 from gantrain.data.loading.datasets import CachedImageDataset, ImageDataset, StreamedImageDataset
@@ -15,7 +15,13 @@ from gantrain.data.loading.decoder_processes import decoder_context
 from gantrain.data.loading.label_scan import scan_labels
 from gantrain.data.loading.order import Indices, WindowShuffle
 from gantrain.data.loading.scratch import free_disk, free_memory, open_store
-from gantrain.data.loading.selection import needs_labels, training_rows
+from gantrain.data.loading.selection import (
+    NO_CONDITIONING,
+    class_indices,
+    class_names_of,
+    needs_labels,
+    training_rows,
+)
 from gantrain.data.loading.stream import ShardStream
 from gantrain.data.shards.faults import Fault, FaultLog
 from gantrain.data.shards.manifest import Manifest, find_file_problems, load_manifest, read_manifest
@@ -27,11 +33,15 @@ _DISK_FRACTION = 0.8
 _MEMORY_FRACTION = 0.5
 
 
-def open_dataset(config: DataConfig) -> ImageDataset:
+def open_dataset(
+    config: DataConfig, conditioning: ConditioningConfig = NO_CONDITIONING
+) -> ImageDataset:
     """Open the images to train on, in the mode that `config.mode` selects.
 
+    conditioning: whether their classes are needed.
+
     Raises UserError if the set is missing, broken or empty, has images of another shape than the
-    config, or the scratch cannot be used.
+    config, lacks classes that are needed, or the scratch cannot be used.
     """
     if isinstance(config.shards, Path) and not config.shards.exists():
         raise UserError(
@@ -46,8 +56,8 @@ def open_dataset(config: DataConfig) -> ImageDataset:
     complete = _check_files(config, log)
     mode, reason = _choose_mode(config, manifest, store)
     if mode == "cache":
-        return _open_cached(config, store, manifest, log, reason)
-    return _open_streamed(config, store, manifest, log, complete, reason)
+        return _open_cached(config, conditioning, store, manifest, log, reason)
+    return _open_streamed(config, conditioning, store, manifest, log, complete, reason)
 
 
 def check_image_shape(config: DataConfig, manifest: Manifest) -> None:
@@ -65,38 +75,58 @@ def check_image_shape(config: DataConfig, manifest: Manifest) -> None:
 
 
 def _open_cached(
-    config: DataConfig, store: ShardStore, manifest: Manifest, log: FaultLog, reason: str
+    config: DataConfig,
+    conditioning: ConditioningConfig,
+    store: ShardStore,
+    manifest: Manifest,
+    log: FaultLog,
+    reason: str,
 ) -> CachedImageDataset:
+    class_names = class_names_of(manifest, config, conditioning)
     workers = usable_cores() if config.workers is None else config.workers
     cache = open_cache(store, manifest, workers, log)
-    rows = training_rows(cache.table, config)
+    rows = training_rows(cache.table, config, conditioning)
     description = f"{len(rows):,} images, decoded in {store.scratch} ({reason})"
-    return CachedImageDataset(cache, rows, log, config.device_share, description, manifest)
+    return CachedImageDataset(
+        cache=cache,
+        rows=rows,
+        log=log,
+        device_share=config.device_share,
+        description=description,
+        manifest=manifest,
+        class_names=class_names,
+        class_index=class_indices(cache.table, class_names),
+    )
 
 
 def _open_streamed(
     config: DataConfig,
+    conditioning: ConditioningConfig,
     store: ShardStore,
     manifest: Manifest,
     log: FaultLog,
     complete: bool,
     reason: str,
 ) -> StreamedImageDataset:
+    class_names = class_names_of(manifest, config, conditioning)
     workers = config.workers
     if workers is None:
         workers = max(usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
     if workers:
         decoder_context()  # before anything else starts a fork server, without blocked signals
     counts = np.array([entry.count for entry in manifest.shards])
-    selected = None
-    if not complete or needs_labels(config, manifest):
-        rows = training_rows(scan_labels(store, manifest, workers, log), config)
-        selected = _rows_per_shard(rows, counts)
+    selected = classes = None
+    if not complete or conditioning.active or needs_labels(config, manifest):
+        table = scan_labels(store, manifest, workers, log)
+        selected = _rows_per_shard(training_rows(table, config, conditioning), counts)
+        of_each = class_indices(table, class_names)
+        if of_each is not None:
+            classes = tuple(np.split(of_each, np.cumsum(counts)[:-1]))
         counts = np.array([len(indices) for indices in selected])
     order = WindowShuffle(counts, config.shuffle_buffer)
-    stream = ShardStream(store, manifest.shards, manifest.target, selected, order)
+    stream = ShardStream(store, manifest.shards, manifest.target, selected, order, classes)
     description = f"{order.total:,} images, streamed by {workers} worker(s) per rank ({reason})"
-    return StreamedImageDataset(stream, workers, log, description, manifest)
+    return StreamedImageDataset(stream, workers, log, description, manifest, class_names)
 
 
 def _rows_per_shard(rows: Indices, counts: Indices) -> tuple[Indices, ...]:

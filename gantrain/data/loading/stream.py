@@ -8,7 +8,7 @@ stream can start at any position.
 import atexit
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -38,6 +38,7 @@ from gantrain.data.shards.store import ShardStore
 _MAX_OPEN_SHARDS = 256  # per worker
 _BATCHES_AHEAD = 4  # per worker
 _STARTUP_SECONDS = 60.0  # time for worker processes to start
+_NO_IMAGES, _NO_CLASSES = torch.empty(0, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
 _MAX_SUBSTITUTES = 64  # later positions to search for a substitute for broken images
 
 
@@ -45,11 +46,13 @@ class DecodedBatch(NamedTuple):
     """One rank's part of a global batch, as a worker process sends it.
 
     images: uint8 (count, C, S, S).
+    classes: int64 (count,); empty if the stream has none.
     faults: those found since the worker's previous batch.
     error: why the stream ends without this batch; "" if it does not.
     """
 
     images: Tensor
+    classes: Tensor
     faults: list[Fault]
     error: str
 
@@ -62,6 +65,7 @@ class ShardStream:
     conversion: the manifest's.
     selected: for each shard, the indices of its images to train on; None selects all.
     order: over the selected images.
+    classes: for each shard, the class index of each of its images; None if they are not needed.
     """
 
     store: ShardStore
@@ -69,6 +73,7 @@ class ShardStream:
     conversion: Conversion
     selected: tuple[Indices, ...] | None
     order: WindowShuffle
+    classes: tuple[Indices, ...] | None = None
 
     def locate(self, rng: PositionalRNG) -> list[tuple[int, int]]:
         """Return shard and index in the shard of the image at each position."""
@@ -77,6 +82,12 @@ class ShardStream:
         if self.selected is None:
             return list(pairs)
         return [(shard, int(self.selected[shard][index])) for shard, index in pairs]
+
+    def classes_at(self, places: Sequence[tuple[int, int]]) -> Indices:
+        """Return the class index of the image at each (shard, index in the shard), int64 (N,)."""
+        if self.classes is None:
+            return np.empty(0, np.int64)
+        return np.array([self.classes[shard][index] for shard, index in places], np.int64)
 
 
 class BatchDecoder:
@@ -95,26 +106,31 @@ class BatchDecoder:
         shape = (rng.count, conversion.channels, conversion.size, conversion.size)
         pixels = np.zeros(shape, np.uint8)
         try:
+            places = stream.locate(rng)
             broken = [
                 i
-                for i, (shard, index) in enumerate(stream.locate(rng))
+                for i, (shard, index) in enumerate(places)
                 if not self._decode_into(shard, index, pixels[i])
             ]
             intact = np.delete(np.arange(rng.count), broken)
             if broken and not len(intact):
-                self._decode_substitute(rng, pixels[0])
+                places[0] = self._decode_substitute(rng, pixels[0])
                 intact = np.array([0])
-            pixels[broken] = pixels[np.resize(intact, len(broken))]
+            substitutes = np.resize(intact, len(broken))
+            pixels[broken] = pixels[substitutes]
+            for i, j in zip(broken, substitutes, strict=True):
+                places[i] = places[j]
         except UserError as error:
-            return DecodedBatch(torch.empty(0, dtype=torch.uint8), [], str(error))
+            return DecodedBatch(_NO_IMAGES, _NO_CLASSES, [], str(error))
         faults, self._faults = self._faults, []
-        return DecodedBatch(torch.from_numpy(pixels), faults, "")
+        classes = torch.from_numpy(stream.classes_at(places))
+        return DecodedBatch(torch.from_numpy(pixels), classes, faults, "")
 
-    def _decode_substitute(self, rng: PositionalRNG, out: NDArray[np.uint8]) -> None:
+    def _decode_substitute(self, rng: PositionalRNG, out: NDArray[np.uint8]) -> tuple[int, int]:
         following = PositionalRNG(rng.seed, rng.start + rng.count, _MAX_SUBSTITUTES)
         for shard, index in self.stream.locate(following):
             if self._decode_into(shard, index, out):
-                return
+                return shard, index
         raise UserError(
             f"{self.stream.store.location}: {rng.count + _MAX_SUBSTITUTES} images in a row are "
             "broken; expected most to be intact. Write the set again."
@@ -255,13 +271,13 @@ def _run_workers(
         atexit.unregister(kill_at_exit)
 
 
-def valid_batches(incoming: Iterator[DecodedBatch], log: FaultLog) -> Iterator[Tensor]:
-    """Yield the images of the batches, and add their faults to the log.
+def valid_batches(incoming: Iterator[DecodedBatch], log: FaultLog) -> Iterator[DecodedBatch]:
+    """Yield the batches, and add their faults to the log.
 
     Raises UserError for a fault unless the log skips faults, and for an error that ends the stream.
     """
-    for images, faults, error in incoming:
-        log.add(faults)
-        if error:
-            raise UserError(error)
-        yield images
+    for batch in incoming:
+        log.add(batch.faults)
+        if batch.error:
+            raise UserError(batch.error)
+        yield batch

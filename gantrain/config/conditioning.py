@@ -1,0 +1,54 @@
+"""The configuration of class-conditional networks."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from gantrain.config.objectives import ObjectiveConfig
+from gantrain.config.section import Section
+
+
+class ConditioningConfig(Section):
+    """Whether G makes images of a given class, and D judges whether an image belongs to its class.
+
+    The classes are those of the labels in the shards.
+    """
+
+    kind: Literal["none", "concat", "projection"] = Field(
+        "none",
+        description="concat: the class as a one-hot vector beside the latents, and as one-hot "
+        "planes beside the image (Mirza and Osindero 2014; the book's CGAN); projection: a gain "
+        "and a bias per class in each normalisation of G, and an inner product of class and "
+        "features in D (Miyato and Koyama 2018); a G without normalisation gets one-hot vectors "
+        "beside the latents",
+    )
+    fake_classes: Literal["batch", "data", "uniform"] = Field(
+        "batch",
+        description="classes of generated images in training: batch: those of the real batch; "
+        "data: drawn as often as in the data; uniform: each equally often",
+    )
+    unlabelled: Literal["fail", "skip"] = Field(
+        "fail",
+        description="images without a class: an error (fail), or left out of training (skip)",
+    )
+
+    @property
+    def active(self) -> bool:
+        """Whether the networks get classes."""
+        return self.kind != "none"
+
+
+def check_conditioning(conditioning: ConditioningConfig, objective: ObjectiveConfig) -> None:
+    """Raise ValueError unless the objective can be trained with these classes.
+
+    Its message begins with the key.
+    """
+    reasons = {
+        "wgan-gp": "its penalty is taken between a real and a generated image of the same class",
+        "rpgan": "it pairs each real image with a generated one of the same class",
+    }
+    if conditioning.active and conditioning.fake_classes != "batch" and objective.kind in reasons:
+        raise ValueError(
+            f"conditioning.fake_classes: expected 'batch' with the objective {objective.kind}: "
+            f"{reasons[objective.kind]}; the other choices go with dcgan and hinge"
+        )
