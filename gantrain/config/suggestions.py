@@ -93,6 +93,10 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("model", "loss", "gan", "gan_type", "gan_mode", "arch", "algorithm"), ("objective.kind",)
     ),
+    **dict.fromkeys(
+        ("cond", "conditional", "class_cond", "cgan", "num_classes", "n_classes", "use_labels"),
+        ("conditioning.kind",),
+    ),
     **dict.fromkeys(("critic_iters", "n_dis", "d_steps", "num_critic"), ("objective.n_critic",)),
     **dict.fromkeys(
         ("lambda", "lambda_gp", "gp_weight", "gp_lambda", "gp", "lambda_"),
