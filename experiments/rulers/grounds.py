@@ -13,7 +13,7 @@ from gantrain.data.loading.opening import open_dataset
 
 # Parts that look the same from all sides, so that all their images are copies of a few. No ruler
 # that sees the copies as equal can take a shifted image for one of them.
-ROUND_PARTS = ("3062", "4589")
+ROUND_PARTS = ("3062", "3062b", "4589")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Constructive solid geometry for LEGO parts, in millimetres.
 
+The dimensions are the nominal ones of the LDraw parts library, in which parts have no clearance.
+
 Axes: z points up; a part rests on z = 0 and is centred on the origin in x and y. Columns run along
 x, rows along y. A `Solid` is a `manifold3d.Manifold`, an `Outline` a `manifold3d.CrossSection`.
 """
@@ -21,17 +23,18 @@ Point3 = tuple[float, float, float]
 PITCH = 8.0
 BRICK = 9.6  # heights
 PLATE = 3.2
-CLEARANCE = 0.1  # gap between a part and the border of its cells, on each side
-WALL = 1.5
-ROOF = 1.0  # thickness under the studs
+WALL = 1.6
+ROOF = 1.6  # thickness under the studs
+GROOVE = 0.4  # height and depth of the groove around a tile's foot
 STUD_RADIUS = 2.4
-STUD_HEIGHT = 1.7
-TUBE_RADIUS = 6.51 / 2
+STUD_HEIGHT = 1.6
+BORE_RADIUS = 1.6  # of a hollow stud
+TUBE_RADIUS = 3.2
 POST_RADIUS = 1.6
 HOLE_RADIUS = 2.4
-HOLE_RIM_RADIUS = 3.1
+HOLE_RIM_RADIUS = 3.2
 HOLE_RIM_DEPTH = 0.8
-AXLE_LENGTH, AXLE_WIDTH = 4.8, 1.8  # the cross: tip to tip, and the width of an arm
+AXLE_LENGTH, AXLE_WIDTH = 4.8, 1.6  # the cross: tip to tip, and the width of an arm
 SEGMENTS = 48  # sides of a full circle
 
 _OVERSHOOT = 1.0  # how far cutting solids extend past the surface they cut
@@ -86,11 +89,10 @@ def circle(radius: float) -> Outline:
     return CrossSection.circle(radius, SEGMENTS)
 
 
-def axle_cross(grow: float = 0.0) -> Outline:
-    """Return the cross of a Technic axle around the origin, enlarged by `grow` on each side."""
-    length, width = AXLE_LENGTH + 2 * grow, AXLE_WIDTH + 2 * grow
-    arms = CrossSection.square((length, width), True) + CrossSection.square((width, length), True)
-    return arms ^ circle(length / 2)
+def axle_cross() -> Outline:
+    """Return the cross of a Technic axle around the origin."""
+    bar = CrossSection.square((AXLE_LENGTH, AXLE_WIDTH), True)
+    return (bar + bar.rotate(90.0)) ^ circle(AXLE_LENGTH / 2)
 
 
 def inset(outline: Outline, distance: float) -> Outline:
@@ -108,10 +110,9 @@ def grid(columns: int, rows: int) -> tuple[Point, ...]:
 
 
 def footprint(cells: Iterable[Point]) -> Outline:
-    """Return the outline of a part that covers these cells, minus the clearance."""
+    """Return the outline of a part that covers these cells."""
     square = CrossSection.square((PITCH, PITCH), True)
-    covered = CrossSection.batch_boolean([square.translate(cell) for cell in cells], OpType.Add)
-    return inset(covered, CLEARANCE)
+    return CrossSection.batch_boolean([square.translate(cell) for cell in cells], OpType.Add)
 
 
 def shell(outline: Outline, height: float, *, wall: float = WALL) -> Solid:
@@ -125,7 +126,7 @@ def studs(centres: Iterable[Point], z: float, *, hollow: bool = False) -> Solid:
     solid = union(cylinder(STUD_RADIUS, STUD_HEIGHT, (x, y, z)) for x, y in centres)
     if not hollow:
         return solid
-    return solid - union(cylinder(1.6, 2 * STUD_HEIGHT, (x, y, z)) for x, y in centres)
+    return solid - union(cylinder(BORE_RADIUS, 2 * STUD_HEIGHT, (x, y, z)) for x, y in centres)
 
 
 def tubes(cells: Iterable[Point], height: float) -> Solid:
@@ -184,9 +185,13 @@ def pin_hole(centre: Point3, depth: float, axis: Axis) -> Solid:
 
 
 def axle_hole(centre: Point3, depth: float, axis: Axis) -> Solid:
-    """Return the hole for a Technic axle, through `depth`."""
+    """Return the hole for a Technic axle, through `depth`.
+
+    It is a little tighter than the axle: where it ends in a bore of the same radius, surfaces would
+    coincide.
+    """
     start = shifted(centre, axis, -depth / 2 - _OVERSHOOT)
-    return prism(axle_cross(0.1), depth + 2 * _OVERSHOOT, start, axis=axis)
+    return prism(inset(axle_cross(), 0.01), depth + 2 * _OVERSHOOT, start, axis=axis)
 
 
 def shifted(point: Point3, axis: Axis, distance: float) -> Point3:

@@ -4,15 +4,14 @@ Every part rests on z = 0, studs up, centred in x and y on the cells it covers.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from math import atan2, degrees
 
 from gantrain.data.bricks.geometry import (
+    BORE_RADIUS,
     BRICK,
-    CLEARANCE,
-    HOLE_RADIUS,
+    GROOVE,
     PITCH,
     PLATE,
-    POST_RADIUS,
     ROOF,
     STUD_HEIGHT,
     STUD_RADIUS,
@@ -21,17 +20,14 @@ from gantrain.data.bricks.geometry import (
     Outline,
     Point,
     Solid,
-    axle_cross,
     axle_hole,
     block,
     box,
-    capsule,
     circle,
     cylinder,
     footprint,
     grid,
     inset,
-    pin_hole,
     polygon,
     prism,
     revolved,
@@ -44,7 +40,7 @@ from gantrain.data.bricks.geometry import (
 
 LIP = 1.6  # height of the low edge of a slope
 HOLE_HEIGHT = 5.6  # centre of a Technic hole or a side stud above a brick's base
-BEAM = 7.8  # width of a Technic beam
+FOOT = 2.0  # height of the neck that fits between studs, under a round 1 x 1 part
 _CORNER: tuple[Point, ...] = ((-4.0, -4.0), (4.0, -4.0), (-4.0, 4.0))
 
 
@@ -61,30 +57,38 @@ def jumper() -> Solid:
     return block(grid(2, 1), PLATE) + studs([(0.0, 0.0)], PLATE)
 
 
-def _tile_body(outline: Outline) -> Solid:
-    groove = 0.3  # around the foot, to lift the tile with a fingernail
-    foot = prism(inset(outline, -1.0) - inset(outline, groove), groove + 1.0, (0.0, 0.0, -1.0))
-    return shell(outline, PLATE) - foot
+def _groove(outline: Outline) -> Solid:
+    """Return what is cut from the foot of a tile, so that a fingernail can lift it."""
+    ring = inset(outline, -1.0) - inset(outline, GROOVE)
+    return prism(ring, GROOVE + 1.0, (0.0, 0.0, -1.0))
 
 
 def tile(columns: int, rows: int) -> Solid:
     cells = grid(columns, rows)
-    return _tile_body(footprint(cells)) + tubes(cells, PLATE - ROOF)
+    return block(cells, PLATE) - _groove(footprint(cells))
+
+
+def plain_tile() -> Solid:
+    """Return a 1 x 1 tile without a groove."""
+    return block(grid(1, 1), PLATE)
 
 
 def round_tile() -> Solid:
-    return _tile_body(circle(PITCH - CLEARANCE)) + tubes(grid(2, 2), PLATE - ROOF)
+    """Return a round 2 x 2 tile: a disc on four feet and a cross, all between the studs below."""
+    half, height = _half(2), PLATE - ROOF
+    corners = union(cylinder(STUD_RADIUS, PLATE, (x, y, ROOF - PLATE)) for x, y in grid(2, 2))
+    bars = [box((-3.25, -0.4, 0.0), (3.25, 0.4, height)).rotate((0, 0, turn)) for turn in (45, -45)]
+    return (shell(circle(half), PLATE) - _groove(circle(half)) - corners) + union(bars)
 
 
 def _half(count: int) -> float:
-    return count * PITCH / 2 - CLEARANCE
+    return count * PITCH / 2
 
 
-def _ramp(rows: int, height: float = BRICK) -> Outline:
+def _ramp(rows: int) -> Outline:
     """Return a profile in (y, z): full height in the back row, sloping down to a lip in front."""
     half = _half(rows)
-    edge = half - PITCH + 2 * CLEARANCE if rows > 1 else half
-    return polygon([(-half, 0.0), (half, 0.0), (half, height), (edge, height), (-half, LIP)])
+    return polygon([(-half, 0.0), (half, 0.0), (half, BRICK), (half - PITCH, BRICK), (-half, LIP)])
 
 
 def slope(columns: int, rows: int) -> Solid:
@@ -99,13 +103,28 @@ def slope(columns: int, rows: int) -> Solid:
 
 
 def cheese_slope() -> Solid:
-    return slanted(_ramp(1, 2 * PLATE), -_half(1), _half(1))
+    """Return the 1 x 1 slope, a hollow wedge with a groove around its foot and chamfered edges."""
+    half, top, chamfer, corner = _half(1), 6.24, 0.8, 0.236
+    back = half - 0.267  # where the slope reaches the top
+    outer = polygon([(-half, 0.0), (half, 0.0), (half, top), (back, top), (-half, LIP)])
+    right = [(half, top - chamfer), (half - corner, top - corner), (half - chamfer, top)]
+    left = [(-x, z) for x, z in reversed(right)]
+    across = polygon([(-half, 0.0), (half, 0.0), *right, *left])
+    body = prism(outer, 2 * half, (-half, 0.0, 0.0), axis="x")
+    body ^= prism(across, 2 * half, (0.0, -half, 0.0), axis="y")
+    side = half - WALL
+    cavity = polygon([(-side, -1.0), (side, -1.0), (side, 4.24), (-side, 1.36)])
+    return (
+        body
+        - _groove(footprint([(0.0, 0.0)]))
+        - prism(cavity, 2 * side, (-side, 0.0, 0.0), axis="x")
+    )
 
 
 def ridge() -> Solid:
     half = _half(2)
-    ridge = [(-half, 0.0), (half, 0.0), (half, LIP), (0.0, BRICK - CLEARANCE), (-half, LIP)]
-    return slanted(polygon(ridge), -_half(1), _half(1))
+    profile = polygon([(-half, 0.0), (half, 0.0), (half, LIP), (0.0, BRICK), (-half, LIP)])
+    return slanted(profile, -_half(1), _half(1))
 
 
 def hip() -> Solid:
@@ -116,7 +135,8 @@ def hip() -> Solid:
     outer = wedge ^ across
     hollow = (wedge - roof) ^ (across - roof.rotate((0.0, 0.0, -90.0)))
     tube = tubes(grid(2, 2), BRICK) ^ outer
-    return (outer - hollow) + tube + studs([(4.0, 4.0)], BRICK)
+    solid = (outer - hollow) + tube + studs([(4.0, 4.0)], BRICK)
+    return solid.rotate((0.0, 0.0, 90.0))
 
 
 def inverted_slope(columns: int) -> Solid:
@@ -129,163 +149,126 @@ def inverted_slope(columns: int) -> Solid:
     return (body - cavity) + studs(grid(columns, 2), BRICK)
 
 
-def _round_foot(height: float, neck: float) -> Solid:
-    """Return a round 1 x 1 body on a narrower neck that fits between studs."""
-    profile = [(0.0, 0.0), (TUBE_RADIUS, 0.0), (TUBE_RADIUS, neck), (_half(1), neck)]
-    body = revolved([*profile, (_half(1), height), (0.0, height)])
-    return body - cylinder(STUD_RADIUS, height - ROOF + 1.0, (0.0, 0.0, -1.0))
+def _on_foot(outline: Sequence[Point], bore: float) -> Solid:
+    """Return a solid of revolution on a neck that fits between studs, hollow up to height `bore`.
+
+    outline: (radius, z) of the body, from the top of the neck to the axis.
+    """
+    body = revolved([(0.0, 0.0), (TUBE_RADIUS, 0.0), (TUBE_RADIUS, FOOT), *outline])
+    return body - cylinder(STUD_RADIUS, bore + 1.0, (0.0, 0.0, -1.0))
 
 
-def small_round(height: float, neck: float, *, hollow: bool) -> Solid:
-    return _round_foot(height, neck) + studs([(0.0, 0.0)], height, hollow=hollow)
+def round_brick() -> Solid:
+    """Return a round 1 x 1 brick, which is hollow from the stud to the base."""
+    half = _half(1)
+    body = _on_foot([(half, FOOT), (half, BRICK), (0.0, BRICK)], BRICK - ROOF)
+    return body + studs([(0.0, 0.0)], BRICK) - _bore(0.0, BRICK + STUD_HEIGHT)
 
 
-def large_round(height: float) -> Solid:
-    """Return a round 2 x 2 body with an axle hole through its centre tube."""
-    outline = circle(_half(2))
-    tube = cylinder(TUBE_RADIUS, height, (0.0, 0.0, 0.0))
-    hole = axle_hole((0.0, 0.0, height / 2), height, "z")
-    return (shell(outline, height) + tube - hole) + studs(grid(2, 2), height)
+def round_plate() -> Solid:
+    half = _half(1)
+    body = _on_foot([(half, FOOT), (half, PLATE), (0.0, PLATE)], FOOT)
+    return body + studs([(0.0, 0.0)], PLATE)
 
 
 def small_cone() -> Solid:
-    profile = [(0.0, 0.0), (TUBE_RADIUS, 0.0), (TUBE_RADIUS, LIP), (_half(1), LIP)]
-    body = revolved([*profile, (_half(1), 2.4), (STUD_RADIUS + 0.1, BRICK), (0.0, BRICK)])
-    hollow = cylinder(STUD_RADIUS, 6.0, (0.0, 0.0, -1.0))
-    return (body - hollow) + studs([(0.0, 0.0)], BRICK, hollow=True)
+    """Return a 1 x 1 cone, with an axle hole between the bores of its stud and of its foot."""
+    top = BRICK + STUD_HEIGHT
+    cone = [(_half(1), FOOT), (STUD_RADIUS, BRICK), (STUD_RADIUS, top), (0.0, top)]
+    return _on_foot(cone, 2.4) - axle_hole((0.0, 0.0, 2.4), 2.8, "z") - _bore(4.8, top)
+
+
+def _bore(low: float, high: float) -> Solid:
+    return cylinder(BORE_RADIUS, high - low + 1.0, (0.0, 0.0, low))
+
+
+def _between_feet() -> Solid:
+    """Return what is cut from the base of a round 2 x 2 part, which leaves four feet.
+
+    It is a little larger than it should be: a cut through vertices leaves surfaces that are not
+    manifold.
+    """
+    spare = 0.01
+    wide = _half(2) - WALL + spare
+    return box((-wide, -wide, -1.0), (wide, wide, WALL + spare))
+
+
+def _centre_tube(height: float, bore: float) -> Solid:
+    tube = cylinder(TUBE_RADIUS, height, (0.0, 0.0, 0.0))
+    return tube - cylinder(STUD_RADIUS, bore + 1.0, (0.0, 0.0, -1.0))
+
+
+def large_round(height: float) -> Solid:
+    """Return a round 2 x 2 body on four feet, with an axle hole through its centre tube."""
+    body = shell(circle(_half(2)), height) - _between_feet() + _centre_tube(height, WALL)
+    tops = studs(grid(2, 2), height) ^ cylinder(_half(2), 2 * height, (0.0, 0.0, 0.0))
+    return body - axle_hole((0.0, 0.0, height / 2 + WALL), height, "z") + tops
 
 
 def large_cone() -> Solid:
-    foot, top, height = _half(2), _half(1), 2 * BRICK
-    outer = revolved([(0, 0), (foot, 0), (foot, PLATE), (top, height), (0, height)])
-    inner = revolved(
-        [
-            (0.0, -1.0),
-            (foot - WALL, -1.0),
-            (foot - WALL, PLATE),
-            (top - WALL, height - ROOF),
-            (0.0, height - ROOF),
-        ]
-    )
-    tube = cylinder(TUBE_RADIUS, height, (0, 0, 0)) ^ outer
-    hole = axle_hole((0.0, 0.0, 0.0), 1.5 * height, "z")
-    return ((outer - inner) + tube - hole) + studs([(0.0, 0.0)], height, hollow=True)
+    """Return a 2 x 2 x 2 cone on four feet, with an axle hole under its hollow stud."""
+    low, high, height = _half(2), _half(1), 2 * BRICK
+    inner, roof = low - WALL, height - ROOF
+    top = TUBE_RADIUS - 0.01  # the cavity ends inside of the tube
+    outside = [(0.0, 0.0), (low, 0.0), (low, WALL), (high, height), (0.0, height)]
+    inside = [(0.0, -1.0), (inner, -1.0), (inner, WALL), (top, roof), (0.0, roof)]
+    body = revolved(outside) - revolved(inside) - _between_feet()
+    body += _centre_tube(height, roof - 2 * WALL) + studs([(0.0, 0.0)], height)
+    hole = axle_hole((0.0, 0.0, roof - 2.0), 2.0, "z")  # cut from below, up to the roof
+    return body - hole - _bore(roof, height + STUD_HEIGHT)
 
 
-def arch(columns: int, crown: float) -> Solid:
-    """Return a 1-wide arch on two legs of one cell each; `crown` is the height of the opening."""
+def arch(columns: int) -> Solid:
+    """Return a 1-wide arch on two legs of one cell each, hollow throughout."""
     half, radius = _half(columns), (columns - 2) * PITCH / 2
-    body = box((-half, -_half(1), 0.0), (half, _half(1), BRICK))
-    spring = crown - radius
+    spring = BRICK - 2 * WALL - radius  # height of the centre of the arc
+    edge = max(spring, 0.0)
     opening = circle(radius).translate((0.0, spring)) + polygon(
-        [(-radius, -1.0), (radius, -1.0), (radius, spring), (-radius, spring)]
+        [(-radius, -PITCH), (radius, -PITCH), (radius, edge), (-radius, edge)]
     )
+    body = box((-half, -_half(1), 0.0), (half, _half(1), BRICK))
     tunnel = prism(opening, 2 * PITCH, (0.0, -PITCH, 0.0), axis="y")
-    inner, outer = radius + 1.0, half - WALL
-    across = _half(1) - WALL
-    legs = union(
-        box((min(a, b), -across, -1.0), (max(a, b), across, spring + 1.0))
-        for a, b in ((inner, outer), (-outer, -inner))
-    )
-    return (body - tunnel - legs) + studs(grid(columns, 1), BRICK)
-
-
-def technic_brick(columns: int) -> Solid:
-    """Return a 1-wide brick with a pin hole between each two studs."""
-    cells = grid(columns, 1)
-    between = [(a[0] + b[0]) / 2 for a, b in pairwise(cells)]
-    width = 2 * _half(1)
-    sleeves = union(
-        cylinder(HOLE_RADIUS + 1.2, width, (x, -_half(1), HOLE_HEIGHT), axis="y") for x in between
-    )
-    holes = union(pin_hole((x, 0.0, HOLE_HEIGHT), width, "y") for x in between)
-    body = shell(footprint(cells), BRICK) + sleeves - holes
-    return body + studs(cells, BRICK, hollow=True)
-
-
-def beam(length: int, *, thickness: float = BEAM, axles: Sequence[int] = ()) -> Solid:
-    """Return a straight beam with vertical holes; the holes listed in `axles` are axle holes."""
-    outline = capsule(length * PITCH - 2 * CLEARANCE, BEAM / 2)
-    cut = union(
-        (axle_hole if index in axles else pin_hole)((x, 0.0, thickness / 2), thickness, "z")
-        for index, (x, _) in enumerate(grid(length, 1))
-    )
-    return prism(outline, thickness, (0.0, 0.0, 0.0)) - cut
-
-
-def angle_beam() -> Solid:
-    long = capsule(4 * PITCH - 2 * CLEARANCE, BEAM / 2)
-    short = capsule(2 * PITCH - 2 * CLEARANCE, BEAM / 2).rotate(90.0)
-    outline = long.translate((0.0, -4.0)) + short.translate((12.0, 0.0))
-    pins = [(x, -4.0) for x in (-12.0, -4.0, 4.0, 12.0)]
-    cut = union(pin_hole((x, y, BEAM / 2), BEAM, "z") for x, y in pins)
-    return prism(outline, BEAM, (0.0, 0.0, 0.0)) - cut - axle_hole((12.0, 4.0, 3.9), BEAM, "z")
-
-
-def pin() -> Solid:
-    """Return a pin along x: a collar between two slit ends."""
-    end, collar, bore = PITCH - CLEARANCE, 0.8, 1.6
-    body = revolved(
-        [
-            *((bore, -end), (2.6, -end), (2.6, 0.6 - end), (HOLE_RADIUS, 0.6 - end)),
-            *((HOLE_RADIUS, -collar), (3.0, -collar), (3.0, collar), (HOLE_RADIUS, collar)),
-            *((HOLE_RADIUS, end - 0.6), (2.6, end - 0.6), (2.6, end), (bore, end)),
-        ]
-    )
-    slits = union(
-        box((-PITCH, -0.4, low), (PITCH, 0.4, low + 5.0)) for low in (-end - 1.0, end - 4.0)
-    )
-    return (body - slits).rotate((0.0, 90.0, 0.0)).translate((0.0, 0.0, 3.0))
-
-
-def axle(length: int) -> Solid:
-    span = length * PITCH - 2 * CLEARANCE
-    return prism(axle_cross(), span, (-span / 2, 0.0, 2.4), axis="x")
-
-
-def bush() -> Solid:
-    """Return an upright bush: a thin waist between two flanges, one of them with notches."""
-    rim, waist, end, notch = BEAM / 2, 2.9, BEAM, 1.2
-    body = revolved(
-        [
-            *((0.0, 0.0), (rim, 0.0), (rim, 1.6), (waist, 1.6)),
-            *((waist, end - 2.4), (rim, end - 2.4), (rim, end), (0.0, end)),
-        ]
-    )
-    notches = union(
-        box((-notch, -5.0, end - 1.0), (notch, 5.0, end + 1.0)).rotate((0, 0, angle))
-        for angle in (0.0, 90.0)
-    )
-    ring = notches - cylinder(waist, 4.0, (0.0, 0.0, end - 2.0))
-    return body - ring - axle_hole((0.0, 0.0, end / 2), end, "z")
+    across, roof = _half(1) - WALL, BRICK - ROOF
+    spans = ((radius + WALL, half - WALL), (-radius, radius), (WALL - half, -radius - WALL))
+    hollows = union(box((low, -across, -1.0), (high, across, roof)) for low, high in spans)
+    return (body - tunnel - hollows) + studs(grid(columns, 1), BRICK)
 
 
 def side_stud() -> Solid:
     """Return a 1 x 1 brick with a second stud on its front."""
     front = cylinder(STUD_RADIUS, STUD_HEIGHT + 0.5, (0.0, 0.0, 0.0), axis="y")
-    bored = front - cylinder(1.6, 4.0, (0.0, -0.1, 0.0), axis="y")
-    return brick(1, 1) + bored.mirror((0, 1, 0)).translate((0.0, 0.5 - _half(1), HOLE_HEIGHT))
+    bored = front.mirror((0, 1, 0)).translate((0.0, 0.5 - _half(1), HOLE_HEIGHT))
+    bore = cylinder(BORE_RADIUS, PITCH, (0.0, -PITCH, HOLE_HEIGHT), axis="y")
+    return brick(1, 1) + bored - bore
 
 
 def headlight() -> Solid:
     """Return a 1 x 1 brick with a recessed stud on its front and a window at the back."""
-    half, recess = _half(1), 1.6
+    half, depth, inner = _half(1), STUD_HEIGHT, 2.4
     body = box((-half, -half, 0.0), (half, half, BRICK))
-    notch = box((-PITCH, -PITCH, 1.8), (PITCH, recess - half, BRICK + 1.0))
-    inside = box((-2.4, recess - half + 1.0, -1.0), (2.4, half - WALL, BRICK - ROOF))
-    window = box((-2.4, 0.0, 3.2), (2.4, PITCH, 8.0))
-    front = cylinder(STUD_RADIUS, recess + 0.5, (0.0, -half, HOLE_HEIGHT), axis="y")
-    bore = cylinder(1.6, PITCH, (0.0, -half - 1.0, HOLE_HEIGHT), axis="y")
-    top = studs([(0.0, 0.8)], BRICK, hollow=True)
-    return ((body - notch) + front - inside - window - bore) + top
+    notch = box((-PITCH, -PITCH, WALL), (PITCH, depth - half, BRICK + 1.0))
+    inside = box((-inner, 2 * WALL - half, -1.0), (inner, inner, BRICK - ROOF))
+    below = box((-inner, WALL - half, -1.0), (inner, inner, WALL))
+    window = box((-inner, 0.0, 2 * WALL), (inner, PITCH, BRICK - ROOF))
+    front = cylinder(STUD_RADIUS, depth + 0.5, (0.0, -half, HOLE_HEIGHT), axis="y")
+    bore = cylinder(BORE_RADIUS, PITCH, (0.0, -half - 1.0, HOLE_HEIGHT), axis="y")
+    bore -= box((-PITCH, 0.0, 0.0), (PITCH, PITCH, BRICK))
+    top = studs([(0.0, 0.0)], BRICK)
+    return ((body - notch) + front - inside - below - window - bore) + top
 
 
-def wing(mirrored: bool) -> Solid:
-    """Return a 2 x 4 plate whose right (or left) side tapers to half its width."""
-    side = -1.0 if mirrored else 1.0
-    border = [(-8.0, -16.0), (8.0, -16.0), (8.0, -8.0), (0.0, 16.0), (-8.0, 16.0)]
-    outline = inset(polygon([(side * x, y) for x, y in border[:: int(side)]]), CLEARANCE)
-    tops = [(-4.0, y) for y in (-12.0, -4.0, 4.0, 12.0)] + [(4.0, -12.0), (4.0, -4.0)]
-    under = tubes(grid(2, 2), PLATE - ROOF).translate((0.0, -8.0, 0.0))
-    post = cylinder(POST_RADIUS, PLATE - ROOF, (-4.0 * side, 8.0, 0.0))
-    return shell(outline, PLATE) + under + post + studs([(side * x, y) for x, y in tops], PLATE)
+def wing(side: float) -> Solid:
+    """Return a 2 x 4 plate that tapers to half its width.
+
+    side: 1 if its studs are at positive x, -1 if they are at negative x.
+    """
+    border = [(0.0, -16.0), (8.0, -16.0), (8.0, 16.0), (-8.0, 16.0)]
+    outline = polygon([(side * x, y) for x, y in border[:: int(side)]])
+    under = tubes(grid(2, 2), PLATE - ROOF)
+    tops = studs([(side * 4.0, y) for y in (-12.0, -4.0, 4.0, 12.0)], PLATE)
+    # Studs of the part below fit into notches in the tapered side's wall.
+    spans = ((10.3, 14.8), (18.0, 22.8), (26.1, 30.1))
+    notches = union(box((-WALL, low, -1.0), (WALL, high, WALL)) for low, high in spans)
+    notches = notches.rotate((0.0, 0.0, side * degrees(atan2(8.0, 32.0))))
+    inside = union(under.translate((0.0, y, 0.0)) for y in (0.0, 8.0))
+    return (shell(outline, PLATE) - notches.translate((0.0, -16.0, 0.0))) + inside + tops
