@@ -1,8 +1,14 @@
-"""The runs of the hunt: ways to ruin a GAN, and settings that train well."""
+"""The runs of the hunt: ways to ruin a GAN, and settings that train well.
 
+There are two draws of them. The runs of the first one were looked at while the rules were written.
+Those of the second have other images, another seed, smaller batches and more steps; half of them
+were trained only once the rules were final.
+"""
+
+import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Literal
 
@@ -14,18 +20,8 @@ from gantrain.health.problems import NO_FAULT, Name
 
 Half = Literal["tuning", "report"]
 
-BATCH = 32
-G_STEPS = 1300  # of each run, so that 1,000 are over in good time
 DATA = ("bricks", "fashion", "shapes")
-_SPLIT_SEED = 2026
-# Runs that were looked at while the rules were written: they can only be of the tuning half.
-_SEEN = (
-    *("classes-dcgan-bricks", "constant-dcgan-constant", "dark-dcgan-dark", "dead-g-dcgan-bricks"),
-    *("flips-dcgan-shapes", "late-noise-dcgan-bricks", "late-stop-wgan-gp-bricks"),
-    *("no-penalty-wgan-gp-bricks", "one-each-dcgan-bricks", "slow-d-hinge-shapes"),
-    *("healthy-plain-dcgan-bricks", "healthy-plain-dcgan-shapes", "healthy-plain-hinge-bricks"),
-    "healthy-plain-wgan-gp-bricks",
-)
+_SPLIT_SEED = 2027
 
 WGAN: Tree = {
     "objective": {"kind": "wgan-gp", "n_critic": 2},
@@ -59,12 +55,29 @@ NEIGHBOURS: dict[Name, tuple[Name, ...]] = {
 
 
 @dataclass(frozen=True)
+class Draw:
+    """What all runs of a draw have in common.
+
+    g_steps: of each run, so that the 1,000 of some rules are over in good time.
+    """
+
+    seed: int
+    batch: int
+    g_steps: int
+
+
+FIRST = Draw(seed=0, batch=32, g_steps=1300)
+SECOND = Draw(seed=1, batch=16, g_steps=1500)
+
+
+@dataclass(frozen=True)
 class HuntedRun:
     """A run of the hunt.
 
     data: name of its set, see experiments/hunt/data.py.
     truth: the right diagnosis, which may be that there is no fault.
     fault: what is done to it besides its settings. begins: fraction of the run before that.
+    half_batch: whether its batches are half as large as those of the other runs.
     """
 
     name: str
@@ -74,6 +87,8 @@ class HuntedRun:
     changes: Tree = field(default_factory=dict)
     fault: Fault = faults.no_fault
     begins: float = 0.0
+    half_batch: bool = False
+    draw: Draw = FIRST
 
     @property
     def tree(self) -> Tree:
@@ -83,13 +98,17 @@ class HuntedRun:
     @property
     def images_per_g_step(self) -> int:
         """Real images that D sees for each step of G."""
-        batch = int(self.tree.get("training", {}).get("batch_size", BATCH))
-        return batch * int(self.tree.get("objective", {}).get("n_critic", 1))
+        return self.batch * int(self.tree.get("objective", {}).get("n_critic", 1))
+
+    @property
+    def batch(self) -> int:
+        """Real images of a step of D."""
+        return self.draw.batch // (2 if self.half_batch else 1)
 
     @property
     def total_kimg(self) -> float:
         """The length of the run."""
-        return G_STEPS * self.images_per_g_step / 1000
+        return self.draw.g_steps * self.images_per_g_step / 1000
 
     def is_right(self, name: str) -> bool:
         """Return whether a diagnosis is the right one or its neighbour."""
@@ -182,31 +201,47 @@ def healthy_runs() -> list[HuntedRun]:
     }
     hinge: dict[str, Tree] = {
         "plain": {},
-        "batch-16": {"training": {"batch_size": 16}},
+        "half-batch": {},
         "glorot": {"discriminator": {"init": "glorot"}},
     }
     settings = {"dcgan": (steady, dcgan), "wgan-gp": (slower_g, wgan), "hinge": (steady, hinge)}
     return [
-        HuntedRun(f"healthy-{name}-{kind}-{data}", data, kind, NO_FAULT, merge(base, changes))
+        HuntedRun(
+            f"healthy-{name}-{kind}-{data}",
+            data,
+            kind,
+            NO_FAULT,
+            merge(base, changes),
+            half_batch=name == "half-batch",
+        )
         for kind, (base, each) in settings.items()
         for (name, changes), data in product(each.items(), DATA)
     ]
 
 
 def all_runs() -> list[HuntedRun]:
-    """Return all runs."""
-    return [*sick_runs(), *healthy_runs()]
+    """Return the runs of both draws; the second names its sets, and so its runs, `…2`."""
+    first = [*sick_runs(), *healthy_runs()]
+    second = [replace(run, name=f"{run.name}2", data=f"{run.data}2", draw=SECOND) for run in first]
+    return [*first, *second]
 
 
 def half_of(run: HuntedRun, runs: Sequence[HuntedRun]) -> Half:
-    """Return the half of a run: half of each right diagnosis, in a random order, is for tuning.
+    """Return the half of a run: that for tuning, or that for the report, drawn by a fixed seed.
 
-    Half of the healthy runs of each objective; runs that were seen before are for tuning.
+    The first draw is for tuning. Of the second, half of the runs of each right diagnosis (of an odd
+    number, the smaller half) are for the report, and of those without a fault at least three in
+    five of each objective.
     """
-    group = sorted(each.name for each in runs if _group(each) == _group(run))
+    if run.draw == FIRST:
+        return "tuning"
+    group = sorted(
+        each.name for each in runs if each.draw == run.draw and _group(each) == _group(run)
+    )
     random.Random(f"{_SPLIT_SEED} {_group(run)}").shuffle(group)
-    group.sort(key=lambda name: name not in _SEEN)
-    return "tuning" if run.name in _SEEN or group.index(run.name) < len(group) / 2 else "report"
+    count = len(group)
+    reported = math.ceil(3 * count / 5) if run.truth == NO_FAULT else count // 2
+    return "report" if group.index(run.name) < reported else "tuning"
 
 
 def _group(run: HuntedRun) -> str:

@@ -11,11 +11,12 @@ import torch
 
 from experiments.hunt.data import open_set
 from experiments.hunt.faults import quick_measurements
-from experiments.hunt.plan import BATCH, HuntedRun, all_runs, half_of
+from experiments.hunt.plan import HuntedRun, all_runs, half_of
 from experiments.training import Tree, has_ended, merge, runs_parser, train_to_end
 
 OUT = Path("runs/hunt")
 _MEASUREMENTS = 10  # of each run
+_LOG_STEPS = 25  # generator steps
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -52,11 +53,16 @@ def config_tree(run: HuntedRun, shards: Path, channels: int, out: Path) -> Tree:
         "generator": {**network, "latent_size": 32},
         # BatchNorm in D would hide the mean brightness of a batch.
         "discriminator": {**network, "norm": "none", "bias": True},
-        "training": {"total_kimg": kimg, "batch_size": BATCH, "device": "cpu", "cpu_threads": 1},
+        "training": {
+            "total_kimg": kimg,
+            "batch_size": run.batch,
+            "device": "cpu",
+            "cpu_threads": 1,
+        },
         "ema": {"half_life_kimg": 1},
         "metrics": {"every_kimg": kimg / _MEASUREMENTS, "samples": 400, "features": "classifier"},
         "output": {
-            "log_every_kimg": kimg / 50,
+            "log_every_kimg": _LOG_STEPS * run.images_per_g_step / 1000,
             "sample_every_kimg": kimg / 2,
             "checkpoint_every_kimg": 2 * kimg,
         },
@@ -68,4 +74,4 @@ def train(run: HuntedRun, out: Path) -> None:
     """Train one run in this process."""
     tree = config_tree(run, *open_set(run.data, out), out)
     fault = run.fault(run.begins * run.total_kimg)
-    train_to_end(out / run.name, tree, 0, quick_measurements(), fault)
+    train_to_end(out / run.name, tree, run.draw.seed, quick_measurements(), fault)

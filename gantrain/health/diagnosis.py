@@ -1,8 +1,9 @@
 """Diagnosis of a training run from its metrics, with evidence and advice; see docs/health.md.
 
 The signals are the means of a log interval, as in metrics.jsonl. A problem is diagnosed if it shows
-in every log line of the last 100 generator steps, or in successive measurements of the quality. The
-diagnosis ends once milder thresholds have not been met for 100 steps.
+in every log line of the last 100 generator steps, or of the last 300 if young GANs without a fault
+show it for a while, or in successive measurements of the quality. The diagnosis ends once milder
+thresholds have not been met for 100 steps.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from gantrain.health.image_faults import (
     detect_narrow_range,
     detect_outrun,
     detect_pinned_range,
+    detect_saturated_output,
     detect_saturation,
     detect_spread_collapse,
     detect_twins,
@@ -28,7 +30,7 @@ from gantrain.health.quality_faults import (
     detect_same_images,
 )
 from gantrain.health.signals import LogLine, split_signals, values_of, without_rest
-from gantrain.health.state import HealthState, note_extremes
+from gantrain.health.state import COURSE_STEPS, HealthState, note_extremes
 from gantrain.health.training_faults import (
     detect_broken_steps,
     detect_critic_divergence,
@@ -73,18 +75,21 @@ class Check:
 
     kinds: empty for any.
     from_start: it needs no training before it, as one of the data.
+    lasting: whether its signs must show for `COURSE_STEPS`: a young GAN shows them for a while.
     """
 
     name: Name
     detect: Detector
     kinds: tuple[str, ...] = ()
     from_start: bool = False
+    lasting: bool = False
 
 
 # Most urgent first: causes before what follows from them, and what a user can lose the best
 # generator by before what is only slow. A strong critic is no problem: WGAN-GP needs one.
 CHECKS = (
     Check("unsuitable data", detect_unsuitable_data, from_start=True),
+    Check("saturated output", detect_saturated_output),
     Check("saturated output", detect_pinned_range),
     Check("discriminator too strong", detect_met_margins, ("hinge",)),  # D stands still then
     Check("dead player", detect_dead_player),
@@ -102,10 +107,10 @@ CHECKS = (
     Check("saturated output", detect_saturation),
     Check("discriminator too strong", detect_strong_d, ("dcgan",)),
     Check("discriminator too strong", detect_strong_pairwise_d, ("rpgan",)),
-    Check("mode collapse", detect_spread_collapse),
-    Check("mode collapse", detect_twins),
+    Check("mode collapse", detect_spread_collapse, lasting=True),
+    Check("mode collapse", detect_twins, lasting=True),
     Check("mode collapse", detect_same_images),
-    Check("saturated output", detect_narrow_range),
+    Check("saturated output", detect_narrow_range, lasting=True),
     Check("stalled", detect_stall, ("dcgan", "hinge", "rpgan")),
     Check("stalled", detect_critic_stall, ("wgan-gp",)),
     Check("memorising", detect_memorisation),
@@ -192,6 +197,10 @@ def _diagnose(state: HealthState, checks: Sequence[Check], g_steps: int) -> tupl
     for check in checks:
         is_current = check.name == state.diagnosis
         lines = recent[-_MIN_LINES:] if is_current else recent
+        if check.lasting and not is_current:
+            if g_steps < COURSE_STEPS:
+                continue
+            lines = state.course
         evidence = check.detect(state, lines, _MILDER if is_current else 1.0)
         if evidence is not None:
             state.clear_since = None

@@ -3,7 +3,14 @@
 import statistics
 from collections.abc import Sequence
 
-from gantrain.health.signals import LogLine, is_rising, ratios, relative_spreads, values_of
+from gantrain.health.signals import (
+    LogLine,
+    is_rising,
+    ratios,
+    relative_spreads,
+    thirds,
+    values_of,
+)
 from gantrain.health.state import HealthState
 from gantrain.health.training_faults import TINY_GRADIENT, detect_strong_d
 from gantrain.health.trend import trend_of
@@ -14,8 +21,10 @@ _HALF = 0.6  # of the range of real images, which is a bit more than half
 _TELLING = 0.8  # of that range, if D tells all images from real ones
 _PINNED = 0.02  # relative difference of ranges that are the same
 _LEARNING = 1e-3  # relative change of G's weights in a step
+_RECOVERS = 0.25  # relative change of a spread or of twins that is no chance
 _YOUNG_STEPS = 500  # generator steps up to which images may be alike, if little is measured
 _MANY_TWINS = 0.08  # of all pairs: those of about twelve different images, as one of each class
+_ALL = 0.95  # of the pixels, and a few at which the output changes from black to white
 _NARROW = 0.1  # half of the range of real images, in units of what pixels can have
 
 
@@ -38,14 +47,27 @@ def detect_unsuitable_data(
 def detect_spread_collapse(
     state: HealthState, lines: Sequence[LogLine], slack: float
 ) -> str | None:
-    """Generated images are alike.
+    """Generated images are alike, and do not become less so.
+
+    G and D chase each other while they are young: G then runs into a few images, and leaves them
+    once D has learnt to reject these, within 100 to 300 steps or more slowly, step by step.
+    """
+    evidence = detect_alike(state, lines, slack)
+    return None if slack == 1 and _recovers(lines) else evidence
+
+
+def detect_alike(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
+    """Generated images are alike at present.
 
     The images of an untrained generator are alike too. It has collapsed only if their spread was
     different before, or if G receives gradients; otherwise it is stalled. It is young, not
-    collapsed, while their spread grows or their quality improves.
+    collapsed, while their spread grows or their quality improves. A collapse ends when images
+    differ again: FID may improve by their colours alone.
     """
     spreads = relative_spreads(lines)
-    if not spreads or max(spreads) >= 0.25 / slack or _is_young(state, lines, spreads):
+    if not spreads or max(spreads) >= 0.25 / slack:
+        return None
+    if slack == 1 and _is_young(state, lines, spreads):
         return None
     gradients = values_of(lines, "health/g_grad_norm")
     if not _has_changed(state) and min(gradients, default=0.0) <= TINY_GRADIENT:
@@ -55,8 +77,15 @@ def detect_spread_collapse(
 
 def detect_twins(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
     """Many generated images are copies of each other, as with one image of each class."""
+    if slack == 1 and (_improves(state) or _recovers(lines)):
+        return None
+    lasts = all(_twins(third, slack) for third in thirds(lines))
+    return _twins(lines, slack) if lasts else None
+
+
+def _twins(lines: Sequence[LogLine], slack: float) -> str | None:
     fake, real = values_of(lines, "health/fake_twins"), values_of(lines, "health/real_twins")
-    if not fake or not real or _improves(state) or is_rising([-value for value in fake]):
+    if not fake or not real:
         return None
     share, usual = statistics.mean(fake), statistics.mean(real)
     if min(fake) <= 0 or share < slack * max(_MANY_TWINS, 5 * usual):
@@ -76,14 +105,33 @@ def detect_outrun(state: HealthState, lines: Sequence[LogLine], slack: float) ->
     slow = slow_discriminator(lines, slack)
     if slow is None:
         return None
-    alike = detect_spread_collapse(state, lines, slack) or detect_twins(state, lines, slack)
+    alike = detect_alike(state, lines, slack)
+    if not alike and not _improves(state):
+        alike = _twins(lines, slack)
     return f"{alike}; {slow}" if alike else None
 
 
 def detect_saturation(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
     """Nearly all generated pixels are black or white, and real ones are not."""
+    return None if _improves(state) else _saturation(lines, slack)
+
+
+def detect_saturated_output(
+    state: HealthState, lines: Sequence[LogLine], slack: float
+) -> str | None:
+    """Nearly all generated pixels have been black or white from the first log line on.
+
+    As with a wrong output function; a G that D drives to extremes begins with grey images. That D
+    is too strong, or that the quality still improves, is then of less interest.
+    """
+    if state.min_saturated is None or state.min_saturated < _ALL * slack:
+        return None
+    return _saturation(lines, slack)
+
+
+def _saturation(lines: Sequence[LogLine], slack: float) -> str | None:
     fake, real = (values_of(lines, f"health/{kind}_saturated") for kind in ("fake", "real"))
-    if not fake or not real or _improves(state):
+    if not fake or not real:
         return None
     if 1 - min(fake) >= 0.2 / slack * (1 - max(real)):
         return None
@@ -128,6 +176,16 @@ def detect_pinned_range(state: HealthState, lines: Sequence[LogLine], slack: flo
     return (
         f"generated images use {max(extents):.0%} of the range from dark to bright that real "
         f"images use, and always {statistics.mean(fake):.0%} of what pixels can have"
+    )
+
+
+def _recovers(lines: Sequence[LogLine]) -> bool:
+    """Return whether images differ more in the last third of the lines than before."""
+    parts = thirds(lines)
+    spreads = [statistics.median(found) for part in parts if (found := relative_spreads(part))]
+    twins = [statistics.mean(f) for part in parts if (f := values_of(part, "health/fake_twins"))]
+    return (bool(spreads) and spreads[-1] > (1 + _RECOVERS) * min(spreads)) or (
+        bool(twins) and (1 + _RECOVERS) * twins[-1] < max(twins)
     )
 
 

@@ -38,7 +38,7 @@ def detect_falling_quality(
 ) -> str | None:
     """The last two measurements are far worse than the best, and not because G has collapsed."""
     trend = trend_of(state)
-    if trend is None or len(trend.values) < 2 or detect_spread_collapse(state, lines, slack):
+    if trend is None or len(trend.values) < 2 or detect_spread_collapse(state, state.course, slack):
         return None
     factor = 1 + (FALLEN - 1) * slack
     measured = [line for line in state.measurements if trend.metric in line.signals]
@@ -88,7 +88,8 @@ def detect_class_collapse(state: HealthState, lines: Sequence[LogLine], slack: f
     if current < best * min(0.6 / slack, 1):
         return f"G generates {current:.0%} of the classes; earlier it generated {best:.0%}"
     trend = trend_of(state)
-    if trend is not None and trend.improving:
+    young = state.measurements[-1].g_steps < _LEARNING_STEPS
+    if young or (trend is not None and trend.gaining):
         return None
     if len(covered) >= 5 and best <= 0.85 and covered.index(best) <= len(covered) - 4:
         return f"G has never generated more than {best:.0%} of the classes"
@@ -99,6 +100,10 @@ def detect_same_images(state: HealthState, lines: Sequence[LogLine], slack: floa
     """Images are good, but cover next to nothing of the data: a few images of each class."""
     trend = trend_of(state)
     if trend is None or trend.improving or len(trend.values) < 4:
+        return None
+    # Images that are far from the data are not good, whatever their precision: a classifier takes
+    # what is like no class for the class that it is least unlike.
+    if trend.g_steps[-1] < _LEARNING_STEPS or _far_from_data(state, trend, 1.0):
         return None
     features = trend.metric.rpartition("_")[2]
     recent = state.measurements[-3:]
@@ -155,6 +160,8 @@ def _few_classes(state: HealthState, slack: float) -> str | None:
     """Return what shows that G has never made half of the classes, and no more with time."""
     covered = _covered(state.measurements)
     if len(covered) < 4 or state.measurements[-1].g_steps < _LEARNING_STEPS:
+        return None
+    if not max(covered):  # no image shows a class, so that there is nothing to count
         return None
     if max(covered) >= 0.5 / slack or max(covered[-3:]) > max(covered[:-3]):
         return None

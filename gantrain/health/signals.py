@@ -88,6 +88,12 @@ def lower_quartile(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 4]
 
 
+def thirds(lines: Sequence[LogLine]) -> list[Sequence[LogLine]]:
+    """Return the first, the middle and the last third of some lines; none of fewer than three."""
+    third = len(lines) // 3
+    return [lines[:third], lines[third : len(lines) - third], lines[-third:]] if third else []
+
+
 def is_rising(values: Sequence[float], by: float = 0.05) -> bool:
     """Return whether the last third of the values is higher than the first by this fraction."""
     third = len(values) // 3

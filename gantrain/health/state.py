@@ -36,8 +36,10 @@ class HealthState(BaseModel):
     max_spread, min_spread: extremes over all log lines of the spread of generated images, relative
         to that of real images.
     spread_peak: when that spread last grew.
-    max_margin, min_loss: largest difference of D's mean logits and lowest loss of D so far; None
-        if they are not known of all lines.
+    course: log lines of the last `COURSE_STEPS`, one in `COURSE_INTERVAL` steps, oldest first.
+    max_margin, min_loss, min_saturated: largest difference of D's mean logits, lowest loss of D and
+        lowest fraction of generated pixels that were black or white so far; None if they are not
+        known of all lines.
     clear_since: generator steps since which the milder thresholds have not been met.
     best: the best measurement of each quality metric that the trend is judged by.
     worse_since: images seen at the first of the measurements, up to the newest, that are all far
@@ -56,8 +58,10 @@ class HealthState(BaseModel):
     max_spread: float = Field(0.0, validation_alias=AliasChoices("max_spread", "widest"))
     min_spread: float | None = Field(None, validation_alias=AliasChoices("min_spread", "narrowest"))
     spread_peak: Peak | None = None
+    course: list[LogLine] = Field(default_factory=list)
     max_margin: float | None = None
     min_loss: float | None = None
+    min_saturated: float | None = None
     clear_since: int | None = None
     best: dict[str, Best] = Field(default_factory=dict)
     worse_since: int | None = None
@@ -68,6 +72,9 @@ class HealthState(BaseModel):
         return todays_name(diagnosis) if isinstance(diagnosis, str) else diagnosis
 
 
+COURSE_STEPS = 300  # generator steps
+COURSE_INTERVAL = 20
+_MIN_COURSE = 3  # lines, however long ago they were logged
 _GROWTH = 1.05  # factor by which a spread must exceed the last peak to be a new one
 
 
@@ -84,3 +91,16 @@ def note_extremes(state: HealthState, line: LogLine) -> None:
     for loss in values_of([line], "loss/discriminator"):
         if state.min_loss is not None or not state.recent:
             state.min_loss = loss if state.min_loss is None else min(state.min_loss, loss)
+    for share in values_of([line], "health/fake_saturated"):
+        if state.min_saturated is not None or not state.recent:
+            lowest = share if state.min_saturated is None else state.min_saturated
+            state.min_saturated = min(share, lowest)
+    _note_course(state, line)
+
+
+def _note_course(state: HealthState, line: LogLine) -> None:
+    if state.course and line.g_steps - state.course[-1].g_steps < COURSE_INTERVAL:
+        return
+    lines = [*state.course, line]
+    lately = sum(line.g_steps - each.g_steps < COURSE_STEPS for each in lines)
+    state.course = lines[-max(lately, _MIN_COURSE) :]

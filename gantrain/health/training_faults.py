@@ -21,6 +21,7 @@ _CHANCE_LOSS = math.log(2)  # DCGAN's D loss if D guesses
 _CHANCE_HINGE_LOSS = 2.0  # likewise with the hinge loss
 _MAX_FLOAT_MARGIN = 100.0  # exp(-104) is 0 in float32
 TINY_GRADIENT = 0.02  # norm of G's gradient
+_CHANGED = 1.5  # factor between spreads of images that do change
 _LEARNS = 1e-3  # relative change of a network's weights in a step
 
 
@@ -208,9 +209,12 @@ def _stall_evidence(
         return None
     if max(map(abs, margins), default=1) > 0.1 / slack:
         return None
+    spreads = relative_spreads(state.course)
+    if max(spreads, default=0.0) > _CHANGED * min(spreads, default=0.0):
+        return None
     trend = trend_of(state)
     progress = trend.values[-3:] if trend else relative_spreads(lines)
-    if len(progress) < 2 or max(progress) > min(progress) * (1 + 0.1 / slack):
+    if len(progress) < 3 or max(progress) > min(progress) * (1 + 0.1 / slack):
         return None
     metric = trend.label if trend else "spread of the images"
     return (

@@ -13,6 +13,7 @@ _SLOW = 2e-5  # a thousand such steps change weights by 2%
 # Between the changes of D and of G. In trainings without a fault it is between 1/4 and 2.
 _MUCH_SLOWER_D = 30
 _MUCH_SLOWER_G = 100  # G is often slower, and follows a faster D better than D a faster G
+_NO_LOSS = 1e-3  # of 0.69 or 2, that of guessing
 _SEPARATES = 0.95  # accuracy of a D that teaches itself nothing more, and so hardly moves
 CHANGES = {
     "discriminator": "health/d_weight_change",
@@ -37,7 +38,9 @@ def detect_dead_player(state: HealthState, lines: Sequence[LogLine], slack: floa
 def stands_still(name: str, lines: Sequence[LogLine], slack: float) -> bool:
     """Return whether the weights of the `generator` or the `discriminator` do not move."""
     changes = values_of(lines, CHANGES[name])
-    return bool(changes) and max(changes) < _STANDS / slack
+    if not changes or max(changes) >= _STANDS / slack:
+        return False
+    return name != "discriminator" or not _has_won(lines)
 
 
 def detect_slow_player(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
@@ -50,6 +53,8 @@ def detect_slow_player(state: HealthState, lines: Sequence[LogLine], slack: floa
 
 def slow_discriminator(lines: Sequence[LogLine], slack: float) -> str | None:
     """Return what shows that D learns too slowly for G to learn from it, or None."""
+    if _has_won(lines):
+        return None
     times = [1 / ratio for ratio in ratios(lines, *CHANGES.values()) if ratio > 0]
     if times and min(times) > _MUCH_SLOWER_D * slack and not _separates(lines):
         return _slower("discriminator", "generator", times)
@@ -74,6 +79,14 @@ def _hardly_moves(name: str, lines: Sequence[LogLine], slack: float) -> str | No
         return None
     size = statistics.median(changes)
     return f"the {name} hardly moves: a step changes its weights by {size:.1g} {_USUAL}"
+
+
+def _has_won(lines: Sequence[LogLine]) -> bool:
+    """Return whether the loss of a D that is no critic is next to 0, and so are its gradients."""
+    losses = values_of(lines, "loss/discriminator")
+    if not losses or values_of(lines, "loss/wasserstein"):
+        return False
+    return 0 <= losses[-1] < _NO_LOSS
 
 
 def _separates(lines: Sequence[LogLine]) -> bool:
