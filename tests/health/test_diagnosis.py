@@ -221,11 +221,11 @@ def test_images_that_were_always_alike_without_gradients_are_a_stall_not_a_colla
     assert diagnosed(still).name == "stalled"
     state = HealthState()
     observe(state, "dcgan", STEP, still | {"health/fake_spread": 0.02})
-    ((_, diagnosis),) = feed(state, still, range(2 * STEP, 1000, STEP))
+    *_, (_, diagnosis) = feed(state, still, range(2 * STEP, 1000, STEP))
     assert diagnosis.name == "mode collapse"
     state = HealthState()
     observe(state, "dcgan", STEP, still | {"health/fake_spread": 0.006})
-    ((_, diagnosis),) = feed(state, still, range(2 * STEP, 1000, STEP))
+    *_, (_, diagnosis) = feed(state, still, range(2 * STEP, 1000, STEP))
     assert diagnosis.name == "mode collapse"
 
 
