@@ -12,7 +12,14 @@ from gantrain.cli.evaluate import train_features
 from gantrain.cli.indexing import index
 from gantrain.cli.making import Workers, import_, render
 from gantrain.cli.options import check_writable
-from gantrain.cli.printing import MAX_LINES, counted, print_line, print_rows, show_progress
+from gantrain.cli.printing import (
+    MAX_LINES,
+    counted,
+    print_line,
+    print_lines,
+    print_rows,
+    show_progress,
+)
 from gantrain.common.text import printable
 from gantrain.data.shards.manifest import Manifest, read_manifest
 
@@ -30,7 +37,10 @@ SetFolder = Annotated[Path, typer.Argument(help="Folder with a set of shards.")]
 
 @data_app.command()
 def verify(folder: SetFolder, workers: Workers = None) -> None:
-    """Verify a set: lengths, hashes, counts, and every image. Exits with 1 if it is damaged."""
+    """Verify a set: lengths, hashes, counts, and every image. Exits with 1 if it is damaged.
+
+    Also reports images that equal another one, within and across the splits.
+    """
     from gantrain.data.shards.verify import verify_shards
 
     with show_progress("Verifying") as advance:
@@ -40,6 +50,7 @@ def verify(folder: SetFolder, workers: Workers = None) -> None:
         shards = counted(len(report.manifest.shards), "shard")
         found = f"{counted(report.images, 'image')} in {shards}"
         print_line(console, f"OK: {found}")
+        print_lines(console, report.duplicates.describe())
         return
     for problem in report.problems[:MAX_LINES]:
         print_line(console, problem)
@@ -66,6 +77,7 @@ def show(
     kind = "grey" if manifest.channels == 1 else "RGB"
     for name, value in (
         ("images", f"{manifest.count} of {manifest.size}x{manifest.size}, {kind}"),
+        *([("distinct", str(manifest.distinct))] if manifest.distinct is not None else []),
         ("splits", ", ".join(f"{split} {n}" for split, n in manifest.splits.items())),
         ("shards", f"{len(manifest.shards)}, {manifest.bytes / 1e6:.1f} MB"),
         *([("tars", _describe_conversion(manifest))] if manifest.indexed else []),

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from gantrain.data.images.convert import MAX_MEGAPIXELS
 from gantrain.data.importing.labelling import ClassSetting
 from gantrain.data.shards.manifest import Manifest
 from gantrain.data.shards.samples import Sample
+
+if TYPE_CHECKING:
+    from gantrain.data.shards.duplicates import Duplicates
 
 Target = Annotated[Path, typer.Argument(help="Folder to write; must be new or empty.")]
 Size = Annotated[int, typer.Option(help="Width and height, a multiple of 8 from 16 to 256 pixels.")]
@@ -55,15 +58,20 @@ def render(
     images_per_shard: PerShard = 1000,
     overwrite: Overwrite = False,
 ) -> None:
-    """Render images of LEGO bricks as a set of shards."""
+    """Render images of LEGO bricks as a set of shards.
+
+    All images of a set differ: should one equal another, it is left out.
+    """
     from gantrain.common.pools import usable_cores
     from gantrain.data.bricks.render import render_samples, sample_count
+    from gantrain.data.shards.duplicates import Duplicates
     from gantrain.data.shards.writer import write_shards
 
     check_size(size)
     numbers = _split_parts(parts)
     start = time.monotonic()
     total = sample_count(numbers, views)
+    duplicates = Duplicates()
     with show_progress("Rendering") as advance:
         samples = render_samples(
             size=size,
@@ -82,8 +90,11 @@ def render(
             source=f"rendered bricks (views {views}, seed {seed}, tip {tip:g})",
             images_per_shard=images_per_shard,
             overwrite=overwrite,
+            drop_duplicates=True,
+            duplicates=duplicates,
         )
     _print_summary(target, manifest, time.monotonic() - start)
+    _print_dropped(duplicates)
 
 
 def import_(
@@ -137,6 +148,12 @@ def import_(
         Path | None,
         typer.Option(help="List of validation images. Default: validation.txt, if any."),
     ] = None,
+    drop_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--drop-duplicates", help="Leave out images that equal an earlier one in every pixel."
+        ),
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")
     ] = False,
@@ -176,12 +193,19 @@ def import_(
             validation_list=validation_list,
             seed=seed,
             overwrite=overwrite,
+            drop_duplicates=drop_duplicates,
             on_plan=lambda opened, plan: print_lines(
                 console, [*opened.describe(), *plan.describe()]
             ),
             on_progress=advance,
         )
     _print_summary(target, report.manifest, time.monotonic() - start)
+    if drop_duplicates:
+        _print_dropped(report.duplicates)
+    else:
+        print_lines(console, report.duplicates.describe())
+        if report.duplicates.across:
+            print_line(console, "Import with --drop-duplicates to keep one of each.")
     if report.ignored:
         kinds = ", ".join(f"{n} {suffix or 'no suffix'}" for suffix, n in report.ignored.items())
         print_line(console, f"{sum(report.ignored.values())} other files ignored ({kinds})")
@@ -225,6 +249,17 @@ def _count(
     for done, sample in enumerate(samples, start=1):
         yield sample
         advance(done, total)
+
+
+def _print_dropped(duplicates: "Duplicates") -> None:
+    dropped = duplicates.repeats.total()
+    if dropped:
+        key, first = duplicates.examples[0]
+        print_line(
+            Console(),
+            f"{counted(dropped, 'image')} left out, because each equals another one (such as "
+            f"{key}, which equals {first})",
+        )
 
 
 def _print_summary(target: Path, manifest: Manifest, seconds: float) -> None:

@@ -97,12 +97,15 @@ def nearest(
 ) -> None:
     """Show the training images nearest to samples, to check whether the generator memorises.
 
-    Each row shows a sample, followed by its nearest training images. Their distances are printed:
-    mean absolute differences in grey levels, or Euclidean distances of features.
+    Each row shows a sample, followed by its nearest training images, of equal ones only the first.
+    Their distances are printed: mean absolute differences in grey levels, or Euclidean distances of
+    features.
     """
+    from dataclasses import replace
 
     from gantrain.data.loading.labelled import open_labelled_dataset
     from gantrain.inference.export import open_generator
+    from gantrain.inference.nearest import distinct_rows
     from gantrain.inference.sampling import generate_images, select_latents
 
     require_suffix(out, ".png")
@@ -110,6 +113,8 @@ def nearest(
     generator, config = loaded.generator, loaded.config
     data = select_data(loaded, shards)
     labelled = open_labelled_dataset(data)
+    total = len(labelled.rows)
+    labelled = replace(labelled, rows=distinct_rows(labelled.images.numpy(), labelled.rows))
     numbers = samples or list(range(8))
     images = generate_images(generator, select_latents(generator, numbers, seed))
     if by == "pixels":
@@ -118,7 +123,9 @@ def nearest(
         result = _search_by_features(images, labelled, data, config.metrics.features, count)
     _save_rows(images, labelled, result, out)
     _print_distances(numbers, labelled, result)
-    typer.echo(f"{loaded.name}: searched {len(labelled.rows):,} training images: {out}")
+    distinct = len(labelled.rows)
+    searched = f"{total:,} training images" + (f", {distinct:,} distinct" * (distinct < total))
+    typer.echo(f"{loaded.name}: searched {searched}: {out}")
 
 
 def _search_by_pixels(images: "Tensor", labelled: "LabelledDataset", count: int) -> "Nearest":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 import torch
@@ -24,6 +25,17 @@ class Nearest:
 
     rows: NDArray[np.int64]
     distances: NDArray[np.float64]
+
+
+def distinct_rows(images: Bytes, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return those of the rows whose image equals that of no row before it.
+
+    images: uint8 (N, C, S, S); may be memory-mapped. rows: int64 (M,).
+    """
+    first: dict[bytes, np.int64] = {}
+    for row in rows:
+        first.setdefault(blake2b(images[row], digest_size=16).digest(), row)
+    return np.array(list(first.values()), np.int64)
 
 
 class PixelSearch:

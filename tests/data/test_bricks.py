@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from PIL import Image
 
 from gantrain.common.errors import UserError
 from gantrain.data.bricks.parts import PARTS, find_part
-from gantrain.data.bricks.render import render_samples, sample_count
+from gantrain.data.bricks.render import CAMERAS, SWAY, render_samples, sample_count
 from gantrain.data.bricks.tracing import MARGIN, direction, load_scene, trace
 from gantrain.data.shards.samples import Sample
 
@@ -99,15 +100,17 @@ def test_views_are_evenly_spaced_over_whole_turns() -> None:
     assert steps[0] * 40 % 360.0 == pytest.approx(0.0, abs=0.1)
 
 
-def test_a_tenth_of_the_views_is_held_out_in_contiguous_blocks() -> None:
-    samples = render_samples(size=16, parts=["3024"], views=120, workers=1)
-    splits: dict[int, set[Any]] = {}
-    for sample in samples:
-        splits.setdefault(int(sample.label["view"]), set()).add(sample.label["split"])
-    assert all(len(both) == 1 for both in splits.values())  # both cameras have the same split
-    held_out = [view for view, both in sorted(splits.items()) if both == {"validation"}]
-    assert len(held_out) == 12
-    assert sum(view - 1 not in held_out for view in held_out) == 4  # blocks
+def test_a_tenth_of_the_images_of_each_part_is_held_out_at_random() -> None:
+    def held_out(seed: int) -> set[str]:
+        samples = render_samples(size=16, parts=["3024", "3005"], views=60, seed=seed, workers=1)
+        return {s.key for s in samples if s.label["split"] == "validation"}
+
+    keys = held_out(0)
+    assert Counter(key.split("-")[0] for key in keys) == {"3024": 12, "3005": 12}
+    assert held_out(1) != keys
+    views = {part: {int(k[-4:]) for k in keys if k.startswith(part)} for part in ("3024", "3005")}
+    assert views["3024"] != views["3005"]
+    assert max(views["3024"]) - min(views["3024"]) > 30  # not one sector
 
 
 def test_the_order_mixes_parts_and_views() -> None:
@@ -117,9 +120,19 @@ def test_the_order_mixes_parts_and_views() -> None:
     assert len({sample.label["view"] for sample in some}) == 8
 
 
-def test_no_two_views_of_a_round_part_are_identical() -> None:
-    samples = list(render_samples(parts=["6141"], views=40, workers=1))
+@pytest.mark.parametrize(("part", "tip"), [("6141", 120), ("4589", 0), ("3003", 0)])
+def test_no_two_images_of_a_symmetric_part_are_identical(part: str, tip: float) -> None:
+    samples = list(render_samples(parts=[part], views=40, tip=tip, workers=1))
     assert len({sample.image for sample in samples}) == 80
+
+
+def test_cameras_stay_near_their_places() -> None:
+    labels = [s.label for s in render_samples(size=16, parts=["3005"], views=40, workers=1)]
+    for camera, place in CAMERAS.items():
+        for name, middle, sway in zip(("azimuth", "elevation"), place, SWAY, strict=True):
+            values = [float(label[name]) for label in labels if label["camera"] == camera]
+            assert sway / 2 < max(values) - middle <= sway
+            assert -sway <= min(values) - middle < -sway / 2
 
 
 @pytest.mark.parametrize("yaw", [0.0, 30.0, 77.0])

@@ -311,10 +311,11 @@ def test_tars_that_were_not_indexed_are_no_problem(copy: Path, tmp_path: Path) -
     assert verify_shards(copy, workers=1).ok
 
 
-def test_version_1_has_none_of_the_new_fields(tars: Path, tmp_path: Path) -> None:
+def test_our_own_sets_have_no_fields_of_indexed_ones(tars: Path, tmp_path: Path) -> None:
     manifest = json.loads(read_manifest(import_by_webdataset(tars, tmp_path / "own")).to_json())
     assert manifest.keys() == {
-        *("version", "source", "size", "channels", "count", "classes", "splits", "shards")
+        *("version", "source", "size", "channels", "count", "distinct", "classes", "splits"),
+        "shards",
     }
     assert manifest["shards"][0].keys() == {"name", "count", "bytes", "sha256"}
     for change in ({"version": 2}, {"conversion": {"fit": "crop", "background": [0, 0, 0],

@@ -49,8 +49,8 @@ def test_the_error_for_a_missing_set_names_the_commands_that_make_one(tmp_path: 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["version"], 3, r"version: 3 found; expected 1 or 2"),
-        (["version"], None, r"version: null found; expected 1 or 2"),
+        (["version"], 4, r"version: 4 found; expected 1, 2 or 3"),
+        (["version"], None, r"version: null found; expected 1, 2 or 3"),
         (["count"], "ten", r"count: 'ten' found; expected a whole number"),
         (["count"], 0, r"count: 0 found; expected .*greater than or equal to 1"),
         (["count"], 11, r"counts of shards do not add up to count"),
@@ -62,6 +62,8 @@ def test_the_error_for_a_missing_set_names_the_commands_that_make_one(tmp_path: 
         (["shards", 1, "extra"], 1, r"unknown key 'shards\.1\.extra'"),
         (["splits"], {"train": 10}, r"splits lacks 'validation'"),
         (["splits", "validation"], 3, r"counts of splits do not add up"),
+        (["distinct"], 11, r"distinct is more than count"),
+        (["distinct"], None, r"version 3, but distinct is None"),
         (["channels"], 2, r"channels: 2 found; expected 1 or 3"),
         (["classes", "3001", "count"], 9, r"counts of classes add up to more"),
     ],

@@ -1,9 +1,10 @@
 """Rendered data set of LEGO parts: 50 parts, 400 views of each, two cameras.
 
 Over its views, a part rotates `TURNS` times around the vertical axis while it tips over by `TIP`
-degrees, always resting on the floor, so that no two views are identical, not even of a round part.
-With a tip of 0 it stays upright and rotates once. Cameras L and R look at each view from different
-sides and heights.
+degrees, always resting on the floor. With a tip of 0 it stays upright and rotates once. Cameras L
+and R look at each view from different sides and heights, and move a little from image to image:
+otherwise images of an upright part would repeat, because a brick looks the same after half a turn
+and a cone after any.
 
 On one CPU type, an image depends only on (part, view, views, camera, seed, tip, size, channels):
 not on the number of processes, nor on which other parts are rendered.
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 TURNS = 8
 TIP = 120.0
 CAMERAS = {"L": (-45.0, 25.0), "R": (45.0, 38.0)}  # azimuth and elevation, degrees
+SWAY = (15.0, 5.0)  # degrees by which azimuth and elevation differ from the camera's at most
 MAX_VIEWS = 10_000  # a key has four digits for the view
 
 GREY = 0.30  # reflectance of every part in a grey image
@@ -46,8 +48,7 @@ COLOURS = (  # reflectance of the parts in RGB images, repeating
     (0.09, 0.10, 0.10),  # dark grey
 )
 
-_BLOCKS = 40  # contiguous blocks of views; every tenth is held out
-_HELD_OUT = 4  # index of the held-out block in each ten
+_IMAGES_PER_HELD_OUT = 10
 _PIXELS_PER_TASK = 1 << 18
 
 
@@ -90,14 +91,15 @@ def render_samples(
     channels: 1 renders every part in the same grey, 3 gives each part a colour.
     parts: LDraw numbers, see `parts.PARTS`; None renders all.
     views: number of views of each part, evenly spaced over the turns; 1 to 10,000.
-    seed: for the order, each part's first angle and the direction in which it tips.
+    seed: for the order, each part's first angle, the direction in which it tips, the cameras'
+        positions and the choice of the validation images.
     tip: angle by which each part tips over in the course of its views, 0 to 180 degrees.
     workers: number of processes; None uses all available cores. With more than one, a script needs
         an `if __name__ == "__main__":` guard, because workers import it.
 
-    Yields samples with keys such as `3001-L-0007` and labels with part, name, view, camera, yaw
-    and tilt (degrees) and split. A tenth of the views is for validation, in contiguous blocks,
-    because neighbouring views are near-duplicates. Memory use does not depend on the set's size.
+    Yields samples with keys such as `3001-L-0007` and labels with part, name, view, camera, yaw,
+    tilt, azimuth and elevation (degrees) and split. A tenth of each part's images, chosen at
+    random, is for validation. Memory use hardly depends on the set's size.
 
     Raises UserError immediately if an argument is out of range, a part is unknown or a package is
     missing; and while iterating if a worker process dies.
@@ -176,13 +178,15 @@ def _render_chunk(plan: _Plan, chunk: Sequence[int]) -> list[Sample]:
 def _render_one(plan: _Plan, index: int) -> Sample:
     from gantrain.data.bricks.tracing import direction, trace
 
-    rest, camera_index = divmod(index, len(CAMERAS))
-    number, view = plan.parts[rest // plan.views], rest % plan.views
+    part_index, image_index = divmod(index, plan.views * len(CAMERAS))
+    number = plan.parts[part_index]
+    view, camera_index = divmod(image_index, len(CAMERAS))
     camera = tuple(CAMERAS)[camera_index]
     name, position, scene = _load_part(number)
     yaw, tilt, rotation = _orientation(number, view, plan)
     colour = (GREY,) if plan.channels == 1 else COLOURS[position % len(COLOURS)]
-    pixels = trace(scene, rotation, direction(*CAMERAS[camera]), plan.size, colour)
+    azimuth, elevation = _camera_position(number, view, camera, plan.seed)
+    pixels = trace(scene, rotation, direction(azimuth, elevation), plan.size, colour)
     file = io.BytesIO()
     Image.fromarray(pixels.squeeze()).save(file, "PNG", compress_level=6)
     return Sample(
@@ -195,7 +199,9 @@ def _render_one(plan: _Plan, index: int) -> Sample:
             "camera": camera,
             "yaw": round(yaw, 3),
             "tilt": round(tilt, 3),
-            "split": _split(view, plan.views),
+            "azimuth": round(azimuth, 3),
+            "elevation": round(elevation, 3),
+            "split": _split(number, image_index, plan),
         },
     )
 
@@ -230,6 +236,19 @@ def _rotation_x(degrees: float) -> NDArray[np.float64]:
     return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
 
 
-def _split(view: int, views: int) -> Split:
-    held_out = view * _BLOCKS // views % 10 == _HELD_OUT
-    return "validation" if held_out else "train"
+def _camera_position(number: str, view: int, camera: str, seed: int) -> tuple[float, float]:
+    """Return azimuth and elevation in degrees."""
+    rng = random.Random(f"{seed} {number} {view} {camera}")
+    azimuth, elevation = CAMERAS[camera]
+    return azimuth + rng.uniform(-SWAY[0], SWAY[0]), elevation + rng.uniform(-SWAY[1], SWAY[1])
+
+
+def _split(number: str, image_index: int, plan: _Plan) -> Split:
+    images = plan.views * len(CAMERAS)
+    return "validation" if image_index in _held_out(number, images, plan.seed) else "train"
+
+
+@cache
+def _held_out(number: str, images: int, seed: int) -> frozenset[int]:
+    chosen = random.Random(f"{seed} {number} validation")
+    return frozenset(chosen.sample(range(images), images // _IMAGES_PER_HELD_OUT))

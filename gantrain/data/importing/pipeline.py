@@ -32,8 +32,9 @@ from gantrain.data.importing.planning import ImportPlan, plan_labels
 from gantrain.data.importing.sources import Content, FileRange, Source, SourceOptions
 from gantrain.data.importing.splits import SplitSetting
 from gantrain.data.importing.validation_lists import ValidationList, load_validation_list
+from gantrain.data.shards.duplicates import Duplicates
 from gantrain.data.shards.manifest import Manifest
-from gantrain.data.shards.samples import Sample
+from gantrain.data.shards.samples import SPLITS, Sample
 from gantrain.data.shards.staging import REPORT_NAME
 from gantrain.data.shards.writer import write_shards
 
@@ -44,12 +45,14 @@ class ImportReport:
 
     manifest: the manifest of the set that was written.
     plan: the classes and splits, and how they were decided.
+    duplicates: the images that equal an earlier one.
     unreadable: (file, reason) for each image that could not be read, in file order.
     ignored: number of files or entries that are not images, by suffix ("" for none).
     """
 
     manifest: Manifest
     plan: ImportPlan
+    duplicates: Duplicates
     unreadable: tuple[tuple[str, str], ...]
     ignored: dict[str, int]
 
@@ -77,6 +80,7 @@ def import_images(
     workers: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
+    drop_duplicates: bool = False,
     options: SourceOptions | None = None,
     on_plan: Callable[[Source, ImportPlan], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -96,6 +100,8 @@ def import_images(
     workers: number of processes; None uses all available cores.
     validation_list: file with the names of the validation images, one per line; None uses the
         `validation.txt` in a folder of images or its parent, if there is one.
+    drop_duplicates: leave out each image whose pixels equal those of an earlier one in the order of
+        the set, whatever its class and split.
     on_plan: called with the opened source and the decisions before any image is read.
     on_progress: called in this process with (images done, total images).
 
@@ -112,6 +118,7 @@ def import_images(
         plan = _plan(opened, classes, class_names, splits, validation_list)
         if on_plan is not None:
             on_plan(opened, plan)
+        duplicates = Duplicates()
         samples = _convert_all(
             opened,
             conversion,
@@ -131,11 +138,16 @@ def import_images(
                 f"(fit {fit}, background {background})",
                 images_per_shard=images_per_shard,
                 overwrite=overwrite,
-                extra_files=lambda: {REPORT_NAME: _report_json(opened, plan)},
+                drop_duplicates=drop_duplicates,
+                duplicates=duplicates,
+                extra_files=lambda: {
+                    REPORT_NAME: _report_json(opened, plan, duplicates, drop_duplicates)
+                },
             )
     return ImportReport(
         manifest,
         plan,
+        duplicates,
         tuple(opened.unreadable.items()),
         dict(sorted(opened.ignored.items())),
     )
@@ -232,7 +244,7 @@ def _convert(content: Content | _Unreadable, conversion: Conversion) -> bytes | 
         return _Unreadable(str(error))
 
 
-def _report_json(source: Source, plan: ImportPlan) -> str:
+def _report_json(source: Source, plan: ImportPlan, duplicates: Duplicates, dropped: bool) -> str:
     list_path = plan.validation_list
     report = {
         "source": source.kind,
@@ -242,6 +254,13 @@ def _report_json(source: Source, plan: ImportPlan) -> str:
             for (name, split), count in plan.split_folders.items()
         ],
         "notes": [*source.notes, *plan.notes],
+        "duplicates": {
+            "distinct": duplicates.distinct,
+            "equal_to_an_earlier_one": {split: duplicates.repeats[split] for split in SPLITS},
+            "validation_equal_to_training": duplicates.across,
+            "dropped": dropped,
+            "examples": [{"image": key, "equals": first} for key, first in duplicates.examples],
+        },
         "unreadable": [
             {"file": file, "reason": reason} for file, reason in source.unreadable.items()
         ],

@@ -1,7 +1,8 @@
 """The manifest of a set of shards: classes, splits, and each tar's length and hash.
 
-Version 1 is of sets that we wrote: PNG images of the set's size. Version 2 is of other tools' tars,
-whose images are converted when they are decoded; each tar has an index (see `image_index`).
+Version 3 is of sets that we wrote: PNG images of the set's size. Version 1 is the same without the
+number of distinct images. Version 2 is of other tools' tars, whose images are converted when they
+are decoded; each tar has an index (see `image_index`).
 """
 
 import hashlib
@@ -92,17 +93,19 @@ class Manifest(_Entry):
     size: width and height of each image, in pixels.
     channels: 1 for grey, 3 for RGB.
     count: number of images in the set.
+    distinct: in version 3, number of images that differ from each other.
     classes: entries by class key (the label's "part"); an image without one has no class.
     splits: number of images by split.
     conversion: in version 2, how each image becomes one of this size and these channels.
     shards: the tars, in the order they were written.
     """
 
-    version: Literal[1, 2]
+    version: Literal[1, 2, 3]
     source: str
     size: int = Field(ge=1, le=MAX_SIZE)
     channels: Literal[1, 3]
     count: PositiveCount
+    distinct: PositiveCount | None = None
     classes: dict[str, ClassEntry]
     splits: dict[Split, Count]
     conversion: ConversionEntry | None = None
@@ -123,8 +126,12 @@ class Manifest(_Entry):
             raise ValueError("the counts of classes add up to more than count")
         if (self.conversion is not None) != self.indexed:
             raise ValueError(f"version {self.version}, but conversion is {self.conversion}")
+        if (self.distinct is not None) != (self.version == 3):
+            raise ValueError(f"version {self.version}, but distinct is {self.distinct}")
+        if self.distinct is not None and self.distinct > self.count:
+            raise ValueError("distinct is more than count")
         if any((entry.index is not None) != self.indexed for entry in self.shards):
-            raise ValueError("version 2 needs, and version 1 excludes, an index of each shard")
+            raise ValueError("version 2 needs, and other versions exclude, an index of each shard")
         return self
 
     @property
@@ -169,7 +176,7 @@ class Manifest(_Entry):
         return json.dumps(self._content(), indent=2, ensure_ascii=False) + "\n"
 
     def _content(self) -> dict[str, object]:
-        return self.model_dump(mode="json", exclude_none=True)  # version 1 lacks some fields
+        return self.model_dump(mode="json", exclude_none=True)  # no version has all fields
 
 
 def is_shard_name(name: str) -> bool:

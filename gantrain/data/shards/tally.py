@@ -5,18 +5,35 @@ from collections.abc import Iterable
 from typing import Literal
 
 from gantrain.common.errors import UserError
+from gantrain.data.shards.duplicates import Duplicates
 from gantrain.data.shards.manifest import ClassEntry, ConversionEntry, Manifest, ShardEntry
 from gantrain.data.shards.samples import SPLITS, Label, Split, class_of, split_of
 
 
 class Tally:
-    """Counts samples by split and class, and rejects samples that are not valid in a set."""
+    """Counts samples by split and class, and rejects samples that are not valid in a set.
 
-    def __init__(self) -> None:
+    duplicates: counts the equal images; None makes a new one.
+    """
+
+    def __init__(self, duplicates: Duplicates | None = None) -> None:
+        self.duplicates = Duplicates() if duplicates is None else duplicates
         self.keys: set[str] = set()
         self.splits: Counter[Split] = Counter()
         self.class_counts: Counter[str] = Counter()
         self.class_names: dict[str, str] = {}
+
+    def compare(self, key: str, label: Label, digest: bytes) -> bool:
+        """Count the image of one sample among the duplicates; return whether it equals another one.
+
+        digest: see `image_digest`.
+
+        Raises UserError if the label has an unknown split.
+        """
+        try:
+            return self.duplicates.add(key, split_of(label), digest)
+        except UserError as error:
+            raise UserError(f"Sample {key!r}: {error}") from None
 
     def add(self, key: str, label: Label) -> None:
         """Count one sample.
@@ -54,7 +71,7 @@ class Tally:
     ) -> Manifest:
         """Return the manifest of the samples counted so far; see `Manifest` for `conversion`."""
         return Manifest(
-            version=1 if conversion is None else 2,
+            version=3 if conversion is None else 2,
             source=source,
             size=size,
             channels=channels,
@@ -62,5 +79,6 @@ class Tally:
             classes=self.classes(),
             splits={split: self.splits[split] for split in SPLITS},
             conversion=conversion,
+            distinct=self.duplicates.distinct if conversion is None else None,
             shards=tuple(shards),
         )

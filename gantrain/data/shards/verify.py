@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gantrain.common.errors import UserError, os_reason
 from gantrain.common.pools import map_in_order, usable_cores
+from gantrain.data.shards.duplicates import Duplicates, image_digest
 from gantrain.data.shards.manifest import (
     Manifest,
     ShardEntry,
@@ -26,12 +27,14 @@ class VerifyReport:
     """The result of reading a complete set.
 
     images: number of images that decode.
+    duplicates: the equal ones among them.
     problems: one sentence each, naming the shard; empty for a valid set.
     """
 
     folder: Path
     manifest: Manifest
     images: int
+    duplicates: Duplicates
     problems: tuple[str, ...]
 
     @property
@@ -42,8 +45,10 @@ class VerifyReport:
 
 @dataclass(frozen=True)
 class _ShardResult:
+    """labels: of the readable samples, with the digest of each image that decodes."""
+
     images: int
-    labels: tuple[tuple[str, Label], ...]
+    labels: tuple[tuple[str, Label, bytes | None], ...]
     problems: tuple[str, ...]
 
 
@@ -74,9 +79,11 @@ def verify_shards(
     for entry, result in zip(readable, results, strict=True):
         problems.extend(result.problems)
         images += result.images
-        for key, label in result.labels:
+        for key, label, digest in result.labels:
             try:
                 tally.add(key, label)
+                if digest is not None:
+                    tally.compare(key, label, digest)
             except UserError as error:
                 problems.append(f"{folder / entry.name}: {str(error).rstrip('.')}")
         done += entry.count
@@ -84,7 +91,7 @@ def verify_shards(
             on_progress(done, manifest.count)
     if not problems:  # otherwise wrong totals follow from a problem already reported
         problems.extend(_total_problems(folder, manifest, tally))
-    return VerifyReport(folder, manifest, images, tuple(problems))
+    return VerifyReport(folder, manifest, images, tally.duplicates, tuple(problems))
 
 
 def _verify_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> _ShardResult:
@@ -98,42 +105,50 @@ def _verify_indexed(folder: Path, manifest: Manifest, entry: ShardEntry) -> _Sha
     except UserError as error:
         return _ShardResult(0, (), (_with_path(path, error),))
     problems = [str(fault) for fault in reader.faults]
-    labels = []
+    labels: list[tuple[str, Label, bytes | None]] = []
     images = 0
     with closing(reader):
         for row in filter(reader.has_image, range(entry.count)):
-            # Other tools' keys need not be unique.
-            labels.append((f"{reader.key(row)} ({entry.name}, image {row})", reader.label(row)))
+            digest = None
             try:
-                reader.read_image(row, manifest.target)
+                digest = image_digest(reader.read_image(row, manifest.target).tobytes())
                 images += 1
             except UserError as error:
                 problems.append(_with_path(path, error))
+            # Other tools' keys need not be unique.
+            key = f"{reader.key(row)} ({entry.name}, image {row})"
+            labels.append((key, reader.label(row), digest))
     return _ShardResult(images, tuple(labels), tuple(problems))
 
 
 def _verify_own(folder: Path, manifest: Manifest, entry: ShardEntry) -> _ShardResult:
     path = folder / entry.name
     images = 0
-    labels: list[tuple[str, Label]] = []
+    labels: list[tuple[str, Label, bytes | None]] = []
     problems: list[str] = []
     count = 0
     try:
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != entry.sha256:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if sha256 != entry.sha256:
             problems.append(f"{path}: its bytes have changed: SHA-256 differs from the manifest's")
         for key, group in iterate_groups(path):
             count += 1
             try:
                 sample = parse_sample(path, key, group)
-                labels.append((key, sample.label))
+            except UserError as error:
+                problems.append(_with_path(path, error))
+                continue
+            digest = None
+            try:
                 decode_image(
                     sample.image, manifest.size, manifest.channels, where=f"{path}: {key}.png"
                 )
+                digest = image_digest(sample.image)
                 images += 1
             except UserError as error:
                 problems.append(_with_path(path, error))
+            labels.append((key, sample.label, digest))
         if count != entry.count:
             problems.append(f"{path}: contains {count} samples; the manifest lists {entry.count}")
     except UserError as error:
@@ -156,6 +171,11 @@ def _total_problems(folder: Path, manifest: Manifest, tally: Tally) -> list[str]
                 f"{folder}: {tally.splits[split]} images for {split}; "
                 f"the manifest lists {manifest.splits[split]}"
             )
+    distinct = tally.duplicates.distinct
+    if manifest.distinct not in (None, distinct):
+        problems.append(
+            f"{folder}: {distinct} distinct images; the manifest lists {manifest.distinct}"
+        )
     classes = tally.classes()
     for key in sorted(classes.keys() | manifest.classes.keys()):
         listed = manifest.classes.get(key)

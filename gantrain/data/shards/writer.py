@@ -10,8 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gantrain.common.errors import UserError
+from gantrain.data.shards.duplicates import Duplicates, image_digest
 from gantrain.data.shards.manifest import MANIFEST_NAME, MAX_SIZE, Manifest, ShardEntry
-from gantrain.data.shards.samples import Sample, check_key, check_label, check_png_header
+from gantrain.data.shards.samples import (
+    Sample,
+    check_key,
+    check_label,
+    check_png_header,
+)
 from gantrain.data.shards.staging import staged_folder, write_errors
 from gantrain.data.shards.tally import Tally
 
@@ -28,6 +34,8 @@ def write_shards(
     source: str,
     images_per_shard: int = 1000,
     overwrite: bool = False,
+    drop_duplicates: bool = False,
+    duplicates: Duplicates | None = None,
     extra_files: Callable[[], Mapping[str, str]] | None = None,
 ) -> Manifest:
     """Write samples, in order, as a set of shards; `folder` gets a complete set or nothing.
@@ -36,6 +44,8 @@ def write_shards(
     channels: 1 for 8-bit grey, 3 for 8-bit RGB.
     source: where the images came from, for display.
     overwrite: replace an existing set, at the very end (see `staged_folder`).
+    drop_duplicates: leave out each image that equals an earlier one, whatever its class and split.
+    duplicates: counts the equal images, for the caller; must be new.
     extra_files: called after the last sample; returns the text of further files for the folder,
         by name.
 
@@ -46,7 +56,7 @@ def write_shards(
     `samples` itself propagate. In each case no files are left behind.
     """
     valid_channels = _check_settings(size, channels, images_per_shard)
-    tally = Tally()
+    tally = Tally(duplicates)
     entries: list[ShardEntry] = []
     with staged_folder(folder, overwrite=overwrite) as staging:
         shard: _ShardWriter | None = None
@@ -54,6 +64,9 @@ def write_shards(
             for sample in samples:
                 check_key(sample.key)
                 check_png_header(sample, size, channels)
+                equal = tally.compare(sample.key, sample.label, image_digest(sample.image))
+                if equal and drop_duplicates:
+                    continue
                 tally.add(sample.key, sample.label)
                 with write_errors(folder):
                     if shard is None:
