@@ -238,10 +238,13 @@ def test_few_classes_from_the_start_and_some_that_are_never_made() -> None:
     assert name([0.1] * 6, classes_divergence=[2.3] * 6) == "never learnt"
     assert name(few, classes_divergence=[2.2] * 6) == "no fault seen"
     assert name(few, classes_divergence=[1.7] * 6) == "never learnt"
+    assert name([0.0] * 6) == "no fault seen"
     full = [1.0] * 6
     good, none, some = [0.7] * 6, [0.0] * 6, [0.2] * 6
     assert name(full, precision_lite0=good, recall_lite0=none) == "mode collapse"
     assert name(full, precision_lite0=good, recall_lite0=some) == "no fault seen"
+    # Images that are far from the data are not good, whatever their precision.
+    assert name(full, fid=300, precision_lite0=good, recall_lite0=none) == "never learnt"
 
 
 def test_a_network_that_becomes_faster_is_not_dead() -> None:
