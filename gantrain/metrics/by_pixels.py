@@ -45,10 +45,11 @@ def nearest_metrics(images: Tensor, training: Tensor, held_out: Tensor) -> Metri
 
     training, held_out: thumbnails, as `to_thumbnails` returns them.
 
-    The interval of memorisation leaves out that other held-out images would have another median.
+    The interval of memorisation leaves out that other held-out images would have other medians.
     """
-    fake, real = (nearest_rows(rows, training)[0] for rows in (to_thumbnails(images), held_out))
-    copied = copied_fraction(fake, real)
+    thumbnails = to_thumbnails(images)
+    fake, real = (nearest_rows(rows, training)[0] for rows in (thumbnails, held_out))
+    copied = copied_fraction(thumbnails, held_out, fake, real)
     return {
         "nearest_ratio": (
             nearest_ratio(fake, real),

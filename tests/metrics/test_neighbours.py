@@ -98,13 +98,34 @@ def test_memorisation_separates_copies_from_new_images() -> None:
     training, held_out, fresh = sample(500), sample(1000), sample(1000)
 
     def copied(images: Tensor) -> float:
-        return copied_fraction(*(nearest_rows(rows, training)[0] for rows in (images, held_out)))
+        distances = (nearest_rows(rows, training)[0] for rows in (images, held_out))
+        return copied_fraction(images, held_out, *distances)
 
     assert copied(fresh) < 0.02
     copies = training[:400] + 0.01 * sample(400)
     assert copied(copies) == 1
     assert copied(torch.cat([copies, fresh[:400]])) == pytest.approx(0.5, abs=0.02)
     assert copied(fresh + 10) == 0
+
+
+def test_new_images_of_a_class_that_hardly_varies_are_no_copies() -> None:
+    random = torch.Generator().manual_seed(0)
+
+    def sample(count: int) -> Tensor:
+        """Return half as many images of either class; those of one vary a tenth as much."""
+        images = torch.randn(count, 16, generator=random)
+        images[::2] = 0.1 * images[::2] + 10
+        return images
+
+    training, held_out, fresh = sample(500), sample(200), sample(1000)
+    copies = training + 0.01 * sample(500).clamp(-1, 1)
+
+    def copied(images: Tensor) -> float:
+        distances = (nearest_rows(rows, training)[0] for rows in (images, held_out))
+        return copied_fraction(images, held_out, *distances)
+
+    assert copied(fresh) < 0.05  # one median of all held-out images would call half of them copies
+    assert copied(copies) > 0.95
 
 
 def test_the_nearest_ratio_of_images_is_that_of_a_search_pixel_by_pixel() -> None:
