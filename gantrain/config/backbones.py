@@ -39,6 +39,12 @@ class DcganNetworkConfig(NetworkConfig):
         "al. 2016), for 32, 64, 128 or 256 pixels; resnet: residual blocks (Miyato et al. 2018), "
         "for any multiple of 8",
     )
+    widest: int = Field(
+        8,
+        ge=1,
+        le=64,
+        description="channels double with each halving of the image, up to this multiple of width",
+    )
     kernel: int = Field(
         4, ge=2, le=9, description="kernel size, except for the 4x4 layer to or from 1x1"
     )

@@ -19,7 +19,6 @@ from gantrain.models.dropout import Dropout
 from gantrain.models.layers import initialise_normal, norm_and_activation, normalise_spectrally
 
 _SMALLEST = 4  # resolution between the strided layers and the 1x1 end
-_WIDEST = 8  # layers widen up to 8 times `width`, as in the paper at 64 pixels
 
 
 def generator_layers(
@@ -29,7 +28,7 @@ def generator_layers(
 
     One-hot vectors that go beside the latents are further inputs.
     """
-    widths = layer_widths(config.width, size)[::-1]
+    widths = layer_widths(config, size)[::-1]
     slopes = _slopes(config, len(widths))
     inputs = config.latent_size + conditioning.latent_inputs(config.norm)
     classes = conditioning.projected
@@ -53,7 +52,7 @@ def discriminator_layers(
     Planes of classes are further channels.
     """
     channels += conditioning.planes
-    widths = layer_widths(config.width, size)
+    widths = layer_widths(config, size)
     slopes = _slopes(config, len(widths))
     layers: list[nn.Module] = []
     for i, (before, after) in enumerate(zip([channels, *widths], widths, strict=False)):
@@ -71,10 +70,10 @@ def discriminator_layers(
     return network
 
 
-def layer_widths(width: int, size: int) -> list[int]:
+def layer_widths(config: DcganNetworkConfig, size: int) -> list[int]:
     """Return the channels after each strided layer of D, from full resolution to 4x4."""
     strided = int(math.log2(size // _SMALLEST))
-    return [width * min(2**i, _WIDEST) for i in range(strided)]
+    return [config.width * min(2**i, config.widest) for i in range(strided)]
 
 
 def _slopes(config: DcganNetworkConfig, layers: int) -> tuple[float, ...]:
