@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gantrain.inference.classes import sample_rows, select_classes
     from gantrain.inference.directions import find_directions
     from gantrain.inference.export import load_generator
     from gantrain.inference.interpolation import interpolate, lerp, slerp
@@ -27,6 +28,8 @@ __all__ = [
     "project",
     "sample_images",
     "sample_latents",
+    "sample_rows",
+    "select_classes",
     "select_latents",
     "slerp",
 ]
@@ -41,6 +44,8 @@ _MODULES = {
     "project": "projection",
     "sample_images": "sampling",
     "sample_latents": "sampling",
+    "sample_rows": "classes",
+    "select_classes": "classes",
     "select_latents": "sampling",
     "slerp": "interpolation",
 }

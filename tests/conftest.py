@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from accelerate.state import AcceleratorState, GradientState
 from hypothesis import settings
 from PIL import Image, ImageDraw
@@ -96,6 +97,17 @@ def generator() -> Generator:
     for parameter in network.parameters():
         parameter.data.mul_(8)  # so that the images of the untrained network differ
     return network.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def conditional_run(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was trained for a second, with the class as one-hot vectors and planes."""
+    folder = tmp_path_factory.mktemp("conditional")
+    tree = small_tree(shards, folder / "run", conditioning={"kind": "concat"})
+    path = folder / "c.yaml"
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    assert main(["--config", str(path)]) == 0
+    return folder / "run"
 
 
 @pytest.fixture

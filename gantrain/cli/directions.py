@@ -12,10 +12,15 @@ from rich.text import Text
 from gantrain.cli.options import (
     At,
     Best,
+    Classes,
     Method,
     RunPath,
     Seed,
     Shards,
+    class_keys,
+    class_keys_or_first,
+    of_classes,
+    one_class_or_first,
     require_suffix,
     select_data,
 )
@@ -34,6 +39,7 @@ def arithmetic(
     expression: Annotated[
         str | None, typer.Argument(help="A sum, such as '3 - 7 + 12' or '3 + 2*part=3003'.")
     ] = None,
+    classes: Classes = None,
     shards: Shards = None,
     at: At = None,
     best: Best = False,
@@ -42,12 +48,15 @@ def arithmetic(
 ) -> None:
     """Add and subtract samples and directions; without a sum, list the directions.
 
-    The PNG shows the samples in the order of the sum, followed by the result.
+    The PNG shows the samples in the order of the sum, followed by the result, all of one class if
+    the generator is conditional: that of --class, or the first. The directions are those of all
+    classes.
     """
     import torch
 
     from gantrain.common.grids import save_png, tile
     from gantrain.inference.arithmetic import evaluate_expression, parse_expression
+    from gantrain.inference.classes import one_hot_classes
     from gantrain.inference.direction_file import open_directions
     from gantrain.inference.directions import get_direction
     from gantrain.inference.export import open_generator
@@ -56,9 +65,11 @@ def arithmetic(
     loaded = open_generator(run, at=at, best=best)
     generator = loaded.generator
     if expression is None:
+        class_keys(loaded, classes)  # which may be unknown
         _print_directions(open_directions(loaded.folder, generator, select_data(loaded, shards)))
         return
     require_suffix(out, ".png")
+    keys = one_class_or_first(loaded, classes)
     names = [name for _, name in parse_expression(expression)]
     numbers = [int(name) for name in names if name.isdigit()]
     latents = select_latents(generator, numbers, seed)
@@ -70,9 +81,10 @@ def arithmetic(
         dict(zip(numbers, latents, strict=True)),
         {name: get_direction(directions, name) for name in names if not name.isdigit()},
     )
-    images = generate_images(generator, torch.cat([latents, result[None]]))
+    latents = torch.cat([latents, result[None]])
+    images = generate_images(generator, latents, one_hot_classes(generator, keys))
     save_png(tile(images, 1, len(images)), out)
-    typer.echo(f"{expression} of {loaded.name}: {out}")
+    typer.echo(f"{expression}{of_classes(keys)} of {loaded.name}: {out}")
 
 
 def grid(
@@ -90,14 +102,20 @@ def grid(
         float, typer.Option("--reach", min=0, help="Standard deviations to either side.")
     ] = 3.0,
     method: Method = "slerp",
+    classes: Classes = None,
     shards: Shards = None,
     at: At = None,
     best: Best = False,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("grid.png"),
 ) -> None:
-    """Show the effect of a direction on several samples, or interpolate between four samples."""
+    """Show the effect of a direction on several samples, or interpolate between four samples.
+
+    --class of a conditional generator: one for all images (default: the first); several, which the
+    rows of --direction have in turn; or four, one for each corner.
+    """
     from gantrain.common.grids import save_png, tile
+    from gantrain.inference.classes import one_hot_classes
     from gantrain.inference.direction_file import open_directions
     from gantrain.inference.export import open_generator
     from gantrain.inference.interpolation import interpolate_grid
@@ -108,15 +126,25 @@ def grid(
         raise UserError("grid: expected either --direction NAME or --corners 3,7,12,20.")
     loaded = open_generator(run, at=at, best=best)
     generator = loaded.generator
+    keys = class_keys_or_first(loaded, classes)
     if direction is None:
         numbers = _parse_corners(str(corners))
+        if len(keys) not in (0, 1, 4):
+            raise UserError(f"--class: {len(keys)} classes for four corners; expected one or four.")
         anchors = select_latents(generator, numbers, seed)
         latents = interpolate_grid(anchors, rows, columns, method)
+        weights = one_hot_classes(generator, keys)
+        if weights is not None:
+            weights = interpolate_grid(weights.expand(4, -1), rows, columns, "lerp")
     else:
         directions = open_directions(loaded.folder, generator, select_data(loaded, shards))
         latents = _traverse(generator, directions, direction, rows, columns, extent, seed)
-    save_png(tile(generate_images(generator, latents), rows, columns), out)
-    typer.echo(f"{rows} x {columns} images of {loaded.name}: {out}")
+        in_turn = [keys[i % len(keys)] for i in range(rows)] if keys else []
+        weights = one_hot_classes(generator, in_turn)
+        if weights is not None:
+            weights = weights.repeat_interleave(columns, 0)
+    save_png(tile(generate_images(generator, latents, weights), rows, columns), out)
+    typer.echo(f"{rows} x {columns} images{of_classes(keys)} of {loaded.name}: {out}")
 
 
 def _traverse(

@@ -8,10 +8,12 @@ import typer
 from gantrain.cli.options import (
     At,
     Best,
+    Classes,
     RunPath,
     Seed,
     Shards,
     check_writable,
+    class_keys,
     require_suffix,
     select_data,
 )
@@ -26,9 +28,13 @@ def export(
 ) -> None:
     """Export a run's EMA generator to ONNX and verify it against PyTorch.
 
+    The file of a conditional generator has a second input, `classes`: a weight for each class,
+    whose keys are printed, and in the file's metadata.
+
     A run also exports generators itself, as generator.safetensors at its end and
     generator-best.safetensors whenever one is measured to be the best so far.
     """
+    from gantrain.inference.classes import list_classes
     from gantrain.inference.export import open_generator
     from gantrain.inference.onnx import export_onnx, verify_onnx
 
@@ -40,7 +46,11 @@ def export(
     result = "not verified: onnxruntime is not installed"
     if difference is not None:
         result = f"differs from PyTorch by at most {difference:.1g}"
-    typer.echo(f"latents (N, {generator.latent_size}) to images of {loaded.name}: {out} ({result})")
+    inputs = f"latents (N, {generator.latent_size})"
+    if known := len(generator.conditioning.class_counts):
+        typer.echo(f"classes in the order of their weights: {list_classes(generator)}")
+        inputs += f" and classes (N, {known})"
+    typer.echo(f"{inputs} to images of {loaded.name}: {out} ({result})")
 
 
 def play(
@@ -52,10 +62,15 @@ def play(
     ] = None,
     at: At = None,
     best: Best = False,
+    classes: Classes = None,
     shards: Shards = None,
     seed: Seed = 0,
 ) -> None:
-    """Explore latent space with sliders, in a browser on this machine."""
+    """Explore latent space with sliders, in a browser on this machine.
+
+    The page of a conditional generator has a menu of classes; --class is the one that it starts
+    with.
+    """
     from gantrain.inference.direction_file import open_directions
     from gantrain.inference.export import open_generator
     from gantrain.report.playground import PlayServer, export_playground, page_data
@@ -64,12 +79,16 @@ def play(
         check_writable(folder, "--export", folder=True)
     loaded = open_generator(run, at=at, best=best)
     generator = loaded.generator
+    keys = class_keys(loaded, classes)
+    if keys is not None and len(keys) > 1:
+        raise UserError(f"--class: {len(keys)} classes; expected one, which the page starts with.")
     try:
         directions = open_directions(loaded.folder, generator, select_data(loaded, shards))
     except UserError as error:
         typer.echo(f"no sliders for directions: {error}")
         directions = []
-    data = page_data(loaded.name, generator, directions, seed)
+    start = 0 if keys is None else generator.conditioning.class_names.index(keys[0])
+    data = page_data(loaded.name, generator, directions, seed, start_class=start)
     if folder is not None:
         path = export_playground(generator, data, folder)
         typer.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")

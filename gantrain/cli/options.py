@@ -1,6 +1,7 @@
 """Options that several commands share, and their validation."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,6 +10,7 @@ import typer
 from gantrain.common.errors import UserError
 from gantrain.common.files import unwritable_reason
 from gantrain.common.set_identity import difference
+from gantrain.common.text import printable
 from gantrain.data.images.convert import Fit
 from gantrain.data.shards.manifest import load_manifest
 
@@ -40,6 +42,14 @@ Shards = Annotated[
 Method = Annotated[
     Literal["slerp", "lerp"],
     typer.Option("--how", help="Interpolate along great circles (slerp) or straight lines (lerp)."),
+]
+Classes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--class",
+        metavar="KEY",
+        help="Class that a conditional generator makes; comma-separated or repeated for several.",
+    ),
 ]
 # How image files are read.
 Background = Annotated[
@@ -73,6 +83,60 @@ def check_writable(path: Path, option: str, *, folder: bool = False) -> None:
     if reason is not None:
         kind = "folder" if folder else "file"
         raise UserError(f"{path}: {reason}; give a {kind} that can be written with {option}.")
+
+
+def class_keys(loaded: "Loaded", given: Sequence[str] | None) -> list[str] | None:
+    """Return the keys of the classes that --class was given with; None if it was not given.
+
+    Raises UserError for an unknown one, and for a generator without classes.
+    """
+    from gantrain.inference.classes import select_classes, split_class_names
+
+    if given is None:
+        return None
+    generator = loaded.generator
+    if not generator.conditioning.class_counts:
+        raise UserError(
+            f"--class: {loaded.name} was trained without classes (conditioning.kind: none); leave "
+            "the option out."
+        )
+    keys = split_class_names(generator, given)
+    try:
+        select_classes(generator, keys)
+    except UserError as error:
+        raise UserError(f"--{error}") from None
+    return keys
+
+
+def class_keys_or_first(loaded: "Loaded", given: Sequence[str] | None) -> list[str]:
+    """Return the keys as `class_keys`; by default the first class, which is printed.
+
+    Empty for a generator without classes.
+    """
+    keys = class_keys(loaded, given)
+    if keys is not None:
+        return keys
+    known = loaded.generator.conditioning.class_names
+    if known:
+        typer.echo(
+            f"class {printable(known[0])}, the first of {len(known)}; --class KEY chooses another"
+        )
+    return list(known[:1])
+
+
+def one_class_or_first(loaded: "Loaded", given: Sequence[str] | None) -> list[str]:
+    """Return at most one key, as `class_keys_or_first`. Raises UserError for several."""
+    keys = class_keys_or_first(loaded, given)
+    if len(keys) > 1:
+        raise UserError(f"--class: {len(keys)} classes; expected one.")
+    return keys
+
+
+def of_classes(keys: Sequence[str]) -> str:
+    """Return ` of class A` or ` of classes A, B` for a printed line; nothing without classes."""
+    if not keys:
+        return ""
+    return f" of class{'es' if len(keys) > 1 else ''} {', '.join(map(printable, keys))}"
 
 
 def select_data(loaded: "Loaded", shards: str | None) -> "DataConfig":

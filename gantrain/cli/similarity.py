@@ -10,15 +10,19 @@ from gantrain.cli.options import (
     At,
     Background,
     Best,
+    Classes,
     FitOption,
     MaxMegapixels,
     RunPath,
     Seed,
     Shards,
     check_writable,
+    class_keys,
+    of_classes,
     require_suffix,
     select_data,
 )
+from gantrain.common.text import printable
 from gantrain.data.images.convert import MAX_MEGAPIXELS
 
 if TYPE_CHECKING:
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from gantrain.config import DataConfig
     from gantrain.data.loading.labelled import LabelledDataset
     from gantrain.inference.nearest import Nearest
+    from gantrain.models.networks import Generator
 
 
 def project(
@@ -36,6 +41,7 @@ def project(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     steps: Annotated[int, typer.Option(min=1, help="Optimisation steps.")] = 300,
     starts: Annotated[int, typer.Option(min=1, max=64, help="Starting points for each image.")] = 4,
+    classes: Classes = None,
     at: At = None,
     best: Best = False,
     seed: Seed = 0,
@@ -51,12 +57,15 @@ def project(
 
     The PNG shows the given images in the first row and the generated ones in the second. Image
     files are read as by `gantrain data import`; give the options that the run's data set has.
+    With a conditional generator, all classes are searched, or those of --class, and the class that
+    was found is printed.
     """
     import torch
 
     from gantrain.common.grids import save_png, tile
     from gantrain.data.images.convert import Conversion, parse_background
     from gantrain.inference import projection
+    from gantrain.inference.classes import name_classes, select_classes
     from gantrain.inference.export import open_generator
 
     require_suffix(out, ".png")
@@ -64,18 +73,25 @@ def project(
         check_writable(latents, "--latents")
     loaded = open_generator(run, at=at, best=best)
     generator, config = loaded.generator, loaded.config
+    keys = class_keys(loaded, classes)
+    chosen = None if keys is None else select_classes(generator, keys)
     conversion = Conversion(
         config.data.size, config.data.channels, parse_background(background), fit, max_megapixels
     )
     targets = projection.read_images(images, conversion)
-    result = projection.project(generator, targets, steps=steps, starts=starts, seed=seed)
+    result = projection.project(
+        generator, targets, classes=chosen, steps=steps, starts=starts, seed=seed
+    )
     save_png(tile(torch.cat([targets, result.images]), 2, len(targets)), out)
     if latents is not None:
         _save_array(result.latents.numpy(), latents)
-    for path, error, start in zip(images, result.errors, result.random_errors, strict=True):
+    found = [f" class {printable(key)}," for key in name_classes(generator, result.classes)]
+    for path, of, error, start in zip(
+        images, found or [""] * len(images), result.errors, result.random_errors, strict=True
+    ):
         typer.echo(
-            f"{path}: differs by {error:.2f} of 255 grey levels on average "
-            f"(best random latent: {start:.2f})"
+            f"{path}:{of} differs by {error:.2f} of 255 grey levels "
+            f"on average (best random latent: {start:.2f})"
         )
     typer.echo(f"given images above, images of {loaded.name} below: {out}")
 
@@ -89,6 +105,7 @@ def nearest(
         int, typer.Option("--k", min=1, max=100, help="Training images for each sample.")
     ] = 5,
     by: Annotated[Literal["pixels", "features"], typer.Option(help="What to compare.")] = "pixels",
+    classes: Classes = None,
     shards: Shards = None,
     at: At = None,
     best: Best = False,
@@ -99,11 +116,13 @@ def nearest(
 
     Each row shows a sample, followed by its nearest training images, of equal ones only the first.
     Their distances are printed: mean absolute differences in grey levels, or Euclidean distances of
-    features.
+    features. The samples of a conditional generator have classes as often as in training, or those
+    of --class in turn.
     """
     from dataclasses import replace
 
     from gantrain.data.loading.labelled import open_labelled_dataset
+    from gantrain.inference.classes import name_classes
     from gantrain.inference.export import open_generator
     from gantrain.inference.nearest import distinct_rows
     from gantrain.inference.sampling import generate_images, select_latents
@@ -111,21 +130,37 @@ def nearest(
     require_suffix(out, ".png")
     loaded = open_generator(run, at=at, best=best)
     generator, config = loaded.generator, loaded.config
+    keys = class_keys(loaded, classes)
     data = select_data(loaded, shards)
     labelled = open_labelled_dataset(data)
     total = len(labelled.rows)
     labelled = replace(labelled, rows=distinct_rows(labelled.images.numpy(), labelled.rows))
     numbers = samples or list(range(8))
-    images = generate_images(generator, select_latents(generator, numbers, seed))
+    latents = select_latents(generator, numbers, seed)
+    chosen = _classes_of(generator, numbers, keys, seed)
+    images = generate_images(generator, latents, chosen)
     if by == "pixels":
         result = _search_by_pixels(images, labelled, count)
     else:
         result = _search_by_features(images, labelled, data, config.metrics.features, count)
     _save_rows(images, labelled, result, out)
-    _print_distances(numbers, labelled, result)
+    names = name_classes(generator, chosen) or [""] * len(numbers)
+    _print_distances(numbers, names, labelled, result)
     distinct = len(labelled.rows)
     searched = f"{total:,} training images" + (f", {distinct:,} distinct" * (distinct < total))
     typer.echo(f"{loaded.name}: searched {searched}: {out}")
+
+
+def _classes_of(
+    generator: "Generator", numbers: Sequence[int], keys: Sequence[str] | None, seed: int
+) -> "Tensor | None":
+    """Return the classes of numbered samples: keys in turn, or by default those drawn for them."""
+    from gantrain.inference.classes import select_classes
+    from gantrain.inference.sampling import select_drawn_classes
+
+    if keys is None:
+        return select_drawn_classes(generator, numbers, seed)
+    return select_classes(generator, [keys[i % len(keys)] for i in range(len(numbers))])
 
 
 def _search_by_pixels(images: "Tensor", labelled: "LabelledDataset", count: int) -> "Nearest":
@@ -185,12 +220,15 @@ def _save_rows(images: "Tensor", labelled: "LabelledDataset", result: "Nearest",
 
 
 def _print_distances(
-    numbers: Sequence[int], labelled: "LabelledDataset", result: "Nearest"
+    numbers: Sequence[int], names: Sequence[str], labelled: "LabelledDataset", result: "Nearest"
 ) -> None:
-    for number, rows, distances in zip(numbers, result.rows, result.distances, strict=True):
+    """Print a line for each sample. names: keys of the samples' classes; empty without classes."""
+    for number, name, rows, distances in zip(
+        numbers, names, result.rows, result.distances, strict=True
+    ):
         pairs = zip(rows, distances, strict=True)
         images = ", ".join(f"{labelled.key(row)} {distance:.2f}" for row, distance in pairs)
-        typer.echo(f"sample {number}: {images}")
+        typer.echo(f"sample {number}{of_classes([name] if name else [])}: {images}")
 
 
 def _save_array(array: "NDArray[np.float32]", path: Path) -> None:

@@ -20,7 +20,7 @@ from gantrain.common.errors import UserError
 from gantrain.common.grids import to_uint8
 from gantrain.data.loading.labelled import LabelledDataset
 from gantrain.data.shards.samples import Label
-from gantrain.inference.sampling import generate_images, sample_latents
+from gantrain.inference.sampling import generate_images, sample_classes, sample_latents
 from gantrain.metrics.image_statistics import downsample
 from gantrain.models.networks import Generator
 
@@ -65,10 +65,14 @@ def find_directions(
 ) -> list[Direction]:
     """Return a direction for each value of each attribute that the generator makes, best first.
 
+    With conditioning, the samples have classes as often as in training, so that a direction is one
+    for all classes.
+
     Raises UserError if the labels have no attribute that varies over the samples.
     """
     latents = sample_latents(generator, samples, seed)
-    pixels = to_uint8(generate_images(generator, latents)).transpose(0, 3, 1, 2)
+    classes = sample_classes(generator, samples, seed)
+    pixels = to_uint8(generate_images(generator, latents, classes)).transpose(0, 3, 1, 2)
     fakes = _thumbnails(torch.from_numpy(np.ascontiguousarray(pixels)))
     rows = labelled.rows
     reals = torch.cat(

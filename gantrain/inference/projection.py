@@ -28,12 +28,14 @@ class Projection:
     """The result of `project`, per target.
 
     latents: float32 (N, latent_size). images: float32 (N, C, S, S) in [-1, 1], made from them.
+    classes: int64 (N,), those that the images were made with; None without conditioning.
     errors: float64 (N,), mean absolute difference from the target in grey levels from 0 to 255.
     random_errors: float64 (N,), the same for the best of the random starting points.
     """
 
     latents: Tensor
     images: Tensor
+    classes: Tensor | None
     errors: Tensor
     random_errors: Tensor
 
@@ -42,14 +44,17 @@ def project(
     generator: Generator,
     targets: Tensor,
     *,
+    classes: Tensor | None = None,
     steps: int = 300,
     starts: int = 4,
     seed: int = 0,
 ) -> Projection:
     """Find latents whose images resemble targets, float32 (N, C, S, S) in [-1, 1].
 
-    starts: number of searches per target. They start from the best of 512 random latents; the best
-    result counts.
+    classes: with conditioning, int64 (K,), the classes to search in; all by default. The class of
+        an image is that of its starting point.
+    starts: number of searches per target. They start from the best of 512 random latents, or four
+        for each class if that is more; the best result counts.
     steps: Adam steps per search, on the squared difference of pixels and of 4x4 means. The means
     provide a gradient for a shape that is slightly out of position.
 
@@ -57,30 +62,40 @@ def project(
     """
     generator = generator.eval()
     device = next(generator.parameters()).device
-    candidates = PositionalRNG(seed, 0, _CANDIDATES).normal(Stream.SAMPLES, generator.latent_size)
-    images = generate_images(generator, candidates)
+    known = len(generator.conditioning.class_counts)
+    if classes is None and known:
+        classes = torch.arange(known)
+    count = _CANDIDATES if classes is None else max(_CANDIDATES, 4 * len(classes))
+    candidates = PositionalRNG(seed, 0, count).normal(Stream.SAMPLES, generator.latent_size)
+    labels = None if classes is None else classes[torch.arange(count) % len(classes)]
+    images = generate_images(generator, candidates, labels)
     distances = torch.stack([(images - target).abs().mean((1, 2, 3)) for target in targets.cpu()])
-    start_errors, start_rows = distances.topk(min(starts, _CANDIDATES), dim=1, largest=False)
+    start_errors, start_rows = distances.topk(min(starts, count), dim=1, largest=False)
     repeated = targets.to(device).repeat_interleave(start_rows.shape[1], 0)
-    latents = _optimise(generator, candidates[start_rows.flatten()].to(device), repeated, steps)
-    images = generate_images(generator, latents)
+    rows = start_rows.flatten()
+    labels = None if labels is None else labels[rows]
+    latents = _optimise(generator, candidates[rows].to(device), labels, repeated, steps)
+    images = generate_images(generator, latents, labels)
     errors = (images - repeated.cpu()).abs().mean((1, 2, 3)).view(len(targets), -1)
     best = errors.argmin(1) + torch.arange(len(targets)) * errors.shape[1]
     return Projection(
         latents[best],
         images[best],
+        None if labels is None else labels[best],
         errors.min(1).values.double() * _GREY_LEVELS,
         start_errors[:, 0].double() * _GREY_LEVELS,
     )
 
 
-def _optimise(generator: Generator, start: Tensor, targets: Tensor, steps: int) -> Tensor:
+def _optimise(
+    generator: Generator, start: Tensor, classes: Tensor | None, targets: Tensor, steps: int
+) -> Tensor:
     latents = start.requires_grad_(True)
     adam = torch.optim.Adam([latents], lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(steps, 1))
     for step in range(steps):
         prior = _PRIOR_WEIGHT * latents.square().sum(1)
-        loss = (_dissimilarity(generator(latents), targets) + prior).sum()
+        loss = (_dissimilarity(generator(latents, classes), targets) + prior).sum()
         adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()

@@ -31,13 +31,22 @@ _POLICY = " 'wasm-unsafe-eval' blob:; connect-src 'self' data: blob:; worker-src
 
 
 def page_data(
-    name: str, generator: Generator, directions: Sequence[Direction], seed: int
+    name: str,
+    generator: Generator,
+    directions: Sequence[Direction],
+    seed: int,
+    *,
+    start_class: int = 0,
 ) -> dict[str, Any]:
     """Return the page's data as plain values; assets/play.js reads these keys.
 
     directions: weak ones get no slider.
+    start_class: with conditioning, index of the class that the page starts with.
     """
-    image = generate_images(generator, sample_latents(generator, 1, seed))
+    conditioning = generator.conditioning
+    latents = sample_latents(generator, 1, seed)
+    first = torch.tensor([start_class]) if conditioning.class_counts else None
+    image = generate_images(generator, latents, first)
     sliders = [d for d in directions if not d.weak][:_MAX_SLIDERS]
     return {
         "name": name,
@@ -47,6 +56,8 @@ def page_data(
         "directions": [
             {"name": d.name, "score": d.score, "vector": _rounded(d.vector)} for d in sliders
         ],
+        "classes": list(conditioning.class_names),
+        "start_class": start_class,
     }
 
 
@@ -143,12 +154,19 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _generate(generator: Generator, body: bytes) -> bytes:
-    """Return images uint8 (N, S, S, C) of latents float32 (N, latent_size), both as raw bytes."""
-    size = generator.latent_size
-    if not body or len(body) % (4 * size) or len(body) > 4 * size * _MAX_BATCH_SIZE:
-        raise UserError(f"expected 1 to {_MAX_BATCH_SIZE} latents of {size} float32.")
-    latents = torch.from_numpy(np.frombuffer(body, "<f4").reshape(-1, size).copy())
-    images: bytes = to_uint8(generate_images(generator, latents)).tobytes()
+    """Return images uint8 (N, S, S, C), as raw bytes.
+
+    body: float32 (N, latent_size + K), latents followed by the weights of the K classes.
+    """
+    size, known = generator.latent_size, len(generator.conditioning.class_counts)
+    row = 4 * (size + known)
+    if not body or len(body) % row or len(body) > row * _MAX_BATCH_SIZE:
+        weights = f" and {known} weights of classes" if known else ""
+        raise UserError(f"expected 1 to {_MAX_BATCH_SIZE} latents of {size} float32{weights}.")
+    rows = torch.from_numpy(np.frombuffer(body, "<f4").reshape(-1, size + known).copy())
+    latents, classes = torch.split(rows, [size, known], 1)
+    made = generate_images(generator, latents, classes if known else None)
+    images: bytes = to_uint8(made).tobytes()
     return images
 
 
