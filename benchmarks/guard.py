@@ -21,6 +21,7 @@ _ATTEMPTS = 2
 
 def main() -> None:
     """Measure, print the ratio, and exit with status 1 if ours is clearly slower."""
+    argparse.ArgumentParser(description=__doc__).parse_args()  # for --help: it has no options
     options = argparse.Namespace(
         precision=["fp32"],
         implementations=["plain", "ours"],

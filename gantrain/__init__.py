@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         sample_latents,
         select_latents,
     )
+    from gantrain.runs.metrics_file import read_metrics
 
 __version__ = "0.2.0"
 
@@ -26,6 +27,7 @@ __all__ = [
     "lerp",
     "load_generator",
     "project",
+    "read_metrics",
     "sample_images",
     "sample_latents",
     "sample_rows",
@@ -35,19 +37,20 @@ __all__ = [
 ]
 
 _MODULES = {
-    "PixelSearch": "nearest",
-    "find_directions": "directions",
-    "generate_images": "sampling",
-    "interpolate": "interpolation",
-    "lerp": "interpolation",
-    "load_generator": "export",
-    "project": "projection",
-    "sample_images": "sampling",
-    "sample_latents": "sampling",
-    "sample_rows": "classes",
-    "select_classes": "classes",
-    "select_latents": "sampling",
-    "slerp": "interpolation",
+    "PixelSearch": "inference.nearest",
+    "find_directions": "inference.directions",
+    "generate_images": "inference.sampling",
+    "interpolate": "inference.interpolation",
+    "lerp": "inference.interpolation",
+    "load_generator": "inference.export",
+    "project": "inference.projection",
+    "read_metrics": "runs.metrics_file",
+    "sample_images": "inference.sampling",
+    "sample_latents": "inference.sampling",
+    "sample_rows": "inference.classes",
+    "select_classes": "inference.classes",
+    "select_latents": "inference.sampling",
+    "slerp": "inference.interpolation",
 }
 
 
@@ -57,4 +60,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'gantrain' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(f"gantrain.inference.{_MODULES[name]}"), name)
+    return getattr(importlib.import_module(f"gantrain.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

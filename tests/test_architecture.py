@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     # The entry point, the public API and `python -m gantrain`.
     "train.py": {"common", "config", "data", "runs", "training", "metrics", "inference"},
-    "__init__.py": {"inference"},
+    "__init__.py": {"runs", "inference"},
     "__main__.py": {"common", "cli"},
     "launch": {"common", "config", "runs", "health", "report", "__init__.py"},
 }

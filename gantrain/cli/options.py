@@ -142,6 +142,8 @@ def of_classes(keys: Sequence[str]) -> str:
 def select_data(loaded: "Loaded", shards: str | None) -> "DataConfig":
     """Return the data section of a generator's config, with the value of --shards if it is given.
 
+    A relative path in the config led from the folder in which the training was started. That is the
+    nearest one above the run from which the path leads to something, or else the working directory.
     A set that is not the one that the generator was trained on is a warning.
 
     Raises UserError if the place is neither a folder that exists nor a URL.
@@ -153,11 +155,14 @@ def select_data(loaded: "Loaded", shards: str | None) -> "DataConfig":
         tree = loaded.config.model_dump(mode="json")
         tree["data"]["shards"] = expand_path(shards, "--shards")
         data = parse_config(tree, "--shards").data
-    elif isinstance(data.shards, Path) and not data.shards.exists():
-        raise UserError(
-            f"{data.shards}: no such folder; the run was trained on the set that was there. If it "
-            "has moved, give its place with --shards FOLDER."
-        )
+    elif isinstance(data.shards, Path):
+        place = _from_start(data.shards, loaded.folder)
+        if not place.exists():
+            raise UserError(
+                f"{data.shards}: no such folder; the run was trained on the set that was there. If "
+                "it has moved, give its place with --shards FOLDER."
+            )
+        data = data.model_copy(update={"shards": place})
     if loaded.data is not None and isinstance(data.shards, Path):
         now = load_manifest(data.shards).summary
         if now.content != loaded.data.content:
@@ -166,3 +171,13 @@ def select_data(loaded: "Loaded", shards: str | None) -> "DataConfig":
                 f"{difference(loaded.data, now)}"
             )
     return data
+
+
+def _from_start(path: Path, run_dir: Path) -> Path:
+    """Return where a path of a run's config leads; relative to the working directory if it can."""
+    if path.is_absolute():
+        return path
+    for folder in run_dir.absolute().parents:
+        if (folder / path).exists():
+            return path if folder == Path.cwd() else folder / path
+    return path

@@ -22,13 +22,13 @@ from gantrain.runs.records import (
 _MEASURED = ("quality/", "interval/", "speed/seconds_of_metrics")
 
 
-def read_metrics(run_dir: Path, problems: Problems = None) -> list[Record]:
+def read_metrics(run_dir: str | Path, problems: Problems = None) -> list[Record]:
     """Return the lines of metrics.jsonl that have `images_seen`, oldest first.
 
     `images_seen` is a finite number; all other values are numbers or None. Empty if the file is
-    missing or unreadable.
+    missing or unreadable. A table of it is `pandas.DataFrame(read_metrics(run_dir))`.
     """
-    path = run_dir / METRICS
+    path = Path(run_dir) / METRICS
     lines = []
     for number, line in numbered_records(path, problems):
         source = f"{path}:{number}"

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from gantrain.cli.main import app
+from gantrain.cli.options import select_data
 from gantrain.common.errors import UserError
 from gantrain.inference.export import load_generator, open_generator
 from gantrain.runs.checkpoint import read_checkpoint
@@ -213,3 +215,26 @@ def test_the_public_loader_takes_the_same(run: Path) -> None:
     best: Callable[..., torch.nn.Module] = load_generator
     for name, tensor in weights_at(run, 48).items():
         assert torch.equal(best(run, best=True).state_dict()[name], tensor)
+
+
+def test_a_relative_data_set_is_found_from_another_folder(
+    run: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(shards, project / "data" / "set")
+    moved = project / "runs" / "one"
+    shutil.copytree(run, moved)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for folder in (project, elsewhere, moved):
+        monkeypatch.chdir(folder)
+        loaded = open_generator(moved)
+        data = loaded.config.data.model_copy(update={"shards": Path("data/set")})
+        config = loaded.config.model_copy(update={"data": data})
+        place = select_data(replace(loaded, config=config), None).shards
+        assert isinstance(place, Path)
+        assert place.samefile(project / "data" / "set")
+    data = loaded.config.data.model_copy(update={"shards": Path("gone")})
+    gone = replace(loaded, config=loaded.config.model_copy(update={"data": data}))
+    with pytest.raises(UserError, match="gone: no such folder"):
+        select_data(gone, None)
