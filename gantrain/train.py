@@ -209,9 +209,10 @@ def announce(
     rows, columns = config.output.grid
     doubts = []
     if state.rank == 0:
-        images = real_samples(dataset, gan.generator.conditioning, config)
+        conditioning = gan.generator.conditioning
+        images = real_samples(dataset, conditioning, config)
         doubts = doubts_at_start(config, images)
-        services.tracker.real_grid(tile(scaled(images), rows, columns))
+        services.tracker.real_grid(tile(scaled(images), rows, columns), conditioning.caption(rows))
     for doubt in doubts:
         logger.warning(doubt)
     for notice in notices:

@@ -66,8 +66,8 @@ def row_classes(generator: Generator) -> list[str]:
 
     Empty without conditioning.
     """
-    names = generator.conditioning.class_names
-    return name_classes(generator, generator.conditioning.by_row(min(len(names), _MAX_ROWS), 1))
+    conditioning = generator.conditioning
+    return conditioning.row_names(min(len(conditioning.class_names), _MAX_ROWS))
 
 
 def sample_rows(

@@ -78,6 +78,16 @@ class Conditioning:
         of_row = row * count // rows if count > rows else row % count
         return of_row.repeat_interleave(columns)
 
+    def row_names(self, rows: int) -> list[str]:
+        """Return the keys of the classes of the rows of such a grid; empty without conditioning."""
+        classes = self.by_row(rows, 1)
+        return [] if classes is None else [self.class_names[i] for i in classes.tolist()]
+
+    def caption(self, rows: int) -> str:
+        """Return a line that says the classes of such a grid; empty without conditioning."""
+        names = self.row_names(rows)
+        return f"rows from the top: {', '.join(names)}" if names else ""
+
 
 UNCONDITIONAL = Conditioning()
 

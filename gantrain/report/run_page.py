@@ -1,29 +1,35 @@
 """The HTML page of one run."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from gantrain.common.errors import UserError
 from gantrain.common.files import write_text
-from gantrain.common.grids import tile_square
+from gantrain.common.grids import tile, tile_square
 from gantrain.config.quality import interval_names
 from gantrain.config.schedules import describe
 from gantrain.health.problems import NO_FAULT
 from gantrain.health.verdict import FLOOR_EVENT
+from gantrain.inference.classes import row_classes, sample_rows
 from gantrain.inference.export import Loaded
 from gantrain.inference.sampling import sample_images
+from gantrain.models.conditioning import Conditioning
 from gantrain.report.page import build_page
 from gantrain.report.run_data import RunData, read_run
 from gantrain.report.thumbnails import as_data_url, encode, pick_evenly
-from gantrain.runs.generator_file import read_measured
+from gantrain.runs.checkpoint import read_state
+from gantrain.runs.generator_file import read_generator, read_measured
 from gantrain.runs.metrics_file import read_metrics
-from gantrain.runs.paths import GENERATOR_BEST
+from gantrain.runs.paths import GENERATOR, GENERATOR_BEST, list_checkpoints
 
 PAGE = "report.html"
 _MAX_GRIDS = 60
 _MAX_GRID_BYTES = 3_000_000  # of all grids on the page, encoded
 _GRID_SIDE = 800  # pixels
 _SAMPLES = 64
+_COLUMNS = 8  # of samples with a class a row
 
 
 def write_run_page(
@@ -58,6 +64,7 @@ def _page_data(run: RunData) -> dict[str, Any]:
         "curves": run.curves,
         "events": [event for event in run.events if event["event"] != FLOOR_EVENT],
         "grids": _encode_grids(run),
+        "rows": _grid_rows(run),
         "real": as_data_url(run.real, side=_GRID_SIDE) if run.real else None,
         "notes": run.notes,
         "training": run.diagnosis and run.diagnosis.get("diagnosis"),
@@ -79,11 +86,17 @@ def _show(loaded: Loaded, run_dir: Path) -> dict[str, Any]:
     measured = {name: value for name, value in logged.items() if name.startswith("quality/")}
     if loaded.measured is not None:
         measured.setdefault(loaded.measured.metric, loaded.measured.value)
-    images = sample_images(loaded.generator, _SAMPLES, 0)
+    rows = row_classes(loaded.generator)
+    if rows:
+        images = sample_rows(loaded.generator, rows, _COLUMNS, 0)
+        samples = tile(images, len(rows), _COLUMNS)
+    else:
+        samples = tile_square(sample_images(loaded.generator, _SAMPLES, 0))
     return {
         "file": loaded.path.name,
         "images_seen": loaded.images_seen,
-        "samples": encode(tile_square(images), side=_GRID_SIDE),
+        "samples": encode(samples, side=_GRID_SIDE),
+        "rows": rows,
         "measured": measured,
         "intervals": {
             name: [logged[end] for end in interval_names(name)]
@@ -91,6 +104,20 @@ def _show(loaded: Loaded, run_dir: Path) -> dict[str, Any]:
             if all(end in logged for end in interval_names(name))
         },
     }
+
+
+def _grid_rows(run: RunData) -> list[str]:
+    """Return the keys of the classes of the rows of the grids; empty without conditioning."""
+    shape = run.config.get("output.grid")
+    if run.config.get("conditioning.kind", "none") == "none" or not isinstance(shape, list):
+        return []
+    for _, folder in list_checkpoints(run.run_dir):
+        with suppress(UserError):
+            return Conditioning(class_counts=read_state(folder).class_counts).row_names(shape[0])
+    with suppress(UserError):
+        file = read_generator(run.run_dir / GENERATOR, header_only=True)
+        return Conditioning(class_counts=file.class_counts).row_names(shape[0])
+    return []
 
 
 def _encode_grids(run: RunData) -> list[tuple[int, str]]:

@@ -99,21 +99,21 @@ class Tracker:
         self.standing = standing
         self.status("running", images_seen)
 
-    def grid(self, name: str, images_seen: int, image: Image.Image) -> None:
-        """Save a grid as `samples/NAME-IMAGES.png`."""
+    def grid(self, name: str, images_seen: int, image: Image.Image, caption: str = "") -> None:
+        """Save a grid as `samples/NAME-IMAGES.png`. caption: shown below it by W&B."""
         with self._failures.contain("samples"):
             save_png(image, grid_file(self._run_dir, name, images_seen))
         with self._failures.contain("W&B"):
-            self._wandb.log_image(images_seen, f"samples/{name}", image)
+            self._wandb.log_image(images_seen, f"samples/{name}", image, caption)
 
-    def real_grid(self, image: Image.Image) -> None:
-        """Save a grid of real images next to the samples, once in a run."""
+    def real_grid(self, image: Image.Image, caption: str = "") -> None:
+        """Save a grid of real images next to the samples, once in a run. caption: as for `grid`."""
         path = self._run_dir / SAMPLES / REAL_SAMPLES
         if self._write and not path.exists():
             with self._failures.contain("samples"):
                 save_png(image, path)
             with self._failures.contain("W&B"):
-                self._wandb.log_image(0, "samples/real", image)
+                self._wandb.log_image(0, "samples/real", image, caption)
 
     def event(self, kind: str, images_seen: int, *, alert: bool = False, **details: object) -> None:
         """Record something that happened once. alert: also alert the users of the W&B project."""

@@ -80,12 +80,12 @@ class WandbRun:
         if self._run is not None:
             self._run.summary.update(dict(values))
 
-    def log_image(self, images_seen: int, name: str, image: Image.Image) -> None:
-        """Send an image, unless W&B has it. Raises what W&B raises."""
+    def log_image(self, images_seen: int, name: str, image: Image.Image, caption: str) -> None:
+        """Send an image, unless W&B has it. Raises what W&B raises. caption: may be empty."""
         if self._run is not None and not self._history.has_image(images_seen, name):
             import wandb
 
-            self.log(images_seen, {name: wandb.Image(image)})
+            self.log(images_seen, {name: wandb.Image(image, caption=caption or None)})
 
     def alert(self, title: str, text: str) -> None:
         """Send an alert to the users of the W&B project."""

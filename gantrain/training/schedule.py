@@ -258,9 +258,10 @@ class Schedule:
             rows, columns = state.config.output.grid
             rng = PositionalRNG(state.config.seed, 0, rows * columns)
             latents = gan.latents(rng, Stream.GRID_LATENTS)
-            classes = gan.generator.conditioning.by_row(rows, columns)
-            images = gan.ema.generator(latents, classes)
-            self._services.tracker.grid("fake", state.images_seen, tile(images, rows, columns))
+            conditioning = gan.generator.conditioning
+            images = gan.ema.generator(latents, conditioning.by_row(rows, columns))
+            grid, caption = tile(images, rows, columns), conditioning.caption(rows)
+            self._services.tracker.grid("fake", state.images_seen, grid, caption)
 
     def _save(self, meter: list[dict[str, Any]] | None = None) -> None:
         """Save a checkpoint, unless that is done already. meter: its state if it has been read."""

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from gantrain.cli.main import app
 from gantrain.common.errors import UserError
+from gantrain.inference.export import open_generator
 from gantrain.report.run_page import write_run_page
 from tests.report.conftest import Opener, wait_until, write_run
 
@@ -260,3 +261,23 @@ def test_the_command_prints_the_path_of_the_page(run: Path, tmp_path: Path) -> N
     text = (tmp_path / "p.html").read_text()
     data = text.split('id="data">')[1].split("</script>")[0]
     assert json.loads(data)["name"] == "bricks"
+
+
+def test_the_rows_of_samples_have_the_names_of_their_classes(
+    visit: Opener, conditional_run: Path, tmp_path: Path
+) -> None:
+    loaded = open_generator(conditional_run)
+    seen = visit(write_run_page(conditional_run, tmp_path / "p.html", loaded).as_uri())
+    assert seen.errors == []
+    labels = seen.page.locator("#generated-rows li")
+    assert labels.all_inner_texts() == [f"part{i}" for i in range(5)]
+    # Two rows are spread over the five classes.
+    for grid in ("#fake-rows li", "#real-rows li"):
+        assert seen.page.locator(grid).all_inner_texts() == ["part0", "part2"]
+    image = seen.page.locator("#generated").bounding_box()
+    label = labels.nth(3).bounding_box()
+    assert image is not None
+    assert label is not None
+    middle = label["y"] + label["height"] / 2 - image["y"]
+    assert middle == pytest.approx(0.7 * image["height"], abs=0.02 * image["height"])
+    assert seen.accessibility_problems() == []

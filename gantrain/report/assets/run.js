@@ -51,20 +51,28 @@ function showHeader() {
   if (data.notes.length) { $("notes").hidden = false; $("notes").textContent = data.notes.join("; "); }
 }
 
+// Shows the class of each row beside an image; nothing without classes.
+function labelRows(list, classes) {
+  list.hidden = !classes.length;
+  list.replaceChildren(...classes.map((name) => el("li", name, { title: name })));
+}
+
 // The generator that the report was asked for, with the values of exactly its weights.
 function showGenerator() {
   if (!data.generator) return;
-  const { file, images_seen, samples, measured, intervals } = data.generator;
+  const { file, images_seen, samples, rows: classes, measured, intervals } = data.generator;
   const seen = images_seen === null ? "" : ` at ${kimg(images_seen)}`;
   $("generator").hidden = false;
   $("h-generator").textContent = `Generator${seen} (${file})`;
   $("generated").src = samples; $("generated").alt = `samples of the generator${seen}`;
+  labelRows($("generated-rows"), classes);
   const rows = Object.entries(measured).map(([name, value]) => ({ cells: [name, number(value), (intervals[name] ?? []).map(number).join(" … ")] }));
   if (rows.length) fillTable($("measured"), ["metric", "value", "95% interval"], rows); else $("unmeasured").hidden = false;
 }
 
 function showSamples(curves) {
   const { grids, real } = data, slider = $("when");
+  for (const id of ["fake-rows", "real-rows"]) labelRows($(id), data.rows);
   if (real) $("real").src = real; else $("real").closest("figure").hidden = true;
   if (!grids.length) { $("samples").replaceChildren($("h-samples"), el("p", "No samples yet.", { class: "none" })); return; }
   slider.max = grids.length - 1;
