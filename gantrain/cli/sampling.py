@@ -41,7 +41,10 @@ def sample(
     count: Annotated[
         int | None,
         typer.Option(
-            "--n", min=1, help="Number of images; of several classes, of each. Default: 64, or 8."
+            "--n",
+            min=1,
+            help="Number of images, rounded up to full rows of classes. Default: 64, or 8 of each "
+            "of several classes.",
         ),
     ] = None,
     classes: Classes = None,
@@ -67,7 +70,7 @@ def sample(
     given = class_keys(loaded, classes)
     keys = row_classes(generator) if given is None else given
     if len(keys) > 1:
-        columns = count or _COLUMNS
+        columns = _COLUMNS if count is None else -(-count // len(keys))
         images = sample_rows(generator, keys, columns, seed, truncation=truncation)
         save_png(tile(images, len(keys), columns), out)
     else:

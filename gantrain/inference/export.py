@@ -71,7 +71,8 @@ def load_generator(source: Path | str, *, at: float | None = None, best: bool = 
     """Load an EMA generator of a run directory (its newest checkpoint), a checkpoint or a file.
 
     It is in evaluation mode, on the CPU, without gradients, and maps latents (N, latent_size) to
-    images (N, C, S, S) in [-1, 1].
+    images (N, C, S, S) in [-1, 1]. With conditioning, it also takes classes, int64 (N,) or weights
+    (N, K); `generator.conditioning.class_names` are their keys, in the order of the indices.
 
     at: of a run directory, load the checkpoint at this many kimg instead.
     best: of a run directory, load the generator that was measured best instead.

@@ -60,7 +60,7 @@ A, B = [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]  # part0, part3
 
 
 def test_samples_have_a_row_for_each_class(file: Path, tmp_path: Path) -> None:
-    output = _output("sample", file, "--n", 3, "--out", tmp_path / "s.png")
+    output = _output("sample", file, "--n", 10, "--out", tmp_path / "s.png")
     assert "rows from the top: part0, part1, with, comma, part3" in output
     assert "12 images of" in output
     latents = sample_latents(load_generator(file), 3, 0)
@@ -68,7 +68,7 @@ def test_samples_have_a_row_for_each_class(file: Path, tmp_path: Path) -> None:
     assert tiles.shape[:2] == (4, 3)
     for row, weights in ((0, A), (3, B)):
         assert np.abs(tiles[row] - _expected(file, latents, [weights] * 3).astype(int)).max() <= 1
-    _output("sample", file, "--class", "part3,part0", "--n", 3, "--out", tmp_path / "t.png")
+    _output("sample", file, "--class", "part3,part0", "--n", 6, "--out", tmp_path / "t.png")
     assert np.array_equal(_tiles(tmp_path / "t.png"), tiles[[3, 0]])
 
 
