@@ -21,7 +21,8 @@ def test_an_offline_run_has_config_curves_and_grids_and_continues_after_a_resume
 ) -> None:
     run = tmp_path / "run"
     wandb = {"mode": "offline", "group": "grid", "tags": ["a"]}
-    config = write_config(tmp_path / "config.yaml", small_tree(shards, run, wandb=wandb))
+    tree = small_tree(shards, run, wandb=wandb, conditioning={"kind": "concat"})
+    config = write_config(tmp_path / "config.yaml", tree)
     for overrides in (["training.total_kimg=0.08"], []):
         done = train(config, *overrides)
         assert done.returncode == 0
@@ -42,6 +43,10 @@ def test_an_offline_run_has_config_curves_and_grids_and_continues_after_a_resume
     assert [line["images_seen"] for line in grids] == [0, 80, 160]
     assert (second / "files" / grids[-1]["samples/fake.path"]).is_file()
     assert "samples/real.path" in before[0]
+    captions = {line["samples/fake.caption"] for line in grids} | {
+        before[0]["samples/real.caption"]
+    }
+    assert captions == {"rows from the top: part0, part2"}
     for line in read_metrics(run):
         at = line["images_seen"]
         sent = next(
