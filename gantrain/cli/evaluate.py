@@ -1,6 +1,7 @@
 """`gantrain evaluate` and `gantrain data features`: quality metrics of trained generators."""
 
 from collections.abc import Sequence
+from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,12 +10,13 @@ from rich.console import Console
 
 from gantrain.cli.metric_table import Column, like_floor, print_metrics
 from gantrain.cli.options import At, Best, Shards, select_data
-from gantrain.cli.printing import print_line
+from gantrain.cli.printing import print_line, print_rows
 from gantrain.common.errors import UserError
 from gantrain.config.values import is_trainable
 
 if TYPE_CHECKING:  # torch is imported by the command only
-    from gantrain.config import DataConfig
+    from gantrain.config import ConditioningConfig, DataConfig
+    from gantrain.inference.export import Loaded
     from gantrain.metrics.evaluate import Evaluation, RealImages
     from gantrain.metrics.measure import Measurement
 
@@ -22,6 +24,9 @@ Runs = Annotated[
     list[Path],
     typer.Argument(help="Run directories, checkpoints in them, or exported .safetensors files."),
 ]
+
+
+_SHOWN_CLASSES = 10
 
 
 def evaluate(
@@ -51,14 +56,20 @@ def evaluate(
     from gantrain.inference.export import open_generator
     from gantrain.metrics.evaluate import evaluate_generator, open_real_images
 
+    generators = [open_generator(run, at=at, best=best) for run in runs]
+    sets = [select_data(loaded, shards) for loaded in generators]
+    conditioning = _conditioning_of(generators, sets)
     opened: dict[DataConfig, RealImages] = {}
     shown: list[tuple[str, str, Evaluation]] = []
-    for run in runs:
-        loaded = open_generator(run, at=at, best=best)
-        data = select_data(loaded, shards)
+    for run, loaded, data in zip(runs, generators, sets, strict=True):
         try:
             if data not in opened:
-                opened[data] = open_real_images(data, samples=samples, features_kind=features)
+                opened[data] = open_real_images(
+                    data,
+                    samples=samples,
+                    features_kind=features,
+                    conditioning=conditioning[data],
+                )
             result = evaluate_generator(loaded.generator, opened[data], seed=seed)
         except UserError as error:
             raise UserError(f"{run}: {error}") from None
@@ -68,6 +79,21 @@ def evaluate(
         shown.append((f"{run}{seen}", str(data.shards), result))
     if not as_json:
         _print(shown)
+
+
+def _conditioning_of(
+    generators: "Sequence[Loaded]", sets: "Sequence[DataConfig]"
+) -> "dict[DataConfig, ConditioningConfig]":
+    """Return the conditioning of the first generator of each data set that has any.
+
+    Images without a class are left out then, since no generator can be asked for them.
+    """
+    found: dict[DataConfig, ConditioningConfig] = {}
+    for loaded, data in zip(generators, sets, strict=True):
+        own = loaded.config.conditioning.model_copy(update={"unlabelled": "skip"})
+        if data not in found or not found[data].active:
+            found[data] = own
+    return found
 
 
 def _as_json(
@@ -86,7 +112,21 @@ def _as_json(
         "like_floor": like_floor(generated, [floor]),
         "features": result.features,
         "notices": result.notices,
+        **_classes_as_json(result.generated),
     }
+
+
+def _classes_as_json(measured: "Measurement") -> dict[str, object]:
+    """Return the scores of each class, None where they are not known; nothing without classes."""
+    classes = {
+        name: {
+            "images": score.images,
+            "accuracy": score.accuracy if isfinite(score.accuracy) else None,
+            "diversity": score.diversity if isfinite(score.diversity) else None,
+        }
+        for name, score in measured.by_class.items()
+    }
+    return {"classes": classes} if classes else {}
 
 
 def _print(shown: Sequence[tuple[str, str, "Evaluation"]]) -> None:
@@ -109,8 +149,28 @@ def _print(shown: Sequence[tuple[str, str, "Evaluation"]]) -> None:
     )
     for number, (name, _, result) in enumerate(shown, 1):
         print_line(console, f"{f'{number}: ' if several else ''}{name}: {result.features}")
+    for number, (_, _, result) in enumerate(shown, 1):
+        _print_classes(console, f"{number}: " if several else "", result.generated)
     for notice in dict.fromkeys(line for _, _, result in shown for line in result.notices):
         print_line(console, notice)
+
+
+def _print_classes(console: Console, prefix: str, measured: "Measurement") -> None:
+    """Print the classes that are made worst: seldom when asked for, or always alike."""
+
+    def worst(name: str) -> float:
+        score = measured.by_class[name]
+        return min(filter(isfinite, (score.accuracy, score.diversity)), default=inf)
+
+    names = sorted((x for x in measured.by_class if isfinite(worst(x))), key=worst)
+    rows = []
+    for name in names[:_SHOWN_CLASSES]:
+        score = measured.by_class[name]
+        values = (f"{x:.3g}" if isfinite(x) else "-" for x in (score.accuracy, score.diversity))
+        rows.append((name, f"{score.images:,}", *values))
+    fewer = f"the worst {len(rows)} of {len(names)} " if len(rows) < len(names) else ""
+    title = f"{prefix}{fewer}classes"
+    print_rows(console, title, ("class", "images", "accuracy", "diversity"), rows)
 
 
 def _column(label: str, data: str, measurement: "Measurement") -> Column:

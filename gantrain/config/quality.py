@@ -19,9 +19,12 @@ Goal = Literal["lowest", "highest", "near 1"]
 BY_FEATURES = ("fid", "kid", "precision", "recall", "density", "coverage")
 BY_NEIGHBOURS = ("precision", "recall", "density", "coverage")  # of those by features
 BY_CLASSES = ("classes_made", "classes_covered", "classes_divergence", "classes_accuracy")
+BY_CONDITION = ("class_accuracy", "class_diversity")  # of generators that know classes
 BY_PIXELS = ("swd", "diversity", "ms_ssim", "unique", "checkerboard")
 BY_HELD_OUT = ("nearest_ratio", "memorisation")
 BY_TWO_SAMPLES = ("c2st", "critic_distance")
+OF_ONE_CLASS = "class/"  # the rest is accuracy/NAME or diversity/NAME, of the class NAME
+MAX_LOGGED_CLASSES = 100  # beyond it a measurement has too few images of each for such curves
 MIN_TWO_SAMPLES = 100  # generated images, and real ones
 
 # The number of features of each kind, at most 256.
@@ -40,6 +43,7 @@ RENAMED = {
 GOALS: dict[str, Goal] = {
     **dict.fromkeys(("precision", "recall", "density", "coverage"), "highest"),
     **dict.fromkeys(("classes_made", "classes_covered", "unique"), "highest"),
+    **dict.fromkeys(("class_accuracy", "class_diversity"), "highest"),
     **dict.fromkeys(("fid", "kid", "swd", "classes_divergence", "memorisation"), "lowest"),
     **dict.fromkeys(("c2st", "critic_distance"), "lowest"),
     **dict.fromkeys(("diversity", "checkerboard", "nearest_ratio"), "near 1"),
@@ -94,6 +98,12 @@ def interval_names(metric: str) -> tuple[str, str]:
     """Return the names under which the ends of the 95% interval of a metric are logged."""
     name = metric.removeprefix("quality/")
     return f"interval/{name}_low", f"interval/{name}_high"
+
+
+def class_name_of(metric: str, kind: str) -> str | None:
+    """Return the class whose accuracy or diversity a metric is; None for other metrics."""
+    prefix = f"{OF_ONE_CLASS}{kind}/"
+    return metric.removeprefix(prefix) if metric.startswith(prefix) else None
 
 
 def images_for_fid(features: str) -> int:

@@ -4,8 +4,12 @@ from dataclasses import dataclass
 
 import torch
 
-from gantrain.config import DataConfig
+from gantrain.config import ConditioningConfig, DataConfig
+from gantrain.config.quality import BY_CONDITION
 from gantrain.data.loading.opening import open_dataset
+from gantrain.data.loading.scratch import open_store
+from gantrain.data.loading.selection import NO_CONDITIONING
+from gantrain.metrics.by_class import Labels
 from gantrain.metrics.by_pixels import unique_fraction
 from gantrain.metrics.evaluator import generate_images
 from gantrain.metrics.features import Features, open_features
@@ -23,6 +27,7 @@ class RealImages:
     """The real images that generators of a data set are measured against, and what these score.
 
     samples: number of images to generate. floor, held_out: see `Evaluation`.
+    class_names: classes of the images in the order of their indices; empty if they are not used.
     notices: what is not measured, and why.
     """
 
@@ -32,6 +37,7 @@ class RealImages:
     floor: Measurement
     held_out: Measurement
     notices: list[str]
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,21 +59,33 @@ class Evaluation:
     notices: list[str]
 
 
-def open_real_images(data: DataConfig, *, samples: int, features_kind: str) -> RealImages:
+def open_real_images(
+    data: DataConfig,
+    *,
+    samples: int,
+    features_kind: str,
+    conditioning: ConditioningConfig = NO_CONDITIONING,
+) -> RealImages:
     """Measure the real images of a data set, once for all generators, on the CPU.
 
     samples: number of images to generate.
     features_kind: a value of `metrics.features`.
+    conditioning: that of the generators. If it is active, generated images are compared with real
+        ones of their class, where the data set has classes.
 
     Raises UserError if the data set or the features are not available.
     """
-    dataset = open_dataset(data)
+    if len(data.classes or open_store(data).manifest().classes) < 2:
+        conditioning = NO_CONDITIONING
+    dataset = open_dataset(data, conditioning)
+    class_names = tuple(dataset.class_counts())
     features = open_features(features_kind, data, dataset.decoded, torch.device("cpu"))
     reference = open_reference(dataset, features, data, samples)
     floor, few = measure_floor(dataset, features, reference, samples)
-    lines = notices(features.name, sizes_of(reference, features, samples))
-    held_out = measure_held_out(features, reference)
-    return RealImages(samples, features, reference, floor, held_out, [*lines, *few])
+    lines = notices(features.name, sizes_of(reference, features, samples, len(class_names)))
+    held_out = measure_held_out(features, reference, class_names)
+    lines = [*lines, *few]
+    return RealImages(samples, features, reference, floor, held_out, lines, class_names)
 
 
 def evaluate_generator(generator: Generator, real: RealImages, *, seed: int) -> Evaluation:
@@ -79,13 +97,30 @@ def evaluate_generator(generator: Generator, real: RealImages, *, seed: int) -> 
     """
     images = generate_images(generator, seed, real.samples)
     described = real.features.describe(images)
+    labels = Labels.asked_for(generator, seed, real.samples)
+    unlike = _unlike_classes(labels, real.class_names)
+    if unlike:
+        labels = None
     return Evaluation(
-        measure(images, *described, real.features, real.reference),
+        measure(images, *described, real.features, real.reference, labels),
         real.held_out,
         real.floor,
         real.features.description,
-        [*real.notices, *_repetitions(images, real.reference)],
+        [*real.notices, *unlike, *_repetitions(images, real.reference)],
     )
+
+
+def _unlike_classes(labels: Labels | None, class_names: tuple[str, ...]) -> list[str]:
+    """Return a line if the classes of generated images, or that they have none, do not go with
+    those of the real images."""
+    if (labels.names if labels is not None else ()) == class_names:
+        return []
+    reason = "the generator makes images without a class"
+    if labels is not None:
+        reason = f"the generator makes images of {len(labels.names)} other classes than the data's"
+        if not class_names:
+            reason = "the data set has no classes"
+    return [f"not measured: {', '.join(BY_CONDITION)}: {reason}."]
 
 
 def _repetitions(images: torch.Tensor, reference: Reference) -> list[str]:

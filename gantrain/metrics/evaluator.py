@@ -17,6 +17,7 @@ from gantrain.config import Config
 from gantrain.config.quality import images_for_fid
 from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.loading.selection import held_out_rows
+from gantrain.metrics.by_class import Labels
 from gantrain.metrics.features import Features, choose_features, open_features
 from gantrain.metrics.floor import Marks, open_floor
 from gantrain.metrics.measure import measure, sizes_of
@@ -52,7 +53,8 @@ class Evaluator:
     def measure(self, generator: Generator) -> dict[str, float]:
         """Return the `quality/…` metrics of `metrics.samples` images, and their `interval/…`.
 
-        They are equal on all ranks. Raises UserError, on all ranks, if they cannot be measured.
+        With conditioning, also `class/…`. They are equal on all ranks. Raises UserError, on all
+        ranks, if they cannot be measured.
         """
         return self._measure(generator, self._config.metrics.samples)
 
@@ -91,7 +93,8 @@ class Evaluator:
         def measure_images() -> dict[str, float]:
             if not self._accelerator.is_main_process:
                 return {}
-            return measure(images, described, logits, features, reference).logged()
+            labels = Labels.asked_for(generator, self._config.seed, count)
+            return measure(images, described, logits, features, reference, labels).logged()
 
         metrics = [self._together(measure_images)]
         # Broadcast, since remedies depend on the metrics, and two machines may round differently.
@@ -109,19 +112,23 @@ class Evaluator:
         data, metrics, cache = self._config.data, self._config.metrics, self._dataset.decoded
         if not metrics.every_kimg:
             return []
+        conditioned = len(self._dataset.class_counts())
         if self._opened is not None:
             features, reference = self._opened
-            sizes = sizes_of(reference, features, metrics.samples)
+            sizes = sizes_of(reference, features, metrics.samples, conditioned)
             return measured_names(features.name, sizes)
         with _naming_the_way_out():
             choice = choose_features(metrics.features, data, has_cache=cache is not None)
-        held_out = len(held_out_rows(cache.table, data)) if cache is not None else 0
+        held_out = 0
+        if cache is not None:
+            held_out = len(held_out_rows(cache.table, data, self._config.conditioning))
         sizes = Sizes(
             samples=metrics.samples,
             real=self._dataset.total,
             held_out=min(held_out, metrics.samples),
             dimension=images_for_fid(choice.name) // 2,
             labels=choice.with_classes and cache is not None,
+            conditioned=conditioned,
         )
         return measured_names(choice.name, sizes)
 
@@ -134,7 +141,9 @@ class Evaluator:
             )
             reference = open_reference(self._dataset, features, data, metrics.samples)
             logger.info(f"metrics: {features.description}")
-            for notice in notices(features.name, sizes_of(reference, features, metrics.samples)):
+            conditioned = len(self._dataset.class_counts())
+            sizes = sizes_of(reference, features, metrics.samples, conditioned)
+            for notice in notices(features.name, sizes):
                 logger.info(f"metrics: {notice}")
             self._opened = features, reference
         return self._opened

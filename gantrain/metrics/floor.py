@@ -12,6 +12,7 @@ from gantrain.common.rng import PositionalRNG
 from gantrain.config import DataConfig
 from gantrain.config.quality import BY_HELD_OUT
 from gantrain.data.loading.datasets import ImageDataset
+from gantrain.metrics.by_class import Labels
 from gantrain.metrics.by_features import feature_scale
 from gantrain.metrics.distances import kernel_distance
 from gantrain.metrics.features import Features
@@ -39,7 +40,8 @@ def open_floor(
     directions, so that it is a mean over random ones. Both may be empty. Costs a measurement of
     `samples` images, if that has not been done before.
     """
-    names = measured_names(features.name, sizes_of(reference, features, samples))
+    conditioned = len(dataset.class_counts())
+    names = measured_names(features.name, sizes_of(reference, features, samples, conditioned))
     path = reference_path(dataset, features, config, samples)
     path = path.with_name(path.name.replace("real-", "floor-")).with_suffix(".json")
     with suppress(OSError, ValueError, TypeError, KeyError):
@@ -76,12 +78,17 @@ def measure_floor(
         ]
     if count < 2:
         return Measurement(), []
-    images = dataset.images(PositionalRNG(0, first, count))
-    measured = measure(images, *features.describe(images), features, real)
+    images, index = dataset.labelled_images(PositionalRNG(0, first, count))
+    labels = None
+    if index is not None:
+        labels = Labels(tuple(dataset.class_counts()), index)
+        real = replace(real, classes=real.classes[:first])
+    measured = measure(images, *features.describe(images), features, real, labels)
     left_out = {f"quality/{name}" for name in BY_HELD_OUT}  # they are training images
     return Measurement(
         {k: v for k, v in measured.scores.items() if k not in left_out},
         {k: v for k, v in measured.intervals.items() if k not in left_out},
+        measured.by_class,
     ), lines
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from gantrain.common.tensors import save_tensors
 from gantrain.config import DataConfig
 from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.loading.scratch import open_store
-from gantrain.data.loading.selection import held_out_rows, training_rows
+from gantrain.data.loading.selection import class_indices, held_out_rows, training_rows
 from gantrain.metrics.classifier_store import features_folder
 from gantrain.metrics.features import Features
 from gantrain.metrics.image_statistics import downsample
@@ -26,6 +26,10 @@ _MAX_FEATURES = 5000  # real images to compute features of
 _MAX_THUMBNAILS = 50_000  # training images to search for copies
 _THUMBNAIL_SIZE = 16  # pixels a side
 _BATCH_SIZE = 1000
+
+
+def _no_classes() -> Tensor:
+    return torch.zeros(0, dtype=torch.int64)
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,9 @@ class Reference:
     held_out_thumbnails: float32 (H, d).
     class_frequencies: float64 (K,), fraction of the training images in each class of the features;
         empty without labels.
+    classes: int64 (T,), class of each thumbnail, as `ImageDataset.class_counts` has them; empty
+        unless the data set was opened with classes.
+    held_out_classes: int64 (H,).
     """
 
     features: Tensor
@@ -48,6 +55,8 @@ class Reference:
     thumbnails: Tensor
     held_out_thumbnails: Tensor
     class_frequencies: Tensor
+    classes: Tensor = field(default_factory=_no_classes)
+    held_out_classes: Tensor = field(default_factory=_no_classes)
 
 
 def open_reference(
@@ -71,6 +80,7 @@ def reference_path(
 ) -> Path:
     """Return the reference's file in the scratch, which need not exist."""
     selection = f"{dataset.fingerprint} {features.name} {features.description} {samples}"
+    selection += "".join(f" {name!r}" for name in dataset.class_counts())
     key = hashlib.sha256(f"{selection} {config.held_out}".encode()).hexdigest()[:16]
     store = open_store(config)
     return features_folder(store, store.manifest()) / f"real-{key}.safetensors"
@@ -98,16 +108,24 @@ def _save(reference: Reference, path: Path) -> None:
 def _compute(
     dataset: ImageDataset, features: Features, config: DataConfig, samples: int
 ) -> Reference:
-    images = dataset.images(PositionalRNG(0, 0, min(dataset.total, _MAX_FEATURES)))
-    cache = dataset.decoded
+    first = PositionalRNG(0, 0, min(dataset.total, _MAX_FEATURES))
+    images, classes = dataset.labelled_images(first)
+    counts, cache = dataset.class_counts(), dataset.decoded
+    held_out_classes = None
     if cache is not None:
         table = cache.table
-        rows = held_out_rows(table, config)
+        rows, of_rows = held_out_rows(table, config), class_indices(table, tuple(counts))
+        if of_rows is not None:
+            rows = rows[of_rows[rows] >= 0]
         rows = rows[np.linspace(0, len(rows) - 1, min(samples, len(rows)), dtype=int)]
+        if of_rows is not None:
+            held_out_classes = torch.from_numpy(of_rows[rows])
         held_out = cache.images[torch.from_numpy(rows)]
-        thumbnails = _training_thumbnails(dataset)
-        names = np.array(table.class_names)[table.class_index[training_rows(table, config)]]
-        frequencies = [float(np.mean(names == name)) for name in features.classes]
+        thumbnails, classes = _training_thumbnails(dataset)
+        found = np.array(table.class_names)[table.class_index[training_rows(table, config)]]
+        frequencies = [float(np.mean(found == name)) for name in features.classes]
+        if counts:
+            frequencies = [counts.get(name, 0) / dataset.total for name in features.classes]
     else:
         held_out = images[:0]
         thumbnails, frequencies = to_thumbnails(images), []
@@ -120,13 +138,20 @@ def _compute(
         thumbnails=thumbnails,
         held_out_thumbnails=to_thumbnails(held_out),
         class_frequencies=torch.tensor(frequencies, dtype=torch.float64),
+        classes=_no_classes() if classes is None else classes,
+        held_out_classes=_no_classes() if held_out_classes is None else held_out_classes,
     )
 
 
-def _training_thumbnails(dataset: ImageDataset) -> Tensor:
+def _training_thumbnails(dataset: ImageDataset) -> tuple[Tensor, Tensor | None]:
     count = min(dataset.total, _MAX_THUMBNAILS)
     batches = [
         PositionalRNG(0, start, min(_BATCH_SIZE, count - start))
         for start in range(0, count, _BATCH_SIZE)
     ]
-    return torch.cat([to_thumbnails(dataset.images(batch)) for batch in batches])
+    thumbnails, classes = [], []
+    for batch in batches:
+        images, index = dataset.labelled_images(batch)
+        thumbnails.append(to_thumbnails(images))
+        classes += [] if index is None else [index]
+    return torch.cat(thumbnails), torch.cat(classes) if classes else None

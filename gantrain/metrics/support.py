@@ -1,9 +1,11 @@
 """Which metrics the images at hand and their features support, and why others are left out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gantrain.config.quality import (
     BY_CLASSES,
+    BY_CONDITION,
     BY_FEATURES,
     BY_HELD_OUT,
     BY_NEIGHBOURS,
@@ -11,6 +13,7 @@ from gantrain.config.quality import (
     BY_TWO_SAMPLES,
     MIN_TWO_SAMPLES,
 )
+from gantrain.metrics.by_class import MIN_IMAGES_OF_CLASS
 from gantrain.metrics.classifier import HeldOutTest
 from gantrain.metrics.coverage import MIN_ACCURACY
 from gantrain.metrics.neighbours import NEIGHBOURS
@@ -29,6 +32,7 @@ class Sizes:
     labels: whether the training images have classes.
     test: how the data set's classifier does on held-out images; None if it is not used, or not
         known yet: then it counts as good enough.
+    conditioned: number of classes that the images are made for; 0 if they are not.
     """
 
     samples: int
@@ -37,6 +41,7 @@ class Sizes:
     dimension: int
     labels: bool = False
     test: HeldOutTest | None = None
+    conditioned: int = 0
 
 
 def measured_names(features: str, sizes: Sizes) -> list[str]:
@@ -47,6 +52,8 @@ def measured_names(features: str, sizes: Sizes) -> list[str]:
     names = [f"{name}_{features}" for name in BY_FEATURES]
     if sizes.labels:
         names += BY_CLASSES
+    if sizes.conditioned:
+        names += BY_CONDITION
     names += BY_PIXELS
     names += BY_HELD_OUT
     names += BY_TWO_SAMPLES
@@ -85,6 +92,10 @@ def unsupported(features: str, sizes: Sizes) -> dict[str, str]:
         leave_out(BY_NEIGHBOURS, _neighbour_reason(test), suffix)
     if sizes.labels and test is not None and not test.accuracy >= MIN_ACCURACY:
         leave_out(BY_CLASSES, _accuracy_reason(test))
+        if sizes.conditioned:
+            leave_out(("class_accuracy",), _accuracy_reason(test))
+    if sizes.conditioned:
+        _leave_out_by_condition(sizes, leave_out)
     if min(sizes.samples, sizes.real) < MIN_TWO_SAMPLES:
         leave_out(BY_TWO_SAMPLES, f"{MIN_TWO_SAMPLES} generated and training images are needed")
     if sizes.held_out < MIN_HELD_OUT_IMAGES:
@@ -105,6 +116,20 @@ def notices(features: str, sizes: Sizes) -> list[str]:
         if sizes.held_out or name.removeprefix("quality/") not in BY_HELD_OUT:
             names.setdefault(reason, []).append(name.removeprefix("quality/"))
     return [f"not measured: {', '.join(each)}: {reason}." for reason, each in names.items()]
+
+
+def _leave_out_by_condition(
+    sizes: Sizes, leave_out: Callable[[tuple[str, ...], str], None]
+) -> None:
+    if not sizes.labels:
+        leave_out(("class_accuracy",), "there is no classifier of the data set's classes")
+    fewest = MIN_IMAGES_OF_CLASS * sizes.conditioned
+    if min(sizes.samples, sizes.real) < fewest:
+        leave_out(
+            ("class_diversity",),
+            f"{fewest} generated and training images of {sizes.conditioned} classes are needed, "
+            f"and there are {sizes.samples} and {sizes.real}",
+        )
 
 
 def _neighbour_reason(test: HeldOutTest) -> str:

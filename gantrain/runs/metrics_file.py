@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gantrain.common.files import replacing
 from gantrain.common.records import is_number
+from gantrain.config.quality import OF_ONE_CLASS
 from gantrain.runs.paths import METRICS
 from gantrain.runs.records import (
     Problems,
@@ -19,7 +20,7 @@ from gantrain.runs.records import (
     parse_object,
 )
 
-_MEASURED = ("quality/", "interval/", "speed/seconds_of_metrics")
+_MEASURED = ("quality/", "interval/", OF_ONE_CLASS, "speed/seconds_of_metrics")
 
 
 def read_metrics(run_dir: str | Path, problems: Problems = None) -> list[Record]:

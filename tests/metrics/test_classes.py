@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from gantrain.common.rng import PositionalRNG
-from gantrain.config import Config
+from gantrain.config import ConditioningConfig, Config
 from gantrain.config.quality import BY_TWO_SAMPLES
 from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.loading.image_table import BROKEN, TRAIN, VALIDATION
@@ -21,11 +21,13 @@ from gantrain.data.loading.opening import open_dataset
 from gantrain.data.shards.samples import Sample
 from gantrain.data.shards.writer import write_shards
 from gantrain.metrics import classifier, evaluate
+from gantrain.metrics.by_class import Labels
 from gantrain.metrics.by_pixels import unique_fraction
 from gantrain.metrics.classifier import HeldOutTest, split_rows
 from gantrain.metrics.classifier_store import prepare_classifier
 from gantrain.metrics.evaluator import Evaluator
 from gantrain.metrics.features import Features, open_features
+from gantrain.metrics.floor import measure_floor
 from gantrain.metrics.measure import Measurement, measure, measure_held_out
 from gantrain.metrics.reference import Reference, open_reference
 from gantrain.metrics.support import Sizes, measured_names, notices, unsupported
@@ -73,6 +75,14 @@ def config(dots: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Con
 @pytest.fixture(scope="module")
 def opened(config: Config) -> tuple[ImageDataset, Features, Reference]:
     dataset = open_dataset(config.data)
+    features = open_features("classifier", config.data, dataset.decoded, torch.device("cpu"))
+    return dataset, features, open_reference(dataset, features, config.data, 260)
+
+
+@pytest.fixture(scope="module")
+def conditional(config: Config) -> tuple[ImageDataset, Features, Reference]:
+    """The same, opened for generators that are asked for classes."""
+    dataset = open_dataset(config.data, ConditioningConfig(kind="concat"))
     features = open_features("classifier", config.data, dataset.decoded, torch.device("cpu"))
     return dataset, features, open_reference(dataset, features, config.data, 260)
 
@@ -156,6 +166,48 @@ def test_real_images_score_better_than_noise(
     assert copies["quality/nearest_ratio"] < 0.01
     assert held_out["quality/nearest_ratio"] == 1
     assert noise["quality/nearest_ratio"] > 2
+
+
+def test_real_images_are_of_their_class_and_as_diverse_and_others_are_not(
+    conditional: tuple[ImageDataset, Features, Reference], config: Config
+) -> None:
+    dataset, features, reference = conditional
+    names = tuple(dataset.class_counts())
+    images, index = dataset.labelled_images(PositionalRNG(3, 0, 260))
+    assert index is not None
+
+    def measured(images: Tensor, index: Tensor) -> Measurement:
+        labels = Labels(names, index)
+        return measure(images, *features.describe(images), features, reference, labels)
+
+    real = measured(images, index)
+    assert real.scores["quality/class_accuracy"] > 0.9
+    assert real.scores["quality/class_diversity"] > 0.9
+    assert set(real.by_class) == set(names)
+    assert sum(score.images for score in real.by_class.values()) == 260
+    logged = real.logged()
+    worst = min(names, key=lambda name: real.by_class[name].diversity)
+    assert logged[f"class/diversity/{worst}"] == real.by_class[worst].diversity
+    # The class of the next image: images are as good as before, but not of their class.
+    ignored = measured(images, index.roll(1))
+    assert ignored.scores["quality/class_accuracy"] < 0.4
+    assert ignored.intervals["quality/class_accuracy"][1] < 0.5
+    # One image of each class.
+    first = torch.stack([images[index == label][0] for label in range(CLASSES)])
+    copies = measured(first[index], index)
+    assert copies.scores["quality/class_diversity"] == 0
+    assert copies.scores["quality/diversity"] > 0.5
+    held_out = measure_held_out(features, reference, names)
+    assert held_out.scores["quality/class_accuracy"] > 0.9
+    assert held_out.scores["quality/class_diversity"] > 0.9
+    unlike = measure_held_out(features, reference)
+    assert unlike.scores.keys() == held_out.scores.keys() - {
+        "quality/class_accuracy",
+        "quality/class_diversity",
+    }
+    floor, _ = measure_floor(dataset, features, reference, 260)
+    assert floor.scores["quality/class_diversity"] > 0.9
+    assert floor.scores["quality/class_accuracy"] > 0.9
 
 
 def test_repeated_images_are_not_unique(opened: tuple[ImageDataset, Features, Reference]) -> None:

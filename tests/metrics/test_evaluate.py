@@ -57,6 +57,36 @@ def test_runs_are_compared_with_each_other_and_with_held_out_images(
     assert f"1: {runs[0]} at 0.16 kimg: features of an untrained network" in table
 
 
+@pytest.mark.usefixtures("short_classifier_training")
+def test_conditional_generators_are_measured_by_class_beside_others(
+    shards: Path, tmp_path: Path, train: Train
+) -> None:
+    runs = [tmp_path / "plain", tmp_path / "conditional"]
+    for folder, kind in zip(runs, ("none", "concat"), strict=True):
+        tree = small_tree(shards, folder, conditioning={"kind": kind})
+        tree["training"]["total_kimg"] = 0.032
+        assert train(write_config(tmp_path / "config.yaml", tree)).returncode == 0
+    options = ("--samples", 50, "--features", "random")
+    lines = invoke("evaluate", *runs, *options, "--json").stdout.splitlines()
+    plain, conditional = map(json.loads, lines)
+    assert "classes" not in plain
+    assert "quality/class_diversity" not in plain
+    reason = "class_accuracy, class_diversity: the generator makes images without a class"
+    assert any(reason in line for line in plain["notices"])
+    assert 0 <= conditional["quality/class_diversity"] <= 1
+    assert conditional["floor"]["quality/class_diversity"] > 0.7
+    assert sum(each["images"] for each in conditional["classes"].values()) == 50
+    assert any("class_accuracy: there is no classifier" in x for x in conditional["notices"])
+    # A plain generator has the same metrics alone as beside a conditional one.
+    (alone,) = invoke("evaluate", runs[0], *options, "--json").stdout.splitlines()
+    names = [name for name in json.loads(alone) if name.startswith("quality/")]
+    assert {n: json.loads(alone)[n] for n in names} == {n: plain[n] for n in names}
+    table = invoke("evaluate", *runs, *options).stdout
+    assert "class_diversity" in table
+    assert "2: classes:" in table
+    assert "class_diversity" not in invoke("evaluate", runs[0], *options).stdout
+
+
 def test_a_generator_of_nan_is_an_error_of_one_line(
     shards: Path, tmp_path: Path, train: Train
 ) -> None:

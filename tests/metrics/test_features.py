@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from gantrain.common.errors import UserError
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import Config, quality
-from gantrain.config.quality import interval_names
+from gantrain.config.quality import OF_ONE_CLASS, interval_names
 from gantrain.data.loading.datasets import ImageDataset
 from gantrain.data.loading.opening import open_dataset
 from gantrain.data.shards.writer import write_shards
@@ -21,7 +21,7 @@ from gantrain.metrics.evaluator import Evaluator
 from gantrain.metrics.features import Features, open_features
 from gantrain.metrics.measure import measure, measure_held_out
 from gantrain.metrics.reference import open_reference
-from gantrain.models.networks import Generator
+from gantrain.models.networks import Generator, build_networks
 from tests.conftest import draw_squares, small_config, small_tree
 from tests.curves import curve
 from tests.launching import Train, launch, write_config
@@ -159,6 +159,9 @@ def test_real_images_score_better_than_noise(shards: Path, tmp_path: Path) -> No
         {"data": {"mode": "stream", "workers": 0}},
         {"metrics": {"features": "random"}},
         {"metrics": {"features": "classifier"}},
+        {"conditioning": {"kind": "concat"}},
+        {"conditioning": {"kind": "concat"}, "metrics": {"samples": 19}},  # too few of a class
+        {"conditioning": {"kind": "concat"}, "data": {"mode": "stream", "workers": 0}},
     ],
 )
 def test_the_names_of_the_metrics_are_known_before_they_are_measured(
@@ -169,14 +172,23 @@ def test_the_names_of_the_metrics_are_known_before_they_are_measured(
         "metrics": {"samples": 24, "every_kimg": 1, **sections.get("metrics", {})},
     }
     config = small_config(shards, tmp_path / "run", **sections)
-    evaluator = Evaluator(config, open_dataset(config.data), Accelerator(cpu=True))
-    generator = Generator(config.generator, 32, 1).eval()
+    dataset = open_dataset(config.data, config.conditioning)
+    evaluator = Evaluator(config, dataset, Accelerator(cpu=True))
+    generator = build_networks(config, dataset.class_counts())[0].eval()
     possible = evaluator.names()  # if the classifier, which is not trained yet, is good enough
     evaluator.prepare(generator)
     names = evaluator.names()
     assert set(names) <= set(possible)
     intervals = {end for name in names for end in interval_names(name)}
-    assert {*names, *intervals} == set(evaluator.measure(generator))
+    measured = evaluator.measure(generator)
+    of_classes = {name for name in measured if name.startswith(OF_ONE_CLASS)}
+    assert {*names, *intervals} == measured.keys() - of_classes
+    # Nobody can tell the classes of the squares, so that only their diversity is measured, of
+    # classes with enough images.
+    assert of_classes <= {f"class/diversity/part{i}" for i in range(5)}
+    assert bool(of_classes) == ("quality/class_diversity" in names)
+    enough = sections["metrics"]["samples"] >= 20
+    assert ("quality/class_diversity" in names) == ("conditioning" in sections and enough)
 
 
 def test_too_few_real_images_leave_out_the_metrics_of_features(
