@@ -127,7 +127,8 @@ def run_training(config: Config, networks: Networks | None = None) -> None:
     state.data = dataset.manifest.summary
     meter, evaluator = Meter(accelerator), Evaluator(config, dataset, accelerator)
     held_out = open_held_out(config, dataset)
-    names = [*metric_names(objective), *([HELD_OUT] if held_out else [])]
+    losses = metric_names(objective, conditioned=config.conditioning.active)
+    names = [*losses, *([HELD_OUT] if held_out else [])]
     ruler = choose_ruler(config.output, [*evaluator.names(), *names])
     with ExitStack() as stack:
         if accelerator.is_main_process:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from gantrain.config.objectives import sections_by_kind
 from gantrain.config.quality import (
     BY_CLASSES,
+    BY_CONDITION,
     BY_FEATURES,
     BY_HELD_OUT,
     BY_PIXELS,
@@ -35,6 +36,9 @@ _ALWAYS = (
     ),
     *("health/diagnosis", "speed/images_per_second"),
 )
+_WITHIN_CLASSES = tuple(
+    f"health/{kind}_class_{what}" for what in ("spread", "twins") for kind in ("real", "fake")
+)
 _REMEDIES = tuple(f"remedy/{field.name}" for field in dataclasses.fields(Overrides))
 
 
@@ -44,6 +48,9 @@ def names_of(flat: Mapping[str, Any]) -> list[str]:
     The ends of the 95% intervals of quality metrics are logged too, but runs are not compared by
     them."""
     names = [*_ALWAYS, *_of_objective(flat["objective.kind"])]
+    conditioned = flat.get("conditioning.kind", "none") != "none"
+    if conditioned:
+        names += _WITHIN_CLASSES
     names += [f"loss/{r}" for r in ("r1", "r2") if _has_weight(flat, f"objective.{r}_gamma")]
     if flat["health.remedy"] == "auto":
         names += _REMEDIES
@@ -54,8 +61,12 @@ def names_of(flat: Mapping[str, Any]) -> list[str]:
         samples = flat.get("metrics.samples", math.inf)
         with_fid = samples >= images_for_fid(kind)
         names += [f"quality/{name}_{kind}" for name in BY_FEATURES if with_fid or name != "fid"]
-        if kind in WITH_CLASSES and not streamed and flat.get(LABELLED, True):
+        classified = kind in WITH_CLASSES and not streamed and flat.get(LABELLED, True)
+        if classified:
             names += [f"quality/{name}" for name in BY_CLASSES]
+        if conditioned:
+            measured = [n for n in BY_CONDITION if classified or n != "class_accuracy"]
+            names += [f"quality/{name}" for name in measured]
         names += [f"quality/{name}" for name in (*BY_PIXELS, *BY_HELD_OUT)]
         names += [f"quality/{name}" for name in BY_TWO_SAMPLES if samples >= MIN_TWO_SAMPLES]
         names.append("speed/seconds_of_metrics")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gantrain.common.errors import UserError
+from gantrain.config.quality import OF_ONE_CLASS
 
 # The columns that are understood: name in metrics.jsonl, and other names, without case, spaces and
 # punctuation. The first three are progress.
@@ -47,7 +48,7 @@ _ALSO = (
     "(Loss/D/loss, results.fid, run - fid), train before and step, epoch or mean behind it, nor",
     "the number of images (fid50k_full, pr50k3_full_recall).",
 )
-_OURS = ("loss/", "health/", "quality/", "interval/")
+_OURS = ("loss/", "health/", "quality/", "interval/", OF_ONE_CLASS)
 
 
 def columns_text() -> str:

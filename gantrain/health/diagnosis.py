@@ -11,6 +11,11 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from gantrain.health.class_faults import (
+    detect_alike_within_classes,
+    detect_flat_classes,
+    detect_ignored_classes,
+)
 from gantrain.health.image_faults import (
     detect_narrow_range,
     detect_outrun,
@@ -108,8 +113,11 @@ CHECKS = (
     Check("discriminator too strong", detect_strong_d, ("dcgan",)),
     Check("discriminator too strong", detect_strong_pairwise_d, ("rpgan",)),
     Check("mode collapse", detect_spread_collapse, lasting=True),
+    Check("mode collapse", detect_alike_within_classes, lasting=True),
     Check("mode collapse", detect_twins, lasting=True),
+    Check("mode collapse", detect_flat_classes),
     Check("mode collapse", detect_same_images),
+    Check("classes ignored", detect_ignored_classes),
     Check("saturated output", detect_narrow_range, lasting=True),
     Check("stalled", detect_stall, ("dcgan", "hinge", "rpgan")),
     Check("stalled", detect_critic_stall, ("wgan-gp",)),
@@ -132,7 +140,8 @@ def observe(
     kind: objective.kind of the config; one that CHECKS does not name gets the checks that do not
         depend on the loss.
     g_steps: number of generator steps so far.
-    metrics: means of the log interval; only loss/…, health/…, quality/… and interval/… count.
+    metrics: means of the log interval; only loss/…, health/…, quality/…, class/… and interval/…
+        count.
     images_seen: real images that D has seen so far, for the evidence and for an early stop.
     label_flips: objective.label_flips of the config, None if unknown. A D that only starts slowly
         looks as if few labels were right.

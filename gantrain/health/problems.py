@@ -17,6 +17,7 @@ Name = Literal[
     "dead player",
     "uninformative labels",
     "penalty off",
+    "classes ignored",
 ]
 # Values of the metric health/diagnosis. Logs contain them: a code is never given to another name.
 CODES: dict[Name, int] = {
@@ -34,6 +35,7 @@ CODES: dict[Name, int] = {
     "dead player": 10,
     "uninformative labels": 11,
     "penalty off": 12,
+    "classes ignored": 13,
 }
 # A training without a fault may yet make bad images, so that no word says that it is well.
 NO_FAULT: Final = "no fault seen"
@@ -66,6 +68,9 @@ ADVICE: dict[Name, str] = {
     "dead player": "raise its learning rate; 1e-4 to 4e-4 are usual",
     "uninformative labels": "lower objective.label_flips; at 0.5 a label says nothing",
     "penalty off": "set objective.penalty_weight to 10, as in the paper",
+    "classes ignored": "look at the images beside their classes (gantrain data show), set "
+    "conditioning.kind to the other form, raise discriminator.width, and check that "
+    "conditioning.fake_classes is batch",
 }
 
 

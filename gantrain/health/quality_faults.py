@@ -81,7 +81,7 @@ def detect_never_learnt(state: HealthState, lines: Sequence[LogLine], slack: flo
 
 def detect_class_collapse(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
     """Classes that G used to generate are missing, or some are that it never generated."""
-    covered = _covered([x for x in state.measurements if x.g_steps >= _SETTLED_STEPS])
+    covered = classes_shown([x for x in state.measurements if x.g_steps >= _SETTLED_STEPS])
     if len(covered) < 3 or max(covered) < 0.5:
         return None
     best, current = max(covered), max(covered[-2:])
@@ -139,8 +139,8 @@ def _absurd_fid(state: HealthState) -> float | None:
     return last[-1] if len(last) == 2 and not any(map(is_possible_fid, last)) else None
 
 
-def _covered(lines: Sequence[LogLine]) -> list[float]:
-    """Return the fraction of classes in each measurement whose images show classes.
+def classes_shown(lines: Sequence[LogLine]) -> list[float]:
+    """Return the fraction of classes made in each measurement whose images show classes.
 
     A fraction c of classes, each as often as the others, diverges from all of them by ln(1/c). Much
     more means that most images show no class, as those of a young generator: then a class that
@@ -158,7 +158,7 @@ def _covered(lines: Sequence[LogLine]) -> list[float]:
 
 def _few_classes(state: HealthState, slack: float) -> str | None:
     """Return what shows that G has never made half of the classes, and no more with time."""
-    covered = _covered(state.measurements)
+    covered = classes_shown(state.measurements)
     if len(covered) < 4 or state.measurements[-1].g_steps < _LEARNING_STEPS:
         return None
     if not max(covered):  # no image shows a class, so that there is nothing to count

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel
 
-from gantrain.config.quality import RENAMED, has_quality
+from gantrain.config.quality import OF_ONE_CLASS, RENAMED, has_quality
 
 NOT_FINITE = "health/not_finite"  # number of losses of a line that were NaN or infinite
 _PREFIXES = ("loss/", "health/")
 _RESTING = 0.1  # of the highest learning rate of a schedule
-_QUALITY = ("quality/", "interval/")
+_QUALITY = ("quality/", "interval/", OF_ONE_CLASS)
 # Names in older logs and checkpoints, and today's.
 _RENAMED = {f"quality/{old}": f"quality/{new}" for old, new in RENAMED.items()}
 

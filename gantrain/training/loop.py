@@ -15,7 +15,7 @@ from gantrain.common.rng import Stream
 from gantrain.data.loading.datasets import Images
 from gantrain.training.batch import Batch
 from gantrain.training.gan import Gan, frozen
-from gantrain.training.image_signals import image_signals
+from gantrain.training.image_signals import class_signals, image_signals
 from gantrain.training.meter import mean_metrics
 from gantrain.training.objectives import Objective
 from gantrain.training.penalties import Metrics, Scored
@@ -132,7 +132,11 @@ def d_losses(
         added, penalty_metrics = penalty(critic, real, fakes, batch.rng, batch.moment)
     loss, metrics = objective.d_loss(real.scores, fakes.scores, batch.rng)
     loss = loss + added
-    seen = {**image_signals(x, y), **gan.ada.observe(real.scores, fakes.scores)}
+    seen = {
+        **image_signals(x, y),
+        **class_signals(Images(batch.images, batch.classes), fake),
+        **gan.ada.observe(real.scores, fakes.scores),
+    }
     metrics = {"loss/discriminator": loss, **metrics, **penalty_metrics, **seen}
     return loss, real.scores, fakes.scores, metrics
 

@@ -25,8 +25,9 @@ from gantrain.config.objectives import (
     ZeroCentredConfig,
     gamma_of,
 )
+from gantrain.data.loading.datasets import Images
 from gantrain.training.batch import Moment
-from gantrain.training.image_signals import image_signals
+from gantrain.training.image_signals import class_signals, image_signals
 from gantrain.training.labels import cross_entropy, d_targets
 from gantrain.training.penalties import (
     NO_PENALTY,
@@ -270,8 +271,11 @@ def chosen_gammas(config: Config) -> list[str]:
     ]
 
 
-def metric_names(objective: Objective) -> list[str]:
-    """Return the names of the losses and health metrics that an iteration logs."""
+def metric_names(objective: Objective, *, conditioned: bool = False) -> list[str]:
+    """Return the names of the losses and health metrics that an iteration logs.
+
+    conditioned: whether the networks get classes.
+    """
     rng, image = PositionalRNG(0, 0, 2), torch.zeros(2, 1, 1, 1, requires_grad=True)
     scored = Scored(image, image, image.flatten())
     metrics = [
@@ -280,6 +284,9 @@ def metric_names(objective: Objective) -> list[str]:
         objective.g_loss(scored.scores, scored.scores)[1],
         image_signals(image, image),
     ]
+    if conditioned:
+        images = Images(image, torch.zeros(2, dtype=torch.int64))
+        metrics.append(class_signals(images, images))
     of_networks = [f"health/{n}_{what}" for what in ("grad_norm", "weight_change") for n in "dg"]
     return ["loss/discriminator", *(name for each in metrics for name in each), *of_networks]
 

@@ -42,16 +42,24 @@ def plan(folder: Path, base: dict[str, Any] | None = None, **content: Any) -> li
 @pytest.mark.parametrize("kind", ["dcgan", "wgan-gp", "hinge", "rpgan"])
 @pytest.mark.parametrize("features", ["lite0", "artefacts", "classifier", "random", "inception"])
 @pytest.mark.parametrize("samples", [16, 255, 256, 1000])
-def test_names_are_those_of_the_trainer(kind: str, features: str, samples: int) -> None:
+@pytest.mark.parametrize("conditioning", ["none", "concat"])
+def test_names_are_those_of_the_trainer(
+    kind: str, features: str, samples: int, conditioning: str
+) -> None:
     tree = {**base_tree(Path("x")), "objective": {"kind": kind}}
+    tree["conditioning"] = {"kind": conditioning}
     tree["discriminator"] = {"norm": "none"}
     parsed = parse_config(tree, "test")
-    logged = metric_names(make_objective(parsed))
+    logged = metric_names(make_objective(parsed), conditioned=conditioning != "none")
     logged += ["loss/critic_held_out"] * (kind == "wgan-gp")
     classes = features in ("lite0", "artefacts", "classifier")
-    sizes = Sizes(samples, 1000, 1000, DIMENSIONS[features], labels=classes)
+    conditioned = 0 if conditioning == "none" else 4
+    sizes = Sizes(
+        samples, 1000, 1000, DIMENSIONS[features], labels=classes, conditioned=conditioned
+    )
     logged += measured_names(features, sizes)
     config = {"metrics.features": features, "metrics.samples": samples}
+    config["conditioning.kind"] = conditioning
     names = names_of(flat_of(**flatten({"objective": parsed.objective.model_dump()}), **config))
     beside = {"health/diagnosis", "speed/images_per_second", "speed/seconds_of_metrics"}
     assert set(names) == {*logged, *beside}

@@ -12,13 +12,16 @@ from accelerate import Accelerator
 from PIL import Image
 
 from gantrain.common.rng import PositionalRNG
+from gantrain.data.loading.datasets import Images
 from gantrain.data.shards.samples import Sample
 from gantrain.data.shards.writer import write_shards
 from gantrain.health import diagnosis as diagnosis_module
+from gantrain.health import state as state_module
 from gantrain.training.batch import Batch, Moment
 from gantrain.training.gan import Gan
-from gantrain.training.image_signals import image_signals
+from gantrain.training.image_signals import class_signals, image_signals
 from gantrain.training.loop import d_step, g_step
+from gantrain.training.meter import Meter
 from gantrain.training.objectives import make_objective
 from tests.conftest import WGAN_GP, small_config, small_tree
 from tests.curves import curve, events
@@ -62,6 +65,74 @@ def test_images_without_contrast_and_single_images_are_no_twins() -> None:
     flat = torch.zeros(4, 1, 6, 6)
     assert float(image_signals(flat, flat)["health/fake_twins"]) == 0
     assert "health/fake_twins" not in image_signals(flat[:1], flat[:1])
+
+
+def test_signals_within_classes_agree_with_a_loop_over_the_pairs_of_each_class() -> None:
+    classes = torch.tensor([0, 0, 2, 1, 2, 2, 5, 1])
+    real, fake = images_of(0), images_of(1)
+    metrics = class_signals(Images(real, classes), Images(fake, classes))
+    for kind, images in (("real", real.numpy()), ("fake", fake.numpy())):
+        pairs = [
+            (images[i], images[j]) for j in range(8) for i in range(j) if classes[i] == classes[j]
+        ]
+        assert len(pairs) == 5
+        twins = [((a - b) ** 2).mean() < 0.05 * (a.var() + b.var()) for a, b in pairs]
+        spread = np.mean([((a - b) ** 2).mean() for a, b in pairs])
+        assert float(metrics[f"health/{kind}_class_spread"]) == pytest.approx(spread, rel=1e-4)
+        assert float(metrics[f"health/{kind}_class_twins"]) == pytest.approx(np.mean(twins))
+        assert np.mean(twins) > 0
+
+
+def test_batches_without_two_images_of_a_class_have_no_signal_and_do_not_count() -> None:
+    images, meter = images_of(0), Meter(Accelerator(cpu=True))
+    alone, pairs = torch.arange(8), torch.arange(8) // 2
+    single = class_signals(Images(images, alone), Images(images, alone))
+    assert all(value.isnan() for value in single.values())
+    some = class_signals(Images(images, pairs), Images(images, pairs))
+    for metrics in (single, some, single):
+        meter.add(metrics)
+    assert meter.read() == pytest.approx({name: float(value) for name, value in some.items()})
+    assert class_signals(Images(images, None), Images(images, None)) == {}
+
+
+def test_batches_of_many_classes_measure_the_spread_within_them() -> None:
+    """50 classes and batches of 64, whose classes differ far more than the images of one."""
+    random = torch.Generator().manual_seed(0)
+    means = 0.5 * torch.randn(50, 1, 8, 8, generator=random)
+    found = []
+    for _ in range(20):
+        classes = torch.randint(0, 50, (64,), generator=random)
+        images = means[classes] + 0.1 * torch.randn(64, 1, 8, 8, generator=random)
+        alike = Images(means[classes], classes)
+        found.append(class_signals(Images(images, classes), alike))
+    spread = np.mean([float(metrics["health/real_class_spread"]) for metrics in found])
+    assert spread == pytest.approx(2 * 0.1**2, rel=0.03)
+    assert max(float(metrics["health/fake_class_spread"]) for metrics in found) < 1e-6
+    assert all(metrics["health/fake_class_twins"] == 1 for metrics in found)
+
+
+def test_a_generator_that_ignores_its_latents_has_collapsed_within_classes(
+    shards: Path, tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnosis_module, "QUIET_STEPS", 30)
+    monkeypatch.setattr(diagnosis_module, "WINDOW_STEPS", 12)
+    monkeypatch.setattr(diagnosis_module, "COURSE_STEPS", 30)
+    monkeypatch.setattr(state_module, "COURSE_STEPS", 30)
+    monkeypatch.setattr(state_module, "COURSE_INTERVAL", 2)
+    sections: dict[str, dict[str, Any]] = {
+        "conditioning": {"kind": "concat"},
+        "training": {"total_kimg": 0.8},
+    }
+    done = train(write_config(tmp_path / "c.yaml", small_tree(shards, tmp_path / "a", **sections)))
+    assert done.returncode == 0, done.stderr
+    latents = Gan.latents
+    monkeypatch.setattr(Gan, "latents", lambda *arguments: 0 * latents(*arguments))
+    done = train(write_config(tmp_path / "c.yaml", small_tree(shards, tmp_path / "b", **sections)))
+    assert done.returncode == 0, done.stderr
+    for line, alike in zip(curve(tmp_path / "a"), curve(tmp_path / "b"), strict=True):
+        assert line["health/fake_class_spread"] > 2 * alike["health/fake_class_spread"]
+    said = [x["evidence"] for x in events(tmp_path / "b", "diagnosis")]
+    assert any("of a class" in evidence for evidence in said), (said, curve(tmp_path / "b")[-1])
 
 
 @pytest.mark.parametrize("sections", [{}, WGAN_GP])
