@@ -31,12 +31,12 @@ $(INSTALLED_DOCS): $(INSTALLED)
 	$(PIP_INSTALL) '.[docs]'
 	touch $@
 
-quickstart: $(INSTALLED) data/quickstart/manifest.json ## render bricks and train a small DCGAN
+quickstart: $(INSTALLED) data/quickstart/manifest.json ## render bricks and train a small GAN
 	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no \
 		--dynamo_backend no gantrain/train.py --config configs/quickstart.yaml
 
 data/quickstart/manifest.json: | $(INSTALLED)
-	$(BIN)/gantrain data render data/quickstart --parts $(QUICKSTART_PARTS) --tip 0
+	$(BIN)/gantrain data render data/quickstart --size 32 --parts $(QUICKSTART_PARTS) --tip 0
 
 # Debian packages need root; elsewhere the tests of what is missing are skipped (CI=true: fail).
 system: ## install the programs that tests need: a Slurm and a browser (Debian, root), a runtime (npm)

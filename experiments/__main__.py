@@ -16,6 +16,8 @@ MODULES = {
     "critic train": "experiments.critic.train",
     "remedies train": "experiments.remedies.train",
     "remedies report": "experiments.remedies.report",
+    "recipes report": "experiments.recipes.report",
+    "recipes": "experiments.recipes.train",
     "hunt report": "experiments.hunt.report",
     "hunt": "experiments.hunt.train",
     "rulers": "experiments.rulers.run",
