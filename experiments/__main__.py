@@ -21,6 +21,7 @@ MODULES = {
     "hunt report": "experiments.hunt.report",
     "hunt": "experiments.hunt.train",
     "rulers": "experiments.rulers.run",
+    "silhouettes": "experiments.silhouettes",
 }
 
 

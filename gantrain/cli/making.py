@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -12,7 +12,7 @@ from gantrain.cli.options import Background, FitOption, MaxMegapixels
 from gantrain.cli.printing import counted, print_line, print_lines, print_rows, show_progress
 from gantrain.common.errors import UserError
 from gantrain.config.values import LARGEST_SIZE, SIZE_STEP, SMALLEST_SIZE, is_trainable
-from gantrain.data.images.convert import MAX_MEGAPIXELS
+from gantrain.data.images.convert import MAX_MEGAPIXELS, parse_background
 from gantrain.data.importing.labelling import ClassSetting
 from gantrain.data.shards.manifest import Manifest
 from gantrain.data.shards.samples import Sample
@@ -57,6 +57,22 @@ def render(
     workers: Workers = None,
     images_per_shard: PerShard = 1000,
     overwrite: Overwrite = False,
+    ldraw: Annotated[
+        Path | None,
+        typer.Option(help="Folder with an LDraw library (parts/, p/): renders any part of it."),
+    ] = None,
+    part_set: Annotated[
+        Literal["own", "kaggle"],
+        typer.Option("--set", help="All parts of: gantrain's fifty, or the Kaggle set's classes."),
+    ] = "own",
+    colours: Annotated[
+        str | None,
+        typer.Option(help="LEGO colours (RGB), such as red,blue, or all; default: grey."),
+    ] = None,
+    background: Annotated[str, typer.Option(help="Colour of the floor.")] = "white",
+    edges: Annotated[
+        bool, typer.Option("--edges", help="Draw the sharp edges of LDraw parts as lines.")
+    ] = False,
 ) -> None:
     """Render images of LEGO bricks as a set of shards.
 
@@ -64,13 +80,23 @@ def render(
     """
     from gantrain.common.pools import usable_cores
     from gantrain.data.bricks.render import render_samples, sample_count
+    from gantrain.data.ldraw.colours import choose_colours, read_colours
     from gantrain.data.shards.duplicates import Duplicates
     from gantrain.data.shards.writer import write_shards
 
     check_size(size)
     numbers = _split_parts(parts)
+    if numbers is not None and part_set != "own":
+        raise UserError(f"--set {part_set} and --parts exclude each other; give one of them.")
+    chosen = choose_colours(colours, read_colours(ldraw)) if colours is not None else ()
+    channels = 3 if chosen else channels
+    settings = [f"views {views}", f"seed {seed}", f"tip {tip:g}"]
+    settings += ["Kaggle's classes"] * (part_set == "kaggle")
+    settings += ["LDraw library"] * (ldraw is not None)
+    settings += [f"colours {colours}", f"background {background}"] * bool(chosen)
+    settings += ["edges"] * edges
     start = time.monotonic()
-    total = sample_count(numbers, views)
+    total = sample_count(numbers, views, part_set)
     duplicates = Duplicates()
     with show_progress("Rendering") as advance:
         samples = render_samples(
@@ -81,13 +107,18 @@ def render(
             seed=seed,
             tip=tip,
             workers=workers or usable_cores(),
+            part_set=part_set,
+            library=ldraw,
+            colours=chosen,
+            background=parse_background(background),
+            edges=edges,
         )
         manifest = write_shards(
             target,
             _count(samples, total, advance),
             size=size,
             channels=channels,
-            source=f"rendered bricks (views {views}, seed {seed}, tip {tip:g})",
+            source=f"rendered bricks ({', '.join(settings)})",
             images_per_shard=images_per_shard,
             overwrite=overwrite,
             drop_duplicates=True,

@@ -26,6 +26,7 @@ from tests.bad_paths import bad_inputs, bad_outputs, bad_sources, escape_output
 from tests.conftest import small_tree
 from tests.foreign_tars import numbered_tars
 from tests.launching import write_config
+from tests.ldraw import CUBE, write_library
 
 # For each command: its arguments and options as a user writes them, with {name} for each path.
 WORDS = {
@@ -44,7 +45,7 @@ WORDS = {
     "play": "{run} --export {folder} --shards {shards}",
     "workspace": None,  # has no path
     "schema": None,
-    "data render": "{target} --size 32 --views 1 --parts 3001 --workers 1",
+    "data render": "{target} --size 32 --views 1 --parts a --ldraw {ldraw} --workers 1",
     "data import": "{source} {target} --validation-list {validation_list} --workers 1",
     "data index": "{tars} --size 32 --workers 1 --overwrite",
     "data verify": "{folder} --workers 1",
@@ -106,6 +107,7 @@ class Good:
             "source": str(self.images),
             "validation_list": str(self.here / "validation.txt"),
             "tars": str(self.tars),
+            "ldraw": str(self.here / "library"),
             "folder": str(self.here / "page" if command == "play" else self.shards),
         }
         words = WORDS[command]
@@ -122,6 +124,7 @@ def good(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Good:
     for i in range(3):
         Image.new("L", (32, 32), 40 * i).save(folder / "images" / f"{i}.png")
     tars = numbered_tars(folder / "tars", (2,))
+    write_library(folder / "library", parts__a=CUBE)
     return Good(folder / "run", shards, folder / "images", tars, folder)
 
 

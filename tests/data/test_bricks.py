@@ -9,6 +9,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gantrain.common.errors import UserError
+from gantrain.data.bricks.choosing import choose_parts
+from gantrain.data.bricks.geometry import box
+from gantrain.data.bricks.kaggle import KAGGLE
 from gantrain.data.bricks.parts import PARTS, find_part
 from gantrain.data.bricks.render import CAMERAS, SWAY, render_samples, sample_count
-from gantrain.data.bricks.tracing import MARGIN, direction, load_scene, trace
+from gantrain.data.bricks.tracing import MARGIN, direction, load_flat_scene, load_scene, trace
+from gantrain.data.ldraw.colours import COLOURS, choose_colours
+from gantrain.data.ldraw.library import Library
+from gantrain.data.ldraw.meshes import part_mesh
 from gantrain.data.shards.samples import Sample
+from tests.ldraw import CUBE, library_folder, write_library
 
 FLOOR = round(255 * 0.8 ** (1 / 2.2))
 TILE = (8.0, 8.0, 3.2)
@@ -268,3 +276,80 @@ def test_without_a_tip_parts_stay_upright_and_rotate_once() -> None:
     assert gaps == pytest.approx([45.0] * 7, abs=1e-2)
     with pytest.raises(UserError, match="tip is 200"):
         render_samples(tip=200)
+
+
+@pytest.fixture
+def cube_library(tmp_path: Path) -> Path:
+    plate = "0 Flat\n4 16 -20 0 -20 20 0 -20 20 0 20 -20 0 20\n"
+    return write_library(
+        tmp_path,
+        p__cube=CUBE,
+        parts__brick="0 Brick\n1 16 0 -10 0 20 0 0 0 10 0 0 0 40 cube.dat\n",
+        parts__flat=plate,
+    )
+
+
+def test_parts_of_a_library_are_rendered_like_solids(cube_library: Path) -> None:
+    scene = load_flat_scene(part_mesh(Library(cube_library), "brick"))
+    solid = load_scene(box((-8.0, -16.0, 0.0), (8.0, 16.0, 8.0)))
+    camera = direction(-45.0, 38.0)
+    for yaw in (0.0, 33.0):
+        images = [trace(each, _rotation(yaw), camera, 64, (0.3,)) for each in (scene, solid)]
+        assert np.abs(images[0].astype(int) - images[1]).max() <= 1
+    edges = trace(scene, _rotation(0.0), camera, 64, (0.3,), edges=True).astype(int)
+    darker = trace(scene, _rotation(0.0), camera, 64, (0.3,)).astype(int) - edges
+    assert darker.min() == 0
+    assert (darker > 20).sum() > 10  # the one visible edge
+
+
+def test_a_flat_part_is_lit_from_both_sides(cube_library: Path) -> None:
+    samples = list(
+        render_samples(size=16, parts=["flat"], views=10, tip=180, library=cube_library, workers=1)
+    )
+    assert len(samples) == 20
+    assert all((_pixels(sample) < FLOOR - 20).any() for sample in samples)
+
+
+def test_colours_are_those_asked_for(cube_library: Path) -> None:
+    colours = choose_colours("red,blue", COLOURS)
+    samples = list(
+        render_samples(
+            size=32,
+            channels=3,
+            parts=["brick"],
+            views=12,
+            tip=0,
+            library=cube_library,
+            colours=colours,
+            background=(255, 230, 0),
+            workers=1,
+        )
+    )
+    assert {sample.label["color"] for sample in samples} == {"Red", "Blue"}
+    for sample in samples:
+        pixels = _pixels(sample).astype(int)
+        red, _, blue = pixels[16, 16]
+        assert (red > blue + 30) if sample.label["color"] == "Red" else (blue > red + 30)
+        assert pixels[0, 0] == pytest.approx([FLOOR, 230 / 255 * FLOOR, 0], abs=6)
+
+
+def test_the_kaggle_set_needs_a_library_for_some_parts() -> None:
+    assert sample_count(None, 400, "kaggle") == 49 * 400 * 2
+    with pytest.raises(UserError, match=r"20 parts that gantrain does not model \(2780, .*--ldraw"):
+        render_samples(part_set="kaggle")
+    with pytest.raises(UserError, match="Edges are drawn on parts of an LDraw library only"):
+        render_samples(edges=True)
+
+
+def test_the_kaggle_set_has_the_numbers_of_its_files() -> None:
+    parts = choose_parts(None, "kaggle", library_folder())
+    assert {part.key for part in parts} == set(KAGGLE)
+    names = {part.key: (part.number, part.name) for part in parts}
+    assert names["3062"] == ("3062b", "Brick 1 x 1 Round with Hollow Stud")
+
+
+@pytest.mark.parametrize("name", ["parts/brick", "p/cube"])
+def test_a_damaged_file_of_a_library_is_named(cube_library: Path, name: str) -> None:
+    (cube_library / name).with_suffix(".dat").write_text("0 Brick\n3 16 0 0\n")
+    with pytest.raises(UserError, match=rf"{name}\.dat, line 2"):
+        next(render_samples(size=16, parts=["brick"], library=cube_library, workers=1))

@@ -1,4 +1,4 @@
-"""Rendered data set of LEGO parts: 50 parts, 400 views of each, two cameras.
+"""Rendered data set of LEGO parts: 400 views of each, two cameras.
 
 Over its views, a part rotates `TURNS` times around the vertical axis while it tips over by `TIP`
 degrees, always resting on the floor. With a tip of 0 it stays upright and rotates once. Cameras L
@@ -6,8 +6,9 @@ and R look at each view from different sides and heights, and move a little from
 otherwise images of an upright part would repeat, because a brick looks the same after half a turn
 and a cone after any.
 
-On one CPU type, an image depends only on (part, view, views, camera, seed, tip, size, channels):
-not on the number of processes, nor on which other parts are rendered.
+On one CPU type, an image depends only on (part, view, views, camera, seed, tip, size, channels,
+library, colours, background, edges): not on the number of processes, nor on which other parts are
+rendered.
 """
 
 import importlib.util
@@ -17,6 +18,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,10 +27,11 @@ from PIL import Image
 
 from gantrain.common.errors import UserError
 from gantrain.common.pools import map_in_order, usable_cores
-from gantrain.data.shards.samples import Sample, Split
+from gantrain.data.ldraw.colours import Colour
+from gantrain.data.shards.samples import Label, Sample, Split
 
-if TYPE_CHECKING:
-    from gantrain.data.bricks.tracing import Scene
+if TYPE_CHECKING:  # they need manifold3d and embreex, which are optional
+    from gantrain.data.bricks.choosing import ChosenPart, PartSet
 
 TURNS = 8
 TIP = 120.0
@@ -48,6 +51,9 @@ COLOURS = (  # reflectance of the parts in RGB images, repeating
     (0.09, 0.10, 0.10),  # dark grey
 )
 
+WHITE = (255, 255, 255)
+LUMINANCE = (0.2126, 0.7152, 0.0722)  # Rec. 709
+
 _IMAGES_PER_HELD_OUT = 10
 _PIXELS_PER_TASK = 1 << 18
 
@@ -58,21 +64,25 @@ class _Plan:
 
     size: int
     channels: int
-    parts: tuple[str, ...]
+    parts: "tuple[ChosenPart, ...]"
     views: int
     seed: int
     tip: float
+    library: Path | None
+    colours: tuple[Colour, ...]
+    background: tuple[int, int, int]
+    edges: bool
 
     def __len__(self) -> int:
         return len(self.parts) * self.views * len(CAMERAS)
 
 
-def sample_count(parts: Sequence[str] | None, views: int) -> int:
+def sample_count(parts: Sequence[str] | None, views: int, part_set: "PartSet" = "own") -> int:
     """Return the number of samples that `render_samples` yields for these parts (None: all)."""
-    if parts is None:
-        _require_packages()
-        parts = _all_parts()
-    return len(parts) * views * len(CAMERAS)
+    _require_packages()
+    from gantrain.data.bricks.choosing import part_count
+
+    return part_count(parts, part_set) * views * len(CAMERAS)
 
 
 def render_samples(
@@ -84,25 +94,36 @@ def render_samples(
     seed: int = 0,
     tip: float = TIP,
     workers: int | None = None,
+    part_set: "PartSet" = "own",
+    library: Path | None = None,
+    colours: Sequence[Colour] = (),
+    background: tuple[int, int, int] = WHITE,
+    edges: bool = False,
 ) -> Iterator[Sample]:
     """Render every view of every part with both cameras, in shuffled order.
 
     size: width and height in pixels, a multiple of 8 from 16 to 1024.
     channels: 1 renders every part in the same grey, 3 gives each part a colour.
-    parts: LDraw numbers, see `parts.PARTS`; None renders all.
+    parts: LDraw numbers, see `parts.PARTS`; None renders all of `part_set`.
     views: number of views of each part, evenly spaced over the turns; 1 to 10,000.
     seed: for the order, each part's first angle, the direction in which it tips, the cameras'
         positions and the choice of the validation images.
     tip: angle by which each part tips over in the course of its views, 0 to 180 degrees.
     workers: number of processes; None uses all available cores. With more than one, a script needs
         an `if __name__ == "__main__":` guard, because workers import it.
+    part_set: "own", the fifty parts; or "kaggle", the known classes of that set.
+    library: folder with an LDraw library to take the parts from; None for gantrain's own solids.
+    colours: each image's is one of these at random, if there are any; needs three channels.
+    background: colour of the floor, sRGB.
+    edges: whether to draw the sharp edges of the library's parts as lines.
 
     Yields samples with keys such as `3001-L-0007` and labels with part, name, view, camera, yaw,
-    tilt, azimuth and elevation (degrees) and split. A tenth of each part's images, chosen at
-    random, is for validation. Memory use hardly depends on the set's size.
+    tilt, azimuth and elevation (degrees) and split, and the name of the color if there are colours.
+    A tenth of each part's images, chosen at random, is for validation. Memory use hardly depends on
+    the set's size.
 
     Raises UserError immediately if an argument is out of range, a part is unknown or a package is
-    missing; and while iterating if a worker process dies.
+    missing; and while iterating if a worker process dies or a file of the library is at fault.
     """
     _require_packages()
     _check_range("size", size, 16, 1024)
@@ -113,7 +134,16 @@ def render_samples(
         raise UserError(f"channels is {channels}; expected 1 (grey) or 3 (RGB).")
     if not 0 <= tip <= 180:
         raise UserError(f"tip is {tip}; expected 0 (upright) to 180 degrees.")
-    plan = _Plan(size, channels, _checked_parts(parts), views, seed, tip)
+    if colours and channels != 3:
+        raise UserError("Colours need --channels 3.")
+    if edges and library is None:
+        raise UserError("Edges are drawn on parts of an LDraw library only; give --ldraw.")
+    from gantrain.data.bricks.choosing import choose_parts
+
+    chosen = choose_parts(parts, part_set, library)
+    plan = _Plan(
+        size, channels, chosen, views, seed, tip, library, tuple(colours), background, edges
+    )
     workers = usable_cores() if workers is None else workers
     _check_range("workers", workers, 1, 1024)
     return _render(plan, min(workers, -(-len(plan) // _chunk_length(size))))
@@ -131,26 +161,6 @@ def _require_packages() -> None:
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise UserError(f"{name} is {value}; expected {low} to {high}.")
-
-
-def _all_parts() -> tuple[str, ...]:
-    from gantrain.data.bricks.parts import PARTS  # needs manifold3d, an optional dependency
-
-    return tuple(part.number for part in PARTS)
-
-
-def _checked_parts(parts: Sequence[str] | None) -> tuple[str, ...]:
-    from gantrain.data.bricks.parts import find_part
-
-    if parts is None:
-        return _all_parts()
-    if not parts:
-        raise UserError("parts is empty; expected LDraw numbers such as 3001, or None for all.")
-    numbers = tuple(find_part(number).number for number in parts)
-    for number in numbers:
-        if numbers.count(number) > 1:
-            raise UserError(f"parts contains {number} more than once.")
-    return numbers
 
 
 def _chunk_length(size: int) -> int:
@@ -176,44 +186,61 @@ def _render_chunk(plan: _Plan, chunk: Sequence[int]) -> list[Sample]:
 
 
 def _render_one(plan: _Plan, index: int) -> Sample:
+    from gantrain.data.bricks.choosing import load_part
     from gantrain.data.bricks.tracing import direction, trace
 
     part_index, image_index = divmod(index, plan.views * len(CAMERAS))
-    number = plan.parts[part_index]
+    part = plan.parts[part_index]
     view, camera_index = divmod(image_index, len(CAMERAS))
     camera = tuple(CAMERAS)[camera_index]
-    name, position, scene = _load_part(number)
-    yaw, tilt, rotation = _orientation(number, view, plan)
-    colour = (GREY,) if plan.channels == 1 else COLOURS[position % len(COLOURS)]
-    azimuth, elevation = _camera_position(number, view, camera, plan.seed)
-    pixels = trace(scene, rotation, direction(azimuth, elevation), plan.size, colour)
+    yaw, tilt, rotation = _orientation(part.key, view, plan)
+    azimuth, elevation = _camera_position(part.key, view, camera, plan.seed)
+    colour = _colour(part.key, view, camera, plan)
+    floor = _reflectance(plan.background)
+    pixels = trace(
+        load_part(part.number, plan.library),
+        rotation,
+        direction(azimuth, elevation),
+        plan.size,
+        _part_reflectance(part, colour, plan.channels),
+        floor_reflectance=floor if plan.channels == 3 else (float(np.dot(LUMINANCE, floor)),),
+        edges=plan.edges,
+    )
     file = io.BytesIO()
     Image.fromarray(pixels.squeeze()).save(file, "PNG", compress_level=6)
-    return Sample(
-        key=f"{number}-{camera}-{view:04d}",
-        image=file.getvalue(),
-        label={
-            "part": number,
-            "name": name,
-            "view": view,
-            "camera": camera,
-            "yaw": round(yaw, 3),
-            "tilt": round(tilt, 3),
-            "azimuth": round(azimuth, 3),
-            "elevation": round(elevation, 3),
-            "split": _split(number, image_index, plan),
-        },
-    )
+    label: Label = {
+        "part": part.key,
+        "name": part.name,
+        "view": view,
+        "camera": camera,
+        "yaw": round(yaw, 3),
+        "tilt": round(tilt, 3),
+        "azimuth": round(azimuth, 3),
+        "elevation": round(elevation, 3),
+        "split": _split(part.key, image_index, plan),
+    }
+    if colour is not None:
+        label["color"] = colour.name
+    return Sample(f"{part.key}-{camera}-{view:04d}", file.getvalue(), label)
 
 
-@cache  # about 1 MB per part
-def _load_part(number: str) -> "tuple[str, int, Scene]":
-    """Return a part's name, its position in the catalogue, and its geometry."""
-    from gantrain.data.bricks.parts import PARTS, find_part
-    from gantrain.data.bricks.tracing import load_scene
+def _colour(key: str, view: int, camera: str, plan: _Plan) -> Colour | None:
+    if not plan.colours:
+        return None
+    return random.Random(f"{plan.seed} {key} {view} {camera} colour").choice(plan.colours)
 
-    part = find_part(number)
-    return part.name, PARTS.index(part), load_scene(part.build())
+
+def _part_reflectance(
+    part: "ChosenPart", colour: Colour | None, channels: int
+) -> tuple[float, ...]:
+    if colour is not None:
+        return _reflectance(colour.rgb)
+    return (GREY,) if channels == 1 else COLOURS[part.hue % len(COLOURS)]
+
+
+def _reflectance(rgb: tuple[int, int, int]) -> tuple[float, ...]:
+    """Return linear reflectances, 0 to 1, of a colour in sRGB."""
+    return tuple((value / 255) ** 2.2 for value in rgb)
 
 
 def _orientation(number: str, view: int, plan: _Plan) -> tuple[float, float, NDArray[np.float64]]:

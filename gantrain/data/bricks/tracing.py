@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
+from manifold3d import Manifold
 from numpy.typing import NDArray
 
 from gantrain.data.bricks.geometry import Solid, shaded_mesh
+from gantrain.data.bricks.lines import line_cover
+from gantrain.data.ldraw.meshes import FlatMesh
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -30,6 +33,7 @@ RAY_OFFSET = 2e-3  # millimetres from a surface at which shadow rays start
 WINDOW = (-15.0, 57.0)  # azimuth and elevation of the main light, degrees
 WINDOW_SPREAD = 11.0  # half angle of the main light, degrees; sets how soft shadows are
 WINDOW_WEIGHT, SKY_WEIGHT = 0.85, 0.36  # relative intensity
+LINE_DARKNESS = 0.7  # part of the light that a line along an edge takes
 FLOOR_BOUNCE = 0.09  # light reflected by the floor onto a face that points straight down
 
 
@@ -41,12 +45,16 @@ class Scene:
     normals: float32 (m, 3, 3), unit normals at the three vertices of each triangle.
     corners: float64 (k, 3), vertices of its convex hull, millimetres.
     diameter: largest distance between two corners, millimetres.
+    two_sided: whether normals may point to the inside, so that they are turned to the camera.
+    edges: float32 (j, 2, 3), lines along sharp edges, millimetres.
     """
 
     tracer: Any
     normals: Floats
     corners: Doubles
     diameter: float
+    two_sided: bool
+    edges: Floats
 
 
 @dataclass(frozen=True)
@@ -66,13 +74,39 @@ class _Frame:
 
 
 def load_scene(solid: Solid) -> Scene:
-    """Load a solid (see `geometry`) into Embree."""
+    """Load a solid (see `geometry`) into Embree, without edges."""
     mesh = shaded_mesh(solid)
-    tracer = EmbreeScene()
-    TriangleMesh(tracer, mesh.vertices, mesh.faces)
     corners = np.asarray(solid.hull().to_mesh().vert_properties, np.float64)[:, :3]
+    no_edges = np.empty((0, 2, 3), np.float32)
+    return _scene(mesh.vertices, mesh.faces, mesh.normals[mesh.faces], corners, False, no_edges)
+
+
+def load_flat_scene(mesh: FlatMesh) -> Scene:
+    """Load a part of an LDraw library into Embree."""
+    vertices = mesh.corners.reshape(-1, 3)
+    faces = np.arange(len(vertices), dtype=np.int32).reshape(-1, 3)
+    normals = np.repeat(mesh.normals[:, None], 3, axis=1)
+    points = np.unique(vertices, axis=0).astype(np.float64)
+    hull = Manifold.hull_points(points).to_mesh()
+    corners = np.asarray(hull.vert_properties, np.float64)[:, :3]
+    if not len(corners):  # a flat part
+        low, high = points.min(axis=0), points.max(axis=0)
+        corners = np.stack(np.meshgrid(*zip(low, high, strict=True)), axis=-1).reshape(-1, 3)
+    return _scene(vertices, faces, normals, corners, True, mesh.edges)
+
+
+def _scene(
+    vertices: Floats,
+    faces: NDArray[np.int32],
+    normals: Floats,
+    corners: Doubles,
+    two_sided: bool,
+    edges: Floats,
+) -> Scene:
+    tracer = EmbreeScene()
+    TriangleMesh(tracer, vertices, faces)
     diameter = max(float(np.linalg.norm(corners - corner, axis=1).max()) for corner in corners)
-    return Scene(tracer, mesh.normals[mesh.faces], corners, diameter)
+    return Scene(tracer, normals, corners, diameter, two_sided, edges)
 
 
 def direction(azimuth: float, elevation: float) -> Doubles:
@@ -140,17 +174,30 @@ def trace(
     toward_camera: Doubles,
     size: int,
     reflectance: Sequence[float],
+    *,
+    floor_reflectance: Sequence[float] | None = None,
+    edges: bool = False,
 ) -> NDArray[np.uint8]:
     """Render the part; return uint8 (size, size, len(reflectance)), gamma 2.2.
 
     rotation: (3, 3) rotation of the part, which is then lowered until it touches the floor.
     toward_camera: (3,) unit vector; the projection is orthographic.
     reflectance: of the part, 0 to 1, for each channel.
+    floor_reflectance: of the floor, relative to the white one; None for white.
+    edges: whether to draw the scene's edges.
     """
     frame = _frame(scene, rotation, toward_camera)
     light, cover = _part_light(scene, frame, size)
     floor = FLOOR * _floor_light(scene, frame, size) * (1.0 - cover)
-    channels = [light * factor + floor for factor in reflectance]
+    if edges:
+        axes = (frame.right, frame.up, frame.forward)
+        light *= 1.0 - LINE_DARKNESS * line_cover(
+            scene.tracer, scene.edges, axes, frame.centre, frame.half_width, size
+        )
+    ground = floor_reflectance or (1.0,) * len(reflectance)
+    channels = [
+        light * part + floor * below for part, below in zip(reflectance, ground, strict=True)
+    ]
     linear = np.clip(np.stack(channels, axis=-1), 0.0, 1.0)
     return np.asarray(np.rint(255.0 * linear ** (1 / 2.2)), np.uint8)
 
@@ -191,6 +238,8 @@ def _shade(
     corner = scene.normals[result["primID"][hit]]
     normals = corner[:, 0] * (1 - u - v) + corner[:, 1] * u + corner[:, 2] * v
     normals /= np.sqrt(np.einsum("ij,ij->i", normals, normals))[:, None]
+    if scene.two_sided:
+        normals[normals @ forward > 0] *= -1
     points = origins[hit] + forward * result["tfar"][hit, None] + normals * np.float32(RAY_OFFSET)
     lights = frame.lights[subset :: len(SUBPIXELS)]
     facing = lights @ normals.T * _WEIGHTS[subset :: len(SUBPIXELS), None]

@@ -50,11 +50,15 @@ COLOURS = tuple(
 )
 
 
-def read_colours(root: Path) -> tuple[Colour, ...]:
+def read_colours(root: Path | None) -> tuple[Colour, ...]:
     """Return the plain opaque colours of the library's LDConfig.ldr, or `COLOURS` without one.
+
+    root: the library's folder, or None if there is none.
 
     Raises UserError naming the file if it cannot be read or has no colours.
     """
+    if root is None:
+        return COLOURS
     try:
         names = {path.name.lower(): path for path in root.iterdir()}
         path = names.get("ldconfig.ldr")

@@ -44,7 +44,7 @@ class Triangles:
 
 
 class Library:
-    """The files of a library. Each file is read once, and its triangles are kept.
+    """The files of a library. Each is read once; the triangles of subfiles are kept.
 
     root: the folder, which has subfolders `parts` and `p`.
 
@@ -124,8 +124,10 @@ class Library:
                 )
             if len(piece.corners) or len(piece.edges):
                 pieces.append(_placed(piece, reference))
-        self._triangles[key] = _joined(pieces)
-        return self._triangles[key]
+        joined = _joined(pieces)
+        if within:  # parts are many, and rarely refer to each other
+            self._triangles[key] = joined
+        return joined
 
     def _key_of_reference(
         self, file: LdrawFile, reference: Reference, within: tuple[str, ...]
