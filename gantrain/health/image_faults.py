@@ -25,6 +25,7 @@ _RECOVERS = 0.25  # relative change of a spread or of twins that is no chance
 _YOUNG_STEPS = 500  # generator steps up to which images may be alike, if little is measured
 _MANY_TWINS = 0.08  # of all pairs: those of about twelve different images, as one of each class
 _ALL = 0.95  # of the pixels, and a few at which the output changes from black to white
+_MOST_TWINS = 0.5  # of all pairs: those of two different images
 _NARROW = 0.1  # half of the range of real images, in units of what pixels can have
 
 
@@ -76,8 +77,14 @@ def detect_alike(state: HealthState, lines: Sequence[LogLine], slack: float) -> 
 
 
 def detect_twins(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
-    """Many generated images are copies of each other, as with one image of each class."""
-    if slack == 1 and (_improves(state) or _recovers(lines)):
+    """Many generated images are copies of each other, as with one image of each class.
+
+    A FID that improves says something of G only if it makes more than an image or two: else it is
+    their colours that improve.
+    """
+    twins = values_of(lines, "health/fake_twins")
+    improves = _improves(state) and min(twins, default=0.0) < _MOST_TWINS
+    if slack == 1 and (improves or _recovers(lines)):
         return None
     lasts = all(_twins(third, slack) for third in thirds(lines))
     return _twins(lines, slack) if lasts else None

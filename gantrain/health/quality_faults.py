@@ -19,6 +19,7 @@ from gantrain.health.trend import (
     position,
     trend_of,
 )
+from gantrain.health.verdict import NEAR
 
 _SETTLED_STEPS = 250  # generator steps before which a blur counts as one class or another
 _LEARNING_STEPS = 1000  # generator steps after which a run must have learnt something
@@ -29,6 +30,7 @@ _FAR_SHARE = 0.5  # of the value of an untrained generator, for metrics without 
 _UNTRAINED_STEPS = 10  # up to which a generator counts as untrained
 # Features by which real images are like other real ones; a classifier squeezes its classes.
 _OPEN_FEATURES = ("lite0", "inception")
+_CLASS_FEATURES = ("classifier", "brick")
 _NO_CLASS = 0.5  # divergence in nats that unequal classes and a few unclear images may have
 _NOTHING = 0.02  # a precision and a coverage that are next to nothing
 
@@ -106,6 +108,8 @@ def detect_same_images(state: HealthState, lines: Sequence[LogLine], slack: floa
     if trend.g_steps[-1] < _LEARNING_STEPS or _far_from_data(state, trend, 1.0):
         return None
     features = trend.metric.rpartition("_")[2]
+    if features in _CLASS_FEATURES:  # they squeeze the images of a class to a point
+        return None
     recent = state.measurements[-3:]
     precision = values_of(recent, f"quality/precision_{features}")
     recall = values_of(recent, f"quality/recall_{features}")
@@ -163,9 +167,20 @@ def _few_classes(state: HealthState, slack: float) -> str | None:
         return None
     if not max(covered):  # no image shows a class, so that there is nothing to count
         return None
+    if _is_near(state):  # G cannot miss most classes, so that the classifier does
+        return None
     if max(covered) >= 0.5 / slack or max(covered[-3:]) > max(covered[:-3]):
         return None
     return f"G generates {covered[-1]:.0%} of the classes, and never more than {max(covered):.0%}"
+
+
+def _is_near(state: HealthState) -> bool:
+    """Return whether the newest FID is near the data, as the verdict on quality says."""
+    trend = trend_of(state)
+    if trend is None or not trend.metric.startswith("quality/fid_"):
+        return False
+    features = trend.metric.removeprefix("quality/fid_")
+    return features != "inception" and trend.values[-1] < NEAR["fid"] * _FAR_FID.get(features, 0)
 
 
 def _far_from_data(state: HealthState, trend: Trend, slack: float) -> str | None:

@@ -243,6 +243,9 @@ def test_few_classes_from_the_start_and_some_that_are_never_made() -> None:
     good, none, some = [0.7] * 6, [0.0] * 6, [0.2] * 6
     assert name(full, precision_lite0=good, recall_lite0=none) == "mode collapse"
     assert name(full, precision_lite0=good, recall_lite0=some) == "no fault seen"
+    squeezed = {"classes_covered": full, "precision_classifier": good, "recall_classifier": none}
+    found = measured([50.0] * 6, "quality/fid_classifier", HEALTHY, others=squeezed)[1]
+    assert found[-1].name == "no fault seen"
     # Images that are far from the data are not good, whatever their precision.
     assert name(full, fid=300, precision_lite0=good, recall_lite0=none) == "never learnt"
 

@@ -81,6 +81,9 @@ def without_penalty(part: float) -> Signals:
         ("dcgan", always(STRONG, fake_range=0.45), None, "saturated output"),
         ("dcgan", always(HEALTHY, real_range=1 / 255), None, "unsuitable data"),
         ("dcgan", always(HEALTHY, fake_twins=0.1), fid(26, 143), "mode collapse"),
+        # One image or two, whose colours come nearer to the data.
+        ("dcgan", always(HEALTHY, fake_twins=0.6), fid(300, 12), "mode collapse"),
+        ("wgan-gp", always(CRITIC | {"loss/penalty": 4.4}), fid(217, 139), "diverging"),
         (
             "dcgan",
             always(HEALTHY | {"loss/discriminator": 0.692}, d_logit_margin=0.04),
@@ -109,9 +112,18 @@ def young_critic(part: float) -> Signals:
     return CRITIC | {"health/fake_spread": 0.15 * (0.04 + 0.8 * max(0, part - 0.4))}
 
 
+def slow_critic(part: float) -> Signals:
+    """Return the signals of a critic whose gradient norm comes down from 3.1 to 1.2."""
+    return CRITIC | {"loss/penalty": 0.05 + 4.4 * math.exp(-6 * part)}
+
+
 @pytest.mark.parametrize(
     ("kind", "signals", "quality"),
     [
+        ("dcgan", lambda part: HEALTHY | {"health/fake_twins": 0.3 * (part > 0.3)}, fid(300, 12)),
+        ("wgan-gp", slow_critic, fid(217, 139)),
+        # Near the data by the features of a classifier that finds few classes.
+        ("dcgan", always(HEALTHY), fid(20, 20, "classifier", classes_covered=0.2)),
         ("dcgan", always(HEALTHY), fid(300, 12)),
         ("dcgan", always(HEALTHY), None),
         ("dcgan", LOSSES, None),
