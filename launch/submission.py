@@ -17,12 +17,12 @@ from typing import Any
 
 from gantrain.common.errors import UserError
 from gantrain.common.files import write_json
+from gantrain.common.ports import free_port
 from gantrain.runs.records import is_text, read_json
 from launch import bootstrap, ledger, slurm, submitit_adapter
 from launch.cluster import Cluster
 from launch.environment import sbatch_defaults
 from launch.ledger import ArrayTask, Submission
-from launch.ports import free_port
 from launch.setup_lines import setup_script
 from launch.slurm import ClusterLimits, SubmitLimitError
 from launch.sweepdir import STARTED, TASKS, job_dir

@@ -16,9 +16,11 @@ from gantrain.cli.health import health
 from gantrain.cli.report import report, watch, workspace
 from gantrain.cli.sampling import interpolate, sample, walk
 from gantrain.cli.similarity import nearest, project
+from gantrain.cli.training import train
 from gantrain.common.logs import configure_logging
 from gantrain.common.program import expand_home
 from gantrain.common.stopping import run_command
+from launch.__main__ import app as launch_app
 
 DEBUG = "--debug"
 
@@ -26,15 +28,17 @@ app = typer.Typer(
     help="Train GANs on a cluster and measure the results.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(data_app, name="data")
-for command in (
-    *(sample, interpolate, walk, arithmetic, grid, project, nearest),
-    *(evaluate, health, report, watch, export, play, workspace),
-):
-    app.command()(command)
+app.command(rich_help_panel="Train")(train)
+app.add_typer(launch_app, name="launch", rich_help_panel="Train")
+app.add_typer(data_app, name="data", rich_help_panel="Data")
+for panel, commands in {
+    "Judge": (evaluate, health, nearest, report, watch, workspace),
+    "Look": (sample, interpolate, walk, arithmetic, grid, project, play, export),
+}.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
 
 
 def _print_version(requested: bool) -> None:
@@ -58,7 +62,7 @@ def options(
     """Options of the command itself: --version acts in its callback, --debug in `main`."""
 
 
-@app.command()
+@app.command(rich_help_panel="Train")
 def schema() -> None:
     """Print the JSON schema of config files, for editors."""
     from gantrain.config import Config

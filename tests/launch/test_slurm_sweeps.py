@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from launch.ports import free_port
+from gantrain.common.ports import free_port
 from tests.launch.conftest import ROOT, SlurmCluster, Sweep, base_tree
 from tests.waiting import wait_until
 
