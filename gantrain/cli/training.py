@@ -62,9 +62,8 @@ def _train_here(arguments: list[str]) -> int:
 def _train_on(arguments: list[str], ranks: int) -> int:
     from gantrain.cli.local_ranks import train_on_ranks
 
-    checked = load_config(
-        Path(arguments[1]), arguments[2:]
-    )  # one line, instead of one of each rank
+    # A mistake in it is one line here, instead of one of each rank.
+    checked = load_config(Path(arguments[1]), arguments[2:])
     expected = checked.training.world_size
     if expected not in (None, ranks):
         raise UserError(f"training.world_size: {expected} ranks requested, but {ranks} started.")
