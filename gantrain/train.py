@@ -97,7 +97,7 @@ def _train(path: Path, overrides: Sequence[str], rank: str) -> int:
             raise cannot_write(error, config) from None
     except UserError as error:
         source = "gantrain" if rank == "0" else f"gantrain (rank {rank})"
-        print(f"{source}: {error}", file=sys.stderr)
+        sys.stderr.write(f"{source}: {error}\n")  # whole, though other ranks may write as well
         return error.exit_status
     except Stopped as stop:
         what = describe_stop(stop.number)

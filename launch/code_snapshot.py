@@ -11,6 +11,7 @@ import launch
 from gantrain.common.files import remove_leftovers, replacing_folder, write_json
 
 _PACKAGES = (gantrain, launch)
+_NO_CODE = {"__pycache__", "templates"}
 _SUFFIXES = {".py", ".yaml", ".json"}
 
 
@@ -40,7 +41,7 @@ def _files() -> Iterator[tuple[str, Path]]:
     for package in _PACKAGES:
         root = Path(package.__path__[0])
         for path in sorted(root.rglob("*")):
-            if path.suffix in _SUFFIXES and "__pycache__" not in path.parts:
+            if path.suffix in _SUFFIXES and not _NO_CODE & set(path.parts):
                 yield f"{root.name}/{path.relative_to(root)}", path
 
 

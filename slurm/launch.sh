@@ -30,7 +30,7 @@ train() {
         exec accelerate launch "${several[@]}" --num_machines "$SLURM_NNODES" \
             --num_processes "$RANKS" --machine_rank "$SLURM_NODEID" \
             --mixed_precision no --dynamo_backend no \
-            gantrain/train.py "$@" "training.world_size=$RANKS"
+            -m gantrain.train "$@" "training.world_size=$RANKS"
         ' train "$@" &
     step=$!
     wait "$step" || status=$? # the trap interrupts this `wait`

@@ -38,6 +38,8 @@ def train_on_ranks(arguments: Sequence[str], ranks: int) -> int:
 
 def _environment(rank: int, ranks: int, port: int) -> Mapping[str, str]:
     return {
+        # Else torch's warnings that a rank is gone would follow the line that says why it is.
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
         **os.environ,
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),

@@ -13,6 +13,7 @@ from gantrain.cli.directions import arithmetic, grid
 from gantrain.cli.evaluate import evaluate
 from gantrain.cli.export import export, play
 from gantrain.cli.health import health
+from gantrain.cli.init import init
 from gantrain.cli.report import report, watch, workspace
 from gantrain.cli.sampling import interpolate, sample, walk
 from gantrain.cli.similarity import nearest, project
@@ -31,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(rich_help_panel="Train")(train)
+app.command(rich_help_panel="Train")(init)
 app.add_typer(launch_app, name="launch", rich_help_panel="Train")
 app.add_typer(data_app, name="data", rich_help_panel="Data")
 for panel, commands in {

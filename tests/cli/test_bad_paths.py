@@ -31,6 +31,7 @@ from tests.ldraw import CUBE, write_library
 # For each command: its arguments and options as a user writes them, with {name} for each path.
 WORDS = {
     "train": "{config}",
+    "init": "{target} --shards {shards}",
     "sample": "{run} --n 1 --out {out}.png",
     "interpolate": "{run} 0 1 --steps 1 --out {out}.png",
     "walk": "{run} --n 2 --steps 1 --out {out}.webp",

@@ -97,7 +97,7 @@ def test_a_mistake_is_the_last_line_and_its_status_the_commands(
     process = start(config, "data.shards=missing", *words, cwd=tmp_path)
     code, _, stderr = ended(process)
     assert code == 2
-    assert "missing: no such folder" in stderr.splitlines()[-1]
+    assert "missing: no such folder" in stderr.splitlines()[-1], stderr
     assert "Traceback" not in stderr
 
 
@@ -105,7 +105,7 @@ def test_a_mistake_is_the_last_line_and_its_status_the_commands(
     ("words", "expected"),
     [
         (("training.seed=1", "--ranks", "2"), "unknown key 'training.seed'"),
-        (("training.world_size=3", "--ranks", "2"), "3 ranks requested, but 2 started"),
+        (("training.world_size=4", "--ranks", "2"), "4 ranks requested, but 2 started"),
         (("--ranks", "2", "--gpus", "2"), "--ranks and --gpus: expected one of them"),
     ],
 )
