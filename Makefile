@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 SYSTEM ?= yes
 ARGS ?=
+# Many tests wait for other processes, so that one worker more than cores loses nothing.
+WORKERS ?= $(shell expr $$(env -u OMP_NUM_THREADS nproc) + 1)
+PARALLEL = --numprocesses $(WORKERS) --dist loadgroup
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DOCS := $(VENV)/.installed-docs
@@ -67,8 +70,9 @@ test: $(INSTALLED)
 else
 test: $(INSTALLED) system
 endif
-test: ## run the tests; SYSTEM=no: without Slurm and browser; ARGS='tests/models -k ema': some
-	$(BIN)/python -m pytest $(ARGS)
+test: ## run the tests; SYSTEM=no: without Slurm and browser; WORKERS=1; ARGS='tests/models -k ema': some
+	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),$(PARALLEL) -m 'not alone')
+	$(if $(ARGS),,$(BIN)/python -m pytest -m alone)
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -35,6 +35,14 @@ settings.register_profile("gantrain", deadline=None)
 settings.load_profile("gantrain")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one of several processes, and all that use Slurm together."""
+    for item in items:
+        on_slurm = item.get_closest_marker("slurm") is not None
+        item.add_marker(pytest.mark.xdist_group("slurm" if on_slurm else str(item.path)))
+
+
 def draw_squares(count: int, size: int = 32, channels: int = 1) -> Iterator[Sample]:
     """Yield dark squares of random position, size and shade on light grey, in five classes."""
     random = np.random.default_rng(0)

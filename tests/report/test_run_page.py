@@ -183,6 +183,7 @@ def test_every_control_is_accessible_by_keyboard(visit: Opener, page: str) -> No
     assert controls <= focused
 
 
+@pytest.mark.alone
 def test_a_page_with_ten_thousand_points_is_small_and_fast(visit: Opener, tmp_path: Path) -> None:
     path = write_run_page(write_run(tmp_path / "long", points=10_000, grids=30, tile=128))
     assert path.stat().st_size < 5_000_000

@@ -147,6 +147,7 @@ def test_stopped_runs_are_listed_with_their_reason(visit: Opener, page: str) -> 
     assert any("stopped" in row and "9. of 10" in row for row in rows)
 
 
+@pytest.mark.alone
 def test_two_hundred_runs_scroll_at_the_idle_frame_rate(visit: Opener, tmp_path: Path) -> None:
     seen = visit(write_page(write_sweep(tmp_path / "many", runs=200, grids=2))).page
     assert seen.locator(".card").count() == 200
