@@ -31,9 +31,9 @@ cluster: local
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Folder of the project; created if missing.")] = (
-        Path()
-    ),
+    target: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="The project; created if missing.")
+    ] = Path(),
     config: Annotated[
         str, typer.Option(help="Shipped config to start from, such as quickstart or dcgan.")
     ] = "quickstart",
@@ -52,13 +52,13 @@ def init(
 
     gantrain data import ~/photos data/photos && gantrain init --shards data/photos
     """
-    if shards is not None and folder != Path():
+    if shards is not None and target != Path():
         shards = shards.absolute()  # paths in a config lead from the project's folder
     files = project_files(config, shards)
     existing = [
-        str(folder / name)
+        str(target / name)
         for name, text in files.items()
-        if (folder / name).exists() and not _has(folder / name, text)
+        if (target / name).exists() and not _has(target / name, text)
     ]
     if existing and not overwrite:
         raise UserError(
@@ -67,11 +67,11 @@ def init(
             + "; choose another folder, or replace it with --overwrite."
         )
     for name, text in files.items():
-        write_text(folder / name, text)
+        write_text(target / name, text)
         if name.endswith(".sbatch"):
-            (folder / name).chmod((folder / name).stat().st_mode | 0o111)
-        typer.echo(f"wrote {folder / name}")
-    _print_next_commands(folder, config, shards)
+            (target / name).chmod((target / name).stat().st_mode | 0o111)
+        typer.echo(f"wrote {target / name}")
+    _print_next_commands(target, config, shards)
 
 
 def project_files(config: str, shards: Path | None) -> dict[str, str]:

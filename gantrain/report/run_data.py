@@ -148,9 +148,8 @@ def _defaults(tree: dict[str, Any]) -> dict[str, Any]:
         section = tree.get(network)
         if isinstance(section, dict) and section.get("backbone") == "resnet":
             required[network] = {"backbone": "resnet"}
-    if kind == "wgan-gp":
-        # The default norm of the backbone dcgan is not valid here.
-        required["discriminator"] = {"norm": "none", **required.get("discriminator", {})}
+    # The default norm of the backbone dcgan is not valid with every objective.
+    required["discriminator"] = {"norm": "none", **required.get("discriminator", {})}
     config = Config.model_validate(required)
     defaults = flatten(config.model_dump(mode="json"), levels=2)
     defaults["discriminator.norm"] = type(config.discriminator).model_fields["norm"].default

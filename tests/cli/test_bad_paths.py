@@ -250,6 +250,8 @@ def test_an_unwritable_output_is_one_error_that_names_it(
     run_words: Callable[..., tuple[int, str, str]],
 ) -> None:
     for kind, bad in bad_outputs(tmp_path).items():
+        if (command, kind) == ("init", "a folder with files"):
+            continue  # where a project may be
         before = sorted(tmp_path.rglob("*"))
         status, printed, errors = run_words(command, **{path: str(bad)})
         message = f"{kind}: {status} {printed} {errors}"
