@@ -35,8 +35,7 @@ $(INSTALLED_DOCS): $(INSTALLED)
 	touch $@
 
 quickstart: $(INSTALLED) data/quickstart/manifest.json ## render bricks and train a small GAN
-	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no \
-		--dynamo_backend no gantrain/train.py --config configs/quickstart.yaml
+	$(BIN)/gantrain train configs/quickstart.yaml
 
 data/quickstart/manifest.json: | $(INSTALLED)
 	$(BIN)/gantrain data render data/quickstart --size 32 --parts $(QUICKSTART_PARTS) --tip 0
