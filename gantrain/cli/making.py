@@ -237,6 +237,8 @@ def import_(
         print_lines(console, report.duplicates.describe())
         if report.duplicates.across:
             print_line(console, "Import with --drop-duplicates to keep one of each.")
+    if report.lost_colours:
+        print_line(console, report.lost_colours)
     if report.ignored:
         kinds = ", ".join(f"{n} {suffix or 'no suffix'}" for suffix, n in report.ignored.items())
         print_line(console, f"{sum(report.ignored.values())} other files ignored ({kinds})")

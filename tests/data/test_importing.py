@@ -73,7 +73,7 @@ def test_kaggles_folder_imports_unchanged(kaggle: Path, tmp_path: Path, inner: s
             "`3001 brick 2x4 000L.png`",
         },
         "split_folders": [],
-        "notes": [],
+        "notes": [report.lost_colours],
         "unreadable": [],
         "ignored": {},
         "validation_list": "Validation.txt",
@@ -314,3 +314,19 @@ def test_images_are_valid_pngs_of_the_requested_size(tmp_path: Path) -> None:
         with Image.open(io.BytesIO(sample.image)) as image:
             formats[(image.format, image.mode, image.size)] += 1
     assert formats == {("PNG", "RGB", (16, 16)): 2}
+
+
+@pytest.mark.parametrize(
+    ("colour", "channels", "said"),
+    [((200, 40, 40), 1, True), ((90, 94, 91), 1, False), ((200, 40, 40), 3, False)],
+)
+def test_lost_colours_are_said(
+    colour: tuple[int, int, int], channels: int, said: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    for i in range(3):
+        Image.new("RGB", (8, 8), colour).save(tmp_path / "images" / f"{i}.jpg")
+        Image.new("L", (8, 8), 50 * i).save(tmp_path / "images" / f"grey-{i}.png")
+    report = run_import(tmp_path / "images", tmp_path / "set", channels=channels)
+    assert ("3 of 6 images looked at have some" in report.lost_colours) == said
+    assert ("--channels 3" in (tmp_path / "set" / "import-report.json").read_text()) == said

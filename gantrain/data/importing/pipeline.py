@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from gantrain.common.errors import UserError
 from gantrain.common.pools import map_in_order
 from gantrain.data.images.convert import (
@@ -17,9 +19,11 @@ from gantrain.data.images.convert import (
     MAX_MEGAPIXELS,
     Conversion,
     Fit,
+    Readable,
     convert_image,
     describe_resize,
     parse_background,
+    read_image,
 )
 from gantrain.data.importing.detection import open_source
 from gantrain.data.importing.filenames import (
@@ -38,6 +42,12 @@ from gantrain.data.shards.samples import SPLITS, Sample
 from gantrain.data.shards.staging import REPORT_NAME
 from gantrain.data.shards.writer import write_shards
 
+_LOOKED_AT = 64  # images whose colours are looked at if they become grey
+_COLOURS = "colours: "
+# An image has colours if its channels differ by this much in this part of its pixels; JPEG makes
+# grey images differ by a few levels.
+_GREY_LEVELS, _COLOURED_PART = 24, 0.01
+
 
 @dataclass(frozen=True)
 class ImportReport:
@@ -48,6 +58,7 @@ class ImportReport:
     duplicates: the images that equal an earlier one.
     unreadable: (file, reason) for each image that could not be read, in file order.
     ignored: number of files or entries that are not images, by suffix ("" for none).
+    lost_colours: what to do if images with colours have become grey; "" if none were noticed.
     """
 
     manifest: Manifest
@@ -55,11 +66,20 @@ class ImportReport:
     duplicates: Duplicates
     unreadable: tuple[tuple[str, str], ...]
     ignored: dict[str, int]
+    lost_colours: str
 
 
 @dataclass(frozen=True)
 class _Unreadable:
     reason: str
+
+
+@dataclass(frozen=True)
+class _Converted:
+    """A PNG file, and whether it has lost colours; None if that was not looked at."""
+
+    image: bytes
+    lost_colours: bool | None
 
 
 def import_images(
@@ -150,6 +170,7 @@ def import_images(
         duplicates,
         tuple(opened.unreadable.items()),
         dict(sorted(opened.ignored.items())),
+        next((note for note in opened.notes if note.startswith(_COLOURS)), ""),
     )
 
 
@@ -197,9 +218,12 @@ def _convert_all(
     total = len(keys)
     order = source.order(total, random.Random(seed))
     problems: dict[str, str] = {}
-    results = map_in_order(
-        partial(_convert, conversion=conversion), _contents(source, order), workers=workers
+    looked_at = Counter[bool]()
+    tasks = (
+        (content, conversion.channels == 1 and i < _LOOKED_AT)
+        for i, content in enumerate(_contents(source, order))
     )
+    results = map_in_order(partial(_convert, conversion=conversion), tasks, workers=workers)
     for done, (index, result) in enumerate(zip(order, results, strict=True), start=1):
         name = source.names[index]
         if isinstance(result, _Unreadable):
@@ -210,7 +234,9 @@ def _convert_all(
                 )
             problems[name] = result.reason
         else:
-            yield Sample(keys[index], result, plan.labels[name])
+            if result.lost_colours is not None:
+                looked_at[result.lost_colours] += 1
+            yield Sample(keys[index], result.image, plan.labels[name])
         if on_progress is not None:
             on_progress(done, total)
     if len(problems) == total:
@@ -218,6 +244,11 @@ def _convert_all(
         raise UserError(
             f"{source.locate(name)}: cannot be read ({problem}), and neither can the other "
             f"{total - 1} images; nothing to import."
+        )
+    if looked_at[True]:
+        source.notes.append(
+            f"{_COLOURS}{looked_at[True]} of {looked_at.total()} images looked at have some, and "
+            "became grey; --channels 3 keeps them"
         )
     source.unreadable |= problems
     source.unreadable = dict(
@@ -234,14 +265,24 @@ def _contents(source: Source, order: Sequence[int]) -> Iterator[Content | _Unrea
         yield content
 
 
-def _convert(content: Content | _Unreadable, conversion: Conversion) -> bytes | _Unreadable:
+def _convert(
+    task: tuple[Content | _Unreadable, bool], conversion: Conversion
+) -> _Converted | _Unreadable:
+    """Convert an image; look at its colours if the second of `task` says so."""
+    content, looks_at_colours = task
     if isinstance(content, _Unreadable):
         return content
     try:
         image = content.read() if isinstance(content, FileRange) else content
-        return convert_image(image, conversion)
+        lost = _has_colours(image, conversion) if looks_at_colours else None
+        return _Converted(convert_image(image, conversion), lost)
     except UserError as error:
         return _Unreadable(str(error))
+
+
+def _has_colours(image: Readable, conversion: Conversion) -> bool:
+    channels = read_image(image, replace(conversion, channels=3)).astype(np.int16)
+    return bool((np.ptp(channels, axis=0) > _GREY_LEVELS).mean() > _COLOURED_PART)
 
 
 def _report_json(source: Source, plan: ImportPlan, duplicates: Duplicates, dropped: bool) -> str:
