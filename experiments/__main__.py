@@ -8,6 +8,8 @@ from gantrain.common.errors import UserError
 
 # The module of each experiment, whose `main` takes the arguments.
 MODULES = {
+    "baselines classes": "experiments.baselines.classes",
+    "baselines coverage": "experiments.baselines.coverage",
     "baselines digits": "experiments.baselines.digits",
     "baselines fashion": "experiments.baselines.fashion",
     "baselines peer": "experiments.baselines.peer",

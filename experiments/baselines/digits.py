@@ -4,7 +4,6 @@ Trains the missing runs, counts the modes of their samples with a digit classifi
 table and the samples of docs/baselines.md.
 """
 
-import argparse
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -15,10 +14,10 @@ from numpy.typing import NDArray
 from experiments.baselines.classification import classify, train_and_test
 from experiments.baselines.digits_data import MODES, modes_of, read_digits, stack, write_stacks
 from experiments.baselines.modes import count_modes
-from experiments.baselines.plan import DIGITS, KINDS
-from experiments.baselines.results import cost_columns, save_samples
+from experiments.baselines.plan import DIGITS, Baseline
+from experiments.baselines.results import baseline_parser, cost_columns, publish
 from experiments.baselines.train import train_missing
-from experiments.tables import format_median_and_range, markdown_table, update_tables
+from experiments.tables import format_median_and_range, markdown_table
 from experiments.values import Values, remember
 from gantrain.common.logs import configure_logging
 from gantrain.inference.export import load_generator
@@ -32,38 +31,33 @@ _LATENT_SEED = 0
 
 def main(arguments: Sequence[str]) -> None:
     """Train, measure and write the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments baselines digits",
-        description="Count the modes that GANs cover of stacked digits.",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/baselines/digits"), help="folder of the runs"
-    )
-    parser.add_argument(
-        "--document", type=Path, default=Path("docs/baselines.md"), help="document to update"
-    )
-    options = parser.parse_args(arguments)
+    count_modes_of(DIGITS, arguments, "Count the modes that GANs cover of stacked digits.")
+
+
+def count_modes_of(baseline: Baseline, arguments: Sequence[str], description: str) -> None:
+    """Run the command that trains a baseline on stacked digits and counts modes.
+
+    arguments: of the command. description: what its help says.
+    """
+    options = baseline_parser(baseline, description).parse_args(arguments)
     configure_logging(0)
     write_stacks(options.out / "data")
-    train_missing(DIGITS, options.out)
-    update_tables(options.document, {"digits": digits_table(options.out)})
-    for kind in KINDS:
-        path = options.document.parent / "baselines" / f"digits-{kind}.png"
-        save_samples(options.out / f"{kind}-{DIGITS.seeds[0]}", path)
+    train_missing(baseline, options.out)
+    publish(baseline, digits_table(options.out, baseline), options)
 
 
-def digits_table(out: Path) -> str:
+def digits_table(out: Path, baseline: Baseline = DIGITS) -> str:
     """Measure the trained runs in `out`, as far as that is missing, and format the results."""
     real = remember(out / "real.json", _measure_real)
     rows = []
-    for kind in KINDS:
-        runs = [run for run in DIGITS.runs() if run.kind == kind]
+    for arm in baseline.arms:
+        runs = baseline.runs_of(arm)
         values = [_measured(out / run.name) for run in runs]
         covered, divergence = (
             format_median_and_range([x[name] for x in values], digits)
             for name, digits in (("covered", 4), ("divergence", 3))
         )
-        rows.append([kind, *cost_columns(DIGITS, out, runs), covered, divergence])
+        rows.append([arm, *cost_columns(baseline, out, runs), covered, divergence])
     held_out = ["held-out digits", "", "", "", f"{real['covered']:g}", f"{real['divergence']:.3g}"]
     header = ["", "seeds", "kimg", "core-minutes per run", "modes of 1,000", "KL"]
     summary = (

@@ -5,7 +5,6 @@ samples of docs/baselines.md. The data are those of Debian's package dataset-fas
 al. 2017): 60,000 training and 10,000 test images of ten kinds of clothing, grey, 28x28.
 """
 
-import argparse
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -15,12 +14,12 @@ import torch
 
 from experiments.baselines.classification import Labelled, classify, train_and_test
 from experiments.baselines.modes import count_modes
-from experiments.baselines.plan import FASHION, KINDS, BaselineRun
-from experiments.baselines.results import cost_columns, save_samples
+from experiments.baselines.plan import FASHION, BaselineRun
+from experiments.baselines.results import baseline_parser, cost_columns, publish
 from experiments.baselines.ruler import Lite0Ruler
 from experiments.baselines.train import train_missing
 from experiments.fashion import PACKAGE, import_fashion
-from experiments.tables import format_median_and_range, markdown_table, update_tables
+from experiments.tables import format_median_and_range, markdown_table
 from experiments.values import Values, remember
 from gantrain.common.logs import configure_logging
 from gantrain.common.rng import PositionalRNG
@@ -43,44 +42,32 @@ _COLUMNS = {"fid": 1, "kid": 1, "rarest": 100, "commonest": 100, "score": 100}
 
 def main(arguments: Sequence[str]) -> None:
     """Import, train, measure and write the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments baselines fashion",
-        description="Train GANs on Fashion-MNIST and measure them.",
-    )
+    parser = baseline_parser(FASHION, "Train GANs on Fashion-MNIST and measure them.")
     parser.add_argument(
         "--source", type=Path, default=PACKAGE, help="folder with the four IDX files"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/baselines/fashion"), help="folder of the runs"
-    )
-    parser.add_argument(
-        "--document", type=Path, default=Path("docs/baselines.md"), help="document to update"
     )
     options = parser.parse_args(arguments)
     configure_logging(0)
     import_fashion(options.out / "data", options.source)
     train_missing(FASHION, options.out)
-    update_tables(options.document, {"fashion": fashion_table(options.out)})
-    for kind in KINDS:
-        path = options.document.parent / "baselines" / f"fashion-{kind}.png"
-        save_samples(options.out / f"{kind}-{FASHION.seeds[0]}", path)
+    publish(FASHION, fashion_table(options.out), options)
 
 
 def fashion_table(out: Path) -> str:
     """Measure the trained runs in `out`, as far as that is missing, and format the results."""
     real = remember(out / "real.json", lambda: _measure_real(out))
     rows = [
-        _real_row("other training images", real, "floor"),
-        _real_row("test images", real, "held_out", score=f"{100 * real['score']:.3g}"),
+        real_row("other training images", real, "floor", "10", "10", ""),
+        real_row("test images", real, "held_out", "10", "10", f"{100 * real['score']:.3g}"),
     ]
-    for kind in KINDS:
-        runs = [run for run in FASHION.runs() if run.kind == kind]
+    for arm in FASHION.arms:
+        runs = FASHION.runs_of(arm)
         values = [_measured(run, out) for run in runs]
         cells = [
             format_median_and_range([scale * x[name] for x in values])
             for name, scale in _COLUMNS.items()
         ]
-        rows.append([kind, *cost_columns(FASHION, out, runs), *cells])
+        rows.append([arm, *cost_columns(FASHION, out, runs), *cells])
     header = ["", "seeds", "kimg", "core-minutes per run", "FID (lite0)", "KID (lite0)"]
     header += ["rarest class, %", "commonest class, %", "classification accuracy score, %"]
     summary = (
@@ -91,9 +78,10 @@ def fashion_table(out: Path) -> str:
     return markdown_table(header, rows) + "\n\n" + summary
 
 
-def _real_row(name: str, real: Values, prefix: str, score: str = "") -> list[str]:
+def real_row(name: str, real: Values, prefix: str, *others: str) -> list[str]:
+    """Return the row of real images. prefix: of their values. others: cells after FID and KID."""
     distances = [f"{real[f'{prefix}_fid']:.3g}", f"{real[f'{prefix}_kid']:.2g}"]
-    return [name, "", "", "", *distances, "10", "10", score]
+    return [name, "", "", "", *distances, *others]
 
 
 def _measured(run: BaselineRun, out: Path) -> Values:
@@ -105,10 +93,10 @@ def _measure(run: BaselineRun, out: Path) -> Values:
     generator = load_generator(out / run.name)
     images = generate_images(generator, _LATENT_SEED, max(DISTANCE_SAMPLES, TRAINING_SAMPLES))
     generated = images[:TRAINING_SAMPLES].numpy()
-    labels = classify(prepare_classifier(_data_config(out)), generated)
+    labels = classify(prepare_classifier(data_config(out)), generated)
     shares = np.bincount(labels, minlength=CLASSES) / len(labels)
     return {
-        **_ruler(out).measure(images[:DISTANCE_SAMPLES]),
+        **fashion_ruler(out).measure(images[:DISTANCE_SAMPLES]),
         "rarest": float(shares.min()),
         "commonest": float(shares.max()),
         "divergence": count_modes(labels, CLASSES).divergence,
@@ -118,25 +106,32 @@ def _measure(run: BaselineRun, out: Path) -> Values:
 
 def _measure_real(out: Path) -> Values:
     """Measure real images, the classifier that names classes, and one trained on as many images."""
-    training, test = _real_images(out)
-    others = open_dataset(_data_config(out)).images(
-        PositionalRNG(0, DISTANCE_SAMPLES, DISTANCE_SAMPLES)
-    )
-    floor = _ruler(out).measure(others)
-    held_out = _ruler(out).measure(torch.from_numpy(test.images[:DISTANCE_SAMPLES]))
+    training, _ = _real_images(out)
     rows = np.random.default_rng(0).permutation(len(training))[:TRAINING_SAMPLES]
     subset = Labelled(training.images[rows], training.labels[rows])
+    return {**measure_real_images(out), "score": _accuracy_score(subset, out)}
+
+
+def measure_real_images(out: Path) -> Values:
+    """Return FID and KID of other training images and of test images, and the accuracy of names.
+
+    `floor_…`, `held_out_…`, and `accuracy`, that of the classifier on the test images.
+    """
+    others = open_dataset(data_config(out)).images(
+        PositionalRNG(0, DISTANCE_SAMPLES, DISTANCE_SAMPLES)
+    )
+    test = torch.from_numpy(_real_images(out)[1].images[:DISTANCE_SAMPLES])
     return {
-        **{f"floor_{name}": value for name, value in floor.items()},
-        **{f"held_out_{name}": value for name, value in held_out.items()},
-        "accuracy": prepare_classifier(_data_config(out)).test.accuracy,
-        "score": _accuracy_score(subset, out),
+        **{f"floor_{name}": value for name, value in fashion_ruler(out).measure(others).items()},
+        **{f"held_out_{name}": value for name, value in fashion_ruler(out).measure(test).items()},
+        "accuracy": prepare_classifier(data_config(out)).test.accuracy,
     }
 
 
 @cache
-def _ruler(out: Path) -> Lite0Ruler:
-    return Lite0Ruler(open_dataset(_data_config(out)), DISTANCE_SAMPLES)
+def fashion_ruler(out: Path) -> Lite0Ruler:
+    """Return the ruler of Fashion-MNIST, whose data are in `out`."""
+    return Lite0Ruler(open_dataset(data_config(out)), DISTANCE_SAMPLES)
 
 
 def _accuracy_score(training: Labelled, out: Path) -> float:
@@ -150,7 +145,7 @@ def _accuracy_score(training: Labelled, out: Path) -> float:
 
 def _real_images(out: Path) -> tuple[Labelled, Labelled]:
     """Return the 60,000 training images and the 10,000 test images."""
-    config = _data_config(out)
+    config = data_config(out)
     dataset = open_labelled_dataset(config)
     labels = dataset.cache.table.class_index  # its classes are sorted: "0" to "9"
     training, test = (
@@ -160,5 +155,6 @@ def _real_images(out: Path) -> tuple[Labelled, Labelled]:
     return training, test
 
 
-def _data_config(out: Path) -> DataConfig:
+def data_config(out: Path) -> DataConfig:
+    """Return the config of Fashion-MNIST, whose data are in `out`."""
     return DataConfig.model_validate(FASHION.runs()[0].config(out)["data"])

@@ -1,45 +1,50 @@
-"""The runs of the baselines: small DCGANs and WGAN-GPs, and what they are trained on."""
+"""The runs of the baselines: small GANs, and what they are trained on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.training import Tree, merge
 
-KINDS = ("dcgan", "wgan-gp")
-
 
 @dataclass(frozen=True)
 class Baseline:
-    """A data set that the same small GANs are trained on.
+    """Small GANs that are trained on the same data.
 
-    name: of its folder and of its tables.
+    name: of its folder, its table and its samples.
     channels: of its images, which are 32x32.
     kimg: length of each training.
-    seeds: of each kind of GAN.
+    seeds: of each arm.
+    arms: what each kind of GAN changes in the config, by its name.
     """
 
     name: str
     channels: int
     kimg: int
     seeds: tuple[int, ...]
+    arms: Mapping[str, Tree]
 
     def runs(self) -> list["BaselineRun"]:
-        """Return its runs; all kinds of one seed come before the next seed."""
-        return [BaselineRun(self, kind, seed) for seed in self.seeds for kind in KINDS]
+        """Return its runs; all arms of one seed come before the next seed."""
+        return [BaselineRun(self, arm, seed) for seed in self.seeds for arm in self.arms]
+
+    def runs_of(self, arm: str) -> list["BaselineRun"]:
+        """Return the runs of one arm, seed by seed."""
+        return [BaselineRun(self, arm, seed) for seed in self.seeds]
 
 
 @dataclass(frozen=True)
 class BaselineRun:
-    """One training. kind: of the objective."""
+    """One training."""
 
     baseline: Baseline
-    kind: str
+    arm: str
     seed: int
 
     @property
     def name(self) -> str:
         """The name of its directory."""
-        return f"{self.kind}-{self.seed}"
+        return f"{self.arm}-{self.seed}"
 
     def config(self, folder: Path) -> Tree:
         """Return its config; `folder` contains the data and becomes the run's scratch.
@@ -74,17 +79,73 @@ class BaselineRun:
                 "grid": [5, 12],
             },
         }
-        return merge(common, _OBJECTIVES[self.kind])
+        return merge(common, self.baseline.arms[self.arm])
 
 
-_OBJECTIVES: dict[str, Tree] = {
-    "dcgan": {"objective": {"kind": "dcgan"}},
-    "wgan-gp": {
-        "objective": {"kind": "wgan-gp", "n_critic": 3},
-        "generator": {"betas": [0.0, 0.9]},
-        "discriminator": {"betas": [0.0, 0.9], "norm": "layer", "bias": True},
+_DCGAN: Tree = {"objective": {"kind": "dcgan"}}
+_WGAN_GP: Tree = {
+    "objective": {"kind": "wgan-gp", "n_critic": 3},
+    "generator": {"betas": [0.0, 0.9]},
+    "discriminator": {"betas": [0.0, 0.9], "norm": "layer", "bias": True},
+}
+_TWO_ARMS = {"dcgan": _DCGAN, "wgan-gp": _WGAN_GP}
+
+DIGITS = Baseline("digits", channels=3, kimg=150, seeds=(0, 1, 2), arms=_TWO_ARMS)
+FASHION = Baseline("fashion", channels=1, kimg=60, seeds=(0, 1, 2), arms=_TWO_ARMS)
+
+# Pairing with R1 and R2, whose D cannot have BatchNorm, and Adam as in R3GAN.
+_UNNORMALISED: Tree = {"discriminator": {"norm": "none", "bias": True}}
+_R3GAN_ADAM: Tree = {
+    "generator": {"betas": [0.0, 0.99]},
+    "discriminator": {"betas": [0.0, 0.99]},
+}
+_RPGAN: Tree = merge(
+    _UNNORMALISED,
+    _R3GAN_ADAM,
+    {"objective": {"kind": "rpgan", "r1_gamma": 0.5, "r2_gamma": 0.5}},
+)
+COVERAGE = Baseline(
+    "coverage",
+    channels=3,
+    kimg=20,
+    seeds=(0, 1, 2),
+    arms={
+        "dcgan": _DCGAN,
+        "dcgan-plain-d": merge(_DCGAN, _UNNORMALISED),
+        "dcgan-r3gan-adam": merge(_DCGAN, _UNNORMALISED, _R3GAN_ADAM),
+        "rpgan": _RPGAN,
+    },
+)
+
+# Both residual networks have 16 channels in every layer, as many as DCGAN's have at 32 pixels.
+_RESNET: Tree = {
+    "objective": {"kind": "hinge"},
+    "generator": {"backbone": "resnet", "width": 4, "betas": [0.0, 0.9]},
+    "discriminator": {
+        "backbone": "resnet",
+        "width": 8,
+        "norm": "none",
+        "spectral_norm": True,
+        "betas": [0.0, 0.9],
     },
 }
-
-DIGITS = Baseline("digits", channels=3, kimg=150, seeds=(0, 1, 2))
-FASHION = Baseline("fashion", channels=1, kimg=60, seeds=(0, 1, 2))
+_CONCAT: Tree = {"conditioning": {"kind": "concat"}}
+_PROJECTION: Tree = {"conditioning": {"kind": "projection"}}
+CLASSES = Baseline(
+    "classes",
+    channels=1,
+    kimg=60,
+    seeds=(0, 1, 2),
+    arms={
+        "dcgan": _DCGAN,
+        "dcgan-concat": merge(_DCGAN, _CONCAT),
+        "resnet": _RESNET,
+        "resnet-projection": merge(_RESNET, _PROJECTION),
+    },
+)
+# The arms of `CLASSES` whose FIDs are compared.
+CLASS_PAIRS = (
+    ("dcgan", "resnet"),
+    ("dcgan", "dcgan-concat"),
+    ("resnet", "resnet-projection"),
+)

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import math
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,13 +12,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch import nn
 
 from experiments.__main__ import main
-from experiments.baselines import digits, fashion
+from experiments.baselines import classes, digits, fashion
 from experiments.baselines.classification import Labelled, classify, train_and_test
 from experiments.baselines.digits_data import MODES, modes_of, read_digits, stack, write_stacks
 from experiments.baselines.modes import count_modes
-from experiments.baselines.plan import DIGITS, FASHION, KINDS, Baseline, BaselineRun
+from experiments.baselines.plan import (
+    CLASS_PAIRS,
+    CLASSES,
+    COVERAGE,
+    DIGITS,
+    FASHION,
+    Baseline,
+    BaselineRun,
+)
 from experiments.baselines.ruler import Lite0Ruler
 from experiments.training import Tree, merge, train_in
 from experiments.values import remember
@@ -29,6 +39,8 @@ from gantrain.inference.export import load_generator
 from gantrain.metrics.by_features import feature_metrics
 from gantrain.metrics.evaluator import generate_images
 from gantrain.metrics.lite0 import describe_images, load_lite0
+from gantrain.models.conditioning import Conditioning
+from gantrain.models.networks import Generator
 from tests.conftest import small_config
 
 
@@ -113,14 +125,14 @@ def test_the_ruler_measures_what_gantrain_evaluate_measures(shards: Path, tmp_pa
     assert measured["kid"] == pytest.approx(expected["kid_lite0"][0])
 
 
-@pytest.mark.parametrize("baseline", [DIGITS, FASHION])
+@pytest.mark.parametrize("baseline", [DIGITS, FASHION, COVERAGE, CLASSES])
 def test_every_run_has_a_valid_config(baseline: Baseline, tmp_path: Path) -> None:
     runs = baseline.runs()
-    assert len({run.name for run in runs}) == len(runs) == len(KINDS) * len(baseline.seeds)
+    assert len({run.name for run in runs}) == len(runs) == len(baseline.arms) * len(baseline.seeds)
     for run in runs:
         tree = merge(run.config(tmp_path), {"output": {"run_dir": "run"}})
         config = parse_config({**tree, "seed": run.seed}, run.name)
-        assert config.objective.kind == run.kind
+        assert config.objective.kind == baseline.arms[run.arm]["objective"]["kind"]
         assert config.training.total_kimg == baseline.kimg
 
 
@@ -139,7 +151,7 @@ def test_a_result_is_measured_once(tmp_path: Path) -> None:
 def test_the_table_of_digits_has_medians_and_ranges(tmp_path: Path) -> None:
     save(tmp_path / "real.json", covered=1000, divergence=0.0301, accuracy=0.977)
     for run in DIGITS.runs():
-        better = run.kind == "wgan-gp"
+        better = run.arm == "wgan-gp"
         save(tmp_path / run.name / "cost.json", cpu_seconds=60 + run.seed)
         covered = 900 * better + run.seed
         save(tmp_path / run.name / "modes.json", covered=covered, divergence=3 - 2 * better)
@@ -172,6 +184,63 @@ def test_the_table_of_fashion_has_percentages(tmp_path: Path) -> None:
     assert "91.0% accurate" in table[-1]
 
 
+def test_the_table_of_classes_compares_each_pair(tmp_path: Path) -> None:
+    real = {"floor_fid": 1.5, "floor_kid": 0.0004, "held_out_fid": 1.6, "held_out_kid": 0.0005}
+    save(tmp_path / "real.json", accuracy=0.91, **real)
+    for number, arm in enumerate(CLASSES.arms, start=1):
+        conditional = {"class_accuracy": 0.8} if "conditioning" in CLASSES.arms[arm] else {}
+        for run in CLASSES.runs_of(arm):
+            fid = 100 * number + run.seed
+            save(tmp_path / run.name / "measured.json", fid=fid, kid=0.05, **conditional)
+    table = classes.classes_table(tmp_path).splitlines()
+    assert "| test images |  |  |  | 1.6 | 0.0005 | 91 |" in table
+    for number, arm in enumerate(CLASSES.arms, start=1):
+        (row,) = (line for line in table if line.startswith(f"| {arm} | 3 |"))
+        accuracy = "80 (80 to 80)" if "conditioning" in CLASSES.arms[arm] else ""
+        fids = f"{100 * number + 1} ({100 * number} to {100 * number + 2})"
+        assert row.endswith(f"| {fids} | 0.05 (0.05 to 0.05) | {accuracy} |")
+    numbers = {arm: number for number, arm in enumerate(CLASSES.arms, start=1)}
+    for one, other in CLASS_PAIRS:
+        fall = 1 - (100 * numbers[other] + 1) / (100 * numbers[one] + 1)
+        (row,) = (line for line in table if line.startswith(f"| {one} | {other} |"))
+        assert f"| {fall:.0%} |" in row
+
+
+def test_the_interval_of_a_reduction_is_welchs_of_the_logarithms() -> None:
+    before, after = [90.0, 101.0, 108.0], [55.0, 60.0, 72.0]
+    x, y = np.log(before), np.log(after)
+    squares = [x.var(ddof=1) / 3, y.var(ddof=1) / 3]
+    degrees = sum(squares) ** 2 / sum(square**2 / 2 for square in squares)
+    low, high = classes.reduction_interval(before, after)
+    centre, half = y.mean() - x.mean(), (math.log(1 - low) - math.log(1 - high)) / 2
+    assert math.log(1 - low) + math.log(1 - high) == pytest.approx(2 * centre)
+    assert 3 < degrees < 4  # between whose quantiles of Student's t the half-width must be
+    assert 2.7764 < half / math.sqrt(sum(squares)) < 3.1824
+
+
+class ClassWriter(nn.Module):
+    """A generator whose pixels are the number of the class."""
+
+    latent_size = 2
+    conditioning = Conditioning("projection", {"a": 5, "b": 3, "c": 1})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, latents: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        return (classes / 127.5 - 1)[:, None, None, None].expand(-1, 1, 2, 2)
+
+
+def test_the_classes_that_are_measured_are_those_that_were_generated() -> None:
+    """A generator that writes its class into the pixels shows which class each image has."""
+    generator = ClassWriter()
+    images, asked = classes.images_and_classes(cast(Generator, generator), 600)
+    assert asked is not None
+    assert torch.equal(images[:, 0, 0, 0].long(), asked)
+    assert set(asked.tolist()) == {0, 1, 2}
+
+
 def test_missing_data_are_an_error_that_says_how_to_get_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,7 +262,7 @@ def test_wgan_gp_covers_more_modes_than_a_dcgan_at_equal_images(tmp_path: Path) 
     training, _ = read_digits()
     write_stacks(tmp_path / "data", 8000)
     covered = {}
-    for kind in KINDS:
+    for kind in DIGITS.arms:
         train_in(tmp_path / kind, guard_config(kind, tmp_path), seed=0)
         images = generate_images(load_generator(tmp_path / kind), 0, 2600)
         names = nearest_labels(images.flatten(0, 1), training).reshape(-1, 3)
