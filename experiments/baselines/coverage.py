@@ -1,7 +1,7 @@
-"""Modes that a small D leaves of stacked digits: `python -m experiments baselines coverage`.
+"""Modes that pairing covers of stacked digits: `python -m experiments baselines coverage`.
 
-Trains the missing runs, in which D is narrower than G, counts the modes of their samples as
-`baselines digits` does, and writes the table and the samples of docs/baselines.md.
+Trains DCGAN and `rpgan`, and what lies between, for few images, counts modes as `baselines digits`
+does, and writes the table and the samples of docs/baselines.md.
 """
 
 from collections.abc import Sequence
@@ -12,4 +12,4 @@ from experiments.baselines.plan import COVERAGE
 
 def main(arguments: Sequence[str]) -> None:
     """Train, measure and write the table."""
-    count_modes_of(COVERAGE, arguments, "Count the modes that GANs with a small D cover.")
+    count_modes_of(COVERAGE, arguments, "Count the modes that rpgan and DCGAN cover soon.")

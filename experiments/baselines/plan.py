@@ -117,28 +117,38 @@ COVERAGE = Baseline(
     },
 )
 
-# Both residual networks have 16 channels in every layer, as many as DCGAN's have at 32 pixels.
-_RESNET: Tree = {
-    "objective": {"kind": "hinge"},
-    "generator": {"backbone": "resnet", "width": 4, "betas": [0.0, 0.9]},
-    "discriminator": {
-        "backbone": "resnet",
-        "width": 8,
-        "norm": "none",
-        "spectral_norm": True,
-        "betas": [0.0, 0.9],
-    },
+# As in SNGAN's code, learning rates fall to 0; here in all arms.
+_FALLING: Tree = {
+    name: {"learning_rate": {"from": 1e-3, "to": 0.0, "kind": "linear"}}
+    for name in ("generator", "discriminator")
 }
+_FALLING_DCGAN = merge(_FALLING, _DCGAN)
+# Both residual networks have 16 channels in every layer, as many as DCGAN's have at 32 pixels.
+_RESNET: Tree = merge(
+    _FALLING,
+    {
+        "objective": {"kind": "hinge"},
+        "generator": {"backbone": "resnet", "width": 4, "betas": [0.0, 0.9]},
+        "discriminator": {
+            "backbone": "resnet",
+            "width": 8,
+            "norm": "none",
+            "spectral_norm": True,
+            "betas": [0.0, 0.9],
+        },
+    },
+)
 _CONCAT: Tree = {"conditioning": {"kind": "concat"}}
 _PROJECTION: Tree = {"conditioning": {"kind": "projection"}}
 CLASSES = Baseline(
     "classes",
     channels=1,
-    kimg=60,
+    kimg=30,
     seeds=(0, 1, 2),
     arms={
-        "dcgan": _DCGAN,
-        "dcgan-concat": merge(_DCGAN, _CONCAT),
+        "dcgan": _FALLING_DCGAN,
+        "dcgan-concat": merge(_FALLING_DCGAN, _CONCAT),
+        "dcgan-projection": merge(_FALLING_DCGAN, _PROJECTION),
         "resnet": _RESNET,
         "resnet-projection": merge(_RESNET, _PROJECTION),
     },
@@ -147,5 +157,6 @@ CLASSES = Baseline(
 CLASS_PAIRS = (
     ("dcgan", "resnet"),
     ("dcgan", "dcgan-concat"),
+    ("dcgan", "dcgan-projection"),
     ("resnet", "resnet-projection"),
 )
