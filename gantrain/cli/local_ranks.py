@@ -81,7 +81,7 @@ def _status_of(processes: Sequence[subprocess.Popen[bytes]]) -> int:
                 process.kill()
         time.sleep(_POLL_SECONDS)
     statuses = [process.returncode for process in processes]
-    told = [status for status in statuses if status > 0]
+    ended = [status for status in statuses if status > 0]
     killed = [128 - status for status in statuses if status < 0]
     # A rank that misses another one asks for a new start; the cause is in the other's status.
-    return next((s for s in told if s != REQUEUE_STATUS), (told or killed or [0])[0])
+    return next((s for s in ended if s != REQUEUE_STATUS), (ended or killed or [0])[0])
