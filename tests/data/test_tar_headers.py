@@ -19,6 +19,7 @@ from gantrain.config import DataConfig
 from gantrain.data.loading.labelled import open_labelled_dataset
 from gantrain.data.loading.opening import open_dataset
 from gantrain.data.shards.contact_sheet import save_contact_sheet
+from gantrain.data.shards.duplicates import image_digest
 from gantrain.data.shards.manifest import ShardEntry, read_manifest
 from gantrain.data.shards.reader import iterate_samples
 from gantrain.data.shards.samples import Sample
@@ -54,6 +55,7 @@ def write_manifest(folder: Path) -> None:
     for path in sorted(folder.glob("*.tar")):
         count = 0
         for sample in iterate_samples(path):
+            tally.compare(sample.key, sample.label, image_digest(sample.image))
             tally.add(sample.key, sample.label)
             count += 1
         entries.append(
