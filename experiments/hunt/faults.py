@@ -11,7 +11,7 @@ from torch import Tensor
 
 import gantrain.train
 from experiments.training import replaced, without_two_sample_tests
-from gantrain.config import Config, DataConfig
+from gantrain.config import ConditioningConfig, Config, DataConfig
 from gantrain.data.loading.datasets import ImageDataset, Images
 from gantrain.data.loading.opening import open_dataset
 from gantrain.metrics import by_pixels
@@ -62,9 +62,9 @@ def few_images(at_kimg: float) -> Iterator[None]:
 def missing_classes(at_kimg: float) -> Iterator[None]:
     """Train without two classes of the data, and measure against all of them."""
 
-    def open_some(data: DataConfig) -> ImageDataset:
+    def open_some(data: DataConfig, conditioning: ConditioningConfig) -> ImageDataset:
         classes = tuple(open_dataset(data).manifest.classes)
-        return open_dataset(data.model_copy(update={"classes": classes[2:]}))
+        return open_dataset(data.model_copy(update={"classes": classes[2:]}), conditioning)
 
     def of_all_classes(config: Config, dataset: ImageDataset, accelerator: Any) -> Evaluator:
         return Evaluator(config, open_dataset(config.data), accelerator)
