@@ -3,14 +3,12 @@
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config, NetworkConfig
@@ -286,35 +284,3 @@ def relative_change(adam: torch.optim.Optimizer) -> Tensor:
             steps.append(group["lr"] * mean / (square.sqrt() + group["eps"]))
             weights.append(weight.detach())
     return nn.utils.get_total_norm(steps) / nn.utils.get_total_norm(weights)
-
-
-@contextmanager
-def frozen(network: nn.Module) -> Iterator[None]:
-    """Within it, neither the weights nor the buffers of a network change, even in training mode.
-
-    Gradients flow to the network's input, but not to its weights.
-    """
-    with _statistics_kept(network):
-        network.requires_grad_(False)
-        try:
-            yield
-        finally:
-            network.requires_grad_(True)
-
-
-@contextmanager
-def _statistics_kept(network: nn.Module) -> Iterator[None]:
-    norms = [m for m in network.modules() if isinstance(m, _NormBase) and m.track_running_stats]
-    # In evaluation mode spectral norm makes no power iteration.
-    spectral = [m for m in network.modules() if isinstance(m, _SpectralNorm) and m.training]
-    for norm in norms:
-        norm.track_running_stats = False
-    for module in spectral:
-        module.eval()
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
-        for module in spectral:
-            module.train()

@@ -14,7 +14,8 @@ from torch import Tensor
 from gantrain.common.rng import Stream
 from gantrain.data.loading.datasets import Images
 from gantrain.training.batch import Batch
-from gantrain.training.gan import Gan, frozen
+from gantrain.training.frozen import frozen
+from gantrain.training.gan import Gan
 from gantrain.training.image_signals import class_signals, image_signals
 from gantrain.training.meter import mean_metrics
 from gantrain.training.objectives import Objective

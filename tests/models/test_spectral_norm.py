@@ -11,7 +11,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from gantrain.config import DcganDiscriminatorConfig, ResnetDiscriminatorConfig
 from gantrain.models.layers import normalise_spectrally
 from gantrain.models.networks import Discriminator
-from gantrain.training.gan import frozen
+from gantrain.training.frozen import frozen
 
 RESNET = ResnetDiscriminatorConfig(backbone="resnet", width=4, spectral_norm=True)
 DCGAN = DcganDiscriminatorConfig(width=4, spectral_norm=True)

@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from gantrain.common.errors import UserError
 from gantrain.common.pools import map_in_order
 from gantrain.data.images.convert import (
@@ -19,12 +17,10 @@ from gantrain.data.images.convert import (
     MAX_MEGAPIXELS,
     Conversion,
     Fit,
-    Readable,
-    convert_image,
     describe_resize,
     parse_background,
-    read_image,
 )
+from gantrain.data.importing.converting import Unreadable, convert
 from gantrain.data.importing.detection import open_source
 from gantrain.data.importing.filenames import (
     display_path,
@@ -33,7 +29,7 @@ from gantrain.data.importing.filenames import (
 )
 from gantrain.data.importing.labelling import ClassSetting
 from gantrain.data.importing.planning import ImportPlan, plan_labels
-from gantrain.data.importing.sources import Content, FileRange, Source, SourceOptions
+from gantrain.data.importing.sources import Content, Source, SourceOptions
 from gantrain.data.importing.splits import SplitSetting
 from gantrain.data.importing.validation_lists import ValidationList, load_validation_list
 from gantrain.data.shards.duplicates import Duplicates
@@ -44,9 +40,6 @@ from gantrain.data.shards.writer import write_shards
 
 _LOOKED_AT = 64  # images whose colours are looked at if they become grey
 _COLOURS = "colours: "
-# An image has colours if its channels differ by this much in this part of its pixels; JPEG makes
-# grey images differ by a few levels.
-_GREY_LEVELS, _COLOURED_PART = 24, 0.01
 
 
 @dataclass(frozen=True)
@@ -67,19 +60,6 @@ class ImportReport:
     unreadable: tuple[tuple[str, str], ...]
     ignored: dict[str, int]
     lost_colours: str
-
-
-@dataclass(frozen=True)
-class _Unreadable:
-    reason: str
-
-
-@dataclass(frozen=True)
-class _Converted:
-    """A PNG file, and whether it has lost colours; None if that was not looked at."""
-
-    image: bytes
-    lost_colours: bool | None
 
 
 def import_images(
@@ -223,10 +203,10 @@ def _convert_all(
         (content, conversion.channels == 1 and i < _LOOKED_AT)
         for i, content in enumerate(_contents(source, order))
     )
-    results = map_in_order(partial(_convert, conversion=conversion), tasks, workers=workers)
+    results = map_in_order(partial(convert, conversion=conversion), tasks, workers=workers)
     for done, (index, result) in enumerate(zip(order, results, strict=True), start=1):
         name = source.names[index]
-        if isinstance(result, _Unreadable):
+        if isinstance(result, Unreadable):
             if on_error == "fail":
                 raise UserError(
                     f"{source.locate(name)}: cannot be read ({result.reason}); fix or remove it, "
@@ -256,33 +236,13 @@ def _convert_all(
     )
 
 
-def _contents(source: Source, order: Sequence[int]) -> Iterator[Content | _Unreadable]:
+def _contents(source: Source, order: Sequence[int]) -> Iterator[Content | Unreadable]:
     for index in order:
         try:
-            content: Content | _Unreadable = source.content(index)
+            content: Content | Unreadable = source.content(index)
         except UserError as error:
-            content = _Unreadable(str(error))
+            content = Unreadable(str(error))
         yield content
-
-
-def _convert(
-    task: tuple[Content | _Unreadable, bool], conversion: Conversion
-) -> _Converted | _Unreadable:
-    """Convert an image; look at its colours if the second of `task` says so."""
-    content, looks_at_colours = task
-    if isinstance(content, _Unreadable):
-        return content
-    try:
-        image = content.read() if isinstance(content, FileRange) else content
-        lost = _has_colours(image, conversion) if looks_at_colours else None
-        return _Converted(convert_image(image, conversion), lost)
-    except UserError as error:
-        return _Unreadable(str(error))
-
-
-def _has_colours(image: Readable, conversion: Conversion) -> bool:
-    channels = read_image(image, replace(conversion, channels=3)).astype(np.int16)
-    return bool((np.ptp(channels, axis=0) > _GREY_LEVELS).mean() > _COLOURED_PART)
 
 
 def _report_json(source: Source, plan: ImportPlan, duplicates: Duplicates, dropped: bool) -> str:
