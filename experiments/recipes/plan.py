@@ -62,6 +62,7 @@ _LATENTS: Tree = {"generator": {"latent_size": 32}}
 _NEAREST: Tree = {"generator": {"upsampling": "nearest", "kernel": 3}}
 _64: Tree = merge({"generator": {"width": 16}, "discriminator": {"width": 16}}, _weights(0.3))
 
+# Longer than the quickstart, to see what ends with it.
 BEST = Trial("quickstart", "the quickstart's config", 420)
 TRIALS: tuple[Trial, ...] = (
     Trial("start", "no classes, constant rates of 0.001, γ 0.1", 60, _CONSTANT),

@@ -31,12 +31,13 @@ def test_each_trial_has_a_name_and_a_valid_config() -> None:
         assert config_of(trial.name).training.total_kimg == trial.kimg
 
 
-def test_the_best_trial_is_the_quickstart_with_its_networks_objective_and_length() -> None:
+def test_the_best_trial_is_the_quickstart_trained_for_longer() -> None:
     shipped, tried = load_config(CONFIG), config_of(BEST.name)
     for section in ("generator", "discriminator", "objective", "conditioning", "ema", "augment"):
         assert getattr(shipped, section) == getattr(tried, section)
-    for key in ("total_kimg", "batch_size", "mixed_precision"):
+    for key in ("batch_size", "mixed_precision"):
         assert getattr(shipped.training, key) == getattr(tried.training, key)
+    assert shipped.training.total_kimg < tried.training.total_kimg
     assert shipped.data.size == tried.data.size
 
 
