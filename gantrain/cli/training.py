@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from gantrain.cli.local_ranks import train_on_ranks
 from gantrain.common.errors import UserError
 from gantrain.config import known_keys, load_config
 
@@ -50,21 +51,12 @@ def train(
         words.append("training.device=cuda")
     arguments = ["--config", str(config), *words]
     count = ranks or gpus or 1
-    raise typer.Exit(_train_here(arguments) if count == 1 else _train_on(arguments, count))
+    if count == 1:
+        from gantrain.train import main
 
-
-def _train_here(arguments: list[str]) -> int:
-    from gantrain.train import main
-
-    return main(arguments)
-
-
-def _train_on(arguments: list[str], ranks: int) -> int:
-    from gantrain.cli.local_ranks import train_on_ranks
-
+        raise typer.Exit(main(arguments))
     # A mistake in it is one line here, instead of one of each rank.
-    checked = load_config(Path(arguments[1]), arguments[2:])
-    expected = checked.training.world_size
-    if expected not in (None, ranks):
-        raise UserError(f"training.world_size: {expected} ranks requested, but {ranks} started.")
-    return train_on_ranks(arguments, ranks)
+    expected = load_config(config, words).training.world_size
+    if expected not in (None, count):
+        raise UserError(f"training.world_size: {expected} ranks requested, but {count} started.")
+    raise typer.Exit(train_on_ranks(arguments, count))

@@ -49,7 +49,6 @@ class Stream(IntEnum):
     NEW_CRITIC = 25
     D_CLASSES = 26
     G_CLASSES = 27
-    GRID_CLASSES = 28
     METRICS_CLASSES = 29
     SAMPLE_CLASSES = 30
 

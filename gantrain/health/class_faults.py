@@ -7,7 +7,7 @@ from gantrain.config.quality import class_name_of
 from gantrain.health.quality_faults import classes_shown
 from gantrain.health.signals import LogLine, is_rising, ratios, relative_spreads, values_of
 from gantrain.health.state import HealthState
-from gantrain.health.trend import trend_of
+from gantrain.health.trend import improves
 
 _ALIKE = 0.25  # of the mean squared difference of two real images of a class
 _MANY_TWINS = 0.3  # of the pairs of a class: those of about three different images
@@ -33,7 +33,7 @@ def detect_alike_within_classes(
     varied = ratios(lines, "health/real_class_spread", "health/real_spread")
     if not spreads or min(varied, default=1.0) < _SAME:
         return None
-    if slack == 1 and (_improves(state) or _grows(spreads)):
+    if slack == 1 and (improves(state) or _grows(spreads)):
         return None
     whole = relative_spreads(lines)
     of_classes = bool(whole) and statistics.median(spreads) < 0.5 * statistics.median(whole)
@@ -64,7 +64,7 @@ def detect_flat_classes(state: HealthState, lines: Sequence[LogLine], slack: flo
     """Some classes have been one image each, in effect, in the last measurements."""
     recent = state.measurements[-_MEASUREMENTS:]
     means = values_of(recent, "quality/class_diversity")
-    if len(means) < _MEASUREMENTS or (slack == 1 and (_improves(state) or is_rising(means))):
+    if len(means) < _MEASUREMENTS or (slack == 1 and (improves(state) or is_rising(means))):
         return None
     each = [_of_classes(line.signals, "diversity") for line in recent]
     newest, limit = each[-1], _FLAT / slack
@@ -111,11 +111,6 @@ def detect_ignored_classes(
 def _grows(spreads: Sequence[float]) -> bool:
     """Return whether spreads grow, and are not next to nothing, where they grow by rounding."""
     return is_rising(spreads) and max(spreads) > _NOTHING
-
-
-def _improves(state: HealthState) -> bool:
-    trend = trend_of(state)
-    return trend is not None and trend.improving
 
 
 def _beyond_chance(signals: Mapping[str, float]) -> float:

@@ -13,7 +13,7 @@ from gantrain.health.signals import (
 )
 from gantrain.health.state import HealthState
 from gantrain.health.training_faults import TINY_GRADIENT, detect_strong_d
-from gantrain.health.trend import trend_of
+from gantrain.health.trend import improves
 from gantrain.health.weight_faults import slow_discriminator
 
 _PATIENCE_STEPS = 200  # generator steps for which a spread must not have grown
@@ -83,8 +83,8 @@ def detect_twins(state: HealthState, lines: Sequence[LogLine], slack: float) -> 
     their colours that improve.
     """
     twins = values_of(lines, "health/fake_twins")
-    improves = _improves(state) and min(twins, default=0.0) < _MOST_TWINS
-    if slack == 1 and (improves or _recovers(lines)):
+    recovers = improves(state) and min(twins, default=0.0) < _MOST_TWINS
+    if slack == 1 and (recovers or _recovers(lines)):
         return None
     lasts = all(_twins(third, slack) for third in thirds(lines))
     return _twins(lines, slack) if lasts else None
@@ -113,14 +113,14 @@ def detect_outrun(state: HealthState, lines: Sequence[LogLine], slack: float) ->
     if slow is None:
         return None
     alike = detect_alike(state, lines, slack)
-    if not alike and not _improves(state):
+    if not alike and not improves(state):
         alike = _twins(lines, slack)
     return f"{alike}; {slow}" if alike else None
 
 
 def detect_saturation(state: HealthState, lines: Sequence[LogLine], slack: float) -> str | None:
     """Nearly all generated pixels are black or white, and real ones are not."""
-    return None if _improves(state) else _saturation(lines, slack)
+    return None if improves(state) else _saturation(lines, slack)
 
 
 def detect_saturated_output(
@@ -154,7 +154,7 @@ def detect_narrow_range(state: HealthState, lines: Sequence[LogLine], slack: flo
     Those of a generator that learns too slowly do so too: what holds it back is more urgent.
     """
     extents = ratios(lines, "health/fake_range", "health/real_range")
-    if not extents or _improves(state) or is_rising(extents, by=0.02):
+    if not extents or improves(state) or is_rising(extents, by=0.02):
         return None
     if max(extents) >= min(_HALF / slack, 0.75):
         return None
@@ -173,7 +173,7 @@ def detect_pinned_range(state: HealthState, lines: Sequence[LogLine], slack: flo
     fake = values_of(lines, "health/fake_range")
     extents = ratios(lines, "health/fake_range", "health/real_range")
     changes = values_of(lines, "health/g_weight_change")
-    if len(extents) < 3 or not changes or min(changes) < _LEARNING * slack or _improves(state):
+    if len(extents) < 3 or not changes or min(changes) < _LEARNING * slack or improves(state):
         return None
     if max(fake) - min(fake) > _PINNED / slack * max(fake):
         return None
@@ -202,7 +202,7 @@ def _is_young(state: HealthState, lines: Sequence[LogLine], spreads: Sequence[fl
     Also whether it is too early for either: the images of some generators are alike for long.
     """
     peak, now = state.spread_peak, lines[-1].g_steps
-    if _improves(state):
+    if improves(state):
         return True
     if now < _YOUNG_STEPS and len(state.measurements) < 2 and not _has_changed(state):
         return True
@@ -217,8 +217,3 @@ def _is_young(state: HealthState, lines: Sequence[LogLine], spreads: Sequence[fl
 def _has_changed(state: HealthState) -> bool:
     """Return whether the spread has been clearly higher than at another time."""
     return state.max_spread > 1.5 * (state.min_spread or 0.0)
-
-
-def _improves(state: HealthState) -> bool:
-    trend = trend_of(state)
-    return trend is not None and trend.improving

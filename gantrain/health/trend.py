@@ -106,6 +106,12 @@ def trend_of(state: HealthState) -> Trend | None:
     )
 
 
+def improves(state: HealthState) -> bool:
+    """Return whether the quality improves; False if it is not measured."""
+    trend = trend_of(state)
+    return trend is not None and trend.improving
+
+
 def main_metric(names: Sequence[str] | dict[str, float]) -> str | None:
     """Return the most telling of some metrics, or None if none of them has a known scale."""
     for family in FAMILIES:

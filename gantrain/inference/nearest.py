@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from gantrain.data.shards.duplicates import image_digest
 
 _BLOCKS = 8  # blocks per side, whose means give a lower bound of a distance
 _BATCH_SIZE = 2048  # images
@@ -34,7 +35,7 @@ def distinct_rows(images: Bytes, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """
     first: dict[bytes, np.int64] = {}
     for row in rows:
-        first.setdefault(blake2b(images[row], digest_size=16).digest(), row)
+        first.setdefault(image_digest(images[row].tobytes()), row)
     return np.array(list(first.values()), np.int64)
 
 

@@ -112,7 +112,8 @@ class Evaluator:
         data, metrics, cache = self._config.data, self._config.metrics, self._dataset.decoded
         if not metrics.every_kimg:
             return []
-        conditioned = len(self._dataset.class_counts())
+        class_names = self._dataset.class_counts().keys()
+        conditioned = len(class_names)
         if self._opened is not None:
             features, reference = self._opened
             sizes = sizes_of(reference, features, metrics.samples, conditioned)
@@ -121,7 +122,7 @@ class Evaluator:
             choice = choose_features(metrics.features, data, has_cache=cache is not None)
         held_out = 0
         if cache is not None:
-            held_out = len(held_out_rows(cache.table, data, self._config.conditioning))
+            held_out = len(held_out_rows(cache.table, data, class_names))
         sizes = Sizes(
             samples=metrics.samples,
             real=self._dataset.total,

@@ -114,18 +114,17 @@ def _compute(
     held_out_classes = None
     if cache is not None:
         table = cache.table
-        rows, of_rows = held_out_rows(table, config), class_indices(table, tuple(counts))
-        if of_rows is not None:
-            rows = rows[of_rows[rows] >= 0]
+        rows, of_rows = held_out_rows(table, config, counts), class_indices(table, tuple(counts))
         rows = rows[np.linspace(0, len(rows) - 1, min(samples, len(rows)), dtype=int)]
         if of_rows is not None:
             held_out_classes = torch.from_numpy(of_rows[rows])
         held_out = cache.images[torch.from_numpy(rows)]
         thumbnails, classes = _training_thumbnails(dataset)
-        found = np.array(table.class_names)[table.class_index[training_rows(table, config)]]
-        frequencies = [float(np.mean(found == name)) for name in features.classes]
         if counts:
             frequencies = [counts.get(name, 0) / dataset.total for name in features.classes]
+        else:
+            found = np.array(table.class_names)[table.class_index[training_rows(table, config)]]
+            frequencies = [float(np.mean(found == name)) for name in features.classes]
     else:
         held_out = images[:0]
         thumbnails, frequencies = to_thumbnails(images), []

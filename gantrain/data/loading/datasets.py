@@ -149,9 +149,7 @@ class CachedImageDataset:
         return _count(self.class_names, self.class_index[self.rows])
 
     def held_out(self, config: DataConfig) -> "CachedImageDataset | None":
-        rows = held_out_rows(self.cache.table, config)
-        if self.class_index is not None:
-            rows = rows[self.class_index[rows] >= 0]
+        rows = held_out_rows(self.cache.table, config, self.class_names)
         return replace(self, rows=rows) if len(rows) else None
 
     def images(self, rng: PositionalRNG) -> Tensor:

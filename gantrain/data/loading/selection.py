@@ -1,5 +1,7 @@
 """The selection of the images to train on, and of those held out."""
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,24 +51,21 @@ def training_rows(
 
 
 def held_out_rows(
-    table: ImageTable, config: DataConfig, conditioning: ConditioningConfig = NO_CONDITIONING
+    table: ImageTable, config: DataConfig, class_names: Collection[str] = ()
 ) -> NDArray[np.int64]:
     """Return the rows of the images that are never trained on, ascending.
 
     They are the split "validation" and the fraction `config.held_out` of the views, restricted to
-    `config.classes` if it is not empty, and with conditioning to images that have a class.
+    `config.classes` if it is not empty, and to images of the classes `class_names` if there are
+    some: those that networks are conditioned on.
 
     Raises UserError if a class does not occur.
     """
     held_out = (table.state == VALIDATION) | _in_held_out_views(table, config.held_out)
     held_out &= (table.state != BROKEN) & _in_classes(table, config)
-    return np.flatnonzero(held_out & has_class(table) if conditioning.active else held_out)
-
-
-def has_class(table: ImageTable) -> NDArray[np.bool_]:
-    """Return a mask of the images whose labels name a class, bool (N,)."""
-    named = np.array([bool(name) for name in table.class_names], np.bool_)
-    return named[table.class_index]
+    if class_names:
+        held_out &= np.array([name in class_names for name in table.class_names])[table.class_index]
+    return np.flatnonzero(held_out)
 
 
 def _labelled(
@@ -75,7 +74,7 @@ def _labelled(
     config: DataConfig,
     conditioning: ConditioningConfig,
 ) -> NDArray[np.bool_]:
-    labelled = has_class(table)
+    labelled = np.array([bool(name) for name in table.class_names])[table.class_index]
     missing, total = int((selected & ~labelled).sum()), int(selected.sum())
     if missing and conditioning.unlabelled == "fail":
         raise UserError(
