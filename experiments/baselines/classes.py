@@ -17,18 +17,16 @@ from experiments.baselines.fashion import (
     data_config,
     fashion_ruler,
     measure_real_images,
+    publish_fashion,
     real_row,
 )
 from experiments.baselines.plan import CLASS_PAIRS, CLASSES
-from experiments.baselines.results import baseline_parser, cost_columns, publish
-from experiments.baselines.train import train_missing
-from experiments.fashion import PACKAGE, import_fashion
+from experiments.baselines.results import cost_columns
 from experiments.tables import format_median_and_range, markdown_table
 from experiments.values import Values, remember
-from gantrain.common.logs import configure_logging
-from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.common.statistics import Interval
 from gantrain.inference.export import load_generator
+from gantrain.metrics.by_class import Labels
 from gantrain.metrics.classifier_store import prepare_classifier
 from gantrain.metrics.evaluator import generate_images
 from gantrain.models.networks import Generator
@@ -38,17 +36,8 @@ _LATENT_SEED = 0
 
 def main(arguments: Sequence[str]) -> None:
     """Import, train, measure and write the table."""
-    parser = baseline_parser(
-        CLASSES, "Train residual and class-conditional GANs on Fashion-MNIST and measure them."
-    )
-    parser.add_argument(
-        "--source", type=Path, default=PACKAGE, help="folder with the four IDX files"
-    )
-    options = parser.parse_args(arguments)
-    configure_logging(0)
-    import_fashion(options.out / "data", options.source)
-    train_missing(CLASSES, options.out)
-    publish(CLASSES, classes_table(options.out), options)
+    description = "Train residual and class-conditional GANs on Fashion-MNIST and measure them."
+    publish_fashion(CLASSES, arguments, description, classes_table)
 
 
 def classes_table(out: Path) -> str:
@@ -114,6 +103,6 @@ def images_and_classes(generator: Generator, count: int) -> tuple[Tensor, Tensor
 
     Classes are int64 (count,), as frequent as in the data; None without conditioning.
     """
+    asked = Labels.asked_for(generator, _LATENT_SEED, count)
     images = generate_images(generator, _LATENT_SEED, count)
-    rng = PositionalRNG(_LATENT_SEED, 0, count)  # with which `generate_images` has drawn them
-    return images, generator.conditioning.draw(rng, Stream.METRICS_CLASSES)
+    return images, None if asked is None else asked.index

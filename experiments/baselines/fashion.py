@@ -5,7 +5,7 @@ samples of docs/baselines.md. The data are those of Debian's package dataset-fas
 al. 2017): 60,000 training and 10,000 test images of ten kinds of clothing, grey, 28x28.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import torch
 
 from experiments.baselines.classification import Labelled, classify, train_and_test
 from experiments.baselines.modes import count_modes
-from experiments.baselines.plan import FASHION, BaselineRun
+from experiments.baselines.plan import FASHION, Baseline, BaselineRun
 from experiments.baselines.results import baseline_parser, cost_columns, publish
 from experiments.baselines.ruler import Lite0Ruler
 from experiments.baselines.train import train_missing
@@ -42,15 +42,30 @@ _COLUMNS = {"fid": 1, "kid": 1, "rarest": 100, "commonest": 100, "score": 100}
 
 def main(arguments: Sequence[str]) -> None:
     """Import, train, measure and write the table."""
-    parser = baseline_parser(FASHION, "Train GANs on Fashion-MNIST and measure them.")
+    description = "Train GANs on Fashion-MNIST and measure them."
+    publish_fashion(FASHION, arguments, description, fashion_table)
+
+
+def publish_fashion(
+    baseline: Baseline,
+    arguments: Sequence[str],
+    description: str,
+    table_of: Callable[[Path], str],
+) -> None:
+    """Run the command that imports Fashion-MNIST, trains a baseline on it and writes its table.
+
+    arguments: of the command. description: what its help says. table_of: measures the runs in a
+        folder.
+    """
+    parser = baseline_parser(baseline, description)
     parser.add_argument(
         "--source", type=Path, default=PACKAGE, help="folder with the four IDX files"
     )
     options = parser.parse_args(arguments)
     configure_logging(0)
     import_fashion(options.out / "data", options.source)
-    train_missing(FASHION, options.out)
-    publish(FASHION, fashion_table(options.out), options)
+    train_missing(baseline, options.out)
+    publish(baseline, table_of(options.out), options)
 
 
 def fashion_table(out: Path) -> str:

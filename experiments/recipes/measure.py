@@ -8,11 +8,11 @@ from torch import Tensor
 
 from experiments.values import Values, remember
 from gantrain.common.records import read_object
-from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import DataConfig
 from gantrain.data.loading.labelled import open_labelled_dataset
 from gantrain.data.loading.selection import held_out_rows, training_rows
-from gantrain.inference.export import Loaded, open_generator
+from gantrain.inference.export import open_generator
+from gantrain.metrics.by_class import Labels
 from gantrain.metrics.by_pixels import nearest_metrics
 from gantrain.metrics.classifier_store import prepare_classifier
 from gantrain.metrics.evaluator import generate_images
@@ -87,10 +87,6 @@ def read_measured(run_dir: Path) -> dict[int, Values]:
 def _measure(folder: Path) -> Values:
     loaded = open_generator(folder)
     images = generate_images(loaded.generator, 0, SAMPLES)
-    return _judge(loaded.config.data).judge(images, _classes_asked_for(loaded))
-
-
-def _classes_asked_for(loaded: Loaded) -> list[str] | None:
-    conditioning = loaded.generator.conditioning
-    drawn = conditioning.draw(PositionalRNG(0, 0, SAMPLES), Stream.METRICS_CLASSES)
-    return None if drawn is None else [conditioning.class_names[i] for i in drawn.tolist()]
+    asked = Labels.asked_for(loaded.generator, 0, SAMPLES)
+    wanted = None if asked is None else [asked.names[i] for i in asked.index.tolist()]
+    return _judge(loaded.config.data).judge(images, wanted)
