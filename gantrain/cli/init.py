@@ -12,6 +12,7 @@ import yaml
 
 from gantrain.common.errors import UserError, os_reason
 from gantrain.common.files import write_text
+from gantrain.common.yaml_core import load_yaml
 from gantrain.config import parse_config, read_yaml
 from gantrain.data.shards.manifest import load_manifest
 
@@ -71,7 +72,7 @@ def init(
         if name.endswith(".sbatch"):
             (target / name).chmod((target / name).stat().st_mode | 0o111)
         typer.echo(f"wrote {target / name}")
-    _print_next_commands(target, config, shards)
+    _print_next_commands(target, config, files[f"configs/{config}.yaml"], imports=shards is None)
 
 
 def project_files(config: str, shards: Path | None) -> dict[str, str]:
@@ -90,7 +91,7 @@ def project_files(config: str, shards: Path | None) -> dict[str, str]:
         manifest = load_manifest(shards)
         values = {"shards": str(shards), "size": manifest.size, "channels": manifest.channels}
         text = _with_data(text, values)
-    parse_config(yaml.safe_load(text), f"configs/{config}.yaml")
+    parse_config(load_yaml(text), f"configs/{config}.yaml")
     return {
         f"configs/{config}.yaml": text,
         f"configs/sweeps/{config}.yaml": _sweep_of(config, configs / "sweeps"),
@@ -131,10 +132,10 @@ def _has(path: Path, text: str) -> bool:
         raise UserError(f"{path}: cannot be read ({os_reason(error)}).") from None
 
 
-def _print_next_commands(folder: Path, config: str, shards: Path | None) -> None:
+def _print_next_commands(folder: Path, config: str, text: str, *, imports: bool) -> None:
     lines = [] if folder == Path() else [f"cd {shlex.quote(str(folder))}"]
-    if shards is None:
-        wanted = read_yaml(TEMPLATES / "configs" / f"{config}.yaml")["data"]
+    if imports:
+        wanted = load_yaml(text)["data"]
         lines.append(
             f"gantrain data import YOUR-IMAGES {wanted['shards']} --size {wanted['size']}"
             "   # or gantrain data render"

@@ -33,7 +33,6 @@ Steps = Annotated[
 ]
 Milliseconds = Annotated[int, typer.Option(min=10, help="Duration of each frame.")]
 _IMAGES = 64
-_COLUMNS = 8  # of a grid with a class a row
 
 
 def sample(
@@ -60,7 +59,7 @@ def sample(
     column have the same latent; with one class, the PNG is a square.
     """
     from gantrain.common.grids import save_png, tile, tile_square
-    from gantrain.inference.classes import row_classes, sample_rows, select_classes
+    from gantrain.inference.classes import COLUMNS, row_classes, sample_rows, select_classes
     from gantrain.inference.export import open_generator
     from gantrain.inference.sampling import sample_images
 
@@ -70,7 +69,7 @@ def sample(
     given = class_keys(loaded, classes)
     keys = row_classes(generator) if given is None else given
     if len(keys) > 1:
-        columns = _COLUMNS if count is None else -(-count // len(keys))
+        columns = COLUMNS if count is None else -(-count // len(keys))
         images = sample_rows(generator, keys, columns, seed, truncation=truncation)
         save_png(tile(images, len(keys), columns), out)
     else:

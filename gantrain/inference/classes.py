@@ -12,6 +12,7 @@ from gantrain.inference.sampling import generate_images, sample_latents
 from gantrain.models.conditioning import class_weights
 from gantrain.models.networks import Generator
 
+COLUMNS = 8  # of a grid with a class a row, where their number is not chosen
 _MAX_ROWS = 32  # of a grid whose classes are not chosen
 _MAX_LISTED = 20  # classes in a message
 

@@ -12,7 +12,7 @@ from gantrain.config.quality import interval_names
 from gantrain.config.schedules import describe
 from gantrain.health.problems import NO_FAULT
 from gantrain.health.verdict import FLOOR_EVENT
-from gantrain.inference.classes import row_classes, sample_rows
+from gantrain.inference.classes import COLUMNS, row_classes, sample_rows
 from gantrain.inference.export import Loaded
 from gantrain.inference.sampling import sample_images
 from gantrain.models.conditioning import Conditioning
@@ -29,7 +29,6 @@ _MAX_GRIDS = 60
 _MAX_GRID_BYTES = 3_000_000  # of all grids on the page, encoded
 _GRID_SIDE = 800  # pixels
 _SAMPLES = 64
-_COLUMNS = 8  # of samples with a class a row
 
 
 def write_run_page(
@@ -88,8 +87,8 @@ def _show(loaded: Loaded, run_dir: Path) -> dict[str, Any]:
         measured.setdefault(loaded.measured.metric, loaded.measured.value)
     rows = row_classes(loaded.generator)
     if rows:
-        images = sample_rows(loaded.generator, rows, _COLUMNS, 0)
-        samples = tile(images, len(rows), _COLUMNS)
+        images = sample_rows(loaded.generator, rows, COLUMNS, 0)
+        samples = tile(images, len(rows), COLUMNS)
     else:
         samples = tile_square(sample_images(loaded.generator, _SAMPLES, 0))
     return {

@@ -39,7 +39,6 @@ from gantrain.data.shards.staging import REPORT_NAME
 from gantrain.data.shards.writer import write_shards
 
 _LOOKED_AT = 64  # images whose colours are looked at if they become grey
-_COLOURS = "colours: "
 
 
 @dataclass(frozen=True)
@@ -118,11 +117,12 @@ def import_images(
         plan = _plan(opened, classes, class_names, splits, validation_list)
         if on_plan is not None:
             on_plan(opened, plan)
-        duplicates = Duplicates()
+        duplicates, looked_at = Duplicates(), Counter[bool]()
         samples = _convert_all(
             opened,
             conversion,
             plan,
+            looked_at,
             seed=seed,
             workers=workers,
             on_error=on_error,
@@ -141,7 +141,9 @@ def import_images(
                 drop_duplicates=drop_duplicates,
                 duplicates=duplicates,
                 extra_files=lambda: {
-                    REPORT_NAME: _report_json(opened, plan, duplicates, drop_duplicates)
+                    REPORT_NAME: _report_json(
+                        opened, plan, duplicates, _lost_colours(looked_at), dropped=drop_duplicates
+                    )
                 },
             )
     return ImportReport(
@@ -150,7 +152,7 @@ def import_images(
         duplicates,
         tuple(opened.unreadable.items()),
         dict(sorted(opened.ignored.items())),
-        next((note for note in opened.notes if note.startswith(_COLOURS)), ""),
+        _lost_colours(looked_at),
     )
 
 
@@ -187,18 +189,21 @@ def _convert_all(
     source: Source,
     conversion: Conversion,
     plan: ImportPlan,
+    looked_at: Counter[bool],
     *,
     seed: int,
     workers: int | None,
     on_error: Literal["report", "fail"],
     on_progress: Callable[[int, int], None] | None,
 ) -> Generator[Sample, None, None]:
-    """Yield the samples in shuffled order; add the unreadable images to the source's."""
+    """Yield the samples in shuffled order; add the unreadable images to the source's.
+
+    looked_at: counts whether the first images lose colours.
+    """
     keys = unique_keys(source.names, names_tell=plan.rule == "name")
     total = len(keys)
     order = source.order(total, random.Random(seed))
     problems: dict[str, str] = {}
-    looked_at = Counter[bool]()
     tasks = (
         (content, conversion.channels == 1 and i < _LOOKED_AT)
         for i, content in enumerate(_contents(source, order))
@@ -225,11 +230,6 @@ def _convert_all(
             f"{source.locate(name)}: cannot be read ({problem}), and neither can the other "
             f"{total - 1} images; nothing to import."
         )
-    if looked_at[True]:
-        source.notes.append(
-            f"{_COLOURS}{looked_at[True]} of {looked_at.total()} images looked at have some, and "
-            "became grey; --channels 3 keeps them"
-        )
     source.unreadable |= problems
     source.unreadable = dict(
         sorted(source.unreadable.items(), key=lambda item: natural_order(item[0]))
@@ -245,7 +245,19 @@ def _contents(source: Source, order: Sequence[int]) -> Iterator[Content | Unread
         yield content
 
 
-def _report_json(source: Source, plan: ImportPlan, duplicates: Duplicates, dropped: bool) -> str:
+def _lost_colours(looked_at: Counter[bool]) -> str:
+    """Return what a user should know of lost colours; nothing if there are none."""
+    if not looked_at[True]:
+        return ""
+    return (
+        f"colours: {looked_at[True]} of {looked_at.total()} images looked at have some, and became "
+        "grey; --channels 3 keeps them"
+    )
+
+
+def _report_json(
+    source: Source, plan: ImportPlan, duplicates: Duplicates, lost_colours: str, *, dropped: bool
+) -> str:
     list_path = plan.validation_list
     report = {
         "source": source.kind,
@@ -254,7 +266,7 @@ def _report_json(source: Source, plan: ImportPlan, duplicates: Duplicates, dropp
             {"folder": name, "split": split, "images": count}
             for (name, split), count in plan.split_folders.items()
         ],
-        "notes": [*source.notes, *plan.notes],
+        "notes": [*source.notes, *plan.notes, *filter(None, [lost_colours])],
         "duplicates": {
             "distinct": duplicates.distinct,
             "equal_to_an_earlier_one": {split: duplicates.repeats[split] for split in SPLITS},
