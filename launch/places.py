@@ -11,7 +11,9 @@ from launch.settings import LaunchSettings
 from launch.states import active_arrays, read_sweep_status
 
 _FIRST_POLL, _LONGEST_POLL = 5.0, 60.0  # seconds
-_LONGEST_WAIT = 600.0  # seconds, after which others may have left the queue
+# Seconds, after which jobs of others may have left the queue, and Slurm may have forgotten own jobs
+# that have ended, which count until then.
+_LONGEST_WAIT = 120.0
 
 
 def submit_in_turns(
@@ -21,7 +23,7 @@ def submit_in_turns(
 
     Raises StoppedError on an interrupt: what is submitted stays so.
     """
-    waiting = 0
+    waiting, pause = 0, _FIRST_POLL
     try:
         while True:
             result = submit_missing(settings, planned)
@@ -29,7 +31,13 @@ def submit_in_turns(
             yield result
             if not waiting:
                 return
-            _wait_for_places(settings.sweep_dir, settings.throttle, result.active)
+            if result.active:
+                _wait_for_an_end(settings.sweep_dir, settings.throttle, result.active)
+                pause = _FIRST_POLL
+            else:
+                # Only trying shows when a place is free.
+                time.sleep(pause)
+                pause = min(pause * 1.5, _LONGEST_POLL)
     except KeyboardInterrupt:
         text = f"interrupted with {waiting} runs left; call `sweep` again to submit them."
         raise StoppedError(text, INTERRUPTED_STATUS) from None
@@ -53,7 +61,7 @@ def describe_waiting(result: LaunchResult, verb: str) -> str:
     )
 
 
-def _wait_for_places(sweep_dir: Path, throttle: int, active: int) -> None:
+def _wait_for_an_end(sweep_dir: Path, throttle: int, active: int) -> None:
     pause, deadline = _FIRST_POLL, time.monotonic() + _LONGEST_WAIT
     while time.monotonic() < deadline:
         time.sleep(pause)
