@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gantrain import __version__
+from gantrain.cli.config_keys import config
 from gantrain.cli.data import data_app
 from gantrain.cli.directions import arithmetic, grid
 from gantrain.cli.evaluate import evaluate
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command(rich_help_panel="Train")(train)
 app.command(rich_help_panel="Train")(init)
+app.command(rich_help_panel="Train")(config)
 app.add_typer(launch_app, name="launch", rich_help_panel="Train")
 app.add_typer(data_app, name="data", rich_help_panel="Data")
 for panel, commands in {

@@ -211,6 +211,8 @@ def _keys_in(node: Node, root: Node, prefix: str) -> Iterator[str]:
 
 
 def _describe_one(node: Node, root: Node) -> str:
+    if "expected" in node:
+        return str(node["expected"])
     if choices := _choices(node):
         return one_of(choices)
     match node.get("type"):

@@ -25,9 +25,11 @@ class NetworkConfig(Section):
     norm_momentum: Annotated[float, Field(gt=0, le=1)] = Field(
         0.1, description="weight of the newest batch in the running statistics"
     )
-    learning_rate: ScheduledRate = Field(2e-4, description="of Adam")
-    betas: tuple[Beta, ScheduledBeta] = Field((0.5, 0.999), strict=False, description="of Adam")
-    adam_epsilon: Positive = Field(1e-8, description="of Adam; Keras has 1e-7")
+    learning_rate: ScheduledRate = Field(2e-4, description="step size of Adam")
+    betas: tuple[Beta, ScheduledBeta] = Field(
+        (0.5, 0.999), strict=False, description="β₁ and β₂ of Adam: decay of its two averages"
+    )
+    adam_epsilon: Positive = Field(1e-8, description="ε in Adam's denominator; Keras has 1e-7")
 
 
 class DcganNetworkConfig(NetworkConfig):

@@ -41,7 +41,11 @@ class DcganConfig(ZeroCentredConfig):
 
     LOGGED: ClassVar = _SCORED_APART  # beside what every objective logs
 
-    kind: Literal["dcgan"] = "dcgan"
+    kind: Literal["dcgan"] = Field(
+        "dcgan",
+        description="the loss; dcgan: binary cross-entropy; wgan-gp: Wasserstein with gradient "
+        "penalty; hinge: that of SNGAN; rpgan: relativistic pairing with R1 and R2",
+    )
     n_critic: int = Field(1, ge=1, le=100, description="D steps per G step")
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = Field(
         0.0, description="D's target for real images is 1 minus this (one-sided)"

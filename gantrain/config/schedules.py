@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from gantrain.common.expectations import quoted
 from gantrain.common.records import is_number
@@ -17,7 +17,12 @@ Kimg = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class Schedule(Section, Generic[Value]):
-    """A value that changes with the images seen, as `value_at` says."""
+    """A value that changes with the images seen.
+
+    `value_at` has the formulas.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"expected": "a schedule {from: …, to: …}"})
 
     start: Value = Field(alias="from", description="value before the change")
     end: Value | None = Field(None, alias="to", description="value after the change")

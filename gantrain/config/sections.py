@@ -54,7 +54,7 @@ class DataConfig(Section):
         None,
         ge=1,
         le=MAX_COUNT,
-        description="train on this many images, a uniform random subset",
+        description="train on this many images, a uniform random subset; empty: on all",
     )
     held_out: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,
@@ -139,7 +139,7 @@ class TrainingConfig(Section):
         "was measured on; untested on GPUs",
     )
     clip_norm: Positive | None = Field(
-        None, description="clip the gradient norm of each network to this"
+        None, description="clip the gradient norm of each network to this; empty: do not clip"
     )
     sync_batch_norm: bool = Field(
         False, description="synchronise batch statistics over all ranks (GPUs only)"
@@ -198,16 +198,16 @@ class OutputConfig(Section):
         description="resume from the newest checkpoint in run_dir: if there is one (auto), never, "
         "or fail without one (must)",
     )
-    log_every_kimg: Positive = Field(1.0, description="log a line of metrics")
-    sample_every_kimg: Positive = Field(10.0, description="save a grid of samples")
+    log_every_kimg: Positive = Field(1.0, description="kimg between two lines of metrics")
+    sample_every_kimg: Positive = Field(10.0, description="kimg between two grids of samples")
     checkpoint_every_kimg: Positive = Field(
-        50.0, description="save a checkpoint; the end of the run saves one too"
+        50.0, description="kimg between two checkpoints; the end of the run saves one too"
     )
     keep_checkpoints: int = Field(
         2, ge=1, le=MAX_COUNT, description="number of newest checkpoints to keep"
     )
     keep_every_kimg: Positive | None = Field(
-        None, description="also keep the first checkpoint after each multiple of this"
+        None, description="also keep the first checkpoint after each multiple of this; empty: none"
     )
     keep_best: Annotated[str | None, NoMetric] = Field(
         DEFAULT_METRIC,
@@ -254,7 +254,8 @@ class MetricsConfig(Section):
     """Quality metrics of the EMA generator, measured during training; see docs/health.md."""
 
     every_kimg: Annotated[float, Field(ge=0)] = Field(
-        50.0, description="measure at the first log line after each multiple of this; 0: never"
+        50.0,
+        description="kimg between two measurements, each at the next line of metrics; 0: never",
     )
     samples: int = Field(
         1000, ge=16, le=50_000, description="number of generated images to measure"
@@ -284,12 +285,20 @@ class HealthConfig(Section):
 class WandbConfig(Section):
     """Weights & Biases."""
 
-    mode: Literal["online", "offline", "disabled"] = "disabled"
-    project: str = "gantrain"
-    entity: str | None = None
-    group: str | None = None
-    name: str | None = Field(None, description="empty: the name of the run directory")
-    tags: tuple[str, ...] = Field((), strict=False)
+    mode: Literal["online", "offline", "disabled"] = Field(
+        "disabled",
+        description="online: log to W&B while the run trains; offline: to files that `wandb sync` "
+        "uploads later; disabled: only to the run directory",
+    )
+    project: str = Field("gantrain", description="project that the run belongs to")
+    entity: str | None = Field(
+        None, description="user or team that the project belongs to; empty: the login's own"
+    )
+    group: str | None = Field(None, description="group under which W&B shows several runs")
+    name: str | None = Field(
+        None, description="name of the run in W&B; empty: that of the run directory"
+    )
+    tags: tuple[str, ...] = Field((), strict=False, description="labels to find the run by")
     connect_seconds: Seconds = Field(
         30, description="seconds to wait for W&B before the run continues offline"
     )

@@ -47,6 +47,7 @@ WORDS = {
     "play": "{run} --export {folder} --shards {shards}",
     "workspace": None,  # has no path
     "schema": None,
+    "config": None,
     "data render": "{target} --size 32 --views 1 --parts a --ldraw {ldraw} --workers 1",
     "data import": "{source} {target} --validation-list {validation_list} --workers 1",
     "data index": "{tars} --size 32 --workers 1 --overwrite",
