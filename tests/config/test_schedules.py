@@ -202,7 +202,7 @@ def test_without_an_end_a_schedule_follows_the_length_of_the_run() -> None:
         ),
         ({"from": 1e-3, "warmup_kimg": -1}, r"warmup_kimg: -1 found; .*from 0 to"),
         ([1e-3, 0], r"learning_rate: \[0\.001, 0\] found; expected a number greater than 0, or a"),
-        (0, "learning_rate: 0 found; expected a number greater than 0, or a section with"),
+        (0, "learning_rate: 0 found; expected a number greater than 0, or a schedule"),
     ],
 )
 def test_a_schedule_that_makes_no_sense_is_one_error(value: object, fragment: str) -> None:
