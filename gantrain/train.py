@@ -53,13 +53,19 @@ from gantrain.runs.wandb_environment import check_wandb_settings
 from gantrain.training.batch import real_batches
 from gantrain.training.best import BestSoFar
 from gantrain.training.diagnose import doubts_at_start
-from gantrain.training.distributed import check_same_data, check_world_size, make_accelerator
+from gantrain.training.distributed import (
+    check_same_data,
+    check_world_size,
+    make_accelerator,
+    ranks_and_device,
+)
 from gantrain.training.gan import Gan, Networks
 from gantrain.training.held_out import NAME as HELD_OUT
 from gantrain.training.held_out import open_held_out
 from gantrain.training.joint import joint
 from gantrain.training.judge import Judge
 from gantrain.training.loop import alternating, train
+from gantrain.training.memory import out_of_memory
 from gantrain.training.meter import Meter
 from gantrain.training.nan_guard import RollBack, read_recovery
 from gantrain.training.objectives import Objective, chosen_gammas, make_objective, metric_names
@@ -95,6 +101,10 @@ def _train(path: Path, overrides: Sequence[str], rank: str) -> int:
             run_training(config)
         except OSError as error:
             raise cannot_write(error, config) from None
+        except (MemoryError, RuntimeError) as error:
+            if exhausted := out_of_memory(error, config, *ranks_and_device()):
+                raise exhausted from None
+            raise
     except UserError as error:
         source = "gantrain" if rank == "0" else f"gantrain (rank {rank})"
         sys.stderr.write(f"{source}: {error}\n")  # whole, though other ranks may write as well
@@ -234,6 +244,8 @@ def raise_failure(error: BaseException, state: TrainingState, services: Services
         raise error
     if isinstance(error, OSError):
         error = cannot_write(error, state.config)
+    elif exhausted := out_of_memory(error, state.config, *ranks_and_device()):
+        error = exhausted
     elif isinstance(error, RuntimeError) and state.world_size > 1 and is_lost_rank(error):
         error = LostRankError(
             f"Another rank is gone ({str(error).splitlines()[0]}). Start again: the run resumes "

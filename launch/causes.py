@@ -48,12 +48,18 @@ _IN_LOGS = (
     ),
     Sign(
         "out of GPU memory",
-        re.compile(r".*(CUDA out of memory|OutOfMemoryError|CUDNN_STATUS_ALLOC_FAILED).*"),
+        re.compile(
+            r".*(CUDA out of memory|OutOfMemoryError|CUDNN_STATUS_ALLOC_FAILED"
+            r"|the memory of the GPU is exhausted).*"
+        ),
         "{less_gpu_memory}",
     ),
     Sign(
         "out of memory",
-        re.compile(r".*(oom[-_ ]kill|Out Of Memory|MemoryError|Cannot allocate memory).*"),
+        re.compile(
+            r".*(oom[-_ ]kill|Out Of Memory|MemoryError|Cannot allocate memory"
+            r"|the memory of the machine is exhausted).*"
+        ),
         _RAISE_MEM,
     ),
     Sign(

@@ -7,7 +7,7 @@ import sys
 import warnings
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs
 
 from gantrain.common.errors import UserError
@@ -108,6 +108,17 @@ def make_accelerator(config: Config) -> Accelerator:
         broadcast_buffers=False, gradient_as_bucket_view=True, bucket_cap_mb=BUCKET_MB
     )
     return Accelerator(cpu=cpu, mixed_precision=training.mixed_precision, kwargs_handlers=[ddp])
+
+
+def ranks_and_device() -> tuple[int, str]:
+    """Return the world size and the type of this rank's device, once `make_accelerator` was called.
+
+    Before that, 1 and cpu.
+    """
+    if not PartialState._shared_state:
+        return 1, "cpu"
+    state = PartialState()
+    return state.num_processes, state.device.type
 
 
 def keep_freed_memory() -> None:
