@@ -16,6 +16,7 @@ from experiments.hunt.train import OUT
 from experiments.tables import markdown_table, update_tables
 from experiments.training import has_ended
 from gantrain.common.statistics import wilson_interval
+from gantrain.health.known import Known
 from gantrain.health.problems import NO_FAULT
 from gantrain.health.replay import lines_of, replay
 from gantrain.runs.metrics_file import read_metrics
@@ -86,9 +87,13 @@ def judge(run: HuntedRun, out: Path) -> Verdict:
     fids = tuple(float(line[_FID]) for line in metrics if line.get(_FID) is not None)
     total, begins = run.total_kimg * 1000, run.begins * run.total_kimg * 1000
     lines = lines_of(metrics, run.images_per_g_step)
-    flips = run.tree.get("objective", {}).get("label_flips", 0.0)
+    known = Known(
+        label_flips=run.tree.get("objective", {}).get("label_flips", 0.0),
+        spectral_norm=run.tree.get("discriminator", {}).get("spectral_norm", False),
+        images=run.tree.get("data", {}).get("limit"),
+    )
     first, delay, early = "", math.nan, ""
-    for change in replay(run.kind, lines, label_flips=flips).changes:
+    for change in replay(run.kind, lines, known=known).changes:
         name, seen = change.diagnosis.name, change.images_seen or 0
         if name == NO_FAULT:
             continue

@@ -15,6 +15,7 @@ from gantrain.common.records import flatten, is_number
 from gantrain.common.yaml_core import load_yaml
 from gantrain.config.objectives import sections_by_kind
 from gantrain.health.columns import columns_text, parse_mapping
+from gantrain.health.known import UNKNOWN, Known
 from gantrain.health.problems import CODES, words_for
 from gantrain.health.replay import Line, Replay, lines_of, replay
 from gantrain.health.tables import read_table
@@ -40,14 +41,14 @@ class _Log:
     """What a file says: the objective, "" if it does not say it; its lines; its quality.
 
     rewound: how many times it returns to an earlier point.
-    label_flips: objective.label_flips of the run's config, None if unknown.
+    known: what the run's config says beside.
     """
 
     kind: str
     lines: Sequence[Line]
     verdict: Verdict
     rewound: int = 0
-    label_flips: float | None = None
+    known: Known = UNKNOWN
 
 
 def health(
@@ -112,7 +113,7 @@ def health(
             log = _read_own(own, config, steps)
         else:
             log = _read_other(own or path, steps, mapping)
-        found = replay(objective or log.kind, log.lines, label_flips=log.label_flips)
+        found = replay(objective or log.kind, log.lines, known=log.known)
         if as_json:
             typer.echo(json.dumps(_as_record(path, log, found)))
         else:
@@ -148,7 +149,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         return {}
     flat = flatten(tree)
-    counts = ("training.batch_size", "objective.n_critic")
+    counts = ("training.batch_size", "objective.n_critic", "data.limit")
     words = ("objective.kind", "output.keep_best")
     return {
         key: value
@@ -157,6 +158,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         or (key in words and isinstance(value, str))
         or key == "metrics.every_kimg"
         or (key == "objective.label_flips" and is_number(value))
+        or (key == "discriminator.spectral_norm" and isinstance(value, bool))
     }
 
 
@@ -175,7 +177,12 @@ def _read_own(path: Path, config: Mapping[str, Any], steps: _Steps) -> _Log:
         config.get("output.keep_best"),
         measures=config.get("metrics.every_kimg") != 0,
     )
-    return _Log(kind, lines, verdict, label_flips=config.get("objective.label_flips"))
+    known = Known(
+        label_flips=config.get("objective.label_flips"),
+        spectral_norm=config.get("discriminator.spectral_norm"),
+        images=config.get("data.limit"),
+    )
+    return _Log(kind, lines, verdict, known=known)
 
 
 def _read_other(path: Path, steps: _Steps, mapping: Mapping[str, str]) -> _Log:

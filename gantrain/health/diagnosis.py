@@ -26,6 +26,7 @@ from gantrain.health.image_faults import (
     detect_twins,
     detect_unsuitable_data,
 )
+from gantrain.health.known import UNKNOWN, Known
 from gantrain.health.problems import ADVICE, NO_FAULT, NO_PROBLEM, Name
 from gantrain.health.quality_faults import (
     detect_class_collapse,
@@ -43,6 +44,7 @@ from gantrain.health.training_faults import (
     detect_divergence,
     detect_hinge_divergence,
     detect_idle_labels,
+    detect_light_penalty,
     detect_met_margins,
     detect_pair_divergence,
     detect_penalty_off,
@@ -57,7 +59,6 @@ QUIET_STEPS = 250  # generator steps before the first diagnosis
 WINDOW_STEPS = 100  # generator steps for which a problem must show
 _MIN_LINES = 3
 _MAX_LINES = 64
-_FEW_FLIPS = 0.3  # of labels, which then say much
 _MILDER = 0.7  # factor on the thresholds that keep a diagnosis
 
 # Returns the evidence of a problem, or None. Arguments: the state; the log lines that must all show
@@ -101,6 +102,7 @@ CHECKS = (
     Check("mode collapse", detect_outrun),
     Check("dead player", detect_slow_player),
     Check("penalty off", detect_penalty_off, ("wgan-gp",)),
+    Check("penalty off", detect_light_penalty, ("wgan-gp",)),
     Check("uninformative labels", detect_idle_labels, ("dcgan",)),
     Check("diverging", detect_divergence, ("dcgan",)),
     Check("diverging", detect_critic_divergence, ("wgan-gp",)),
@@ -133,7 +135,7 @@ def observe(
     metrics: Mapping[str, float],
     *,
     images_seen: int | None = None,
-    label_flips: float | None = None,
+    known: Known = UNKNOWN,
 ) -> Diagnosis | None:
     """Add a line of metrics to the state; return the diagnosis if it changed, else None.
 
@@ -143,8 +145,8 @@ def observe(
     metrics: means of the log interval; only loss/…, health/…, quality/…, class/… and interval/…
         count.
     images_seen: real images that D has seen so far, for the evidence and for an early stop.
-    label_flips: objective.label_flips of the config, None if unknown. A D that only starts slowly
-        looks as if few labels were right.
+    known: of the settings and the data. A D that only starts slowly looks as if few labels were
+        right.
     """
     signals, quality = split_signals(metrics)
     signals = without_rest(signals)
@@ -157,9 +159,8 @@ def observe(
         lines = [*state.recent, line][-_MAX_LINES:]
         in_window = sum(line.g_steps > g_steps - WINDOW_STEPS for line in lines)
         state.recent = lines[-max(in_window, _MIN_LINES) :]
-    checks = _ready_checks(state, kind, g_steps)
-    if label_flips is not None and label_flips < _FEW_FLIPS:
-        checks = [check for check in checks if check.name != "uninformative labels"]
+    checks = [*_data_checks(known), *CHECKS]
+    checks = [check for check in _ready_checks(state, kind, g_steps, checks) if _fits(check, known)]
     if not checks:
         return None
     name, evidence = _diagnose(state, checks, g_steps)
@@ -168,6 +169,13 @@ def observe(
     state.diagnosis = name
     state.clear_since = None
     return Diagnosis(name=name, evidence=evidence, advice=ADVICE.get(name, ""))
+
+
+def _fits(check: Check, known: Known) -> bool:
+    """Return whether the settings allow the problem of a check."""
+    if check.name == "uninformative labels":
+        return not known.has_labels
+    return check.detect is not detect_light_penalty or known.needs_penalty
 
 
 def discriminator_leads(state: HealthState) -> bool:
@@ -189,13 +197,20 @@ def discriminator_wins(state: HealthState, kind: str) -> bool:
     )
 
 
-def _ready_checks(state: HealthState, kind: str, g_steps: int) -> list[Check]:
+def _data_checks(known: Known) -> list[Check]:
+    few = known.few_images
+    return [Check("unsuitable data", lambda *_: few, from_start=True)] if few else []
+
+
+def _ready_checks(
+    state: HealthState, kind: str, g_steps: int, checks: Sequence[Check]
+) -> list[Check]:
     """Return the checks that apply to the objective and have enough to judge by."""
     if len(state.recent) < _MIN_LINES and len(state.measurements) < 2:
         return []
     return [
         check
-        for check in CHECKS
+        for check in checks
         if kind in (check.kinds or (kind,)) and (check.from_start or g_steps >= QUIET_STEPS)
     ]
 

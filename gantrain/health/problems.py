@@ -63,8 +63,8 @@ ADVICE: dict[Name, str] = {
     "far lower, raise the widths, and look at the samples and the real images side by side",
     "saturated output": "lower generator.learning_rate, use generator.init=normal, and check that "
     "real images use the range that the samples should have",
-    "unsuitable data": "look at the images (gantrain data show) and import them again with pixels "
-    "from 0 to 255",
+    "unsuitable data": "look at the images (gantrain data show), use more of them, or import them "
+    "again with pixels from 0 to 255",
     "dead player": "raise its learning rate; 1e-4 to 4e-4 are usual",
     "uninformative labels": "lower objective.label_flips; at 0.5 a label says nothing",
     "penalty off": "set objective.penalty_weight to 10, as in the paper",

@@ -27,6 +27,7 @@ _LEARNING_STEPS = 1000  # generator steps after which a run must have learnt som
 # variance of 1. Inception's are not; an untrained generator has 300 to 450 by them.
 _FAR_FID = {**DIMENSIONS, "brick": 128, "inception": 120, "": 120}
 _FAR_SHARE = 0.5  # of the value of an untrained generator, for metrics without such a limit
+_BY_CLASSES = 0.5  # of the spread of the data in features that are mostly of classes
 _UNTRAINED_STEPS = 10  # up to which a generator counts as untrained
 # Features by which real images are like other real ones; a classifier squeezes its classes.
 _OPEN_FEATURES = ("lite0", "inception")
@@ -167,20 +168,25 @@ def _few_classes(state: HealthState, slack: float) -> str | None:
         return None
     if not max(covered):  # no image shows a class, so that there is nothing to count
         return None
-    if _is_near(state):  # G cannot miss most classes, so that the classifier does
+    if _makes_classes(state):  # G cannot miss most of them, so that the classifier does
         return None
     if max(covered) >= 0.5 / slack or max(covered[-3:]) > max(covered[:-3]):
         return None
     return f"G generates {covered[-1]:.0%} of the classes, and never more than {max(covered):.0%}"
 
 
-def _is_near(state: HealthState) -> bool:
-    """Return whether the newest FID is near the data, as the verdict on quality says."""
+def _makes_classes(state: HealthState) -> bool:
+    """Return whether the newest FID is too low for a generator that misses most classes.
+
+    It is near the data, as the verdict on quality says. In the features of a classifier the classes
+    are most of the spread, so that half of that is too low.
+    """
     trend = trend_of(state)
     if trend is None or not trend.metric.startswith("quality/fid_"):
         return False
     features = trend.metric.removeprefix("quality/fid_")
-    return features != "inception" and trend.values[-1] < NEAR["fid"] * _FAR_FID.get(features, 0)
+    share = _BY_CLASSES if features in _CLASS_FEATURES else NEAR["fid"]
+    return features != "inception" and trend.values[-1] < share * _FAR_FID.get(features, 0)
 
 
 def _far_from_data(state: HealthState, trend: Trend, slack: float) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from gantrain.common.records import is_number
 from gantrain.health.diagnosis import Diagnosis, observe
+from gantrain.health.known import UNKNOWN, Known
 from gantrain.health.problems import NO_FAULT
 from gantrain.health.state import HealthState
 
@@ -52,17 +53,15 @@ def lines_of(metrics: Iterable[Mapping[str, Any]], images_per_g_step: int) -> It
         yield images_seen // images_per_g_step, images_seen, numbers
 
 
-def replay(kind: str, lines: Iterable[Line], *, label_flips: float | None = None) -> Replay:
+def replay(kind: str, lines: Iterable[Line], *, known: Known = UNKNOWN) -> Replay:
     """Replay lines of metrics, oldest first.
 
-    kind, label_flips: as for `observe`.
+    kind, known: as for `observe`.
     """
     state, changes, count = HealthState(), [], 0
     for g_steps, images_seen, metrics in lines:
         count += 1
-        found = observe(
-            state, kind, g_steps, metrics, images_seen=images_seen, label_flips=label_flips
-        )
+        found = observe(state, kind, g_steps, metrics, images_seen=images_seen, known=known)
         if found is not None:
             changes.append(Change(g_steps, images_seen, found))
     return Replay(count, changes)

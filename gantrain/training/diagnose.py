@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gantrain.config import Config
 from gantrain.health.diagnosis import discriminator_leads, discriminator_wins, observe
+from gantrain.health.known import Known
 from gantrain.health.overrides import Overrides
 from gantrain.health.problems import CODES, NO_FAULT, words_for
 from gantrain.health.remedies import choose_adjustment
@@ -40,7 +41,7 @@ def diagnose(
         state.g_steps,
         metrics,
         images_seen=state.images_seen,
-        label_flips=getattr(objective_config, "label_flips", None),
+        known=_known(state),
     )
     if change is not None:
         advice = change.advice if remedy != "off" else ""
@@ -60,6 +61,16 @@ def diagnose(
     if remedy == "auto":
         curves |= _adjust(gan, objective, state, tracker)
     return curves
+
+
+def _known(state: TrainingState) -> Known:
+    config = state.config
+    counts = [config.data.limit, state.data.count if state.data else None]
+    return Known(
+        label_flips=getattr(config.objective, "label_flips", None),
+        spectral_norm=config.discriminator.spectral_norm,
+        images=min((count for count in counts if count is not None), default=None),
+    )
 
 
 def _adjust(

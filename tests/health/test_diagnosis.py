@@ -7,6 +7,7 @@ import pytest
 from gantrain.config import parse_config
 from gantrain.health import diagnosis as diagnosis_module
 from gantrain.health.diagnosis import QUIET_STEPS, WINDOW_STEPS, discriminator_leads, observe
+from gantrain.health.known import Known
 from gantrain.health.state import HealthState
 from tests.conftest import small_tree
 from tests.curves import curve, events
@@ -293,5 +294,5 @@ def end_of(line: Signals, label_flips: float | None) -> str:
     """Return the diagnosis of a run whose signals are these from the beginning."""
     state = HealthState()
     for g_steps in range(STEP, 1000, STEP):
-        observe(state, "dcgan", g_steps, line, label_flips=label_flips)
+        observe(state, "dcgan", g_steps, line, known=Known(label_flips=label_flips))
     return state.diagnosis

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gantrain.health.diagnosis import CHECKS, observe
+from gantrain.health.known import Known
 from gantrain.health.problems import ADVICE, CODES, Name
 from gantrain.health.state import HealthState
 from gantrain.health.trend import stops_early
@@ -81,6 +82,35 @@ def test_the_weight_of_a_penalty_follows_from_the_losses(
     loss = weight * penalty - CRITIC["loss/wasserstein"]
     line = {"loss/penalty": penalty, "loss/discriminator": loss}
     assert diagnosed(CRITIC | line, "wgan-gp").name == name
+
+
+@pytest.mark.parametrize("spectral_norm", [None, True, False])
+def test_a_penalty_without_weight_is_named_early_if_nothing_else_bounds_the_gradient(
+    spectral_norm: bool | None,
+) -> None:
+    def name(penalty: float, weight: float) -> str:
+        loss = weight * penalty - CRITIC["loss/wasserstein"]
+        line = CRITIC | {"loss/penalty": penalty, "loss/discriminator": loss}
+        state, known = HealthState(), Known(spectral_norm=spectral_norm)
+        for g_steps in range(STEP, 500, STEP):
+            observe(state, "wgan-gp", g_steps, line, known=known)
+        return state.diagnosis
+
+    assert name(1.5, 0.0) == "penalty off"
+    assert name(0.1, 0.0) == ("penalty off" if spectral_norm is False else "no fault seen")
+    assert name(0.1, 10.0) == name(0.005, 0.0) == "no fault seen"
+
+
+@pytest.mark.parametrize(
+    ("images", "name"), [(8, "unsuitable data"), (50, "no fault seen"), (None, "no fault seen")]
+)
+def test_too_few_images_are_named_though_no_metric_shows_it(images: int | None, name: str) -> None:
+    state, evidence = HealthState(), ""
+    for g_steps in range(STEP, 500, STEP):
+        change = observe(state, "dcgan", g_steps, HEALTHY, known=Known(images=images))
+        evidence = evidence or (change.evidence if change else "")
+    assert state.diagnosis == name
+    assert ("there are 8 images to train on" in evidence) == (images == 8)
 
 
 @pytest.mark.parametrize("line", [None, HEALTHY])
@@ -236,6 +266,11 @@ def test_few_classes_from_the_start_and_some_that_are_never_made() -> None:
     # Images that show no class, as those of a young generator, do not say which classes it makes.
     few = [0.2] * 6
     assert name([0.1] * 6, classes_divergence=[2.3] * 6) == "never learnt"
+    for fid, expected in ((50.0, "no fault seen"), (100.0, "never learnt")):
+        found = measured(
+            [fid] * 6, "quality/fid_classifier", HEALTHY, others={"classes_covered": few}
+        )[1]
+        assert found[-1].name == expected
     assert name(few, classes_divergence=[2.2] * 6) == "no fault seen"
     assert name(few, classes_divergence=[1.7] * 6) == "never learnt"
     assert name([0.0] * 6) == "no fault seen"

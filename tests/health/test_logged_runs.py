@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gantrain.health.known import Known
 from gantrain.health.replay import Line, Replay, replay
 from gantrain.health.state import COURSE_STEPS
 
@@ -20,7 +21,7 @@ def logged(name: str) -> list[Line]:
 
 def replayed(name: str, lines: list[Line] | None = None) -> Replay:
     kind = "hinge" if "hinge" in name else "dcgan"
-    return replay(kind, lines or logged(name), label_flips=0.0)
+    return replay(kind, lines or logged(name), known=Known(label_flips=0.0))
 
 
 @pytest.mark.parametrize(
