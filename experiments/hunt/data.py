@@ -1,6 +1,8 @@
 """The sets of images of the hunt, each made once: bricks, Fashion-MNIST, coloured shapes, and two
-that nothing can be learnt from; and the sets of its second draw, which have other images."""
+that nothing can be learnt from; and the sets of the later draws, which have other images."""
 
+import gzip
+import importlib.util
 import io
 import shutil
 import tempfile
@@ -14,12 +16,14 @@ from PIL import Image, ImageDraw
 from experiments.fashion import PACKAGE, check_fashion, import_fashion
 from experiments.remedies.plan import OTHER_PARTS, TUNING_PARTS
 from experiments.remedies.train import render_shards
+from gantrain.common.errors import UserError
 from gantrain.common.locks import file_lock
 from gantrain.data.shards.samples import Sample
 from gantrain.data.shards.writer import write_shards
 
 _IMAGES = 4000
 _PARTS = {"bricks": OTHER_PARTS, "bricks2": TUNING_PARTS}
+_COLOURED_PARTS = "3002,3010,3021,2420,2431,3038,3665a,3941,6141,4032a"
 # The 10,000 test images, which are enough for runs that see no more than 83,000; or the others.
 _FASHION = {"fashion": "t10k*", "fashion2": "train*"}
 
@@ -38,24 +42,30 @@ class _Look:
 
 
 _FIRST = _Look(("disc", "square"), ("crimson", "seagreen", "royalblue", "goldenrod"), "white", 0)
+_THIRD = _Look(("cross", "bar"), ("gold", "deeppink", "skyblue", "lime", "tomato"), "dimgray", 2)
 _SECOND = _Look(("ring", "triangle"), ("orange", "orchid", "turquoise"), "black", 1)
 
 
 def open_set(name: str, out: Path) -> tuple[Path, int]:
     """Return the folder and the channels of a set, which is made if it is missing.
 
-    Raises UserError if the images of Fashion-MNIST are not installed.
+    Raises UserError if the images of Fashion-MNIST, or the digits, are not installed.
     """
     if name in _PARTS:
         return render_shards(out, _PARTS[name]), 1
+    if name == "bricks3":
+        colours = ("--colours", "red,blue,yellow,green", "--channels", "3")
+        return render_shards(out, _COLOURED_PARTS, *colours), 3
     folder = out / name
     with file_lock(out / f"{name}.lock", wait=True):
         if not (folder / "manifest.json").exists():
             if name in _FASHION:
                 _import_some_fashion(folder, _FASHION[name])
+            elif name == "digits":
+                write_shards(folder, _digits(), size=32, channels=1, source=name)
             else:
                 _write(folder, name)
-    return folder, 1 if name in _FASHION else 3
+    return folder, 1 if name == "digits" or name in _FASHION else 3
 
 
 def _import_some_fashion(folder: Path, files: str) -> None:
@@ -72,7 +82,7 @@ def _write(folder: Path, name: str) -> None:
 
 def _shapes(name: str) -> Iterator[Sample]:
     """Yield two kinds of shapes in some colours; always the same one, or 256 times darker."""
-    look = _SECOND if name.endswith("2") else _FIRST
+    look = {"2": _SECOND, "3": _THIRD}.get(name[-1], _FIRST)
     constant = name.startswith("constant")
     rng = np.random.default_rng(look.seed)
     for i in range(_IMAGES):
@@ -92,6 +102,27 @@ def _shapes(name: str) -> Iterator[Sample]:
         yield Sample(f"shape-{i:05d}", file.getvalue(), {"part": part, "name": part})
 
 
+def _digits() -> Iterator[Sample]:
+    """Yield scikit-learn's 1,797 written digits of 8x8 pixels (UCI; Alpaydin and Kaynak 1998)."""
+    with gzip.open(_digits_file()) as table:
+        rows = np.loadtxt(table, delimiter=",", dtype=int)
+    for i, row in enumerate(rows):
+        pixels, digit = row[:64].reshape(8, 8), row[64]
+        image = Image.fromarray((pixels * 255 // 16).astype(np.uint8)).resize((32, 32))
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        yield Sample(f"digit-{i:05d}", file.getvalue(), {"part": str(digit), "name": str(digit)})
+
+
+def _digits_file() -> Path:
+    spec = importlib.util.find_spec("sklearn")
+    if spec is None or spec.origin is None:
+        raise UserError(
+            "scikit-learn is not installed; expected its written digits: pip install scikit-learn"
+        )
+    return Path(spec.origin).parent / "datasets/data/digits.csv.gz"
+
+
 def _draw(image: Image.Image, kind: str, colour: str, place: tuple[int, ...]) -> None:
     """Draw a shape. place: left, top and side of its box."""
     x, y, side = place
@@ -102,6 +133,12 @@ def _draw(image: Image.Image, kind: str, colour: str, place: tuple[int, ...]) ->
             draw.rectangle(box, fill=colour)
         case "disc":
             draw.ellipse(box, fill=colour)
+        case "bar":
+            draw.rectangle([x, y + side // 3, x + side, y + side - side // 3], fill=colour)
+        case "cross":
+            third = side // 3
+            draw.rectangle([x + third, y, x + side - third, y + side], fill=colour)
+            draw.rectangle([x, y + third, x + side, y + side - third], fill=colour)
         case "ring":
             draw.ellipse(box, outline=colour, width=3)
         case _:

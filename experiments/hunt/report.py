@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.hunt.plan import HuntedRun, all_runs, half_of
+from experiments.hunt.draws import all_runs, half_of
+from experiments.hunt.plan import HuntedRun
 from experiments.hunt.train import OUT
 from experiments.tables import markdown_table, update_tables
 from experiments.training import has_ended
@@ -24,6 +25,13 @@ from gantrain.runs.records import read_events
 
 _FID = "quality/fid_classifier"
 _IN_TIME = 0.25  # of a run after its fault began
+# Which runs count, as it was fixed before the third draw was trained. A setting without a fault
+# counts if its last FID is at most these times its first and its best one; a fault that is not
+# certain (see HuntedRun) if the last FID is at least so many times the median of the runs without
+# one on the same images, and one that comes late also if it is so many times the best before it.
+_LEARNT = 0.75
+_KEPT = 1.5
+_ILL = 1.5
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,32 @@ class Verdict:
         return bool(self.first) and not self.early and self.run.is_right(self.first)
 
 
+def counted(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Return the runs whose FIDs show that they have, or have not, the fault of their settings."""
+    usual: dict[str, list[float]] = {}
+    for verdict in verdicts:
+        if verdict.run.truth == NO_FAULT and _trained_well(verdict.fids):
+            usual.setdefault(verdict.run.data, []).append(verdict.fids[-1])
+    return [each for each in verdicts if _counts(each, usual.get(each.run.data, []))]
+
+
+def _trained_well(fids: Sequence[float]) -> bool:
+    return len(fids) > 1 and fids[-1] <= min(_LEARNT * fids[0], _KEPT * min(fids))
+
+
+def _counts(verdict: Verdict, usual: Sequence[float]) -> bool:
+    run, fids = verdict.run, verdict.fids
+    if run.truth == NO_FAULT:
+        return _trained_well(fids)
+    if run.certain:
+        return True
+    if not fids or not usual:  # an absurd FID is not logged
+        return not fids
+    before = fids[: round(run.begins * len(fids))]
+    late = not before or fids[-1] >= _ILL * min(before)
+    return late and fids[-1] >= _ILL * statistics.median(usual)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Print the confusion table, or write it to the document."""
     parser = argparse.ArgumentParser(
@@ -68,7 +102,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     options = parser.parse_args(arguments)
     runs = all_runs()
-    wanted = [run for run in runs if half_of(run, runs) == options.half]
+    wanted = [run for run in runs if half_of(run) == options.half]
     verdicts = [judge(run, options.out) for run in wanted if has_ended(options.out / run.name)]
     parts = [confusion_table(verdicts), missed_table(verdicts), summary(verdicts), health(verdicts)]
     text = "\n\n".join(parts)

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from experiments.hunt.data import open_set
+from experiments.hunt.draws import all_runs, half_of
 from experiments.hunt.faults import quick_measurements
-from experiments.hunt.plan import HuntedRun, all_runs, half_of
+from experiments.hunt.plan import HuntedRun
 from experiments.training import Tree, has_ended, merge, runs_parser, train_to_end
 
 OUT = Path("runs/hunt")
@@ -27,11 +28,10 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--half", choices=("tuning", "report"), help="train this half of the runs")
     parser.add_argument("--list", action="store_true", help="print the names of the runs and exit")
     options = parser.parse_args(arguments)
-    everything = all_runs()
     runs = [
         run
-        for run in everything
-        if options.only in run.name and options.half in (None, half_of(run, everything))
+        for run in all_runs()
+        if options.only in run.name and options.half in (None, half_of(run))
     ]
     if options.list:
         for run in runs:
@@ -67,7 +67,10 @@ def config_tree(run: HuntedRun, shards: Path, channels: int, out: Path) -> Tree:
             "checkpoint_every_kimg": 2 * kimg,
         },
     }
-    return merge(base, {"data": {"cache_dir": str(out / "scratch")}}, run.tree)
+    tree = merge(base, {"data": {"cache_dir": str(out / "scratch")}}, run.tree)
+    if tree["discriminator"].get("backbone") == "resnet":
+        del tree["discriminator"]["bias"]  # it always has them
+    return tree
 
 
 def train(run: HuntedRun, out: Path) -> None:

@@ -51,12 +51,15 @@ def train(run: PlannedRun, out: Path) -> None:
     train_to_end(out / run.name, tree, run.seed, without_two_sample_tests())
 
 
-def render_shards(out: Path, parts: str) -> Path:
-    """Return the folder with 4,000 images of these upright parts; render them if missing."""
+def render_shards(out: Path, parts: str, *more: str) -> Path:
+    """Return the folder with 4,000 images of these upright parts; render them if missing.
+
+    more: options of `gantrain data render`.
+    """
     folder = out / f"bricks-{parts[:4]}"
     with file_lock(out / "lock", wait=True):  # one process renders, the others wait
         if not (folder / "manifest.json").exists():
-            options = ["--size", "32", "--parts", parts, "--views", "200", "--tip", "0"]
+            options = ["--size", "32", "--parts", parts, "--views", "200", "--tip", "0", *more]
             gantrain = [sys.executable, "-m", "gantrain"]
             subprocess.run([*gantrain, "data", "render", str(folder), *options], check=True)
     return folder
