@@ -25,6 +25,8 @@ from gantrain.runs.records import read_events
 
 _FID = "quality/fid_classifier"
 _IN_TIME = 0.25  # of a run after its fault began
+_WANTED = 0.85  # of the sick runs
+_ALLOWED = 0.05  # of the others
 # Which runs count, as it was fixed before the third draw was trained. A setting without a fault
 # counts if its last FID is at most these times its first and its best one; a fault that is not
 # certain (see HuntedRun) if the last FID is at least so many times the median of the runs without
@@ -95,17 +97,15 @@ def main(arguments: Sequence[str]) -> None:
         "--half",
         choices=("tuning", "report"),
         default="report",
-        help="which half of the runs; thresholds may be changed by the first only",
+        help="the first two draws, by which rules were chosen, or the third",
     )
     parser.add_argument(
         "--document", type=Path, help="document with the marks <!-- hunt --> to write it to"
     )
     options = parser.parse_args(arguments)
-    runs = all_runs()
-    wanted = [run for run in runs if half_of(run) == options.half]
+    wanted = [run for run in all_runs() if half_of(run) == options.half]
     verdicts = [judge(run, options.out) for run in wanted if has_ended(options.out / run.name)]
-    parts = [confusion_table(verdicts), missed_table(verdicts), summary(verdicts), health(verdicts)]
-    text = "\n\n".join(parts)
+    text = "\n\n".join(report(verdicts))
     if len(verdicts) < len(wanted):
         text += f" The other {len(wanted) - len(verdicts)} runs of this half are not trained yet."
     if options.document is None:
@@ -139,6 +139,14 @@ def judge(run: HuntedRun, out: Path) -> Verdict:
     return Verdict(run, first, delay, early, _was_warned(out / run.name), fids)
 
 
+def report(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return the tables and sentences of the report."""
+    valid = counted(verdicts)
+    others = [verdict for verdict in verdicts if verdict not in valid]
+    tables = [confusion_table(valid), missed_table(valid), left_out_table(others)]
+    return [*tables, summary(valid), health(valid)]
+
+
 def confusion_table(verdicts: Sequence[Verdict]) -> str:
     """Format the number of runs by right and by first diagnosis, with the median delay."""
     rows = []
@@ -169,8 +177,21 @@ def missed_table(verdicts: Sequence[Verdict]) -> str:
     return markdown_table(["missed", "truth", "first alarm"], rows or [["none", "", ""]])
 
 
+def left_out_table(verdicts: Sequence[Verdict]) -> str:
+    """Format the runs that count in neither share, with what was said of them."""
+    rows = [
+        [
+            verdict.run.name,
+            "did not train well" if verdict.run.truth == NO_FAULT else "did not fall ill",
+            verdict.early or verdict.first or "nothing",
+        ]
+        for verdict in verdicts
+    ]
+    return markdown_table(["not counted", "why", "first alarm"], rows or [["none", "", ""]])
+
+
 def summary(verdicts: Sequence[Verdict]) -> str:
-    """Return the shares that the table is judged by."""
+    """Return the shares that the diagnosis is judged by, beside their bars."""
     ill = [verdict for verdict in verdicts if verdict.run.truth != NO_FAULT]
     well = [verdict for verdict in verdicts if verdict.run.truth == NO_FAULT]
     right = sum(verdict.is_right for verdict in ill)
@@ -178,11 +199,13 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     alarmed = sum(not verdict.is_right for verdict in well)
     warned = sum(verdict.warned for verdict in ill)
     return (
-        f"{_share(right, len(ill), 'sick runs')} have the right name or its neighbour's, {in_time} "
-        f"of them within a quarter of the run after the fault began; "
-        f"{_share(alarmed, len(well), 'runs without a fault')} raise an alarm. Before the first "
-        f"step, {warned} of the sick runs and {sum(verdict.warned for verdict in well)} of the "
-        "others are warned of their settings or images."
+        f"{_share(right, len(ill), 'sick runs')} have the right name or its neighbour's, "
+        f"{_share(in_time, len(ill), 'of them')} within a quarter of the run after the fault began "
+        f"(wanted of both: at least {_WANTED:.0%}); "
+        f"{_share(alarmed, len(well), 'runs without a fault')} raise an alarm (wanted: at most "
+        f"{_ALLOWED:.0%}). Before the first step, {warned} of the sick runs and "
+        f"{sum(verdict.warned for verdict in well)} of the others are warned of their settings or "
+        "images."
     )
 
 

@@ -25,7 +25,9 @@ def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(1)
     parser = runs_parser("hunt", "Train the missing runs of the hunt.", OUT)
     parser.add_argument("--only", default="", help="train the runs whose name contains this")
-    parser.add_argument("--half", choices=("tuning", "report"), help="train this half of the runs")
+    parser.add_argument(
+        "--half", choices=("tuning", "report"), help="train the first two draws, or the third"
+    )
     parser.add_argument("--list", action="store_true", help="print the names of the runs and exit")
     options = parser.parse_args(arguments)
     runs = [
