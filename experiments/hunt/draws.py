@@ -68,9 +68,9 @@ def third_draw() -> list[HuntedRun]:
 def _drawn(runs: Sequence[HuntedRun]) -> list[HuntedRun]:
     groups: dict[str, list[HuntedRun]] = {}
     for run in sorted(runs, key=lambda run: run.name):
-        group = f"{run.truth} {run.kind}" if run.truth == NO_FAULT else run.truth
-        groups.setdefault(group, []).append(run)
-    drawn = []
+        name = f"{run.truth} {run.kind}" if run.truth == NO_FAULT else run.truth
+        groups.setdefault(name, []).append(run)
+    drawn: list[HuntedRun] = []
     for name, group in groups.items():
         count = math.ceil(len(group) / 2) if name.startswith(NO_FAULT) else len(group) // 2
         drawn += random.Random(f"{_DRAW_SEED} {name}").sample(group, count)
