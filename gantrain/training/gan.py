@@ -18,6 +18,7 @@ from gantrain.models.conditioning import NO_CLASSES
 from gantrain.models.dropout import add_dropout
 from gantrain.models.ema import Ema
 from gantrain.models.networks import Discriminator, Generator, build_networks
+from gantrain.models.twice import FastSecondDerivatives
 from gantrain.training.ada import Ada
 from gantrain.training.batch import Batch
 from gantrain.training.nan_guard import NanGuard
@@ -126,7 +127,8 @@ class Gan:
         self, network: Network, inputs: Tensor, classes: Tensor | None
     ) -> Tensor:
         # torch.compile does not support second derivatives.
-        with torch.compiler.set_stance("force_eager") if self._compiled else nullcontext():
+        eager = torch.compiler.set_stance("force_eager") if self._compiled else nullcontext()
+        with eager, FastSecondDerivatives():
             if self.accelerator.mixed_precision != "fp16":
                 return self._autocast(network, inputs, classes)
             with torch.autocast(self.accelerator.device.type, enabled=False):

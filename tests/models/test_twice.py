@@ -1,0 +1,143 @@
+"""Convolutions that can be differentiated twice: against torch's own, and by finite differences."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd import gradcheck, gradgradcheck
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gantrain.models.twice import FastSecondDerivatives
+from gantrain.training.penalties import gradient_penalty, squared_gradient
+
+# channels of images, kernel, stride, padding, size of the images
+GEOMETRIES = [
+    pytest.param(1, 5, 2, 2, 8, id="halving-an-image"),
+    pytest.param(3, 4, 2, 1, 8, id="halving-a-coloured-image"),
+    pytest.param(2, 3, 2, 1, 6, id="halving-by-3x3"),
+    pytest.param(2, 6, 2, 2, 6, id="halving-by-6x6"),
+    pytest.param(2, 5, 2, 1, 8, id="halving-with-a-small-margin"),
+    pytest.param(1, 3, 2, 1, 7, id="an-odd-size"),
+    pytest.param(5, 5, 2, 2, 6, id="many-channels"),
+    pytest.param(2, 3, 1, 1, 4, id="same-size"),
+    pytest.param(3, 4, 1, 0, 4, id="to-one-pixel"),
+]
+Mode = Callable[[], AbstractContextManager[Any]]
+
+
+def convolution(channels: int, kernel: int, stride: int, padding: int, size: int) -> Any:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(channels, 3, kernel, stride, padding).double()
+    images = torch.randn(2, channels, size, size, dtype=torch.double, requires_grad=True)
+    return layer, images
+
+
+@pytest.mark.parametrize(("channels", "kernel", "stride", "padding", "size"), GEOMETRIES)
+def test_first_and_second_derivatives_are_those_of_finite_differences(
+    channels: int, kernel: int, stride: int, padding: int, size: int
+) -> None:
+    layer, images = convolution(channels, kernel, stride, padding, size)
+
+    def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        with FastSecondDerivatives():
+            return torch.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, 1)
+
+    inputs = (images, layer.weight, layer.bias)
+    assert convolve(*inputs).grad_fn.name() == "_ForwardBackward"  # type: ignore[union-attr]
+    assert gradcheck(convolve, inputs)
+    assert gradgradcheck(convolve, inputs)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"groups": 2}, {"dilation": 2}, {"padding": "same"}, {"padding_mode": "reflect"}],
+    ids=str,
+)
+def test_other_convolutions_stay_as_they_are(changes: dict[str, Any]) -> None:
+    layer = nn.Conv2d(2, 4, 3, **{"padding": 1, **changes})
+    images = torch.randn(2, 2, 8, 8)
+    with FastSecondDerivatives():
+        assert torch.equal(layer(images), layer(images))
+        values = layer(images)
+    assert torch.equal(values, layer(images))
+
+
+def critic() -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 5, 2, 2),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(8, 16, 5, 2, 2, bias=False),
+        nn.GroupNorm(1, 16),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(16, 1, 4),
+        nn.Flatten(0),
+    )
+
+
+def penalty_gradients(
+    network: nn.Module, mode: Mode, *, bf16: bool = False
+) -> tuple[Tensor, list[Tensor]]:
+    real, fake = torch.rand(2, 6, 1, 16, 16, generator=torch.Generator().manual_seed(2))
+    epsilon = torch.linspace(0, 1, 6).view(-1, 1, 1, 1)
+
+    def scores(images: Tensor) -> Tensor:
+        with mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return network(images).float()  # type: ignore[no-any-return]
+
+    penalty = gradient_penalty(scores, real, fake, epsilon)
+    real = real.requires_grad_()
+    total = penalty + squared_gradient(scores(real), real) + scores(fake).mean()
+    return total, list(torch.autograd.grad(total, list(network.parameters())))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_penalised_loss_has_the_gradient_that_torch_gives_it(layout: torch.memory_format) -> None:
+    network = critic().to(memory_format=layout)  # type: ignore[call-overload]
+    expected, expected_gradients = penalty_gradients(network, nullcontext)
+    loss, gradients = penalty_gradients(network, FastSecondDerivatives)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradients, expected_gradients, rtol=1e-4, atol=1e-5)
+
+
+def test_under_autocast_it_computes_in_bf16_as_torch_does() -> None:
+    network = critic()
+    exact, _ = penalty_gradients(network, nullcontext)
+    expected, expected_gradients = penalty_gradients(network, nullcontext, bf16=True)
+    loss, gradients = penalty_gradients(network, FastSecondDerivatives, bf16=True)
+    assert loss != exact  # the precision does matter
+    torch.testing.assert_close(loss, expected, rtol=0.01, atol=0)
+    for gradient, other in zip(gradients, expected_gradients, strict=True):
+        assert gradient.dtype == torch.float32
+        assert (gradient - other).norm() <= 0.05 * other.norm() + 1e-6
+
+
+class Passes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the gradients of inputs and of weights that convolutions compute."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.inputs, self.weights = 0, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.convolution_backward.default:
+            self.inputs += args[-1][0]
+            self.weights += args[-1][1]
+        return func(*args, **(kwargs or {}))
+
+
+def test_only_the_gradients_that_are_asked_for_are_computed() -> None:
+    network = nn.Sequential(*[nn.Conv2d(8, 8, 3, padding=1) for _ in range(3)])
+    weights = [weight for weight in network.parameters() if weight.ndim == 4]
+    images = torch.randn(2, 8, 8, 8, requires_grad=True)
+    with FastSecondDerivatives():
+        scores = network(images)
+    with Passes() as to_images:
+        (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    assert (to_images.inputs, to_images.weights) == (3, 0)
+    with Passes() as to_weights:
+        torch.autograd.grad(gradient.square().sum(), weights)
+    assert (to_weights.inputs, to_weights.weights) == (0, 3)
