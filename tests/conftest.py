@@ -41,6 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         on_slurm = item.get_closest_marker("slurm") is not None
         item.add_marker(pytest.mark.xdist_group("slurm" if on_slurm else str(item.path)))
+        if item.get_closest_marker("gpu") is not None and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="torch finds no GPU (make gpu)"))
 
 
 def draw_squares(count: int, size: int = 32, channels: int = 1) -> Iterator[Sample]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gantrain.common.rng import PositionalRNG, Stream
+from gantrain.common.transfer import to_device
 
 # The strengths of Zhao et al. 2020: images shift by up to an eighth of their size, lose a square of
 # half their size, and change in brightness by up to a quarter of the range [-1, 1].
@@ -33,12 +34,12 @@ def random_flip_shift(
     """
     if isinstance(flip, Tensor) or flip:
         flips = (rng.uniform(Stream.FLIP, 1) < flip).view(-1, 1, 1, 1)
-        real = torch.where(flips.to(real.device, non_blocking=True), real.flip(3), real)
+        real = torch.where(to_device(flips, real.device), real.flip(3), real)
     if max_shift:
         steps = 2 * max_shift + 1
         offsets = (rng.uniform(Stream.SHIFT, 2) * steps).long() - max_shift
         # Repeating the edge continues the plain background that bricks are rendered on.
-        real = shift(real, offsets.to(real.device, non_blocking=True), fill="edge")
+        real = shift(real, to_device(offsets, real.device), fill="edge")
     return real
 
 
@@ -59,7 +60,7 @@ def diff_augment(
     varies = isinstance(probability, Tensor)
     if not policies or (not varies and probability <= 0):
         return images
-    numbers = rng.uniform(stream, 8).float().to(images.device, non_blocking=True)
+    numbers = to_device(rng.uniform(stream, 8).float(), images.device)
     for name, augment in _AUGMENTATIONS.items():
         if name in policies:
             augmented = augment(images, numbers[:, _COLUMNS[name]])

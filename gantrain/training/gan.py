@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, cast
 
 import torch
@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from gantrain.common.rng import PositionalRNG, Stream
+from gantrain.common.transfer import to_device
 from gantrain.config import Config, NetworkConfig
 from gantrain.config.schedules import Schedule, value_at
 from gantrain.models.augment import diff_augment
@@ -135,7 +136,7 @@ class Gan:
                 return network(inputs) if classes is None else network(inputs, classes)
 
     def fake_classes(self, batch: Batch, stream: Stream) -> Tensor | None:
-        """Return the classes of the images to generate beside a batch, int64 (N,).
+        """Return the classes of the images to generate beside a batch, int64 (N,), on the device.
 
         They are those of its real images, or drawn as conditioning.fake_classes says. None without
         conditioning.
@@ -143,7 +144,8 @@ class Gan:
         if self._fake_classes == "batch":
             return batch.classes
         evenly = self._fake_classes == "uniform"
-        return self.generator.conditioning.draw(batch.rng, stream, evenly=evenly)
+        classes = self.generator.conditioning.draw(batch.rng, stream, evenly=evenly)
+        return None if classes is None else to_device(classes, self.accelerator.device)
 
     def augment(self, images: Tensor, rng: PositionalRNG, stream: Stream) -> Tensor:
         """Return what D sees instead of `images`: augmented as config.augment.diffaugment says."""
@@ -153,7 +155,7 @@ class Gan:
 
     def latents(self, rng: PositionalRNG, stream: Stream) -> Tensor:
         """Return standard normal latents (rng.count, latent_size) on the device."""
-        return rng.normal(stream, self.latent_size).to(self.accelerator.device)
+        return to_device(rng.normal(stream, self.latent_size), self.accelerator.device)
 
     def micro_batches(self, batch: Batch, dropout: Stream, *networks: nn.Module) -> Iterator[Batch]:
         """Yield the grad_accum_steps micro-batches of a batch, each with its dropout seeded.
@@ -167,8 +169,12 @@ class Gan:
             with ExitStack() as stack:
                 if micro is not micro_batches[-1]:
                     for network in networks:
-                        stack.enter_context(self.accelerator.no_sync(self._ddp(network)))
+                        stack.enter_context(self.without_exchange(network))
                 yield micro
+
+    def without_exchange(self, network: nn.Module) -> AbstractContextManager[None]:
+        """Within it, passes of a network and their gradients are not averaged over the ranks."""
+        return cast(AbstractContextManager[None], self.accelerator.no_sync(self._ddp(network)))
 
     def _ddp(self, network: nn.Module) -> nn.Module:
         return self._ddp_generator if network is self.generator else self._ddp_discriminator
@@ -185,7 +191,8 @@ class Gan:
         """
         weights = list(network.parameters())
         loss = loss / self.grad_accum_steps
-        self.accelerator.backward(loss, inputs=weights, retain_graph=keep_graph)
+        with torch.autocast(self.accelerator.device.type, enabled=False):
+            self.accelerator.backward(loss, inputs=weights, retain_graph=keep_graph)
 
     def apply_gradients(self, network: nn.Module) -> Tensor:
         """Make one optimizer step of a network from its accumulated gradient.

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from gantrain.common.rng import Stream
 from gantrain.data.loading.datasets import Images
 from gantrain.training.batch import Batch
+from gantrain.training.d_loss import d_losses
 from gantrain.training.gan import Gan
-from gantrain.training.loop import d_losses, next_batch, train_d
+from gantrain.training.loop import next_batch, train_d
 from gantrain.training.meter import mean_metrics
 from gantrain.training.objectives import Objective
 from gantrain.training.penalties import Metrics

@@ -6,20 +6,18 @@ of *Generative Deep Learning*. Progress is counted in real images that D has see
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 
 import torch
-from torch import Tensor
 
 from gantrain.common.rng import Stream
 from gantrain.data.loading.datasets import Images
 from gantrain.training.batch import Batch
+from gantrain.training.d_loss import d_gradients
 from gantrain.training.frozen import frozen
 from gantrain.training.gan import Gan
-from gantrain.training.image_signals import class_signals, image_signals
 from gantrain.training.meter import mean_metrics
 from gantrain.training.objectives import Objective
-from gantrain.training.penalties import Metrics, Scored
+from gantrain.training.penalties import Metrics
 from gantrain.training.services import Services
 from gantrain.training.state import TrainingState
 
@@ -88,9 +86,7 @@ def d_step(gan: Gan, objective: Objective, batch: Batch) -> Metrics:
         with torch.no_grad(), frozen(gan.generator):
             classes = gan.fake_classes(micro, Stream.D_CLASSES)
             fake = gan.generate(gan.latents(micro.rng, Stream.D_LATENTS), classes)
-        loss, _, _, micro_metrics = d_losses(gan, objective, micro, Images(fake, classes))
-        gan.backward(loss, gan.discriminator)
-        metrics.append(micro_metrics)
+        metrics.append(d_gradients(gan, objective, micro, Images(fake, classes)))
     norm = gan.apply_gradients(gan.discriminator)
     return mean_metrics(metrics) | {"health/d_grad_norm": norm}
 
@@ -114,37 +110,6 @@ def g_step(gan: Gan, objective: Objective, batch: Batch) -> Metrics:
         metrics.append(micro_metrics)
     norm = gan.apply_gradients(gan.generator)
     return mean_metrics(metrics) | {"health/g_grad_norm": norm}
-
-
-def d_losses(
-    gan: Gan, objective: Objective, batch: Batch, fake: Images
-) -> tuple[Tensor, Tensor, Tensor, Metrics]:
-    """Return D's loss with its penalty, D's scores of real and of fake images, and the metrics."""
-    penalty = objective.penalty
-    of_real, of_fake = penalty.differentiates(batch.moment)
-    images = differentiable(batch.images) if of_real else batch.images
-    generated = differentiable(fake.images) if of_fake else fake.images
-    x = gan.augment(images, batch.rng, Stream.D_REAL_AUGMENT)
-    y = gan.augment(generated, batch.rng, Stream.D_FAKE_AUGMENT)
-    with gan.accelerator.autocast():  # around all passes of D, so that its weights are cast once
-        real = Scored(images, x, gan.ddp_discriminate(x, batch.classes, twice=of_real))
-        fakes = Scored(generated, y, gan.ddp_discriminate(y, fake.classes, twice=of_fake))
-        critic = partial(gan.discriminate_for_penalty, classes=batch.classes)
-        added, penalty_metrics = penalty(critic, real, fakes, batch.rng, batch.moment)
-    loss, metrics = objective.d_loss(real.scores, fakes.scores, batch.rng)
-    loss = loss + added
-    seen = {
-        **image_signals(x, y),
-        **class_signals(Images(batch.images, batch.classes), fake),
-        **gan.ada.observe(real.scores, fakes.scores),
-    }
-    metrics = {"loss/discriminator": loss, **metrics, **penalty_metrics, **seen}
-    return loss, real.scores, fakes.scores, metrics
-
-
-def differentiable(images: Tensor) -> Tensor:
-    """Return the images such that gradients with respect to them can be taken."""
-    return images if images.requires_grad else images.detach().requires_grad_()
 
 
 def next_batch(real: Iterator[Images], state: TrainingState, services: Services) -> Batch:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, relu, softplus
 
 from gantrain.common.rng import PositionalRNG
+from gantrain.common.transfer import to_device
 from gantrain.config import Config
 from gantrain.config.objectives import (
     DcganConfig,
@@ -54,6 +55,10 @@ class Objective(Protocol):
     def g_needs_real_scores(self) -> bool:
         """Whether `g_loss` uses D's scores of real images, as relativistic losses do."""
 
+    @property
+    def separate(self) -> bool:
+        """Whether `d_loss` is a sum of a function of real scores and one of fake scores."""
+
     def d_loss(
         self, real_scores: Tensor, fake_scores: Tensor, rng: PositionalRNG
     ) -> tuple[Tensor, Metrics]:
@@ -86,6 +91,7 @@ class Dcgan:
     extra_noise: float = 0.0
     extra_flips: float = 0.0
     g_needs_real_scores: bool = False
+    separate: bool = True
 
     @property
     def n_critic(self) -> int:
@@ -96,7 +102,7 @@ class Dcgan:
     ) -> tuple[Tensor, Metrics]:
         """Return the mean of the losses on real and on fake images, as in the book."""
         targets = d_targets(self.config, rng, self.extra_noise, self.extra_flips)
-        real_targets, fake_targets = (t.to(real_scores.device) for t in targets)
+        real_targets, fake_targets = (to_device(t, real_scores.device) for t in targets)
         real_loss = cross_entropy(real_scores, real_targets, self.config.label_noise_form)
         fake_loss = cross_entropy(fake_scores, fake_targets, self.config.label_noise_form)
         return (real_loss + fake_loss) / 2, {
@@ -121,6 +127,7 @@ class WganGp:
 
     config: WganGpConfig
     g_needs_real_scores: bool = False
+    separate: bool = True
 
     @property
     def n_critic(self) -> int:
@@ -162,6 +169,7 @@ class Hinge:
     config: HingeConfig
     penalty: Penalty = NO_PENALTY
     g_needs_real_scores: bool = False
+    separate: bool = True
 
     @property
     def n_critic(self) -> int:
@@ -203,6 +211,7 @@ class Rpgan:
     config: RpganConfig
     penalty: Penalty = NO_PENALTY
     g_needs_real_scores: bool = True
+    separate: bool = False
 
     @property
     def n_critic(self) -> int:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gantrain.common.rng import PositionalRNG, Stream
+from gantrain.common.transfer import to_device
 from gantrain.config.schedules import Schedule, peak_of
 from gantrain.training.batch import Moment
 
@@ -35,6 +36,9 @@ class Scored(NamedTuple):
 
 class Penalty(Protocol):
     """What D's loss includes beside its scores."""
+
+    def is_due(self, moment: Moment) -> bool:
+        """Return whether the D step at `moment` includes it."""
 
     def differentiates(self, moment: Moment) -> tuple[bool, bool]:
         """Return whether the D step at `moment` needs the gradients of its scores with respect to
@@ -71,6 +75,9 @@ class ZeroCentred:
     r2_gamma: float | Schedule[Any] = 0.0
     every: int = 1
 
+    def is_due(self, moment: Moment) -> bool:
+        return any(self.differentiates(moment))
+
     def differentiates(self, moment: Moment) -> tuple[bool, bool]:
         due = moment.d_step % self.every == 0
         return due and peak_of(self.r1_gamma) > 0, due and peak_of(self.r2_gamma) > 0
@@ -106,6 +113,9 @@ class Interpolated:
     mix: Literal["uniform", "normal"] = "uniform"
     every: int = 1
 
+    def is_due(self, moment: Moment) -> bool:
+        return moment.d_step % self.every == 0
+
     def differentiates(self, moment: Moment) -> tuple[bool, bool]:
         """Return False twice: it makes a pass of its own."""
         return False, False
@@ -113,10 +123,11 @@ class Interpolated:
     def __call__(
         self, critic: Discriminate, real: Scored, fake: Scored, rng: PositionalRNG, moment: Moment
     ) -> tuple[Tensor, Metrics]:
-        if moment.d_step % self.every:
+        if not self.is_due(moment):
             return real.scores.new_zeros(()), {}
         sample = rng.uniform if self.mix == "uniform" else rng.normal
-        epsilon = sample(Stream.PENALTY, 1).float().view(-1, 1, 1, 1).to(real.seen.device)
+        epsilon = sample(Stream.PENALTY, 1).float().view(-1, 1, 1, 1)
+        epsilon = to_device(epsilon, real.seen.device)
         penalty = gradient_penalty(critic, real.seen, fake.seen.detach(), epsilon)
         return moment.value_of(self.weight) * self.every * penalty, {"loss/penalty": penalty}
 

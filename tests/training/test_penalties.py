@@ -16,9 +16,10 @@ from gantrain.config.schedules import WeightSchedule
 from gantrain.data.loading.datasets import Images
 from gantrain.training import gan as gan_module
 from gantrain.training.batch import Batch, Moment
+from gantrain.training.d_loss import d_losses
 from gantrain.training.gan import Gan
 from gantrain.training.joint import joint_step
-from gantrain.training.loop import d_losses, d_step, g_step
+from gantrain.training.loop import d_step, g_step
 from gantrain.training.objectives import make_objective
 from gantrain.training.penalties import Metrics, Scored, ZeroCentred, squared_gradient
 from tests.conftest import small_config

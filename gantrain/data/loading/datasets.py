@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, overload
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gantrain.common.prefetch import prefetch
 from gantrain.common.rng import PositionalRNG
+from gantrain.common.transfer import to_device
 from gantrain.config import DataConfig
 from gantrain.data.loading.cache import Cache
 from gantrain.data.loading.order import FullShuffle, Indices, local_rngs
@@ -181,15 +182,15 @@ class CachedImageDataset:
             order = FullShuffle(self.total)
             for local_rng in rngs:
                 indices = order.indices(local_rng)
-                index = _to_device(torch.from_numpy(indices).pin_memory(), device)
+                index = to_device(torch.from_numpy(indices), device)
                 classes = self._classes_of(self.rows[indices])
-                yield Images(scaled(resident[index], layout), _to_device(classes, device))
+                yield Images(scaled(resident[index], layout), _classes_to(classes, device))
         else:
             # Untested on a GPU.
             pinned = (_pinned(self.labelled_images(local_rng)) for local_rng in rngs)
             for images, classes in prefetch(pinned, _BATCHES_AHEAD):
-                on_device = _to_device(images, device)
-                yield Images(scaled(on_device, layout), _to_device(classes, device))
+                on_device = to_device(images, device)
+                yield Images(scaled(on_device, layout), _classes_to(classes, device))
 
     def _fits(self, device: torch.device) -> bool:
         if device.type != "cuda":
@@ -257,8 +258,8 @@ class StreamedImageDataset:
         )
         for batch in valid_batches(incoming, self.log):
             classes = batch.classes if self.class_names else None
-            images = scaled(_to_device(batch.images, device), layout)
-            yield Images(images, _to_device(classes, device))
+            images = scaled(to_device(batch.images, device), layout)
+            yield Images(images, _classes_to(classes, device))
 
 
 def _count(names: Sequence[str], class_index: Indices) -> dict[str, int]:
@@ -266,16 +267,8 @@ def _count(names: Sequence[str], class_index: Indices) -> dict[str, int]:
     return dict(zip(names, counts, strict=True))
 
 
-@overload
-def _to_device(values: Tensor, device: torch.device) -> Tensor: ...
-
-
-@overload
-def _to_device(values: Tensor | None, device: torch.device) -> Tensor | None: ...
-
-
-def _to_device(values: Tensor | None, device: torch.device) -> Tensor | None:
-    return None if values is None else values.to(device, non_blocking=True)
+def _classes_to(classes: Tensor | None, device: torch.device) -> Tensor | None:
+    return None if classes is None else to_device(classes, device)
 
 
 def _pinned(batch: Images) -> Images:

@@ -1,0 +1,88 @@
+"""D's loss and its gradient, from one pass over both kinds of images or from one after the other.
+
+Where the loss is a sum of a part for each kind and no penalty is due, the gradient of a part needs
+only the pass of its own images. Taken in turn, D keeps the activations of N images instead of 2N.
+"""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from gantrain.common.rng import Stream
+from gantrain.data.loading.datasets import Images
+from gantrain.training.batch import Batch
+from gantrain.training.gan import Gan
+from gantrain.training.image_signals import class_signals, image_signals
+from gantrain.training.objectives import Objective
+from gantrain.training.penalties import Metrics, Scored
+
+
+def d_gradients(gan: Gan, objective: Objective, batch: Batch, fake: Images) -> Metrics:
+    """Add the gradient of D's loss to its weights, and return the metrics."""
+    if objective.separate and not objective.penalty.is_due(batch.moment):
+        return _gradients_in_turn(gan, objective, batch, fake)
+    loss, _, _, metrics = d_losses(gan, objective, batch, fake)
+    gan.backward(loss, gan.discriminator)
+    return metrics
+
+
+def _gradients_in_turn(gan: Gan, objective: Objective, batch: Batch, fake: Images) -> Metrics:
+    x = gan.augment(batch.images, batch.rng, Stream.D_REAL_AUGMENT)
+    y = gan.augment(fake.images, batch.rng, Stream.D_FAKE_AUGMENT)
+    with gan.accelerator.autocast():  # around both passes, so that D's weights are cast once
+        with gan.without_exchange(gan.discriminator):
+            real_scores = gan.ddp_discriminate(x, batch.classes)
+            # The part of fake images is a constant here, whatever their scores are.
+            loss, _ = objective.d_loss(real_scores, torch.zeros_like(real_scores), batch.rng)
+            gan.backward(loss, gan.discriminator)
+        real_scores = real_scores.detach()
+        fake_scores = gan.ddp_discriminate(y, fake.classes)
+        loss, metrics = objective.d_loss(real_scores, fake_scores, batch.rng)
+        gan.backward(loss, gan.discriminator)
+    seen = _signals(gan, batch, fake, x, y, real_scores, fake_scores)
+    return {"loss/discriminator": loss, **metrics, **seen}
+
+
+def d_losses(
+    gan: Gan, objective: Objective, batch: Batch, fake: Images
+) -> tuple[Tensor, Tensor, Tensor, Metrics]:
+    """Return D's loss with its penalty, D's scores of real and of fake images, and the metrics."""
+    penalty = objective.penalty
+    of_real, of_fake = penalty.differentiates(batch.moment)
+    images = differentiable(batch.images) if of_real else batch.images
+    generated = differentiable(fake.images) if of_fake else fake.images
+    x = gan.augment(images, batch.rng, Stream.D_REAL_AUGMENT)
+    y = gan.augment(generated, batch.rng, Stream.D_FAKE_AUGMENT)
+    with gan.accelerator.autocast():  # around all passes of D, so that its weights are cast once
+        real = Scored(images, x, gan.ddp_discriminate(x, batch.classes, twice=of_real))
+        fakes = Scored(generated, y, gan.ddp_discriminate(y, fake.classes, twice=of_fake))
+        critic = partial(gan.discriminate_for_penalty, classes=batch.classes)
+        added, penalty_metrics = penalty(critic, real, fakes, batch.rng, batch.moment)
+    loss, metrics = objective.d_loss(real.scores, fakes.scores, batch.rng)
+    loss = loss + added
+    seen = _signals(gan, batch, fake, x, y, real.scores, fakes.scores)
+    metrics = {"loss/discriminator": loss, **metrics, **penalty_metrics, **seen}
+    return loss, real.scores, fakes.scores, metrics
+
+
+def _signals(
+    gan: Gan,
+    batch: Batch,
+    fake: Images,
+    x: Tensor,
+    y: Tensor,
+    real_scores: Tensor,
+    fake_scores: Tensor,
+) -> Metrics:
+    """Return what is logged of both kinds of images beside the loss. x, y: what D saw of them."""
+    return {
+        **image_signals(x, y),
+        **class_signals(Images(batch.images, batch.classes), fake),
+        **gan.ada.observe(real_scores, fake_scores),
+    }
+
+
+def differentiable(images: Tensor) -> Tensor:
+    """Return the images such that gradients with respect to them can be taken."""
+    return images if images.requires_grad else images.detach().requires_grad_()
