@@ -17,7 +17,7 @@ SLURM_PROGRAMS := slurmctld slurmdbd munged mariadbd patchelf
 SLURM_SUITES := forky trixie
 RUNTIME := onnxruntime-web@1.30.0
 
-.PHONY: help install quickstart system test lint docs speed clean
+.PHONY: help install quickstart system test lint docs speed gpu clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -83,6 +83,10 @@ docs: $(INSTALLED_DOCS) ## build the documentation into site/
 
 speed: $(INSTALLED) ## fail if training is clearly slower than a plain PyTorch loop
 	$(BIN)/python -m benchmarks.guard
+
+# Without the network: the environment of this checkout if there is one, else PYTHON's packages.
+gpu: ## test and measure this machine's GPU within 8 minutes, into docs/gpu/; skips without one
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu
 
 clean: ## remove the virtual environment, the documentation and the quickstart's files
 	rm -rf $(VENV) site data/quickstart runs/quickstart

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.device import BenchmarkDevice
 from gantrain.config import Config
 from gantrain.models.networks import build_networks
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
+_CPU = BenchmarkDevice("cpu")
 _MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 
 
@@ -77,9 +79,13 @@ def trace_layers(prefix: str, network: nn.Module, inputs: Tensor) -> list[Layer]
     return layers
 
 
-def time_layer(layer: Layer, batch: int, dtype: torch.dtype, seconds: float) -> PassCosts:
+def time_layer(
+    layer: Layer, batch: int, dtype: torch.dtype, seconds: float, device: BenchmarkDevice = _CPU
+) -> PassCosts:
     """Return the seconds of each pass, in the faster of the two memory formats."""
-    times = [_time_passes(layer, batch, dtype, layout, seconds) for layout in _MEMORY_FORMATS]
+    times = [
+        _time_passes(layer, batch, dtype, layout, seconds, device) for layout in _MEMORY_FORMATS
+    ]
     return PassCosts(
         min(t.forward for t in times),
         min(t.weights for t in times),
@@ -88,10 +94,18 @@ def time_layer(layer: Layer, batch: int, dtype: torch.dtype, seconds: float) -> 
 
 
 def _time_passes(
-    layer: Layer, batch: int, dtype: torch.dtype, layout: torch.memory_format, seconds: float
+    layer: Layer,
+    batch: int,
+    dtype: torch.dtype,
+    layout: torch.memory_format,
+    seconds: float,
+    device: BenchmarkDevice,
 ) -> PassCosts:
     def random_tensor(shape: tuple[int, ...]) -> Tensor:
-        return torch.randn(shape).to(dtype, memory_format=layout)
+        return torch.randn(shape).to(device.torch, dtype, memory_format=layout)
+
+    def median(call: Callable[[], object]) -> float:
+        return statistics.median(call_times(call, seconds, device))
 
     module = layer.module
     x, gradient = random_tensor((batch, *layer.inputs)), random_tensor((batch, *layer.outputs))
@@ -109,34 +123,34 @@ def _time_passes(
 
     with torch.no_grad():
         return PassCosts(
-            median_seconds(lambda: aten.convolution(x, weight, None, *geometry), seconds),
-            median_seconds(backward(inputs=False, weights=True), seconds),
-            median_seconds(backward(inputs=True, weights=False), seconds),
+            median(lambda: aten.convolution(x, weight, None, *geometry)),
+            median(backward(inputs=False, weights=True)),
+            median(backward(inputs=True, weights=False)),
         )
 
 
-def median_seconds(call: Callable[[], object], seconds: float) -> float:
-    """Return the median time of a call."""
-    return statistics.median(call_times(call, seconds))
+def call_times(call: Callable[[], object], seconds: float, device: BenchmarkDevice) -> list[float]:
+    """Return the times of at least three calls that take about `seconds`, after a warm-up call.
 
-
-def call_times(call: Callable[[], object], seconds: float) -> list[float]:
-    """Return the times of at least three calls that take about `seconds`, after a warm-up call."""
+    On a GPU each time includes the launch of the call's kernels.
+    """
     call()
+    device.wait()
     times: list[float] = []
     while sum(times) < seconds or len(times) < 3:
         started = time.perf_counter()
         call()
+        device.wait()
         times.append(time.perf_counter() - started)
     return times
 
 
 @torch.no_grad()
-def peak_matmul_flops(dtype: torch.dtype, seconds: float) -> float:
+def peak_matmul_flops(dtype: torch.dtype, seconds: float, device: BenchmarkDevice = _CPU) -> float:
     """Return the FLOP/s of the fastest square matrix product over several sizes and libraries."""
     best = 0.0
-    for side in (512, 1024, 2048):
-        a, b = (torch.randn(side, side) for _ in range(2))
+    for side in (512, 1024, 2048) if device.kind == "cpu" else (4096, 8192):
+        a, b = (torch.randn(side, side, device=device.torch) for _ in range(2))
         left, right = a.to(dtype), b.to(dtype)
         # torch uses different libraries for matrix products and for convolutions. A 1x1 convolution
         # computes the same product with the latter.
@@ -146,7 +160,9 @@ def peak_matmul_flops(dtype: torch.dtype, seconds: float) -> float:
             partial(torch.mm, left, right),
             partial(nn.functional.conv2d, rows, columns),
         ]
-        if dtype is torch.float32:
+        if dtype is torch.float32 and device.kind == "cpu":
             products.append(partial(np.matmul, a.numpy(), b.numpy()))
-        best = max(best, *(2 * side**3 / min(call_times(call, seconds)) for call in products))
+        best = max(
+            best, *(2 * side**3 / min(call_times(call, seconds, device)) for call in products)
+        )
     return best

@@ -32,6 +32,7 @@ from dataclasses import dataclass
 
 import torch
 
+from benchmarks.device import BenchmarkDevice
 from benchmarks.layers import Layer, PassCosts, layers_of, peak_matmul_flops, time_layer
 from benchmarks.settings import CONFIG_FILES
 from gantrain.config import Config, load_config
@@ -127,16 +128,21 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[32, 128, 512])
     parser.add_argument("--precision", choices=_DTYPES, nargs="+", default=[*_DTYPES])
     parser.add_argument("--penalty", choices=_DTYPES, default="fp32", help="its precision")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--size", type=int, choices=(32, 64), default=64, help="image size")
     parser.add_argument("--seconds", type=float, default=0.5, help="time for each pass of a layer")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    peaks = {name: peak_matmul_flops(_DTYPES[name], options.seconds) for name in options.precision}
+    device = BenchmarkDevice(options.device)
+    peaks = {
+        name: peak_matmul_flops(_DTYPES[name], options.seconds, device)
+        for name in options.precision
+    }
     for name, peak in peaks.items():
         print(
             f"{name}: fastest square matrix product {peak / 1e9:,.0f} GFLOP/s, "
-            f"{options.threads} threads"
+            + (f"{options.threads} threads" if options.device == "cpu" else options.device)
         )
     for objective in options.objective:
         for width in options.width:
@@ -157,9 +163,11 @@ def report(
 ) -> None:
     """Measure one cell and print its tables. peak: FLOP/s of the machine."""
     g_layers, d_layers = layers_of(config)
+    device = BenchmarkDevice(options.device)
 
     def time_layers(layers: Sequence[Layer], name: str) -> list[PassCosts]:
-        return [time_layer(layer, batch, _DTYPES[name], options.seconds) for layer in layers]
+        dtype = _DTYPES[name]
+        return [time_layer(layer, batch, dtype, options.seconds, device) for layer in layers]
 
     g, d = time_layers(g_layers, precision), time_layers(d_layers, precision)
     print("\n".join(layer_lines([*g_layers, *d_layers], [*g, *d], batch)))

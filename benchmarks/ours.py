@@ -13,6 +13,7 @@ from unittest.mock import patch
 import torch
 
 import gantrain.train
+from benchmarks.device import BenchmarkDevice
 from benchmarks.pacing import Channel, Pacer, paced
 from benchmarks.settings import Settings
 from gantrain.config import parse_config
@@ -46,12 +47,14 @@ def train_ours(settings: Settings, channel: Channel) -> None:
     """Train in rounds, as one of `settings.ranks` ranks."""
     config = parse_config(settings.config, "benchmark")
     timings = Timings()
+    device = BenchmarkDevice(settings.device)
     pacer = Pacer(
         channel,
         settings.images_per_iteration,
         settings.warmup,
         f"torch {torch.__version__}",
-        timings.take,
+        lambda: {**timings.take(), **device.memory()},
+        device.wait,
     )
 
     def paced_batches(*arguments: Any, **named: Any) -> Iterator[Images]:

@@ -55,6 +55,7 @@ class Pacer:
     warmup: iterations of the warm-up.
     library: name and version of the library, reported with the speed of the warm-up.
     extra: returns additional values to report when a round ends.
+    wait: waits for what a GPU still has to do, before the clock is read.
     """
 
     def __init__(
@@ -64,11 +65,13 @@ class Pacer:
         warmup: int,
         library: str = "",
         extra: Callable[[], dict[str, Any]] = dict,
+        wait: Callable[[], object] = lambda: None,
     ) -> None:
         self._channel = channel
         self._images = images
         self._library = library
         self._extra = extra
+        self._wait = wait
         self._length = self._left = warmup
         self._started = time.perf_counter()
         self._warm = False
@@ -79,10 +82,12 @@ class Pacer:
         Raises NoMoreRounds if the benchmark is over.
         """
         if self._left == 0:
+            self._wait()
             self._end_round()
             self._length = self._left = self._channel.next_round()
             self._started = time.perf_counter()
         elif not self._warm and self._left == (self._length + 1) // 2:
+            self._wait()
             self._started = time.perf_counter()  # the first iterations are slower
         self._left -= 1
 
@@ -91,7 +96,8 @@ class Pacer:
         extra = self._extra()
         if self._warm:
             images = self._length * self._images
-            self._channel.send(images=images, seconds=seconds, memory=peak_memory(), **extra)
+            values = {"images": images, "seconds": seconds, "memory": peak_memory(), **extra}
+            self._channel.send(**values)
         else:
             self._warm = True
             measured = (self._length + 1) // 2

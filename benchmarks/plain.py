@@ -2,7 +2,8 @@
 
 Follows the steps of PyTorch's DCGAN example and of common WGAN-GP code: PNG files through a
 DataLoader with two workers, contiguous memory, Adam with its defaults, losses read in every step,
-and DDP. The networks are ours, with torch's dropout.
+and DDP. The networks are ours, with torch's dropout. On a GPU, as the example does it: batches from
+pinned memory, and everything that is drawn at random is drawn there.
 """
 
 import itertools
@@ -19,6 +20,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from benchmarks.device import BenchmarkDevice
 from benchmarks.pacing import Channel, Pacer, paced
 from benchmarks.settings import Settings
 from gantrain.config import Config, NetworkConfig, parse_config
@@ -26,6 +28,7 @@ from gantrain.config.schedules import peak_of
 from gantrain.models.dropout import Dropout
 from gantrain.models.networks import build_networks
 
+_CPU = torch.device("cpu")
 WORKERS = 2  # as in PyTorch's example
 EPOCH = 40_000  # images, as in the book's set; the workers restart after each epoch
 
@@ -56,16 +59,18 @@ class PlainGan:
     d_optimizer: torch.optim.Optimizer
     latent_size: int
     bf16: bool
+    device: torch.device = _CPU
 
     def generate(self, count: int) -> Tensor:
         """Return images, float32 (count, C, S, S), from random latents."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            images: Tensor = self.generator(torch.randn(count, self.latent_size))
+        latents = torch.randn(count, self.latent_size, device=self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            images: Tensor = self.generator(latents)
         return images.float()
 
     def discriminate(self, images: Tensor) -> Tensor:
         """Return logits or scores, float32 (N,)."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             scores: Tensor = self.discriminator(images)
         return scores.float()
 
@@ -76,10 +81,18 @@ def train_plain(settings: Settings, channel: Channel) -> None:
     torch.set_num_threads(settings.threads)
     if settings.ranks > 1:
         torch.distributed.init_process_group("gloo")
-    gan = build_gan(config, settings.ranks, settings.precision == "bf16")
-    loader = png_batches(Path(settings.files), settings.batch // settings.ranks, settings.ranks)
+    device = BenchmarkDevice(settings.device)
+    gan = build_gan(config, settings.ranks, settings.precision == "bf16", device.torch)
+    loader = png_batches(
+        Path(settings.files), settings.batch // settings.ranks, settings.ranks, device.torch
+    )
     pacer = Pacer(
-        channel, settings.images_per_iteration, settings.warmup, f"torch {torch.__version__}"
+        channel,
+        settings.images_per_iteration,
+        settings.warmup,
+        f"torch {torch.__version__}",
+        device.memory,
+        device.wait,
     )
     batches = paced(loader, pacer, settings.d_steps_per_iteration)
     if config.objective.kind == "wgan-gp":
@@ -93,15 +106,16 @@ def train_plain(settings: Settings, channel: Channel) -> None:
             log.write(f"[{i}] " + " ".join(f"{value:.4f}" for value in values) + "\n")
 
 
-def build_gan(config: Config, ranks: int, bf16: bool) -> PlainGan:
+def build_gan(config: Config, ranks: int, bf16: bool, device: torch.device = _CPU) -> PlainGan:
     """Build both networks and their optimizers. ranks: world size."""
     generator, discriminator = build_networks(config)
     use_torch_dropout(discriminator)
+    generator, discriminator = generator.to(device), discriminator.to(device)
     optimizers = _adam(generator, config.generator), _adam(discriminator, config.discriminator)
     modules: tuple[nn.Module, nn.Module] = generator, discriminator
     if ranks > 1:
         modules = DistributedDataParallel(generator), DistributedDataParallel(discriminator)
-    return PlainGan(*modules, *optimizers, config.generator.latent_size, bf16)
+    return PlainGan(*modules, *optimizers, config.generator.latent_size, bf16, device)
 
 
 def _adam(network: nn.Module, config: NetworkConfig) -> torch.optim.Adam:
@@ -117,8 +131,10 @@ def use_torch_dropout(network: nn.Module) -> None:
                 setattr(module, name, nn.Dropout(child.p))
 
 
-def png_batches(folder: Path, batch: int, ranks: int) -> Iterator[Tensor]:
-    """Yield shuffled batches of the files, float32 (batch, 1, S, S), without end."""
+def png_batches(
+    folder: Path, batch: int, ranks: int, device: torch.device = _CPU
+) -> Iterator[Tensor]:
+    """Yield shuffled batches of the files, float32 (batch, 1, S, S) on the device, without end."""
     dataset = PngFiles(folder)
     sampler: DistributedSampler[Tensor] | None = DistributedSampler(dataset) if ranks > 1 else None
     loader = DataLoader(
@@ -128,17 +144,20 @@ def png_batches(folder: Path, batch: int, ranks: int) -> Iterator[Tensor]:
         sampler=sampler,
         num_workers=WORKERS,
         drop_last=True,
+        pin_memory=device.type == "cuda",
     )
     for epoch in itertools.count():
         if sampler is not None:
             sampler.set_epoch(epoch)
-        yield from loader
+        for images in loader:
+            yield images.to(device, non_blocking=True)
 
 
 def train_dcgan(gan: PlainGan, batches: Iterator[Tensor]) -> Iterator[tuple[float, ...]]:
     """Yield D's loss, G's loss, D(x), and D(G(z)) before and after D's step, for each iteration."""
     for real in batches:
-        ones, zeros = torch.ones(len(real)), torch.zeros(len(real))
+        ones = torch.ones(len(real), device=gan.device)
+        zeros = torch.zeros_like(ones)
 
         gan.discriminator.zero_grad()
         logits = gan.discriminate(real)
@@ -185,7 +204,7 @@ def train_wgan_gp(
 
 def gradient_penalty(gan: PlainGan, real: Tensor, fake: Tensor) -> Tensor:
     """Return the penalty (Gulrajani et al. 2017), in the precision of everything else."""
-    epsilon = torch.rand(len(real), 1, 1, 1)
+    epsilon = torch.rand(len(real), 1, 1, 1, device=gan.device)
     mixed = (epsilon * real + (1 - epsilon) * fake).requires_grad_()
     scores = gan.discriminate(mixed)
     (gradient,) = torch.autograd.grad(

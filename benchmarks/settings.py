@@ -26,6 +26,7 @@ class Settings:
     warmup: iterations before the first round.
     threads: CPU threads of each rank.
     services: for ours only, see benchmarks/ours.py.
+    device: cpu or cuda.
     """
 
     implementation: str
@@ -38,6 +39,7 @@ class Settings:
     warmup: int
     threads: int
     services: Services = "on"
+    device: str = "cpu"
 
     @property
     def d_steps_per_iteration(self) -> int:

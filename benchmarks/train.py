@@ -90,6 +90,7 @@ def _read_options() -> argparse.Namespace:
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of our config"
     )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="not for the book")
     parser.add_argument("--size", type=int, choices=(32, 64), default=64, help="image size")
     parser.add_argument("--rounds", type=int, default=7, help="rounds of each implementation")
     parser.add_argument("--seconds", type=float, default=10.0, help="approximate time of a round")
@@ -127,7 +128,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> None:
         results.append(result)
         print("\n".join(cell_lines(result)), flush=True)
         if options.out:
-            content = {"machine": describe_machine(), "cells": results}
+            content = {"machine": describe_machine(options.device), "cells": results}
             options.out.write_text(json.dumps(content, indent=1), encoding="utf-8")
     if not options.overhead:
         print("\n".join(summary_lines(results)))
@@ -140,11 +141,15 @@ def cell_settings(
     for precision, implementation in itertools.product(options.precision, options.implementations):
         python = sys.executable
         if implementation == "book":
-            if options.book_python is None or cell.ranks > 1:
+            if options.book_python is None or cell.ranks > 1 or _device(options) != "cpu":
                 continue
             python = str(Path(options.book_python).absolute())
         settings = job_settings(options, cell, implementation, precision, shards, files)
         yield f"{implementation} {precision}", python, settings
+
+
+def _device(options: argparse.Namespace) -> str:
+    return getattr(options, "device", "cpu")  # other benchmarks have no choice
 
 
 def job_settings(
@@ -155,7 +160,10 @@ def job_settings(
     shards: Path,
     files: Path,
 ) -> Settings:
-    """Return the settings of one implementation. Uses size, set and warmup of the options."""
+    """Return the settings of one implementation.
+
+    Uses size, device, set and warmup of the options.
+    """
     cores = len(os.sched_getaffinity(0))
     threads = cores if cell.ranks == 1 else max(cores // cell.ranks, 1)
     overrides = [
@@ -167,7 +175,7 @@ def job_settings(
         f"training.batch_size={cell.batch}",
         f"training.world_size={cell.ranks}",
         f"training.cpu_threads={threads}",
-        "training.device=cpu",
+        f"training.device={_device(options)}",
         f"training.mixed_precision={'bf16' if precision == 'bf16' else 'no'}",
         "training.total_kimg=1.0e+9",
         "metrics.every_kimg=0",
@@ -184,6 +192,7 @@ def job_settings(
         config=config.model_dump(mode="json"),
         warmup=options.warmup,
         threads=threads,
+        device=_device(options),
     )
 
 
@@ -204,14 +213,15 @@ def run_cell(
         }
 
 
-def describe_machine() -> dict[str, Any]:
-    """Return the model of the CPU and the number of usable cores."""
+def describe_machine(device: str) -> dict[str, Any]:
+    """Return the model of the CPU, the number of usable cores, and the device."""
     models = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         if line.startswith("model name")
     ]
-    return {"cpu": models[0] if models else "", "cores": len(os.sched_getaffinity(0))}
+    cpu = models[0] if models else ""
+    return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "device": device}
 
 
 if __name__ == "__main__":

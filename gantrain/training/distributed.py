@@ -8,7 +8,7 @@ import warnings
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, KwargsHandler
 
 from gantrain.common.errors import UserError
 from gantrain.config import Config
@@ -107,7 +107,20 @@ def make_accelerator(config: Config) -> Accelerator:
     ddp = DistributedDataParallelKwargs(
         broadcast_buffers=False, gradient_as_bucket_view=True, bucket_cap_mb=BUCKET_MB
     )
-    return Accelerator(cpu=cpu, mixed_precision=training.mixed_precision, kwargs_handlers=[ddp])
+    handlers: list[KwargsHandler] = [ddp]
+    ranks, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1") or 1), torch.cuda.device_count()
+    if not cpu and gradients_over_gloo(ranks, gpus):
+        logger.warning(
+            f"cuda: {ranks} ranks share {gpus} GPU(s), for which NCCL is not made; they exchange "
+            "gradients by way of the host, which is slow. Start one rank for each GPU."
+        )
+        handlers.append(InitProcessGroupKwargs(backend="gloo"))
+    return Accelerator(cpu=cpu, mixed_precision=training.mixed_precision, kwargs_handlers=handlers)
+
+
+def gradients_over_gloo(ranks: int, gpus: int) -> bool:
+    """Return whether ranks of this machine share a GPU, which NCCL refuses."""
+    return ranks > gpus
 
 
 def ranks_and_device() -> tuple[int, str]:
