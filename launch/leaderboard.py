@@ -13,7 +13,7 @@ from gantrain.config.quality import full_name, goal_of
 from gantrain.config.sections import DEFAULT_METRIC, SECOND_METRIC
 from gantrain.runs.metrics_file import read_metrics
 from launch.curves import Curve, images_due, images_with, interval_at, names_in, value_at
-from launch.metric_names import Direction, direction_of, measures
+from launch.metric_names import Direction, direction_of, is_due, measures
 from launch.plan import differences, differing_keys
 from launch.quality import levels_of, trends_of, verdict_on
 from launch.states import RunState
@@ -65,8 +65,9 @@ class Leaderboard:
 
     keys: hyperparameters that vary. effects: those with the largest range of means come first.
     behind: runs that have not seen that many images, and are left out. unmeasured: runs that do
-    not measure the metric, such as those with another objective, and are left out. A run whose
-    newest value is not finite ranks last, with NaN.
+    not measure the metric, such as those with another objective, and are left out. later: runs
+    that measure it, but not yet at that many images, and are left out. A run whose newest value is
+    not finite ranks last, with NaN.
     """
 
     metric: str
@@ -77,6 +78,7 @@ class Leaderboard:
     effects: list[Effect]
     behind: list[str]
     unmeasured: list[str] = field(default_factory=list)
+    later: list[str] = field(default_factory=list)
 
 
 def build_leaderboard(
@@ -86,7 +88,10 @@ def build_leaderboard(
     direction: Direction,
     kimg: float | None = None,
 ) -> Leaderboard:
-    """Rank the runs at the most images seen that all finished runs have, or at `kimg`."""
+    """Rank the runs at the most images seen that all finished runs have, or at `kimg`.
+
+    Raises UserError if no run has a value at `kimg`.
+    """
     curves = {run.run: read_metrics(run_dir(sweep_dir, run.run)) for run in runs}
     unmeasured = [r.run for r in runs if _never_measures(r, curves[r.run], metric)]
     compared = [run for run in runs if run.run not in unmeasured]
@@ -96,7 +101,11 @@ def build_leaderboard(
     else:
         finished = [lengths[r.run] for r in compared if r.state == "finished" and lengths[r.run]]
         at = min(finished or [images for images in lengths.values() if images] or [0])
-    ranked = [run for run in compared if at and lengths[run.run] >= at]
+    reached = [run for run in compared if at and lengths[run.run] >= at]
+    later = [run.run for run in reached if _first_due(curves[run.run], metric) > at]
+    ranked = [run for run in reached if run.run not in later]
+    if kimg is not None and not ranked:
+        raise UserError(_why_empty(kimg, metric, [curves[run.run] for run in compared]))
     scores = {r.run: value_at(curves[r.run], metric, at) for r in ranked}
     values = {run: math.nan if v is None else v for run, v in scores.items()}
     intervals = {r.run: interval_at(curves[r.run], metric, at) for r in ranked}
@@ -111,8 +120,9 @@ def build_leaderboard(
             for row in _rows(ranked, values, intervals, keys, direction, at)
         ],
         effects=_effects(ranked, values, keys, direction),
-        behind=[run.run for run in compared if run.run not in values],
+        behind=[run.run for run in compared if run not in reached],
         unmeasured=unmeasured,
+        later=later,
     )
 
 
@@ -200,6 +210,27 @@ def _should_measure(run: RunState, metric: str) -> bool:
 def _length(curve: Curve, metric: str) -> int:
     """Return images seen at the newest line that has the metric, or should have it."""
     return images_with(curve, metric) or images_due(curve, metric)
+
+
+def _first_due(curve: Curve, metric: str) -> float:
+    """Return images seen where the metric was due first; infinite if it never was."""
+    return min((line["images_seen"] for line in curve if is_due(line, metric)), default=math.inf)
+
+
+def _why_empty(kimg: float, metric: str, curves: Sequence[Curve]) -> str:
+    first = min((_first_due(curve, metric) for curve in curves), default=math.inf)
+    last = max((_length(curve, metric) for curve in curves), default=0)
+    if not last:
+        return f"--kimg {kimg:g}: no run has measured {metric} yet."
+    if first > kimg * 1000:
+        return (
+            f"--kimg {kimg:g}: no run has measured {metric} by then; the first measurement is at "
+            f"{first / 1000:g} kimg."
+        )
+    return (
+        f"--kimg {kimg:g}: no run has measured {metric} that far; the furthest measurement is at "
+        f"{last / 1000:g} kimg."
+    )
 
 
 def _rows(

@@ -164,14 +164,8 @@ def _print_runs(
 def _print_forecast(
     settings: LaunchSettings, missing: Sequence[PlannedRun], cost: Forecast | None
 ) -> None:
-    cluster = settings.cluster
-    device = "GPU" if cluster.gpus else "CPU"
-    packed = f" of {settings.pack} runs each" if settings.pack > 1 else ""
-    print(
-        f"{len(missing):,} to submit as {_count_jobs(settings, missing):,} jobs{packed} "
-        f"({cluster.executor}, {cluster.devices} {device}s per job, at most {settings.throttle} "
-        "at a time)"
-    )
+    device = "GPU" if settings.cluster.gpus else "CPU"
+    print(_describe_jobs(settings, len(missing), device))
     if cost is None:
         print("forecast: none yet; --probe measures the speed on this machine")
         return
@@ -182,6 +176,22 @@ def _print_forecast(
         f"{_duration(cost.longest_run_hours)}, {_duration(cost.wall_hours)} in all if no job "
         f"waits, at {cost.images_per_second:,.0f} images/s ({cost.source})"
     )
+
+
+def _describe_jobs(settings: LaunchSettings, missing: int, device: str) -> str:
+    """Return how many runs are to be trained, as how many jobs, and how many of them at a time."""
+    cluster, jobs = settings.cluster, -(-missing // settings.pack)
+    if cluster.executor == "slurm":
+        packed = f" of {settings.pack} runs each" if settings.pack > 1 else ""
+        return (
+            f"{missing:,} to submit as {jobs:,} jobs{packed} (slurm, {cluster.devices} {device}s "
+            f"per job, at most {settings.throttle} at a time)"
+        )
+    workers = min(jobs_at_a_time(settings), jobs)
+    together = min(workers * settings.pack, missing)
+    where = "in the launcher's own process" if cluster.executor == "debug" else "on this machine"
+    rest = f": pack {settings.pack}, workers {workers}" if cluster.executor == "local" else ""
+    return f"{missing:,} to train {where}, {together:,} at a time ({cluster.executor}{rest})"
 
 
 def _duration(hours: float) -> str:

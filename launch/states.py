@@ -196,6 +196,10 @@ def classify(
     if outcome not in (None, "preempted"):
         return _state_after_end(outcome, status)
     if info is not None and info.active:
+        if task.submission.executor != "slurm" and current is None:
+            # Its process trains the runs of its packs one after another, and this one has to wait.
+            waiting: State = "requeued" if attempts else "pending"
+            return waiting, "waits for earlier runs of its process"
         return _state_in_queue(info, silence, current, bool(attempts))
     alive = (
         silence is not None and silence < ALIVE_SECONDS and (last is None or last.outcome is None)

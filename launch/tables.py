@@ -84,6 +84,9 @@ def print_status(runs: Sequence[RunState], keys: Sequence[str], limit: int) -> N
 
 def print_leaderboard(board: Leaderboard, limit: int) -> None:
     """Print the settings by rank, then the main effects."""
+    if not board.images:
+        print(f"no run has measured {board.metric} yet")
+        return
     names = short_names(board.keys)
     first = "lowest" if board.direction == "min" else "highest"
     words = [name for name in ("quality", "trend") if any(getattr(x, name) for x in board.rows)]
@@ -108,6 +111,8 @@ def print_leaderboard(board: Leaderboard, limit: int) -> None:
         print(line)
     if board.behind:
         console.print(f"{len(board.behind)} runs have seen fewer images and are left out.")
+    if board.later:
+        console.print(f"{len(board.later)} runs measured it only later and are left out.")
     if board.unmeasured:
         console.print(f"{len(board.unmeasured)} runs do not measure it and are left out.")
     if board.effects:

@@ -21,6 +21,7 @@ from launch.leaderboard import (
 )
 from launch.states import RunState
 from launch.sweepfile import EarlyStop
+from launch.tables import print_leaderboard
 
 RULE = EarlyStop(metric="m", direction="min", min_kimg=1, factor=3)
 
@@ -202,6 +203,33 @@ def test_leaderboard_compares_at_equal_images(tmp_path: Path) -> None:
     assert highest.images == 2000
     assert highest.behind == []
     assert highest.rows[0].values["generator.learning_rate"] == 3e-4
+
+
+def test_leaderboard_where_nothing_is_measured_yet_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    states = []
+    for run, first in (("a", 2), ("b", 3)):
+        folder = tmp_path / "runs" / run
+        folder.mkdir(parents=True)
+        lines = [{"images_seen": 1000 * i, "loss/generator": 1.0} for i in range(1, 5)]
+        for line in lines[first - 1 :]:
+            line["quality/fid_random"] = 5.0
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+        states.append(state(run, {"seed": 0 if run == "a" else 1, "generator.width": first}))
+    metric = "quality/fid_random"
+    for kimg, said in (
+        (1, "no run has measured quality/fid_random by then; the first measurement is at 2 kimg"),
+        (9, "no run has measured quality/fid_random that far; the furthest measurement is at 4"),
+    ):
+        with pytest.raises(UserError, match=f"--kimg {kimg}: {said}"):
+            build_leaderboard(tmp_path, states, metric, "min", kimg=kimg)
+    board = build_leaderboard(tmp_path, states, metric, "min", kimg=2)
+    assert ([row.runs for row in board.rows], board.later) == ([["a"]], ["b"])
+    print_leaderboard(board, 9)
+    assert "1 runs measured it only later and are left out." in capsys.readouterr().out
+    print_leaderboard(build_leaderboard(tmp_path, [], metric, "min"), 9)
+    assert capsys.readouterr().out == "no run has measured quality/fid_random yet\n"
 
 
 def test_leaderboard_ranks_nan_last_and_leaves_out_what_does_not_measure(tmp_path: Path) -> None:

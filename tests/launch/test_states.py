@@ -89,6 +89,17 @@ def test_a_new_submission_supersedes_the_old_failure(tmp_path: Path) -> None:
     assert result == ("requeued", "Priority")
 
 
+def test_a_run_that_waits_for_others_of_its_local_process_is_pending(tmp_path: Path) -> None:
+    task = TaskRef(Submission("token", "local", ([["first"], ["run"]],), "submitted", "12"), 0)
+    running = TaskInfo("RUNNING")
+    waits = "waits for earlier runs of its process"
+    assert classify(tmp_path, task, running, "", {}, []) == ("pending", waits)
+    write_start(tmp_path, Attempt(job="7_0", token="earlier", time=time.time()))
+    assert classify(tmp_path, task, running, "", {}, read_attempts(tmp_path)) == ("requeued", waits)
+    attempt(tmp_path)
+    assert classify(tmp_path, task, running, "", {}, read_attempts(tmp_path)) == ("running", "")
+
+
 @pytest.mark.parametrize(
     ("status", "received", "expected"),
     [
