@@ -1,5 +1,7 @@
 """What a checkpoint keeps of the set that it was trained on, to notice another one later."""
 
+from collections.abc import Iterable
+
 from pydantic import BaseModel
 
 _MAX_CLASSES = 5  # that a message lists
@@ -18,11 +20,17 @@ def difference(before: DataSet, now: DataSet) -> str:
     parts = [f"{before.count:,} images -> {now.count:,}"]
     if before.count == now.count:
         parts = [f"{now.count:,} images, others or in another order"]
+    return "; ".join([*parts, *class_changes(before.classes, now.classes)])
+
+
+def class_changes(before: Iterable[str], now: Iterable[str]) -> list[str]:
+    """Return which classes are new and which are missing, each in words; empty if none are."""
+    changes = []
     for word, names in (
-        ("new", sorted(set(now.classes) - set(before.classes))),
-        ("missing", sorted(set(before.classes) - set(now.classes))),
+        ("new", sorted(set(now) - set(before))),
+        ("missing", sorted(set(before) - set(now))),
     ):
         if names:
             more = f" and {len(names) - _MAX_CLASSES} more" if len(names) > _MAX_CLASSES else ""
-            parts.append(f"{word} classes {', '.join(names[:_MAX_CLASSES])}{more}")
-    return "; ".join(parts)
+            changes.append(f"{word} classes {', '.join(names[:_MAX_CLASSES])}{more}")
+    return changes

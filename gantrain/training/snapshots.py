@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gantrain.common.errors import UserError
 from gantrain.common.records import flatten, parse_record
+from gantrain.common.set_identity import class_changes
 from gantrain.config import Config, rename_old_keys
 from gantrain.config.schedules import describe, schedules_in, value_at
 from gantrain.health.remedy_state import RemedyState
@@ -156,17 +157,10 @@ def _moved_schedules(
 
 
 def _check_classes(before: Mapping[str, int], gan: Gan, config: Config) -> None:
-    now = gan.generator.conditioning.class_counts
-    if before.keys() != now.keys():
-        lost, added = sorted(before.keys() - now.keys()), sorted(now.keys() - before.keys())
-        changes = [
-            f"{words} {', '.join(names)}"
-            for words, names in (("without", lost), ("with the new class", added))
-            if names
-        ]
+    if changes := class_changes(before, gan.generator.conditioning.class_counts):
         raise UserError(
-            f"The checkpoint in {config.output.run_dir} is of networks for other classes: now "
-            f"{' and '.join(changes)}; set data.shards and data.classes back, or choose another "
+            f"The checkpoint in {config.output.run_dir} is of networks for other classes "
+            f"({'; '.join(changes)}); set data.shards and data.classes back, or choose another "
             "output.run_dir."
         )
 

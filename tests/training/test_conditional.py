@@ -203,7 +203,7 @@ def test_a_run_resumes_only_with_the_classes_of_its_networks(
     config = write_config(tmp_path / "config.yaml", tree)
     assert train(config, "training.total_kimg=0.032").returncode == 0
     for override, expected in (
-        ("data.classes=[part0, part1]", "without part2, part3, part4"),
+        ("data.classes=[part0, part1]", "missing classes part2, part3, part4"),
         ("conditioning.kind=projection", "conditioning.kind was concat and is projection now"),
         ("conditioning.kind=none", "conditioning.kind was concat and is none now"),
     ):
