@@ -35,8 +35,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.errors import require_set, run
 from benchmarks.other_loaders import BATCH, Loader, other_loaders
 from benchmarks.spread import paired_ratio, spread_of
+from gantrain.common.pools import affinity
 from gantrain.common.rng import PositionalRNG
 from gantrain.config import DataConfig
 from gantrain.data.loading.opening import open_dataset
@@ -265,16 +267,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="time of each run")
     options = parser.parse_args()
+    require_set(options.shards)
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for size, workers in itertools.product(options.sizes, options.workers):
             results[size, workers] = measure(options.shards, size, workers, options, Path(folder))
             print(f"measured {size} pixels, {workers} workers", file=sys.stderr)
-    cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    cores, threads = len(affinity()), torch.get_num_threads()
     load = os.getloadavg()[0]
     print(f"{cores} cores, {threads} torch threads, load {load:.1f} at the end, batch {BATCH}")
     print("\n".join(table_lines(results)))
 
 
 if __name__ == "__main__":
-    main()
+    run("data", main)

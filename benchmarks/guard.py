@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.errors import run
 from benchmarks.images import generate_images
 from benchmarks.table import speeds_of
 from benchmarks.train import Cell, cell_settings, run_cell
@@ -55,4 +56,4 @@ def clearly_slower(ratios: list[float]) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    run("guard", main)

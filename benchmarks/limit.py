@@ -26,15 +26,16 @@ the precision of everything else.
 """
 
 import argparse
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from benchmarks.device import BenchmarkDevice
+from benchmarks.errors import run
 from benchmarks.layers import Layer, PassCosts, layers_of, peak_matmul_flops, time_layer
 from benchmarks.settings import CONFIG_FILES
+from gantrain.common.pools import affinity
 from gantrain.config import Config, load_config
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -131,7 +132,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--size", type=int, choices=(32, 64), default=64, help="image size")
     parser.add_argument("--seconds", type=float, default=0.5, help="time for each pass of a layer")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=len(affinity()))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = BenchmarkDevice(options.device)
@@ -207,4 +208,4 @@ def layer_lines(layers: Sequence[Layer], times: Sequence[PassCosts], batch: int)
 
 
 if __name__ == "__main__":
-    main()
+    run("limit", main)

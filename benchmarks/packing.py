@@ -22,6 +22,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from benchmarks.errors import run
 from gantrain.data.shards.samples import Sample
 from gantrain.data.shards.writer import write_shards
 from launch.attempts import read_attempts
@@ -126,4 +127,4 @@ def call(command: str, file: Path, *options: str) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    run("packing", main)

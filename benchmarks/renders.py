@@ -8,6 +8,7 @@ import argparse
 import time
 from pathlib import Path
 
+from benchmarks.errors import run
 from gantrain.data.bricks.choosing import choose_parts, load_part
 from gantrain.data.bricks.render import render_samples
 
@@ -39,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run("renders", main)

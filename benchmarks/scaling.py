@@ -28,6 +28,7 @@ from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
 from benchmarks.cost_model import Device, Interconnect, predict_iteration
+from benchmarks.errors import run
 from benchmarks.images import generate_images
 from benchmarks.jobs import Job, free_port, run_interleaved
 from benchmarks.settings import CONFIG_FILES
@@ -213,4 +214,4 @@ def forecast(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run("scaling", main)

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.errors import require_set, run
+
 _ROOT = Path(__file__).parent.parent
 _TIMESTAMPS = "GANTRAIN_STARTUP_TIMESTAMPS"
 _PHASES = (
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of the config")
     parser.add_argument("--direct", action="store_true", help="without accelerate launch")
     options = parser.parse_args()
+    require_set(options.shards)
     with tempfile.TemporaryDirectory() as scratch:
         starts = [measure_start(options, Path(scratch)) for _ in range(options.starts + 1)][1:]
     total = statistics.median(timestamps[-1] - timestamps[0] for timestamps in starts)
@@ -73,4 +76,4 @@ def measure_start(options: argparse.Namespace, scratch: Path) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    run("startup", main)

@@ -23,7 +23,6 @@ other implementations follow those for networks, learning rates and n_critic onl
 import argparse
 import itertools
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -33,11 +32,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.errors import run
 from benchmarks.images import generate_images
 from benchmarks.jobs import Job, JobError, run_interleaved
 from benchmarks.overhead import measure_overhead
 from benchmarks.settings import CONFIG_FILES, Settings
 from benchmarks.table import IMPLEMENTATIONS, cell_lines, markdown_lines, summary_lines
+from gantrain.common.pools import affinity
 from gantrain.config import load_config
 
 
@@ -164,7 +165,7 @@ def job_settings(
 
     Uses size, device, set and warmup of the options.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = len(affinity())
     threads = cores if cell.ranks == 1 else max(cores // cell.ranks, 1)
     overrides = [
         f"data.shards={shards}",
@@ -221,8 +222,8 @@ def describe_machine(device: str) -> dict[str, Any]:
         if line.startswith("model name")
     ]
     cpu = models[0] if models else ""
-    return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "device": device}
+    return {"cpu": cpu, "cores": len(affinity()), "device": device}
 
 
 if __name__ == "__main__":
-    main()
+    run("train", main)

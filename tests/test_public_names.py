@@ -27,3 +27,13 @@ def test_metrics_are_read_without_torch(tmp_path: Path) -> None:
 def test_the_speed_guard_has_help() -> None:
     command = [sys.executable, "-m", "benchmarks.guard", "--help"]
     assert "clearly slower" in subprocess.check_output(command, text=True)
+
+
+def test_a_benchmark_without_its_set_says_how_to_make_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.startup", "--shards", str(tmp_path / "none")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"benchmarks.startup: --shards {tmp_path}/none: no set of shards; make one with "
+        f"`gantrain data render {tmp_path}/none`, or give another with --shards FOLDER.\n"
+    )

@@ -25,7 +25,14 @@ def usable_cores() -> int:
 
     At least 1. A container or a job limited to two cores may see all those of the machine.
     """
-    return max(min(len(os.sched_getaffinity(0)), _quota()), 1)
+    return max(min(len(affinity()), _quota()), 1)
+
+
+def affinity() -> set[int]:
+    """Return the cores on which this process may run; where the system cannot say it, all cores."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
 
 
 def _quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int:
