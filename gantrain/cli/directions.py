@@ -24,6 +24,7 @@ from gantrain.cli.options import (
     require_suffix,
     select_data,
 )
+from gantrain.cli.printing import show_progress
 from gantrain.common.errors import UserError
 from gantrain.common.text import printable
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gantrain.inference.directions import Direction
+    from gantrain.inference.export import Loaded
     from gantrain.models.networks import Generator
 
 
@@ -57,7 +59,6 @@ def arithmetic(
     from gantrain.common.grids import save_png, tile
     from gantrain.inference.arithmetic import evaluate_expression, parse_expression
     from gantrain.inference.classes import one_hot_classes
-    from gantrain.inference.direction_file import open_directions
     from gantrain.inference.directions import get_direction
     from gantrain.inference.export import open_generator
     from gantrain.inference.sampling import generate_images, select_latents
@@ -66,7 +67,7 @@ def arithmetic(
     generator = loaded.generator
     if expression is None:
         class_keys(loaded, classes)  # which may be unknown
-        _print_directions(open_directions(loaded.folder, generator, select_data(loaded, shards)))
+        _print_directions(_open_directions(loaded, shards))
         return
     require_suffix(out, ".png")
     keys = one_class_or_first(loaded, classes)
@@ -75,7 +76,7 @@ def arithmetic(
     latents = select_latents(generator, numbers, seed)
     directions: list[Direction] = []
     if len(numbers) < len(names):
-        directions = open_directions(loaded.folder, generator, select_data(loaded, shards))
+        directions = _open_directions(loaded, shards)
     result = evaluate_expression(
         expression,
         dict(zip(numbers, latents, strict=True)),
@@ -116,7 +117,6 @@ def grid(
     """
     from gantrain.common.grids import save_png, tile
     from gantrain.inference.classes import one_hot_classes
-    from gantrain.inference.direction_file import open_directions
     from gantrain.inference.export import open_generator
     from gantrain.inference.interpolation import interpolate_grid
     from gantrain.inference.sampling import generate_images, select_latents
@@ -137,7 +137,7 @@ def grid(
         if weights is not None:
             weights = interpolate_grid(weights.expand(4, -1), rows, columns, "lerp")
     else:
-        directions = open_directions(loaded.folder, generator, select_data(loaded, shards))
+        directions = _open_directions(loaded, shards)
         latents = _traverse(generator, directions, direction, rows, columns, extent, seed)
         in_turn = [keys[i % len(keys)] for i in range(rows)] if keys else []
         weights = one_hot_classes(generator, in_turn)
@@ -145,6 +145,14 @@ def grid(
             weights = weights.repeat_interleave(columns, 0)
     save_png(tile(generate_images(generator, latents, weights), rows, columns), out)
     typer.echo(f"{rows} x {columns} images{of_classes(keys)} of {loaded.name}: {out}")
+
+
+def _open_directions(loaded: "Loaded", shards: str | None) -> "list[Direction]":
+    from gantrain.inference.direction_file import open_directions
+
+    data = select_data(loaded, shards)
+    with show_progress("Generating") as advance:
+        return open_directions(loaded.folder, loaded.generator, data, advance=advance)
 
 
 def _traverse(

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from gantrain.cli.metric_table import Column, like_floor, print_metrics
 from gantrain.cli.options import At, Best, Shards, select_data
-from gantrain.cli.printing import print_line, print_rows
+from gantrain.cli.printing import print_line, print_rows, show_progress
 from gantrain.common.errors import UserError
 from gantrain.config.values import is_trainable
 
@@ -54,7 +54,7 @@ def evaluate(
     import json
 
     from gantrain.inference.export import open_generator
-    from gantrain.metrics.evaluate import evaluate_generator, open_real_images
+    from gantrain.metrics.evaluate import STAGES, evaluate_generator, open_real_images
 
     generators = [open_generator(run, at=at, best=best) for run in runs]
     sets = [select_data(loaded, shards) for loaded in generators]
@@ -63,14 +63,22 @@ def evaluate(
     shown: list[tuple[str, str, Evaluation]] = []
     for run, loaded, data in zip(runs, generators, sets, strict=True):
         try:
-            if data not in opened:
-                opened[data] = open_real_images(
-                    data,
-                    samples=samples,
-                    features_kind=features,
-                    conditioning=conditioning[data],
+            with show_progress("Measuring") as advance:
+                advance(0, 1 + len(STAGES))
+                if data not in opened:
+                    opened[data] = open_real_images(
+                        data,
+                        samples=samples,
+                        features_kind=features,
+                        conditioning=conditioning[data],
+                    )
+                advance(1, 1 + len(STAGES))
+                result = evaluate_generator(
+                    loaded.generator,
+                    opened[data],
+                    seed=seed,
+                    advance=lambda done, total: advance(1 + done, 1 + total),
                 )
-            result = evaluate_generator(loaded.generator, opened[data], seed=seed)
         except UserError as error:
             raise UserError(f"{run}: {error}") from None
         if as_json:

@@ -70,7 +70,13 @@ def show_progress(verb: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    progress = Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=False,  # which may be a file
+    )
     task = progress.add_task(verb, total=None)
 
     def advance(done: int, total: int) -> None:

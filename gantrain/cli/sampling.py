@@ -19,7 +19,7 @@ from gantrain.cli.options import (
     of_classes,
     require_suffix,
 )
-from gantrain.cli.printing import counted
+from gantrain.cli.printing import counted, show_progress
 from gantrain.common.errors import UserError
 from gantrain.common.text import printable
 
@@ -189,9 +189,12 @@ def walk(
         visited = samples[torch.arange(visits) % count]
         walks.append(interpolation.interpolate(visited, steps, method, closed=True))
     frames = []
-    for moment, latents in enumerate(torch.stack(walks).unbind(1)):
-        now = None if weights is None else weights[moment][None]
-        frames.append(tile(generate_images(generator, latents, now), tiles, tiles))
+    moments = torch.stack(walks).unbind(1)
+    with show_progress("Generating") as advance:
+        for moment, latents in enumerate(moments):
+            now = None if weights is None else weights[moment][None]
+            frames.append(tile(generate_images(generator, latents, now), tiles, tiles))
+            advance(moment + 1, len(moments))
     interpolation.save_animation(frames, out, milliseconds)
     typer.echo(
         f"{len(frames)} frames through {counted(count, 'sample')}{of_classes(keys)} of "

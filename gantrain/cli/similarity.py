@@ -22,6 +22,7 @@ from gantrain.cli.options import (
     require_suffix,
     select_data,
 )
+from gantrain.cli.printing import show_progress
 from gantrain.common.text import printable
 from gantrain.data.images.convert import MAX_MEGAPIXELS
 
@@ -79,9 +80,16 @@ def project(
         config.data.size, config.data.channels, parse_background(background), fit, max_megapixels
     )
     targets = projection.read_images(images, conversion)
-    result = projection.project(
-        generator, targets, classes=chosen, steps=steps, starts=starts, seed=seed
-    )
+    with show_progress("Searching") as advance:
+        result = projection.project(
+            generator,
+            targets,
+            classes=chosen,
+            steps=steps,
+            starts=starts,
+            seed=seed,
+            advance=advance,
+        )
     save_png(tile(torch.cat([targets, result.images]), 2, len(targets)), out)
     if latents is not None:
         _save_array(result.latents.numpy(), latents)

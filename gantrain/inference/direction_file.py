@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -21,10 +21,16 @@ logger = logging.getLogger(__name__)
 DIRECTIONS = "directions.safetensors"
 
 
-def open_directions(folder: Path, generator: Generator, data: DataConfig) -> list[Direction]:
+def open_directions(
+    folder: Path,
+    generator: Generator,
+    data: DataConfig,
+    *,
+    advance: Callable[[int, int], None] | None = None,
+) -> list[Direction]:
     """Return the directions of a generator; find them unless they have been saved before.
 
-    folder: where the file is saved.
+    folder: where the file is saved. advance: as for `find_directions`.
 
     Raises UserError if the data set or its labels are not available.
     """
@@ -33,7 +39,7 @@ def open_directions(folder: Path, generator: Generator, data: DataConfig) -> lis
     directions = load_directions(path, source)
     if directions is None:
         logger.info("finding directions; this is done once per generator")
-        directions = find_directions(generator, open_labelled_dataset(data))
+        directions = find_directions(generator, open_labelled_dataset(data), advance=advance)
         try:
             save_directions(directions, path, source)
         except OSError as error:

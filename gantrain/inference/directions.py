@@ -6,7 +6,7 @@ held-out latents shows whether the attribute depends on the latents at all. Lars
 the book's chapter on VAEs find directions in the same way from images with known attributes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,18 +61,26 @@ class Direction:
 
 
 def find_directions(
-    generator: Generator, labelled: LabelledDataset, *, samples: int = 4096, seed: int = 0
+    generator: Generator,
+    labelled: LabelledDataset,
+    *,
+    samples: int = 4096,
+    seed: int = 0,
+    advance: Callable[[int, int], None] | None = None,
 ) -> list[Direction]:
     """Return a direction for each value of each attribute that the generator makes, best first.
 
     With conditioning, the samples have classes as often as in training, so that a direction is one
     for all classes.
 
+    advance: called with the samples generated so far and their number.
+
     Raises UserError if the labels have no attribute that varies over the samples.
     """
     latents = sample_latents(generator, samples, seed)
     classes = sample_classes(generator, samples, seed)
-    pixels = to_uint8(generate_images(generator, latents, classes)).transpose(0, 3, 1, 2)
+    images = generate_images(generator, latents, classes, advance=advance)
+    pixels = to_uint8(images).transpose(0, 3, 1, 2)
     fakes = _thumbnails(torch.from_numpy(np.ascontiguousarray(pixels)))
     rows = labelled.rows
     reals = torch.cat(

@@ -1,7 +1,6 @@
 """Projection: the latents whose images are most similar to given ones, found by optimisation."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +13,6 @@ from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.data.images.convert import Conversion, read_image
 from gantrain.inference.sampling import generate_images
 from gantrain.models.networks import Generator
-
-logger = logging.getLogger(__name__)
 
 _CANDIDATES = 512  # random latents, the best of which are starting points
 _PRIOR_WEIGHT = 1e-4  # of the latents' squared length, which keeps them where G was trained
@@ -48,6 +45,7 @@ def project(
     steps: int = 300,
     starts: int = 4,
     seed: int = 0,
+    advance: Callable[[int, int], None] | None = None,
 ) -> Projection:
     """Find latents whose images resemble targets, float32 (N, C, S, S) in [-1, 1].
 
@@ -57,6 +55,7 @@ def project(
         for each class if that is more; the best result counts.
     steps: Adam steps per search, on the squared difference of pixels and of 4x4 means. The means
     provide a gradient for a shape that is slightly out of position.
+    advance: called after each step with the steps taken and their number.
 
     Abdal et al. 2019 ("Image2StyleGAN") use a perceptual loss in place of the means.
     """
@@ -74,7 +73,7 @@ def project(
     repeated = targets.to(device).repeat_interleave(start_rows.shape[1], 0)
     rows = start_rows.flatten()
     labels = None if labels is None else labels[rows]
-    latents = _optimise(generator, candidates[rows].to(device), labels, repeated, steps)
+    latents = _optimise(generator, candidates[rows].to(device), labels, repeated, steps, advance)
     images = generate_images(generator, latents, labels)
     errors = (images - repeated.cpu()).abs().mean((1, 2, 3)).view(len(targets), -1)
     best = errors.argmin(1) + torch.arange(len(targets)) * errors.shape[1]
@@ -88,7 +87,12 @@ def project(
 
 
 def _optimise(
-    generator: Generator, start: Tensor, classes: Tensor | None, targets: Tensor, steps: int
+    generator: Generator,
+    start: Tensor,
+    classes: Tensor | None,
+    targets: Tensor,
+    steps: int,
+    advance: Callable[[int, int], None] | None,
 ) -> Tensor:
     latents = start.requires_grad_(True)
     adam = torch.optim.Adam([latents], lr=_LEARNING_RATE)
@@ -100,8 +104,8 @@ def _optimise(
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
         schedule.step()
-        if step % 100 == 99:
-            logger.info(f"step {step + 1} of {steps}")
+        if advance is not None:
+            advance(step + 1, steps)
     return latents.detach().cpu()
 
 

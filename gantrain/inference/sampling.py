@@ -1,6 +1,6 @@
 """Latent vectors, and the images that a generator makes from them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
 
 import torch
@@ -65,11 +65,18 @@ def select_latents(
 
 
 @torch.no_grad()
-def generate_images(generator: Generator, latents: Tensor, classes: Tensor | None = None) -> Tensor:
+def generate_images(
+    generator: Generator,
+    latents: Tensor,
+    classes: Tensor | None = None,
+    *,
+    advance: Callable[[int, int], None] | None = None,
+) -> Tensor:
     """Return the images of latents (N, latent_size): float32 (N, C, S, S) in [-1, 1], on the CPU.
 
     classes: for a generator with conditioning, int64 (N,), or weights, float (N, K); with one row,
         all images are of that class. See `select_classes` and `gantrain.models.conditioning`.
+    advance: called after each batch with the images made and their number.
 
     Runs on the generator's device, in batches. Raises UserError if any pixel is NaN or infinite,
     and for classes that are missing, not expected, or of another shape.
@@ -81,7 +88,12 @@ def generate_images(generator: Generator, latents: Tensor, classes: Tensor | Non
         repeat(None) if classes is None else torch.split(classes, _BATCH_SIZE),
         strict=False,
     )
-    images = torch.cat([generator(z.to(device), y).float().cpu() for z, y in batches])
+    made: list[Tensor] = []
+    for z, y in batches:
+        made.append(generator(z.to(device), y).float().cpu())
+        if advance is not None:
+            advance(min(len(made) * _BATCH_SIZE, len(latents)), len(latents))
+    images = torch.cat(made)
     require_finite(images)
     return images
 

@@ -1,5 +1,6 @@
 """Evaluation of a trained generator, outside its training."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ from gantrain.metrics.reference import Reference, open_reference
 from gantrain.metrics.support import notices
 from gantrain.models.networks import Generator
 
+STAGES = ("images", "features", "metrics")  # of the evaluation of a generator
 _FEW_UNIQUE = 0.5  # relative to real images
 
 
@@ -88,21 +90,36 @@ def open_real_images(
     return RealImages(samples, features, reference, floor, held_out, lines, class_names)
 
 
-def evaluate_generator(generator: Generator, real: RealImages, *, seed: int) -> Evaluation:
+def evaluate_generator(
+    generator: Generator,
+    real: RealImages,
+    *,
+    seed: int,
+    advance: Callable[[int, int], None] | None = None,
+) -> Evaluation:
     """Measure a generator against real images, on the CPU.
 
-    seed: seed of the latents.
+    seed: seed of the latents. advance: called with the `STAGES` done and their number.
 
     Raises UserError if the generator's images are not finite.
     """
+
+    def done(stage: str) -> None:
+        if advance is not None:
+            advance(STAGES.index(stage) + 1, len(STAGES))
+
     images = generate_images(generator, seed, real.samples)
+    done("images")
     described = real.features.describe(images)
+    done("features")
     labels = Labels.asked_for(generator, seed, real.samples)
     unlike = _unlike_classes(labels, real.class_names)
     if unlike:
         labels = None
+    measured = measure(images, *described, real.features, real.reference, labels)
+    done("metrics")
     return Evaluation(
-        measure(images, *described, real.features, real.reference, labels),
+        measured,
         real.held_out,
         real.floor,
         real.features.description,

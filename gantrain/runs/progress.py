@@ -1,8 +1,10 @@
 """The live progress line of a run on a terminal; plain lines elsewhere, such as in a Slurm log."""
 
+import math
 from collections.abc import Mapping
 from types import TracebackType
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -27,21 +29,42 @@ _SHOWN = {
 }
 
 
+# What a narrow terminal has no room for is left out, the first of these first.
+_DISPENSABLE = (
+    *("health/g_grad_norm", "health/d_grad_norm", "loss/r2", "loss/r1", "loss/penalty"),
+    *("health/d_pair_accuracy", "health/d_accuracy_fake", "health/d_accuracy_real"),
+    *("quality/classes_made", "quality", "training", "loss/wasserstein", "quality/fid"),
+    *("loss/generator", "loss/discriminator"),
+)
+_BAR_WIDTH = 16
+_MIN_WIDTH_WITH_BAR = 100  # columns of the terminal
+_REMAINING_WIDTH = 9  # of hours, minutes and seconds
+
 _OF_LABELS = ("health/d_accuracy_real", "health/d_accuracy_fake")
 _OF_CRITICS = "loss/wasserstein"
 
 
-def summary(metrics: Mapping[str, float], standing: Standing = UNKNOWN) -> str:
-    """Return one line with the most important metrics, the diagnosis and the verdict."""
-    logged = {label: full_name(name, metrics) for name, label in _SHOWN.items()}
+def summary(
+    metrics: Mapping[str, float], standing: Standing = UNKNOWN, width: int | None = None
+) -> str:
+    """Return one line with the most important metrics, the diagnosis and the verdict.
+
+    width: of the line in characters, if not all has room: gradients are left out first, and a
+    diagnosis that is a problem last.
+    """
     # Only the difference of a critic's scores means anything, so that it has no accuracy at 0.
     hidden = _OF_LABELS if _OF_CRITICS in metrics else ()
-    shown = [
-        f"{label} {metrics[name]:.3g}{accuracy_beside(name, metrics)}"
-        for label, name in logged.items()
-        if name and name not in hidden
-    ]
-    return "  ".join([*shown, *([standing.summary] if standing.summary else [])])
+    parts: dict[str, str] = {}
+    for key, label in _SHOWN.items():
+        name = full_name(key, metrics)
+        if name and name not in hidden:
+            parts[key] = f"{label} {metrics[name]:.3g}{accuracy_beside(name, metrics)}"
+    parts |= standing.words
+    dispensable = [x for x in _DISPENSABLE if not (x == "training" and standing.faulty)]
+    for key in dispensable:
+        if cell_len("  ".join(parts.values())) > (math.inf if width is None else width):
+            parts.pop(key, None)
+    return "  ".join(parts.values())
 
 
 def accuracy_beside(name: str, metrics: Mapping[str, float]) -> str:
@@ -59,9 +82,10 @@ class ProgressLine:
         self._total = total
         self._console = Console(stderr=True, soft_wrap=True, highlight=False)
         self._live = self._console.is_terminal
+        self._bar_width = _BAR_WIDTH if self._console.width >= _MIN_WIDTH_WITH_BAR else 0
         self._bar = Progress(
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} images"),
-            BarColumn(bar_width=16),
+            *([BarColumn(bar_width=self._bar_width)] if self._bar_width else []),
             TextColumn("{task.fields[speed]} images/s"),
             TextColumn("ETA"),
             TimeRemainingColumn(),
@@ -96,9 +120,13 @@ class ProgressLine:
         """Show the newest means, speed in images/s, and what is said of the run."""
         if not self._shown:
             return
-        text = summary(metrics, standing)
-        self._bar.update(self._task, completed=images_seen, speed=f"{speed:,.0f}", text=text)
-        if not self._live:
+        if self._live:
+            start = f"{images_seen:,}/{self._total:,} images {speed:,.0f} images/s ETA "
+            used = len(start) + _REMAINING_WIDTH + 1 + (self._bar_width + 1) * (self._bar_width > 0)
+            text = summary(metrics, standing, self._console.width - used)
+            self._bar.update(self._task, completed=images_seen, speed=f"{speed:,.0f}", text=text)
+        else:
+            text = summary(metrics, standing)
             left = max(self._total - images_seen, 0) / speed if speed else 0.0
             self._console.print(
                 f"{images_seen:>9,}/{self._total:,} images  {speed:,.0f} images/s  "

@@ -28,11 +28,11 @@ class Standing:
         return [f"{name}: {text}" for name, text in lines.items() if getattr(self, name)]
 
     @property
-    def summary(self) -> str:
-        """Both in a few words; a problem in capitals."""
+    def words(self) -> dict[str, str]:
+        """Both in a few words, those known, by `training` and `quality`; a problem in capitals."""
         training = self.training.upper() if self.faulty else self.training
         words = {"training": training, "quality": self.quality}
-        return "  ".join(f"{name}: {text}" for name, text in words.items() if text)
+        return {name: f"{name}: {text}" for name, text in words.items() if text}
 
     @classmethod
     def from_record(cls, status: Mapping[str, Any]) -> Self:

@@ -1,6 +1,13 @@
 """What the progress line shows of D: accuracies of one with labels, the score gap of a critic."""
 
-from gantrain.runs.progress import summary
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from gantrain.runs import progress
+from gantrain.runs.progress import ProgressLine, summary
 from gantrain.runs.standing import Standing
 
 ACCURACIES = {"health/d_accuracy_real": 0.003, "health/d_accuracy_fake": 1.0}
@@ -17,3 +24,47 @@ def test_the_line_says_training_and_quality_apart_and_a_problem_in_capitals() ->
     assert summary({}, fine) == "training: no fault seen  quality: far from the data, improving"
     ill = Standing("diverging", faulty=True, quality="not measured")
     assert summary({}, ill) == "training: DIVERGING  quality: not measured"
+
+
+LOGGED = {
+    "loss/discriminator": 0.676,
+    "loss/generator": 0.731,
+    "health/d_accuracy_real": 0.53,
+    "health/d_accuracy_fake": 0.47,
+    "health/d_grad_norm": 3.63,
+    "health/g_grad_norm": 4.64,
+    "quality/fid_random": 61.0,
+}
+FINE = Standing("no fault seen", quality="far from the data, improving")
+
+
+@pytest.mark.parametrize(
+    ("columns", "text"),
+    [
+        (60, "D 0.676"),
+        (80, "D 0.676  G 0.731  FID 61"),
+        (120, "D 0.676  G 0.731  FID 61  training: no fault seen"),
+        (
+            300,
+            "D 0.676  G 0.731  acc real 0.53  acc fake 0.47  |∇D| 3.63  |∇G| 4.64  FID 61  "
+            "training: no fault seen  quality: far from the data, improving",
+        ),
+    ],
+)
+def test_a_narrow_terminal_keeps_speed_and_remaining_time(
+    columns: int, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = io.StringIO()
+    terminal = Console(file=screen, width=columns, force_terminal=True, highlight=False)
+    monkeypatch.setattr(progress, "Console", lambda **_: terminal)
+    with ProgressLine(400_000, 0, shown=True) as line:
+        line.update(12_345, 203.4, LOGGED, FINE)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+    last = [part for part in re.split(r"[\r\n]+", shown) if "12,345" in part][-1]
+    assert len(last) <= columns
+    assert re.match(r"12,345/400,000 images [━╸╺ ]*203 images/s ETA [-:\d]+ ", last), last
+    assert last.rstrip().endswith(text), last
+
+
+def test_a_problem_is_the_last_to_go() -> None:
+    assert summary(LOGGED, Standing("diverging", faulty=True), 22) == "training: DIVERGING"
