@@ -1,6 +1,13 @@
 """Train GANs on a cluster and measure the results."""
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    raise SystemExit(
+        "gantrain: Windows is not supported; use WSL: run `wsl --install`, and install gantrain "
+        "in there."
+    )
 
 if TYPE_CHECKING:
     from gantrain.inference.classes import sample_rows, select_classes

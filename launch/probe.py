@@ -226,10 +226,12 @@ def _trainers(
 @contextmanager
 def _limited_to(cores: int | None) -> Iterator[None]:
     """Let processes that are started in this block run on this many cores."""
+    if cores is None or not hasattr(os, "sched_setaffinity"):  # as on macOS
+        yield
+        return
     available = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(available)[:cores])
     try:
-        if cores is not None:
-            os.sched_setaffinity(0, sorted(available)[:cores])
         yield
     finally:
         os.sched_setaffinity(0, available)

@@ -5,8 +5,10 @@ uses the same file. Its folder is named after the manifest's identity: a changed
 folder.
 """
 
+import errno
 import logging
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -116,8 +119,7 @@ def _build(
         try:
             staging = stack.enter_context(replacing_folder(folder))
             with (staging / _IMAGES_NAME).open("xb") as file:
-                # Reserve the space, so that a full disk is an error before any image is decoded.
-                os.posix_fallocate(file.fileno(), 0, decoded_bytes(manifest))
+                _reserve(file, decoded_bytes(manifest))
         except OSError as error:
             raise disk_full_error(folder, error, decoded_bytes(manifest)) from None
         infos, faults = _decode_all(staging / _IMAGES_NAME, store, manifest, workers, log)
@@ -126,6 +128,18 @@ def _build(
             stack.close()
         except OSError as error:
             raise disk_full_error(folder, error, decoded_bytes(manifest)) from None
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Make a file of this many bytes, so that a full disk is an error before images are decoded."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    # macOS has no such call: what is free now is all that can be known.
+    free = shutil.disk_usage(file.name).free
+    if free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+    file.truncate(size)
 
 
 def _decode_all(

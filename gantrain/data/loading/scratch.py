@@ -91,8 +91,13 @@ def free_disk(folder: Path) -> int:
 
 def free_memory() -> int:
     """Return the memory available to this process, in bytes: the machine's, or its cgroup's if
-    less."""
+    less.
+
+    Half of the machine's where the system does not say what is available, as on macOS.
+    """
     available = _meminfo("MemAvailable:")
+    if available is None and "SC_PHYS_PAGES" in os.sysconf_names:
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024 // 2
     limit = _read_int(Path("/sys/fs/cgroup/memory.max"))
     used = _read_int(Path("/sys/fs/cgroup/memory.current"))
     amounts = [available * 1024] if available is not None else []
