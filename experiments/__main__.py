@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from gantrain.common.errors import UserError
+from gantrain.common.program import report_failure
 
 # The module of each experiment, whose `main` takes the arguments.
 MODULES = {
@@ -34,9 +35,8 @@ def main(words: Sequence[str]) -> None:
         if " ".join(words[:length]) == name:
             try:
                 importlib.import_module(module).main(words[length:])
-            except UserError as error:
-                print(f"experiments: {error}", file=sys.stderr)
-                sys.exit(error.exit_status)
+            except (UserError, ModuleNotFoundError) as error:
+                sys.exit(report_failure("experiments", error))
             return
     names = "".join(f"\n  {name}" for name in MODULES)
     print(f"usage: python -m experiments NAME [options]\n\nNAME is one of:{names}")

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 _RANKS = re.compile(
     r"(GLOBAL_|LOCAL_|NODE_|GROUP_|ROLE_)?RANK|(LOCAL_|GROUP_|ROLE_)?WORLD_SIZE|ROLE_NAME"
     r"|MASTER_(ADDR|PORT)|MPI_LOCAL(RANKID|NRANKS)"
-    r"|(TORCHELASTIC|ACCELERATE|OMPI|PMI|PMIX|PRTE|PALS|MV2|HYDRA|FLUX|SUBMITIT)_.*"
+    r"|(TORCHELASTIC|ACCELERATE|OMPI|PMI|PMIX|PRTE|PALS|MV2|HYDRA|FLUX|SUBMITIT|GANTRAIN_JOB)_.*"
+    r"|GANTRAIN_JOB"
 )
 # Another run of W&B, and the service of the process that logs it.
 _WANDB_RUN = re.compile(

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 
 from gantrain.common.errors import UserError
-from launch import submitit_adapter
+from launch import local_job, submitit_adapter
 
 
 @dataclass(frozen=True)
@@ -29,33 +29,55 @@ class RankInfo:
 
 
 def read_rank_info(executor: str, index: int, port: int) -> RankInfo:
-    """Return the rank that Slurm or submitit's local executor gave this process.
+    """Return the rank that Slurm or this machine's job gave this process.
 
     executor: slurm, local, or debug, in which this process is the only rank of its job.
     index: the task's index in its submission. port: where rank 0 listens, 0 for a single rank.
 
     Raises UserError if the process was not started as a rank of such a job.
     """
-    if executor == "debug":
-        return RankInfo(f"debug{os.getpid()}_0", index, 0, 0, 1, 1, "localhost", 0, 0, False)
-    process = submitit_adapter.read_job_process(executor)
-    under_slurm = executor == "slurm"
-    if process.world_size > 1 and not port:
-        raise UserError(
-            f"the {process.world_size} ranks of job {process.job} have no port to meet."
-        )
+    match executor:
+        case "debug":
+            return RankInfo(f"debug{os.getpid()}_0", index, 0, 0, 1, 1, "localhost", 0, 0, False)
+        case "local":
+            info = _local_rank(index, port)
+        case _:
+            info = _slurm_rank(index, port)
+    if info.world_size > 1 and not port:
+        raise UserError(f"the {info.world_size} ranks of job {info.job} have no port to meet.")
+    return info
+
+
+def _local_rank(index: int, port: int) -> RankInfo:
+    rank = int(_variable(local_job.RANK, "local"))
+    ranks, job = int(os.environ[local_job.RANKS]), os.environ[local_job.JOB]
+    return RankInfo(f"{job}_0", index, rank, rank, ranks, ranks, "localhost", port, 0, False)
+
+
+def _slurm_rank(index: int, port: int) -> RankInfo:
+    _variable("SLURM_PROCID", "slurm")
+    process = submitit_adapter.read_job_process()
     return RankInfo(
-        job=process.job if under_slurm else f"{process.job}_0",
+        job=process.job,
         index=index,
         rank=process.rank,
         local_rank=process.local_rank,
         world_size=process.world_size,
         local_world_size=process.world_size // process.nodes,
-        main_host=process.hostnames[0] if under_slurm else "localhost",
+        main_host=process.hostnames[0],
         main_port=port,
-        restart=int(os.environ.get("SLURM_RESTART_COUNT", "0") or 0) if under_slurm else 0,
-        under_slurm=under_slurm,
+        restart=int(os.environ.get("SLURM_RESTART_COUNT", "0") or 0),
+        under_slurm=True,
     )
+
+
+def _variable(name: str, executor: str) -> str:
+    if name not in os.environ:
+        raise UserError(
+            f"{name} is not set, so this process is not part of a {executor} job; the launcher "
+            "starts it, and it trains nothing by itself."
+        )
+    return os.environ[name]
 
 
 def distributed_environment(info: RankInfo) -> dict[str, str]:

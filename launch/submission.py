@@ -19,7 +19,7 @@ from gantrain.common.errors import UserError
 from gantrain.common.files import write_json
 from gantrain.common.ports import free_port
 from gantrain.runs.records import is_text, read_json
-from launch import bootstrap, ledger, slurm, submitit_adapter
+from launch import bootstrap, ledger, local_job, slurm, submitit_adapter
 from launch.cluster import Cluster
 from launch.environment import sbatch_defaults
 from launch.ledger import ArrayTask, Submission
@@ -124,7 +124,7 @@ def job_script(spec: JobSpec, token: str, place: Place, *, array: bool = True) -
     index = '"${SLURM_ARRAY_TASK_ID-}"' if array else "0"
     return submitit_adapter.slurm_script(
         folder=job_dir(spec.sweep_dir, token).absolute(),
-        command=f'{_worker_command(spec, token)} {index} "$port"',
+        command=f'{shlex.join(_worker_command(spec, token))} {index} "$port"',
         token=token,
         count=place.count if array else None,
         parameters=_slurm_parameters(spec, token, place),
@@ -220,17 +220,20 @@ def _submit_local(spec: JobSpec, tasks: Sequence[ArrayTask]) -> Submission:
         submission = _record_submitted(spec.sweep_dir, intent, f"debug{os.getpid()}")
         worker.main([str(spec.sweep_dir.absolute()), token, "0"])
         return submission
-    parameters = {
-        "timeout_min": (spec.cluster.time or MAX_MINUTES) * len(packs),
-        "tasks_per_node": spec.cluster.ranks_per_node,
-        "gpus_per_node": spec.cluster.gpus_per_node,
-        "signal_delay_s": spec.cluster.signal_seconds,
-    }
-    port = free_port(token) if spec.cluster.world_size > 1 else 0
-    command = f"{_worker_command(spec, token)} 0 {port}"
-    if lines := setup_script(spec.cluster.modules, spec.cluster.setup):
-        command = shlex.join(["bash", "-c", "\n".join([*lines, f"exec {command}"])])
-    job = submitit_adapter.start_local(folder, command, parameters)
+    cluster = spec.cluster
+    port = free_port(token) if cluster.world_size > 1 else 0
+    command = [*_worker_command(spec, token), "0", str(port)]
+    if lines := setup_script(cluster.modules, cluster.setup):
+        command = ["bash", "-c", "\n".join([*lines, f"exec {shlex.join(command)}"])]
+    job = local_job.start(
+        folder,
+        command,
+        code=spec.code,
+        ranks=cluster.ranks_per_node,
+        devices=cluster.gpus_per_node,
+        minutes=(cluster.time or MAX_MINUTES) * len(packs),
+        signal_seconds=cluster.signal_seconds,
+    )
     return _record_submitted(spec.sweep_dir, intent, job)
 
 
@@ -249,10 +252,8 @@ def _record_submitted(sweep_dir: Path, intent: Submission, job: str) -> Submissi
     return replace(intent, status="submitted", job=job)
 
 
-def _worker_command(spec: JobSpec, token: str) -> str:
-    return shlex.join(
-        bootstrap.command(spec.code, "launch.worker", str(spec.sweep_dir.absolute()), token)
-    )
+def _worker_command(spec: JobSpec, token: str) -> list[str]:
+    return bootstrap.command(spec.code, "launch.worker", str(spec.sweep_dir.absolute()), token)
 
 
 def _create_job_dir(spec: JobSpec, token: str, tasks: Sequence[ArrayTask]) -> Path:

@@ -5,8 +5,8 @@ import socket
 from pathlib import Path
 
 from launch.ledger import Submission, TaskRef, user_name
+from launch.local_job import is_job
 from launch.slurm import TaskInfo, TaskInfos
-from launch.submitit_adapter import is_local_controller
 from launch.sweepdir import job_dir
 
 
@@ -57,7 +57,7 @@ def _is_running(submission: Submission) -> bool:
         command_line = Path(f"/proc/{submission.job}/cmdline").read_bytes()
     except OSError:
         return not Path("/proc").is_dir() and _process_exists(submission.job)
-    return is_local_controller(command_line, submission.token)
+    return is_job(command_line, submission.token)
 
 
 def _process_exists(pid: str) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gantrain.common.access import explain
 from gantrain.common.errors import BUG_STATUS, USER_ERROR_STATUS, UserError
+from gantrain.common.extras import describe_missing
 
 # RuntimeErrors of torch for the CPU and for GPUs.
 _OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory", re.IGNORECASE)
@@ -15,9 +16,9 @@ _OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory", re.IGNORECASE
 def report_failure(program: str, error: Exception, *, debug: bool = False) -> int:
     """Print what ended a program to stderr, and return its exit status.
 
-    A UserError, an error of the operating system such as a missing permission or a full disk, and
-    exhausted memory are one line. Any other exception is a mistake in this project: its traceback
-    is printed.
+    A UserError, an error of the operating system such as a missing permission or a full disk,
+    exhausted memory and a package that is not installed are one line. Any other exception is a
+    mistake in this project: its traceback is printed.
 
     debug: print the traceback of the former as well.
     """
@@ -29,6 +30,8 @@ def report_failure(program: str, error: Exception, *, debug: bool = False) -> in
         case _ if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
             message = "not enough memory; ask for fewer or smaller images, or free some memory."
             status = USER_ERROR_STATUS
+        case _ if missing := describe_missing(error):
+            message, status = missing, USER_ERROR_STATUS
         case _:
             debug, status = True, BUG_STATUS
             message = (

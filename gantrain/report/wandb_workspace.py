@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gantrain.common.errors import UserError
+from gantrain.common.extras import missing_packages
 
 X_AXIS = "images_seen"
 
@@ -87,9 +88,7 @@ def build_workspace(entity: str, project: str) -> Any:
         ws: Any = importlib.import_module("wandb_workspaces.workspaces")
         wr: Any = importlib.import_module("wandb_workspaces.reports.v2")
     except ImportError:
-        raise UserError(
-            "wandb-workspaces is not installed; install it with: pip install wandb-workspaces"
-        ) from None
+        raise missing_packages("Workspaces", "wandb_workspaces") from None
     sections = [
         ws.Section(
             name=name,

@@ -246,5 +246,5 @@ def test_without_pyarrow_the_error_says_what_to_install(hub: Path, tmp_path: Pat
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 2
-    assert ended.stderr.endswith("install it: pip install 'gantrain[parquet]'\n")
+    assert ended.stderr.endswith("not installed: pip install 'gantrain[parquet]'\n")
     assert ended.stderr.count("\n") == 1

@@ -220,9 +220,8 @@ def make_sweep(tmp_path: Path, squares: Path) -> Callable[..., Sweep]:
         tree |= {"cluster": str(tmp_path / "cluster.yaml"), "metric": "loss/discriminator"}
         file = tmp_path / "sweep.yaml"
         file.write_text(yaml.safe_dump({**tree, **content}, sort_keys=False))
-        kept = {
-            k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "WANDB", "SUBMITIT"))
-        }
+        others = ("SLURM", "WANDB", "GANTRAIN_JOB")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(others)}
         path = f"{ROOT}:{kept['PYTHONPATH']}" if "PYTHONPATH" in kept else str(ROOT)
         kept |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
         return Sweep(tmp_path, file, {**kept, **(environment or {})})

@@ -71,7 +71,7 @@ class Launched:
 def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launched:
     """A launched sweep; from then on jobs are only recorded."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("launch.submitit_adapter.start_local", lambda *arguments: "1")
+    monkeypatch.setattr("launch.local_job.start", lambda *_, **__: "1")
     monkeypatch.setattr("launch.launcher.snapshot_code", lambda folder: folder / "code")
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(base_tree(Path("squares"))))
     (tmp_path / "cluster.yaml").write_text("executor: local\nmem: 1G\n")

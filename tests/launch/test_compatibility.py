@@ -116,7 +116,7 @@ def test_retry_submits_an_old_run_with_current_keys(
     (folder / "status.json").unlink()
     text = (folder / "attempts.jsonl").read_text()
     (folder / "attempts.jsonl").write_text(text.replace('"finished"', '"failed"'))
-    monkeypatch.setattr("launch.submitit_adapter.start_local", lambda *arguments: "1")
+    monkeypatch.setattr("launch.local_job.start", lambda *_, **__: "1")
     assert run_json("retry", "sweep")["submitted"] == [run]
     config = yaml.safe_load((old_sweep / "sweep" / "configs" / f"{run}.yaml").read_text())
     assert config["training"]["grad_accum_steps"] == 2

@@ -30,7 +30,7 @@ ONE_OBJECT = ("status.json", "ranks/rank-0000.json", "rungs.json")
 def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A sweep of a failed run and three finished ones."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("launch.submitit_adapter.start_local", lambda *arguments: "1")
+    monkeypatch.setattr("launch.local_job.start", lambda *_, **__: "1")
     for name in ("sweep.yaml", "run.yaml"):
         shutil.copy(OLD / name, tmp_path)
     shutil.copytree(ROOT / "configs" / "clusters", tmp_path / "configs" / "clusters")

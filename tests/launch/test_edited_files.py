@@ -21,7 +21,7 @@ CLUSTER = {"executor": "local", "mem": "200M", "time": 30, "exclude": "n1"}
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A sweep of two runs, both failed; nothing is started."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("launch.submitit_adapter.start_local", lambda *arguments: "1")
+    monkeypatch.setattr("launch.local_job.start", lambda *_, **__: "1")
     write(tmp_path / "base.yaml", base_tree(Path("squares")))
     write(tmp_path / "cluster.yaml", CLUSTER)
     sweep = {"name": "s", "base": "base.yaml", "cluster": "cluster.yaml", "seeds": 2}

@@ -10,16 +10,20 @@ from gantrain.runs.records import read_status
 from launch.__main__ import app
 from launch.dotted import apply_settings
 from tests.launch.conftest import ROOT, Sweep, base_tree
+from tests.other_machines import python_path
 from tests.waiting import wait_until
 
 
-def test_from_sweep_file_to_leaderboard(make_sweep: Callable[..., Sweep]) -> None:
+def test_from_sweep_file_to_leaderboard(make_sweep: Callable[..., Sweep], tmp_path: Path) -> None:
+    # Without Slurm, neither submitit nor what only Linux has is needed.
+    hidden = python_path(tmp_path / "hidden", without=("submitit",), linux=False)
     sweep = make_sweep(
         {
             "executor": "local",
             "workers": 2,
             "setup": ["source <(echo export SITE=here)", "test $SITE"],
         },
+        environment={"PYTHONPATH": f"{hidden}:{ROOT}"},
         grid={"generator.learning_rate": [1e-4, 2e-4]},
         seeds=2,
         pack=2,

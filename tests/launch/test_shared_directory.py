@@ -24,7 +24,7 @@ GROUP, ONE, OTHER, STRANGER = 54_000, 54_001, 54_002, 54_003
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A sweep file in a folder that everybody can read; jobs are not started."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("launch.submitit_adapter.start_local", lambda *arguments: "1")
+    monkeypatch.setattr("launch.local_job.start", lambda *_, **__: "1")
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(base_tree(Path("squares"))))
     (tmp_path / "cluster.yaml").write_text("executor: local\n")
     tree = {"name": "s", "base": "base.yaml", "cluster": "cluster.yaml", "dir": "shared/sweep"}

@@ -34,6 +34,8 @@ FOREIGN = {
     "SQUEUE_STATES": "COMPLETED",
     "SCANCEL_STATE": "SUSPENDED",
     "SUBMITIT_EXECUTOR": "local",
+    "GANTRAIN_JOB": "7",
+    "GANTRAIN_JOB_RANK": "3",
     "RANK": "3",
     "LOCAL_RANK": "3",
     "WORLD_SIZE": "8",

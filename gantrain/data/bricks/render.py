@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gantrain.common.errors import UserError
+from gantrain.common.extras import missing_packages
 from gantrain.common.pools import map_in_order, usable_cores
 from gantrain.data.ldraw.colours import Colour
 from gantrain.data.shards.samples import Label, Sample, Split
@@ -152,10 +153,7 @@ def render_samples(
 def _require_packages() -> None:
     missing = [name for name in ("embreex", "manifold3d") if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(
-            f"Rendering needs {' and '.join(missing)}, which is not installed. "
-            "Install with: pip install 'gantrain[render]'"
-        )
+        raise missing_packages("Renders", *missing)
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

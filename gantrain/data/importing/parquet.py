@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gantrain.common.errors import UserError
+from gantrain.common.extras import missing_packages
 from gantrain.data.importing.columns import Columns, choose_columns
 from gantrain.data.importing.rows import numbered_names
 from gantrain.data.importing.sources import MAX_IN_MEMORY, Source, SourceOptions, StatedLabels
@@ -97,9 +98,7 @@ def _open(file: Path) -> "pq.ParquetFile":
     try:
         import pyarrow.parquet as pq
     except ImportError:
-        raise UserError(
-            f"{file}: reading Parquet needs pyarrow; install it: pip install 'gantrain[parquet]'"
-        ) from None
+        raise missing_packages(f"{file}: Parquet files", "pyarrow") from None
     try:
         return pq.ParquetFile(file)
     except Exception as error:  # Arrow raises several types of errors on damaged files
