@@ -1,18 +1,15 @@
 """A copy of the code at submission, so that later edits do not affect queued runs."""
 
-import hashlib
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import gantrain
 import launch
+from gantrain.common.code_state import ORIGIN, digest_files, git_state_of_package, package_files
 from gantrain.common.files import remove_leftovers, replacing_folder, write_json
 
 _PACKAGES = (gantrain, launch)
-_NO_CODE = {"__pycache__", "templates"}
-_SUFFIXES = {".py", ".yaml", ".json"}
 
 
 def snapshot_code(sweep_dir: Path) -> Path:
@@ -21,10 +18,7 @@ def snapshot_code(sweep_dir: Path) -> Path:
     DIGEST is a hash of the files. origin.json in it names the git commit. Returns the folder.
     """
     files = dict(_files())
-    digest = hashlib.sha256()
-    for name, source in files.items():
-        digest.update(f"{name}\0".encode() + source.read_bytes())
-    folder = sweep_dir / "code" / digest.hexdigest()[:12]
+    folder = sweep_dir / "code" / digest_files(files.items())
     if folder.is_dir():
         return folder
     remove_leftovers(folder)
@@ -33,29 +27,15 @@ def snapshot_code(sweep_dir: Path) -> Path:
             target = staging / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-        write_json(staging / "origin.json", _origin())
+        write_json(staging / ORIGIN, _origin())
     return folder
 
 
 def _files() -> Iterator[tuple[str, Path]]:
     for package in _PACKAGES:
-        root = Path(package.__path__[0])
-        for path in sorted(root.rglob("*")):
-            if path.suffix in _SUFFIXES and not _NO_CODE & set(path.parts):
-                yield f"{root.name}/{path.relative_to(root)}", path
+        yield from package_files(Path(package.__path__[0]))
 
 
 def _origin() -> dict[str, object]:
-    root = Path(gantrain.__path__[0]).parent
-    commit = _git(root, "rev-parse", "HEAD")
-    return {"commit": commit, "changed": bool(_git(root, "status", "--porcelain", "-uno"))}
-
-
-def _git(root: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    state = git_state_of_package(Path(gantrain.__path__[0]))
+    return {"commit": state.commit if state else "", "changed": bool(state and state.changed)}

@@ -13,3 +13,17 @@ def printable(text: str) -> str:
         c.encode("unicode_escape").decode("ascii") if unicodedata.category(c) in _ESCAPED else c
         for c in text
     )
+
+
+def describe_seconds(seconds: float) -> str:
+    """Return a length of time in at most two units, such as `45 s`, `1 h 20 min` or `2 d 3 h`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s" if round(seconds) < 60 else "1 min"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"

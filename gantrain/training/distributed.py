@@ -10,12 +10,12 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, KwargsHandler
 
+from gantrain.common.command_line import command_of
 from gantrain.common.errors import UserError
 from gantrain.config import Config
 from gantrain.data.loading.datasets import ImageDataset
 from gantrain.training.launcher_settings import (
     asks_for_cpu,
-    command_of,
     remove_ignored_settings,
 )
 from gantrain.training.threads import set_threads

@@ -7,8 +7,6 @@ of the gradients; they are removed, and those that ask for something else are na
 
 import os
 from collections.abc import MutableMapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 
 from gantrain.config import Config, TrainingConfig
 
@@ -66,14 +64,6 @@ def remove_ignored_settings(
         decider = _decider(name, config.training)
         described.append(f"{name}={value} ({decider})" if decider else f"{name}={value}")
     return described
-
-
-def command_of(pid: int) -> list[str]:
-    """Return the command line of a process; empty if it cannot be read."""
-    with suppress(OSError):
-        content = Path(f"/proc/{pid}/cmdline").read_bytes()
-        return [os.fsdecode(part) for part in content.split(b"\0")[:-1]]
-    return []
 
 
 def _agrees(name: str, value: str, training: TrainingConfig, launch_command: Sequence[str]) -> bool:

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch.nn.functional import conv2d
 
+from gantrain.common.command_line import command_of
 from gantrain.common.pools import usable_cores
-from gantrain.training.launcher_settings import command_of
 
 logger = logging.getLogger(__name__)
 
