@@ -45,10 +45,9 @@ from gantrain.data.loading.datasets import ImageDataset, scaled
 from gantrain.data.loading.opening import open_dataset
 from gantrain.inference.export import export_generator
 from gantrain.metrics.evaluator import Evaluator
-from gantrain.runs.paths import REAL_SAMPLES, SAMPLES, check_writable, list_grids
-from gantrain.runs.records import read_status
+from gantrain.runs.overview import read_overview
+from gantrain.runs.paths import check_writable
 from gantrain.runs.run_lock import run_lock
-from gantrain.runs.standing import Standing
 from gantrain.runs.wandb_environment import check_wandb_settings
 from gantrain.training.batch import real_batches
 from gantrain.training.best import BestSoFar
@@ -171,8 +170,7 @@ def run_training(config: Config, networks: Networks | None = None) -> None:
                 train_and_recover(gan, objective, dataset, state, services, schedule)
         except BaseException as error:
             raise_failure(error, state, services)
-        if state.rank == 0:
-            print_results(config)
+        log_ending(state, services)
 
 
 def train_and_recover(
@@ -241,6 +239,7 @@ def announce(
 def raise_failure(error: BaseException, state: TrainingState, services: Services) -> None:
     """Record why the run ends early, and raise the error that the user should read."""
     if isinstance(error, StoppedError):
+        log_ending(state, services)
         raise error
     if isinstance(error, OSError):
         error = cannot_write(error, state.config)
@@ -258,6 +257,8 @@ def raise_failure(error: BaseException, state: TrainingState, services: Services
             name = "diverged" if isinstance(error, DivergedError) else "interrupted"
         services.tracker.event(name, state.images_seen, alert=True, reason=reason)
         services.tracker.status(name, state.images_seen, reason)
+    if isinstance(error, DivergedError):
+        log_ending(state, services)
     services.tracker.close(failed=True)
     raise error
 
@@ -277,14 +278,12 @@ def cannot_write(error: OSError, config: Config) -> UserError:
     )
 
 
-def print_results(config: Config) -> None:
-    """Print what is said of a run, and where its results are."""
-    run_dir = config.output.run_dir
-    for line in Standing.from_record(read_status(run_dir)).lines:
-        print(line)
-    print(f"run directory: {run_dir}")
-    for _, last in list_grids(run_dir)[-1:]:
-        print(f"last samples:  {last}  (real: {run_dir / SAMPLES / REAL_SAMPLES})")
+def log_ending(state: TrainingState, services: Services) -> None:
+    """Say how the run ended, what is said of it, and what to do next. Only the first rank does."""
+    if state.rank == 0:
+        with services.failures.contain("last lines"):
+            for line in read_overview(state.config.output.run_dir).ending:
+                logger.info(line)
 
 
 if __name__ == "__main__":

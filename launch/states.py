@@ -11,16 +11,14 @@ from typing import Any, Literal
 
 from gantrain.common.errors import UserError
 from gantrain.common.files import file_system_time
-from gantrain.runs.metrics_file import read_metrics
-from gantrain.runs.records import (
+from gantrain.runs.liveness import (
     ALIVE_SECONDS,
-    Record,
     last_heartbeat,
-    read_events,
-    read_heartbeats,
-    read_status,
     seconds_since_heartbeat,
+    silence_of,
 )
+from gantrain.runs.metrics_file import read_metrics
+from gantrain.runs.records import Record, read_events, read_heartbeats, read_status
 from launch import slurm
 from launch.attempts import CANCEL, EARLY_STOP, Attempt, read_attempts, read_marker
 from launch.ledger import Submission, TaskRef, latest_tasks, read_ledger
@@ -44,7 +42,6 @@ State = Literal[
 ]
 SUBMITTABLE: tuple[State, ...] = ("planned", "interrupted")
 ENDED_EARLY: tuple[State, ...] = ("failed", "vanished", "interrupted")
-_HEARTBEAT_TIMEOUT = 600  # seconds
 _WITHOUT_NODE = ("NODE_FAIL", "BOOT_FAIL")  # Slurm has lost the node, which may still be training
 
 
@@ -200,7 +197,7 @@ def classify(
             # Its process trains the runs of its packs one after another, and this one has to wait.
             waiting: State = "requeued" if attempts else "pending"
             return waiting, "waits for earlier runs of its process"
-        return _state_in_queue(info, silence, current, bool(attempts))
+        return _state_in_queue(info, bool(attempts))
     alive = (
         silence is not None and silence < ALIVE_SECONDS and (last is None or last.outcome is None)
     )
@@ -230,6 +227,9 @@ def _state_of(
     silence = seconds_since_heartbeat(folder, now)
     error = infos.error or why_unknown(task, infos)
     state, reason = classify(folder, task, info, error, status, attempts, silence)
+    if state == "running" and last is not None and last.end is None:
+        silent = silence_of(folder, status, now=now, started=last.time)
+        reason = "; ".join(filter(None, [silent.words if silent else "", reason]))
     read_heartbeats(folder, damage)
     total = run.flat["training.total_kimg"] if run.flat else 0
     return RunState(
@@ -296,13 +296,8 @@ def _state_after_end(outcome: str | None, status: Record) -> tuple[State, str]:
     return "failed", reason or f"the trainer {outcome}"
 
 
-def _state_in_queue(
-    info: TaskInfo, silence: float | None, current: Attempt | None, started_before: bool
-) -> tuple[State, str]:
+def _state_in_queue(info: TaskInfo, started_before: bool) -> tuple[State, str]:
     if info.state in ("RUNNING", "COMPLETING"):
-        silent = silence is not None and silence > _HEARTBEAT_TIMEOUT
-        if silent and current and current.end is None:
-            return "running", f"no heartbeat for {(silence or 0) / 60:.0f} min"
         return "running", ""
     return ("requeued" if started_before else "pending"), info.reason
 

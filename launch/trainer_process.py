@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 
 from gantrain.common.files import append_text, file_system_time
+from gantrain.runs.liveness import seconds_since_heartbeat
 from gantrain.runs.paths import list_checkpoints
-from gantrain.runs.records import read_json, read_status, seconds_since_heartbeat
+from gantrain.runs.records import read_json, read_status
 from gantrain.runs.run_lock import lock_owner
 from launch import bootstrap
 from launch.attempts import CANCEL, EARLY_STOP, Attempt, read_attempts, write_start

@@ -17,6 +17,7 @@ from gantrain.cli.health import health
 from gantrain.cli.init import init
 from gantrain.cli.report import report, watch, workspace
 from gantrain.cli.sampling import interpolate, sample, walk
+from gantrain.cli.show import show
 from gantrain.cli.similarity import nearest, project
 from gantrain.cli.training import train
 from gantrain.common.logs import configure_logging
@@ -39,7 +40,7 @@ app.add_typer(launch_app, name="launch", rich_help_panel="Train")
 app.add_typer(data_app, name="data", rich_help_panel="Data")
 for panel, commands in {
     "Judge": (evaluate, health, nearest, report, watch, workspace),
-    "Look": (sample, interpolate, walk, arithmetic, grid, project, play, export),
+    "Look": (show, sample, interpolate, walk, arithmetic, grid, project, play, export),
 }.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)

@@ -30,6 +30,7 @@ class Best(BaseModel):
 class HealthState(BaseModel):
     """What the diagnosis remembers of a run; fields that older checkpoints lack have a default.
 
+    evidence: the numbers behind the diagnosis; "" in checkpoints of version 0.2 and earlier.
     recent: log lines of the last window, oldest first.
     measurements: the last quality metrics, oldest first.
     first: the first quality metrics; None if a checkpoint of version 0.2 or earlier lacks them.
@@ -48,6 +49,7 @@ class HealthState(BaseModel):
 
     model_config = ConfigDict(populate_by_name=True)  # aliases: names in files of version 0.1
     diagnosis: Name = "starting"
+    evidence: str = ""
     recent: list[LogLine] = Field(
         default_factory=list, validation_alias=AliasChoices("recent", "lines")
     )

@@ -11,9 +11,11 @@ from gantrain.common.records import flatten
 from gantrain.common.yaml_core import load_yaml
 from gantrain.config import Config
 from gantrain.config.objectives import sections_by_kind
-from gantrain.health.problems import words_for
+from gantrain.config.quality import has_quality
+from gantrain.health.problems import NO_FAULT, words_for
 from gantrain.health.verdict import Verdict, judge, recorded_floor
 from gantrain.runs.metrics_file import read_metrics
+from gantrain.runs.overview import Overview, read_overview
 from gantrain.runs.paths import (
     CONFIG,
     EVENTS,
@@ -23,7 +25,9 @@ from gantrain.runs.paths import (
     STATUS,
     list_grids,
 )
-from gantrain.runs.records import Record, read_events, read_status, silence_of
+from gantrain.runs.progress import describe_classes
+from gantrain.runs.records import Record, read_events, read_status
+from gantrain.runs.standing import Standing
 
 _MAX_POINTS = 10_000  # of a curve; neighbouring points of a longer one are averaged
 _MAX_EVENTS = 2_000
@@ -43,6 +47,7 @@ class RunData:
         was not logged.
     events: oldest first, under today's names.
     grids: images seen and file of each sample grid. real: file of the grid of real images.
+    overview: its state, what is said of it, and how it came about.
     verdict: on the quality. diagnosis: the newest, as people read it, with its evidence; None
         before the first.
     notes: files and lines that could not be read, for display.
@@ -58,6 +63,7 @@ class RunData:
     events: list[Record]
     grids: list[tuple[int, Path]]
     real: Path | None
+    overview: Overview
     verdict: Verdict
     diagnosis: Record | None
     notes: list[str]
@@ -80,11 +86,16 @@ def read_run(run_dir: Path) -> RunData:
     events = [_with_new_names(event) for event in read_events(run_dir, problems)]
     status = read_status(run_dir, problems)
     _note_problems(run_dir, problems, notes)
-    if silence := silence_of(run_dir, status):
-        notes.append(silence)
     if len(events) > _MAX_EVENTS:
         notes.append(f"only the newest {_MAX_EVENTS:,} of {len(events):,} events are shown")
     real = run_dir / SAMPLES / REAL_SAMPLES
+    verdict = judge(
+        lines,
+        recorded_floor(events),
+        config.get("output.keep_best"),
+        measures=config.get("metrics.every_kimg") != 0,
+    )
+    diagnosis = next((x for x in reversed(events) if x["event"] == "diagnosis"), None)
     return RunData(
         run_dir=run_dir,
         config=config,
@@ -96,14 +107,26 @@ def read_run(run_dir: Path) -> RunData:
         events=events[-_MAX_EVENTS:],
         grids=list_grids(run_dir),
         real=real if real.exists() else None,
-        verdict=judge(
-            lines,
-            recorded_floor(events),
-            config.get("output.keep_best"),
-            measures=config.get("metrics.every_kimg") != 0,
-        ),
-        diagnosis=next((x for x in reversed(events) if x["event"] == "diagnosis"), None),
+        overview=read_overview(run_dir, _standing(lines, verdict, diagnosis)),
+        verdict=verdict,
+        diagnosis=diagnosis,
         notes=notes,
+    )
+
+
+def _standing(lines: Sequence[Record], verdict: Verdict, diagnosis: Record | None) -> Standing:
+    """Return what is said of a run; status.json of version 0.2 and earlier does not say it."""
+    measured = next((line for line in reversed(lines) if has_quality(line)), {})
+    name = str(diagnosis.get("diagnosis", "")) if diagnosis else ""
+    faulty = name not in ("", NO_FAULT)
+    return Standing(
+        training=name or words_for("starting"),
+        faulty=faulty,
+        training_evidence=str(diagnosis.get("evidence", "")) if diagnosis and faulty else "",
+        quality=verdict.words,
+        evidence=verdict.evidence,
+        floor=verdict.floor,
+        classes=describe_classes(measured),
     )
 
 

@@ -1,5 +1,6 @@
 """The HTML page of one run."""
 
+import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from gantrain.report.thumbnails import as_data_url, encode, pick_evenly
 from gantrain.runs.checkpoint import read_state
 from gantrain.runs.generator_file import read_generator, read_measured
 from gantrain.runs.metrics_file import read_metrics
+from gantrain.runs.origin import START_COLUMNS, origin_rows, start_rows
 from gantrain.runs.paths import GENERATOR, GENERATOR_BEST, list_checkpoints
 
 PAGE = "report.html"
@@ -52,7 +54,13 @@ def write_run_page(
 
 def _page_data(run: RunData) -> dict[str, Any]:
     """Return the page's data as plain values; assets/run.js reads these keys."""
+    overview = run.overview
     return {
+        "state": "silent" if overview.silence else overview.state,
+        "headline": overview.headline,
+        "written": time.time(),
+        "origin": origin_rows(overview.attempts),
+        "starts": [START_COLUMNS, *start_rows(overview.attempts, overview.updated)],
         "status": run.status,
         "config": [
             [key, _format(value), _format(run.changed[key]) if key in run.changed else None]
@@ -66,9 +74,7 @@ def _page_data(run: RunData) -> dict[str, Any]:
         "rows": _grid_rows(run),
         "real": as_data_url(run.real, side=_GRID_SIDE) if run.real else None,
         "notes": run.notes,
-        "training": run.diagnosis and run.diagnosis.get("diagnosis"),
         "no_fault": NO_FAULT,
-        "quality": run.verdict.sentence,
         "best": _best(run.run_dir),
     }
 

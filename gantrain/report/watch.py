@@ -15,7 +15,7 @@ from gantrain.health.problems import NO_FAULT
 from gantrain.report.run_data import RunData, read_run
 from gantrain.runs.paths import METRICS, STATUS
 from gantrain.runs.progress import accuracy_beside
-from gantrain.runs.records import read_heartbeats, silence_of
+from gantrain.runs.records import read_heartbeats
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARKLINE_WIDTH = 40
@@ -44,7 +44,7 @@ def render_runs(run_dirs: Sequence[Path], curves: int) -> RenderableType:
     panels: list[RenderableType] = []
     for run_dir in run_dirs:
         run = read_run(run_dir)
-        state = str(run.status.get("state", "unknown"))
+        state = "silent" if run.overview.silence else run.overview.state
         colour = _COLOURS.get(state, "yellow")
         panels.append(
             Panel(
@@ -86,7 +86,7 @@ def _progress(run: RunData) -> str:
     parts = [f"{seen / 1000:,.4g} of {total / 1000:,.4g} kimg{percent}"]
     if speed:
         parts.append(f"{speed:,.0f} images/s")
-        if run.status.get("state") == "running" and total > seen:
+        if run.status.get("state") == "running" and total > seen and not run.overview.silence:
             parts.append(f"{(total - seen) / speed / 60:,.0f} min left")
     return " · ".join(parts)
 
@@ -100,8 +100,8 @@ def _status_lines(run: RunData) -> list[str]:
         colour = "green" if run.diagnosis.get("diagnosis") == NO_FAULT else "yellow"
         lines.append(f"[{colour}]training: {escape(str(run.diagnosis.get('reason', '')))}[/]")
     lines.append(escape(f"quality: {run.verdict.sentence}"))
-    if silence := silence_of(run.run_dir, run.status):
-        lines.append(f"[yellow]{silence}[/]")
+    if run.overview.silence:
+        lines.append(f"[yellow]{escape(run.overview.state_words)}[/]")
     heartbeats = read_heartbeats(run.run_dir)
     if len(heartbeats) > 1:
         phases = [f"{beat.get('rank')}: {beat.get('phase')}" for beat in heartbeats[:_MAX_RANKS]]

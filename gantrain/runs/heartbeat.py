@@ -12,8 +12,8 @@ from typing import Any, Literal
 from gantrain.common.errors import HUNG_STATUS
 from gantrain.common.files import write_json
 from gantrain.runs.failures import Failures
+from gantrain.runs.liveness import beats_since
 from gantrain.runs.paths import heartbeat_file
-from gantrain.runs.records import read_heartbeats
 
 Phase = Literal[
     "start", "data", "D", "G", "D and G", "log", "metrics", "samples", "checkpoint", "end"
@@ -117,9 +117,10 @@ class Heartbeat:
 def _furthest_behind(run_dir: Path, own: dict[str, Any]) -> dict[str, Any]:
     # The rank that has begun the fewest phases keeps the others waiting.
     now = _written_at(run_dir, own)
-    others = [s for s in read_heartbeats(run_dir) if s.get("rank") != own["rank"]]
-    alive = [s for s in others if now - _written_at(run_dir, s) < 4 * _BEAT_SECONDS]
-    return min([own, *alive], key=lambda state: state.get("phases_begun", 0))
+    others = [
+        s for s in beats_since(run_dir, now - 4 * _BEAT_SECONDS) if s.get("rank") != own["rank"]
+    ]
+    return min([own, *others], key=lambda state: state.get("phases_begun", 0))
 
 
 def _written_at(run_dir: Path, state: dict[str, Any]) -> float:

@@ -74,6 +74,24 @@ def accuracy_beside(name: str, metrics: Mapping[str, float]) -> str:
     return f" (classifier {accuracy:.0%})" if hangs else ""
 
 
+def describe_classes(metrics: Mapping[str, float]) -> str:
+    """Return how many classes were generated, and asked for in vain, for display.
+
+    metrics: of one measurement. "" if it says nothing about classes.
+    """
+    made, covered, accuracy = (
+        metrics.get(f"quality/{name}")
+        for name in ("classes_made", "classes_covered", "class_accuracy")
+    )
+    parts = []
+    if made is not None and covered is not None:
+        of_all = f" of {made / covered:.0f}" if covered else ""
+        parts.append(f"{made:.0f}{of_all} made{accuracy_beside('quality/classes_made', metrics)}")
+    if accuracy is not None:
+        parts.append(f"{accuracy:.0%} of the images show the class asked for")
+    return ", ".join(parts)
+
+
 class ProgressLine:
     """Shows images seen, speed, losses and the remaining time. Silent unless `shown`."""
 

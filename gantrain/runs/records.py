@@ -9,12 +9,11 @@ writer was killed.
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from gantrain.common.errors import os_reason
-from gantrain.common.files import append_text, file_system_time
+from gantrain.common.files import append_text
 from gantrain.common.records import is_count, is_number
 from gantrain.runs.paths import EVENTS, STATUS, list_heartbeats
 
@@ -22,8 +21,6 @@ Record = dict[str, Any]
 Problems = list[str] | None
 Kinds = Mapping[str, Callable[[object], bool]]  # key to whether a value of it is valid
 
-# Heartbeats are 5 s apart, and NFS may show them a minute late.
-ALIVE_SECONDS = 120.0
 _MAX_LINE = 16_000_000  # bytes; a longer line is no record
 _MAX_QUOTE = 40  # characters of an odd value that a problem quotes
 
@@ -42,11 +39,15 @@ _STATUS_KINDS: Kinds = {
     "state": is_text,
     "reason": is_text,
     "training": is_text,
+    "training_evidence": is_text,
+    "classes": is_text,
     "quality": is_text,
     "quality_evidence": is_text,
     "quality_floor": is_number,
     "images_seen": is_count,
     "total_images": is_count,
+    "images_per_second": is_number,
+    "log_seconds": is_number,
     "time": is_time,
     "host": is_text,
     "pid": is_count,
@@ -167,41 +168,6 @@ def read_status(run_dir: Path, problems: Problems = None) -> Record:
     """Return the valid values of the trainer's status file; empty if it is missing or broken."""
     path = run_dir / STATUS
     return keep_valid(read_json(path, problems) or {}, _STATUS_KINDS, str(path), problems)
-
-
-def last_heartbeat(run_dir: Path) -> float | None:
-    """Return when a heartbeat or the status was last written; None if neither was.
-
-    A Unix time by the clock of the file system, since the time in the file is by that of the
-    machine that wrote it.
-    """
-    times = []
-    for path in (*list_heartbeats(run_dir), run_dir / STATUS):
-        with suppress(OSError):
-            times.append(path.stat().st_mtime)
-    return max(times, default=None)
-
-
-def silence_of(run_dir: Path, status: Record) -> str:
-    """Return for how long a run that should be training has been silent; empty if it is not.
-
-    status: its status file. All that show runs use this, so that they agree about which are alive.
-    """
-    if status.get("state") != "running":
-        return ""
-    silence = seconds_since_heartbeat(run_dir, file_system_time(run_dir))
-    if silence is None or silence < ALIVE_SECONDS:
-        return ""
-    return f"no update for {silence / 60:,.0f} min, so it may have ended without a record"
-
-
-def seconds_since_heartbeat(run_dir: Path, now: float) -> float | None:
-    """Return the age of a run's last heartbeat; None without one.
-
-    now: the file system's time, see `file_system_time`.
-    """
-    moment = last_heartbeat(run_dir)
-    return None if moment is None else max(0.0, now - moment)
 
 
 def read_heartbeats(run_dir: Path, problems: Problems = None) -> list[Record]:

@@ -13,8 +13,9 @@ from gantrain.common.streams import losses
 from gantrain.config import Config
 from gantrain.runs.failures import Failures
 from gantrain.runs.metrics_file import drop_metrics_after, extend_last_metrics
-from gantrain.runs.paths import METRICS, REAL_SAMPLES, SAMPLES, STATUS, grid_file
+from gantrain.runs.paths import METRICS, PROVENANCE, REAL_SAMPLES, SAMPLES, STATUS, grid_file
 from gantrain.runs.progress import ProgressLine
+from gantrain.runs.provenance import AttemptRecord
 from gantrain.runs.records import LineFile, event_record
 from gantrain.runs.standing import UNKNOWN, Standing
 from gantrain.runs.wandb_run import WandbRun
@@ -27,6 +28,7 @@ class Tracker:
 
     logged_at: images seen at the last line of metrics so far.
     step: the last step that W&B was sent, 0 in a new run.
+    attempt: what run.json says of this start; None if it trains nothing.
     standing: what the status says of the training and of the quality.
     """
 
@@ -37,6 +39,7 @@ class Tracker:
         step: int,
         progress: ProgressLine,
         failures: Failures,
+        attempt: AttemptRecord | None = None,
         *,
         write: bool,
     ) -> None:
@@ -45,6 +48,8 @@ class Tracker:
         self._run_dir = config.output.run_dir
         self._progress = progress
         self._failures = failures
+        self._attempt = attempt
+        self._speed: dict[str, float] = {}
         self._metrics = LineFile(self._run_dir / METRICS)
         self._wandb = WandbRun(config, step)
         self._logged_at = logged_at
@@ -88,12 +93,17 @@ class Tracker:
             if not extended:
                 self._metrics.append(line)
         self._logged_at = images_seen
+        if speed > 0:
+            apart = _images_per_line(self._config) / speed
+            self._speed = {"images_per_second": round(speed, 1), "log_seconds": round(apart, 1)}
         with contain("progress line"):
             self._progress.update(images_seen, speed, metrics, standing)
         for stream, error in losses().items():
             self._failures.record(stream, error)
         with contain("W&B"):
             self._wandb.log(images_seen, line)
+            if self._attempt is not None and (facts := self._attempt.take_facts()) is not None:
+                self._wandb.describe({"run": facts})
             if standing != self.standing:
                 self._wandb.summarise(standing.to_record())
         self.standing = standing
@@ -138,6 +148,7 @@ class Tracker:
                     "reason": reason,
                     "images_seen": images_seen,
                     "total_images": self._config.total_images,
+                    **self._speed,
                     "time": time.time(),
                     "host": socket.gethostname(),
                     "pid": os.getpid(),
@@ -145,8 +156,20 @@ class Tracker:
                 },
                 durable=state != "running",
             )
+        if state == "running" or self._attempt is None:
+            return
+        with self._failures.contain(PROVENANCE):
+            self._attempt.end(state, images_seen, reason)
+        with self._failures.contain("W&B"):
+            self._wandb.summarise(self._attempt.summary())
 
     def close(self, *, failed: bool = False) -> None:
         """End the W&B run; the files need no closing."""
         with self._failures.contain("W&B"):
             self._wandb.finish(failed=failed)
+
+
+def _images_per_line(config: Config) -> float:
+    """Return the images seen between two lines of metrics, at least those of an iteration."""
+    iteration = config.training.batch_size * config.objective.n_critic
+    return max(1000 * config.output.log_every_kimg, iteration)

@@ -80,6 +80,11 @@ class WandbRun:
         if self._run is not None:
             self._run.summary.update(dict(values))
 
+    def describe(self, values: Mapping[str, Any]) -> None:
+        """Add values to the run's config. Raises what W&B raises."""
+        if self._run is not None:
+            self._run.config.update(dict(values), allow_val_change=True)
+
     def log_image(self, images_seen: int, name: str, image: Image.Image, caption: str) -> None:
         """Send an image, unless W&B has it. Raises what W&B raises. caption: may be empty."""
         if self._run is not None and not self._history.has_image(images_seen, name):

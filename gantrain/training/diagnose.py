@@ -44,6 +44,7 @@ def diagnose(
         known=_known(state),
     )
     if change is not None:
+        state.health.evidence = change.evidence
         advice = change.advice if remedy != "off" else ""
         text = f"{words_for(change.name)}: {change.evidence}"
         text += f". Try: {advice}" if advice else ""

@@ -6,9 +6,11 @@ from typing import Any
 
 from gantrain.config import Config
 from gantrain.config.quality import has_quality
-from gantrain.health.problems import NO_FAULT, Name, words_for
+from gantrain.health.problems import NO_FAULT, words_for
+from gantrain.health.state import HealthState
 from gantrain.health.verdict import FLOOR_EVENT, floor_of, judge, recorded_floor
 from gantrain.runs.metrics_file import read_metrics
+from gantrain.runs.progress import describe_classes
 from gantrain.runs.records import read_events
 from gantrain.runs.standing import Standing
 from gantrain.runs.tracking import Tracker
@@ -32,7 +34,7 @@ class Judge:
         self._measured: list[Mapping[str, Any]] = []
         self._said = ""
 
-    def restore(self, images_seen: int, diagnosis: Name) -> None:
+    def restore(self, images_seen: int, health: HealthState) -> None:
         """Return to the measurements up to `images_seen`; record the floor, once in a run.
 
         metrics.jsonl must have been rewound.
@@ -45,9 +47,11 @@ class Judge:
             self._tracker.event(
                 FLOOR_EVENT, images_seen, scores=self._floor.scores, spread=self._floor.spread
             )
-        self._tracker.standing = self.standing(images_seen, {}, diagnosis)
+        self._tracker.standing = self.standing(images_seen, {}, health)
 
-    def standing(self, images_seen: int, metrics: Mapping[str, float], diagnosis: Name) -> Standing:
+    def standing(
+        self, images_seen: int, metrics: Mapping[str, float], health: HealthState
+    ) -> Standing:
         """Return the standing with a new line of metrics, and log the verdict if it changed."""
         if not self._active:
             return Standing()
@@ -63,10 +67,13 @@ class Judge:
         if verdict.words != self._said and self._measured:
             logger.info(f"quality: {verdict.sentence}")
             self._said = verdict.words
+        faulty = health.diagnosis not in (NO_FAULT, "starting")
         return Standing(
-            training=words_for(diagnosis),
-            faulty=diagnosis not in (NO_FAULT, "starting"),
+            training=words_for(health.diagnosis),
+            faulty=faulty,
+            training_evidence=health.evidence if faulty else "",
             quality=verdict.words,
             evidence=verdict.evidence,
             floor=verdict.floor,
+            classes=describe_classes(self._measured[-1] if self._measured else {}),
         )

@@ -89,7 +89,8 @@ class Schedule:
         A new run saves the samples of the untrained generator. A collective call.
         """
         self.best.restore(self._state.images_seen)
-        self._judge.restore(self._state.images_seen, self._state.health.diagnosis)
+        self._judge.restore(self._state.images_seen, self._state.health)
+        self._services.tracker.status("running", self._state.images_seen)
         self._state.restart_clock()
         self._state.speed = 0.0
         if self._state.images_seen == 0:
@@ -226,9 +227,7 @@ class Schedule:
         state = self._state
         if self._metrics:
             speed = state.restart_clock()
-            standing = self._judge.standing(
-                state.images_seen, self._metrics, state.health.diagnosis
-            )
+            standing = self._judge.standing(state.images_seen, self._metrics, state.health)
             self._services.tracker.log(state.images_seen, self._metrics, speed, standing)
         if self._roll_back_reason:
             raise RollBack(self._roll_back_reason)

@@ -1,20 +1,23 @@
 """What runs next to the training: heartbeat, meter, tracker, checkpoint saver, stop request."""
 
 import logging
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+import torch
 from accelerate import Accelerator
 
 from gantrain.common.files import write_text
 from gantrain.common.logs import redirected_lines
-from gantrain.config import dump_config
+from gantrain.config import Config, dump_config
 from gantrain.models.networks import Generator
 from gantrain.runs.failures import Failures
 from gantrain.runs.heartbeat import Heartbeat
 from gantrain.runs.paths import CONFIG
 from gantrain.runs.progress import ProgressLine
+from gantrain.runs.provenance import AttemptRecord, Setting
 from gantrain.runs.saver import Saver
 from gantrain.runs.signals import StopRequest
 from gantrain.runs.tracking import Tracker
@@ -66,7 +69,14 @@ def start_services(
     accelerator.wait_for_everyone()
     progress = ProgressLine(config.total_images, state.images_seen, shown=main_rank)
     failures = Failures(run_dir, state.rank, lambda: state.images_seen)
-    tracker = Tracker(config, state.logged_at, tracker_step, progress, failures, write=main_rank)
+    attempt = None
+    if main_rank and not complete:
+        attempt = AttemptRecord(
+            run_dir, state.images_seen, _describe(accelerator, config), failures
+        )
+    tracker = Tracker(
+        config, state.logged_at, tracker_step, progress, failures, attempt, write=main_rank
+    )
     if not complete:
         tracker.rewind(state.logged_at, state.measured_at)
 
@@ -83,3 +93,21 @@ def start_services(
     stack.callback(tracker.close)
     tracker.connect()
     return Services(failures, heartbeat, meter, tracker, Saver(config.output), stop, evaluate)
+
+
+def _describe(accelerator: Accelerator, config: Config) -> Setting:
+    """Return how the ranks train, for run.json."""
+    device = accelerator.device
+    versions, gpus = {}, []
+    if device.type == "cuda":
+        versions = {"cuda": str(torch.version.cuda)}
+        gpus = [torch.cuda.get_device_name(device)]
+    return Setting(
+        ranks=accelerator.num_processes,
+        ranks_here=int(os.environ.get("LOCAL_WORLD_SIZE") or accelerator.num_processes),
+        device=device.type,
+        precision=config.training.mixed_precision,
+        threads=torch.get_num_threads(),
+        gpus=gpus,
+        versions=versions,
+    )

@@ -41,6 +41,7 @@ WORDS = {
     "nearest": "{run} 0 --shards {shards} --out {out}.png",
     "evaluate": "{runs} --samples 16 --features random --shards {shards}",
     "health": "{metrics}",
+    "show": "{run}",
     "report": "{run} --out {out}",
     "watch": "{runs} --once",
     "export": "{run} --out {out}.onnx",

@@ -11,7 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from gantrain.cli.main import app
+from gantrain.common.command_line import as_typed
 from gantrain.runs.paths import METRICS
+from gantrain.runs.provenance import read_attempts
 from tests.conftest import small_tree
 from tests.curves import assert_same_end, assert_similar_curves, status
 from tests.launching import Train, environment, write_config
@@ -54,11 +56,16 @@ def test_one_rank_and_two_train_as_the_script_does(
     for process in (single, several):
         code, stdout, stderr = ended(process)
         assert code == 0, stderr
-        assert "run directory: " in stdout
+        assert stdout == ""
+        assert stderr.splitlines()[-1].startswith("next: gantrain sample ")
         assert "Warning" not in stderr
     assert "2 rank(s) on cpu" in stderr
     assert_same_end(tmp_path / "script", one)
     assert_similar_curves(tmp_path / "script", two, lines=5)
+    (attempt,) = read_attempts(two)
+    assert attempt["ranks"] == attempt["ranks_here"] == 2
+    assert as_typed(attempt["launcher"]).startswith("gantrain train ")
+    assert attempt["launcher"][-2:] == ["--ranks", "2"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

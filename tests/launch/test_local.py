@@ -52,7 +52,7 @@ def test_from_sweep_file_to_leaderboard(make_sweep: Callable[..., Sweep], tmp_pa
     for command in ("plan", "status", "leaderboard", "doctor"):
         assert sweep.run(command, str(sweep.directory if command != "plan" else sweep.file)).stdout
     text = sweep.run("tail", str(sweep.file), rows[0]["run"][:6], "-n", "3").stdout
-    assert "run directory" in text
+    assert "next: gantrain report" in text
 
 
 def test_the_quality_of_real_runs_stands_wherever_a_sweep_is_shown(

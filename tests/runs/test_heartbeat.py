@@ -11,7 +11,7 @@ import pytest
 from gantrain.common.files import file_system_time
 from gantrain.runs.failures import Failures
 from gantrain.runs.heartbeat import Heartbeat
-from gantrain.runs.records import seconds_since_heartbeat
+from gantrain.runs.liveness import seconds_since_heartbeat
 
 
 def make_heartbeat(run_dir: Path, hang_seconds: float, on_hang: Callable[[str], None]) -> Heartbeat:

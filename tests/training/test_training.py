@@ -74,8 +74,12 @@ def test_a_run_writes_everything_to_its_directory(
     tree = small_tree(shards, run, output={"sample_every_kimg": 0.08})
     done = train(write_config(tmp_path / "config.yaml", tree))
     assert done.returncode == 0, done.stderr
-    assert f"run directory: {run}" in done.stdout
-    assert "fake-000000160.png" in done.stdout
+    ending = done.stderr.splitlines()[-6:]
+    assert re.fullmatch(r"finished at 0\.16 of 0\.16 kimg after \d+ (s|min)", ending[0])
+    assert ending[1] == "training: too early to say"
+    assert ending[2] == "quality: not measured (metrics.every_kimg is 0)"
+    assert ending[3].startswith(f"samples: {run}/samples/fake-000000160.png")
+    assert ending[4:] == [f"next: gantrain report {run}", f"next: gantrain sample {run}"]
     assert re.search(r"160/160 images .* images/s .*ETA.* D .* G .*acc real.*acc fake", done.stderr)
     grids = sorted(path.name for path in (run / "samples").iterdir())
     assert grids == [*(f"fake-{n:09d}.png" for n in (0, 80, 160)), "real.png"]

@@ -21,10 +21,10 @@ function utc(seconds, length) {
 
 function showHeader() {
   const { status, images, curves } = data;
-  const state = status.state ?? "unknown";
   $("name").textContent = data.name;
-  $("state").textContent = state;
-  $("state").classList.add(state);
+  $("state").textContent = data.state;
+  $("state").classList.add(data.state);
+  $("headline").replaceChildren(...data.headline.map((part) => el("span", part)));
   const seen = status.images_seen ?? images.at(-1) ?? 0, total = status.total_images;
   const speeds = (curves["speed/images_per_second"] ?? []).filter((v) => v !== null).sort((a, b) => a - b);
   const size = config["data.size"];
@@ -34,11 +34,10 @@ function showHeader() {
     ["image size", size && `${size}×${size}×${config["data.channels"]}`],
     ["batch size", config["training.batch_size"]], ["seed", config.seed],
     ["median speed", speeds.length ? `${number(speeds[speeds.length >> 1])} images/s` : null],
-    ["training", data.training],
-    ["quality", data.quality],
     ["best", data.best && `${data.best.metric} ${number(data.best.value)} at ${kimg(data.best.images_seen)}`],
     ["data", config["data.shards"]],
     ["last update", status.time && `${utc(status.time, 16)} UTC`],
+    ["page written", `${utc(data.written, 16)} UTC`],
     ["reason", status.reason],
   ];
   for (const [name, value] of facts) {
@@ -49,6 +48,14 @@ function showHeader() {
   }
   if (total) $("progress").value = seen / total; else $("progress").hidden = true;
   if (data.notes.length) { $("notes").hidden = false; $("notes").textContent = data.notes.join("; "); }
+}
+
+// How the run came about: its newest start, and when it was started and ended.
+function showOrigin() {
+  fillTable($("origin"), ["provenance", "of the newest start"], data.origin.map((cells) => ({ cells })));
+  const [columns, ...starts] = data.starts;
+  if (starts.length) fillTable($("starts"), columns, starts.map((cells) => ({ cells })));
+  else $("starts").hidden = true;
 }
 
 // Shows the class of each row beside an image; nothing without classes.
@@ -204,5 +211,5 @@ function showCommand() {
 }
 
 const curves = createCurves();
-showHeader(); showGenerator(); showSamples(curves); showNumbers(); showEvents(); showConfig(); showCommand();
+showHeader(); showGenerator(); showSamples(curves); showNumbers(); showEvents(); showConfig(); showOrigin(); showCommand();
 requestAnimationFrame(() => requestAnimationFrame(() => { document.body.dataset.ready = performance.now().toFixed(0); }));
