@@ -146,7 +146,9 @@ def rank_environment(settings: Settings, rank: int, port: int) -> dict[str, str]
     """Return this process's environment with the variables that torch and Accelerate expect."""
     distributed = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", *distributed))}
-    variables = {**kept, "OMP_NUM_THREADS": str(settings.threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    variables = {**kept, "TF_CPP_MIN_LOG_LEVEL": "2", "OMP_NUM_THREADS": str(settings.threads)}
+    if not settings.threads:
+        del variables["OMP_NUM_THREADS"]
     if settings.ranks == 1:
         return variables
     ranks = str(settings.ranks)

@@ -24,7 +24,7 @@ class Settings:
     files, shards: folders with the same images, as PNG files and as shards.
     config: gantrain's complete config tree.
     warmup: iterations before the first round.
-    threads: CPU threads of each rank.
+    threads: CPU threads of each rank; 0: as many as the implementation chooses.
     services: for ours only, see benchmarks/ours.py.
     device: cpu or cuda.
     """

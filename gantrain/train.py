@@ -74,6 +74,8 @@ from gantrain.training.schedule import EndEarly, Schedule
 from gantrain.training.services import Services, start_services
 from gantrain.training.snapshots import load_snapshot
 from gantrain.training.state import TrainingState
+from gantrain.training.thread_choice import ThreadChoice
+from gantrain.training.thread_trial import Trial
 
 logger = logging.getLogger("gantrain.train")  # __name__ is __main__ when run as a script
 
@@ -130,7 +132,6 @@ def run_training(config: Config, networks: Networks | None = None) -> None:
     check_world_size(config, accelerator)
     dataset = open_dataset(config.data, config.conditioning)
     check_same_data(dataset, accelerator)
-    gan = Gan(config, accelerator, networks, dataset.class_counts())
     objective = make_objective(config)
     state = TrainingState(config, accelerator.process_index, accelerator.num_processes)
     state.data = dataset.manifest.summary
@@ -145,10 +146,15 @@ def run_training(config: Config, networks: Networks | None = None) -> None:
             check_writable(config.output.run_dir)
             check_wandb_settings(config.wandb)
         snapshot, notices = find_checkpoint(config)
+        trial = Trial(config, accelerator, networks, dataset.class_counts())
+        threads = ThreadChoice(state, trial)
+        choice = threads.start(snapshot.state.progress.cpu_threads if snapshot else None)
+        gan = Gan(config, accelerator, networks, dataset.class_counts())
         tracker_step = 0
         if snapshot is not None:
             notices += load_snapshot(snapshot, gan, objective, state, meter)
             tracker_step = snapshot.state.progress.tracker_step
+        threads.record()
         gan.scale_learning_rates(read_recovery(config.output.run_dir)[1])
         complete, floor = is_complete(state, accelerator), {}
         if config.metrics.every_kimg and not complete:
@@ -162,9 +168,10 @@ def run_training(config: Config, networks: Networks | None = None) -> None:
         )
         best = BestSoFar(config, ruler, accelerator)
         judge = Judge(config, floor, services.tracker, active=state.rank == 0)
-        schedule = Schedule(gan, objective, state, services, best, judge, held_out)
+        schedule = Schedule(gan, objective, state, services, best, judge, threads, held_out)
         dataset.log.listen(schedule.record_data_fault)
         announce(gan, dataset, state, services, notices)
+        schedule.record_threads(choice)
         try:
             if not complete:
                 train_and_recover(gan, objective, dataset, state, services, schedule)
@@ -227,10 +234,11 @@ def announce(
     for notice in notices:
         logger.info(notice)
     verb = "resumes" if state.images_seen else "starts"
+    threads = f" with {state.cpu_threads.number} thread(s) each" if state.cpu_threads else ""
     logger.info(
         f"{config.objective.kind} {verb} at {state.images_seen:,} of {config.total_images:,} "
         f"images: {dataset.description}; {state.world_size} rank(s) on "
-        f"{gan.accelerator.device.type}, batch {state.batch_size}, "
+        f"{gan.accelerator.device.type}{threads}, batch {state.batch_size}, "
         f"precision {config.training.mixed_precision}"
     )
     services.tracker.event(verb, state.images_seen, notices=[*doubts, *notices])

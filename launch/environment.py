@@ -7,6 +7,8 @@ import os
 import re
 from collections.abc import Mapping
 
+from gantrain.common.pools import CORES_OF_RANK
+
 # A process's place among the ranks of another program.
 _RANKS = re.compile(
     r"(GLOBAL_|LOCAL_|NODE_|GROUP_|ROLE_)?RANK|(LOCAL_|GROUP_|ROLE_)?WORLD_SIZE|ROLE_NAME"
@@ -34,6 +36,17 @@ def without_other_ranks(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if not any(pattern.fullmatch(name) for pattern in others)
     }
+
+
+def with_cores(environment: Mapping[str, str], cores: int) -> dict[str, str]:
+    """Return the environment of a rank that has so many cores, beside others that have theirs.
+
+    The trainer uses up to as many threads, and libraries that read OMP_NUM_THREADS as many. One
+    that the user set stands for the number itself.
+    """
+    if environment.get("OMP_NUM_THREADS") and not environment.get(CORES_OF_RANK):
+        return dict(environment)
+    return {**environment, CORES_OF_RANK: str(cores), "OMP_NUM_THREADS": str(cores)}
 
 
 def slurm_client_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

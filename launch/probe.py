@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from gantrain.common.errors import UserError
+from gantrain.common.pools import usable_cores
 from gantrain.common.yaml_core import dump_yaml
 from gantrain.runs.metrics_file import read_metrics
 from launch import bootstrap
 from launch.curves import median_speed
 from launch.dotted import apply_settings
+from launch.environment import with_cores
 from launch.plan import PlannedRun
 
 PACKS = (1, 2, 4, 8)
@@ -205,9 +207,8 @@ def _trainers(
     run: PlannedRun, count: int, changes: Mapping[str, Any], cores: int | None, cwd: Path
 ) -> Iterator[list[_Trainer]]:
     """Start trainers at the same time; end them when the block ends."""
-    environment = dict(os.environ)
-    if cores is not None:  # as the worker sets it in a job
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
+    shared = usable_cores() if cores is None else cores  # as the worker shares them in a job
+    environment = with_cores(os.environ, max(1, shared // count))
     with tempfile.TemporaryDirectory(prefix="gantrain-probe-") as folder:
         trainers = []
         try:

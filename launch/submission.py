@@ -17,6 +17,7 @@ from typing import Any
 
 from gantrain.common.errors import UserError
 from gantrain.common.files import write_json
+from gantrain.common.pools import usable_cores
 from gantrain.common.ports import free_port
 from gantrain.runs.records import is_text, read_json
 from launch import bootstrap, ledger, local_job, slurm, submitit_adapter
@@ -65,7 +66,8 @@ def submit_tasks(
     """
     if spec.cluster.executor != "slurm":
         workers = min(spec.cluster.workers, len(tasks))
-        return [_submit_local(spec, tasks[i::workers]) for i in range(workers)], ""
+        cores = max(1, usable_cores() // workers)
+        return [_submit_local(spec, tasks[i::workers], cores) for i in range(workers)], ""
     limits = slurm.read_limits()
     size = limits.max_array_size or 1
     queue, rest = list(active), list(tasks)
@@ -207,12 +209,12 @@ def _setup_lines(spec: JobSpec) -> list[str]:
     return [*lines, port]
 
 
-def _submit_local(spec: JobSpec, tasks: Sequence[ArrayTask]) -> Submission:
+def _submit_local(spec: JobSpec, tasks: Sequence[ArrayTask], cores: int) -> Submission:
     token = ledger.new_token()
     executor = spec.cluster.executor
     # One process trains the packs of all these tasks, one after another.
     packs = [pack for task in tasks for pack in task]
-    folder = _create_job_dir(spec, token, [packs])
+    folder = _create_job_dir(spec, token, [packs], cores=cores)
     intent = _write_intent(spec, token, [packs], cluster=socket.gethostname())
     if executor == "debug":
         from launch import worker
@@ -256,10 +258,13 @@ def _worker_command(spec: JobSpec, token: str) -> list[str]:
     return bootstrap.command(spec.code, "launch.worker", str(spec.sweep_dir.absolute()), token)
 
 
-def _create_job_dir(spec: JobSpec, token: str, tasks: Sequence[ArrayTask]) -> Path:
+def _create_job_dir(
+    spec: JobSpec, token: str, tasks: Sequence[ArrayTask], **worker_settings: Any
+) -> Path:
     folder = job_dir(spec.sweep_dir, token).absolute()
     folder.mkdir(parents=True)
-    worker = {"cwd": str(spec.cwd), "executor": spec.cluster.executor, **spec.worker_settings}
+    worker = {"cwd": str(spec.cwd), "executor": spec.cluster.executor}
+    worker |= spec.worker_settings | worker_settings
     write_json(folder / TASKS, {"worker": worker, "elements": list(tasks)})
     return folder
 

@@ -13,8 +13,8 @@ from gantrain.runs.records import read_json, read_status
 from gantrain.runs.run_lock import lock_owner
 from launch import bootstrap
 from launch.attempts import CANCEL, EARLY_STOP, Attempt, read_attempts, write_start
-from launch.environment import without_other_ranks
-from launch.ranks import RankInfo, distributed_environment
+from launch.environment import with_cores, without_other_ranks
+from launch.ranks import distributed_environment
 from launch.sweepdir import config_file
 from launch.worker_job import RunProcess, WorkerJob
 
@@ -100,19 +100,23 @@ def _start(job: WorkerJob, each: RunProcess, pack_size: int) -> None:
                 *("--config", str(config_file(job.sweep_dir, each.run).absolute())),
             ),
             cwd=job.cwd,
-            env=_trainer_environment(info, pack_size),
+            env=trainer_environment(job, pack_size),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
 
 
-def _trainer_environment(info: RankInfo, pack_size: int) -> dict[str, str]:
+def trainer_environment(job: WorkerJob, pack_size: int) -> dict[str, str]:
+    """Return the environment of a trainer; it has its share of the job's cores."""
+    info = job.rank_info
     environment = without_other_ranks(os.environ) | distributed_environment(info)
     environment["PYTHONUNBUFFERED"] = "1"
-    cpus = int(os.environ.get("SLURM_CPUS_PER_TASK", "0") or 0)
-    if info.under_slurm and cpus:  # without it, they are those of a job that the launcher is in
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, cpus // pack_size)))
+    ranks, cores = info.local_world_size, job.cores
+    if info.under_slurm:  # without it, the variable is that of a job that the launcher is in
+        ranks, cores = 1, int(os.environ.get("SLURM_CPUS_PER_TASK", "0") or 0)
+    if cores:
+        environment = with_cores(environment, max(1, cores // (ranks * pack_size)))
     if info.under_slurm and info.local_world_size > 1:
         environment.setdefault("NCCL_ASYNC_ERROR_HANDLING", "1")
     return environment

@@ -34,7 +34,10 @@ class RunProcess:
 
 @dataclass
 class WorkerJob:
-    """The work of this process: the packs of one array task."""
+    """The work of this process: the packs of one array task.
+
+    cores: of this machine, for this worker beside others; 0: not known.
+    """
 
     sweep_dir: Path
     token: str
@@ -42,6 +45,7 @@ class WorkerJob:
     packs: list[list[str]]
     cwd: str
     early_stop: EarlyStop | None
+    cores: int = 0
     running: list[RunProcess] = field(default_factory=list)
 
 
@@ -69,4 +73,5 @@ def read_job(arguments: Sequence[str]) -> WorkerJob:
         packs=packs[int(index)],
         cwd=settings["cwd"],
         early_stop=EarlyStop.model_validate(rule) if rule else None,
+        cores=settings.get("cores", 0),
     )

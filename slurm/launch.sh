@@ -11,7 +11,12 @@ if [ "$RANKS" -gt 1 ]; then # a free port of this machine, which is that of rank
     MASTER_PORT=$(python -m launch.ports "$SLURM_JOB_ID/${SLURM_RESTART_COUNT:-0}") || exit
 fi
 export MASTER_ADDR MASTER_PORT RANKS
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((${SLURM_CPUS_PER_TASK:-1} / RANKS_PER_NODE > 0 ? ${SLURM_CPUS_PER_TASK:-1} / RANKS_PER_NODE : 1))}
+if [ -z "${OMP_NUM_THREADS:-}" ]; then # each rank's share of the cores, up to which it may use threads
+    GANTRAIN_CORES=$((${SLURM_CPUS_PER_TASK:-1} / RANKS_PER_NODE))
+    [ "$GANTRAIN_CORES" -gt 0 ] || GANTRAIN_CORES=1
+    OMP_NUM_THREADS=$GANTRAIN_CORES
+    export GANTRAIN_CORES OMP_NUM_THREADS
+fi
 
 # Train with these arguments of the trainer. Requeues the job if it reached the time limit.
 train() {

@@ -22,6 +22,7 @@ from gantrain.config.values import (
     Seconds,
     ShardsLocation,
     Size,
+    Threads,
     YamlNo,
     YamlOff,
     YamlSwitch,
@@ -120,12 +121,12 @@ class TrainingConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto: a GPU if there is one"
     )
-    cpu_threads: int | None = Field(
-        None,
-        ge=1,
-        le=4096,
-        description="threads of each rank on a CPU; empty: OMP_NUM_THREADS if you set it, else the "
-        "cores that the job may use divided by the ranks, or 1 if others keep them busy",
+    cpu_threads: Threads | Literal["auto", "once"] | None = Field(
+        "auto",
+        description="threads of each rank on a CPU; auto: the number with which D and G steps are "
+        "fastest at the start, up to its share of the cores, and again once the speed has halved; "
+        "once: at the start only; empty: its share of the cores. Results depend on the number in "
+        "their last digits. OMP_NUM_THREADS decides in place of auto, once and empty if you set it",
     )
     mixed_precision: Annotated[Literal["no", "bf16", "fp16"], YamlNo] = Field(
         "no",

@@ -54,6 +54,7 @@ def _is_remote(text: str) -> bool:
 
 OnlyWhole = BeforeValidator(_only_whole)
 SIZE_STEP, SMALLEST_SIZE, LARGEST_SIZE = 8, 16, 256  # pixels, of the images of the networks
+Threads = Annotated[int, Field(ge=1, le=4096)]
 Size = Annotated[int, Field(ge=SMALLEST_SIZE, le=LARGEST_SIZE, multiple_of=SIZE_STEP)]
 Folder = Annotated[Path, BeforeValidator(_as_path)]
 ShardsLocation = Annotated[Path | str, BeforeValidator(_as_path)]

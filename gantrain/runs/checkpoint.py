@@ -50,6 +50,28 @@ class AdaState(BaseModel):
     images: int = Field(0, ge=0)
 
 
+class CpuThreads(BaseModel):
+    """The numbers of CPU threads of each rank that a run has used, on `world_size` ranks.
+
+    changes: images seen at each change, and the number from then on; oldest first.
+    """
+
+    world_size: int = Field(ge=1)
+    changes: list[tuple[int, int]] = Field(min_length=1)
+
+    @property
+    def number(self) -> int:
+        """The present number."""
+        return self.changes[-1][1]
+
+    def changed_to(self, number: int, images_seen: int, world_size: int) -> "CpuThreads":
+        """Return the record with another number from `images_seen` on, or the same one."""
+        before = [change for change in self.changes if change[0] < images_seen]
+        if not before or before[-1][1] != number:
+            before.append((images_seen, number))
+        return CpuThreads(world_size=world_size, changes=before)
+
+
 class Progress(BaseModel):
     """How far the run had come. `health` and `remedies` are opaque here."""
 
@@ -62,6 +84,7 @@ class Progress(BaseModel):
     health: dict[str, Any] = Field(default_factory=dict)
     remedies: dict[str, Any] = Field(default_factory=dict)
     ada: AdaState | None = None  # only with augment.diffaugment_probability=ada
+    cpu_threads: CpuThreads | None = None  # not on GPUs, and not before version 0.3
 
 
 class State(BaseModel):

@@ -16,7 +16,17 @@ from gantrain.runs.liveness import beats_since
 from gantrain.runs.paths import heartbeat_file
 
 Phase = Literal[
-    "start", "data", "D", "G", "D and G", "log", "metrics", "samples", "checkpoint", "end"
+    "start",
+    "data",
+    "D",
+    "G",
+    "D and G",
+    "log",
+    "metrics",
+    "samples",
+    "checkpoint",
+    "threads",
+    "end",
 ]
 _BEAT_SECONDS = 5.0
 _SUSPENDED_SECONDS = 10.0  # longer than this between two beats, the process was suspended

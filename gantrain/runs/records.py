@@ -51,6 +51,7 @@ _STATUS_KINDS: Kinds = {
     "time": is_time,
     "host": is_text,
     "pid": is_count,
+    "cpu_threads": is_count,
 }
 _HEARTBEAT_KINDS: Kinds = {
     "rank": is_count,

@@ -30,6 +30,7 @@ class Tracker:
     step: the last step that W&B was sent, 0 in a new run.
     attempt: what run.json says of this start; None if it trains nothing.
     standing: what the status says of the training and of the quality.
+    cpu_threads: of each rank, in the status; None on a GPU.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Tracker:
         self._wandb = WandbRun(config, step)
         self._logged_at = logged_at
         self.standing = UNKNOWN
+        self.cpu_threads: int | None = None
         if write:
             (self._run_dir / SAMPLES).mkdir(parents=True, exist_ok=True)
 
@@ -152,6 +154,7 @@ class Tracker:
                     "time": time.time(),
                     "host": socket.gethostname(),
                     "pid": os.getpid(),
+                    **({"cpu_threads": self.cpu_threads} if self.cpu_threads else {}),
                     **self.standing.to_record(),
                 },
                 durable=state != "running",

@@ -99,9 +99,14 @@ def make_accelerator(config: Config) -> Accelerator:
     if training.sync_batch_norm and cpu:
         raise UserError("training.sync_batch_norm: true needs GPUs; set it to false on a CPU.")
     if cpu:
-        set_threads(training.cpu_threads)
+        set_threads(training)
         keep_freed_memory()
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
+    return new_accelerator(config, cpu=cpu)
+
+
+def new_accelerator(config: Config, *, cpu: bool) -> Accelerator:
+    """Return an Accelerator of this rank; a further one shares its place among the ranks only."""
     # Broadcasting would change BatchNorm's statistics in place between the forward passes of one
     # backward pass; without it they differ slightly between the ranks.
     ddp = DistributedDataParallelKwargs(
@@ -115,7 +120,8 @@ def make_accelerator(config: Config) -> Accelerator:
             "gradients by way of the host, which is slow. Start one rank for each GPU."
         )
         handlers.append(InitProcessGroupKwargs(backend="gloo"))
-    return Accelerator(cpu=cpu, mixed_precision=training.mixed_precision, kwargs_handlers=handlers)
+    precision = config.training.mixed_precision
+    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=handlers)
 
 
 def gradients_over_gloo(ranks: int, gpus: int) -> bool:

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from gantrain.training.objectives import Objective
 from gantrain.training.services import Services
 from gantrain.training.snapshots import take_snapshot
 from gantrain.training.state import TrainingState
+from gantrain.training.thread_choice import Choice, ThreadChoice
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ _FAULTS_LOGGED = 20  # broken images and shards; events.jsonl has all of them
 class Schedule:
     """The scheduled work of a run. All ranks call it together.
 
-    best: the best measurement so far.
+    best: the best measurement so far. threads: tries other numbers when the speed halves.
     held_out: images that a critic is judged by besides those that it is trained on.
     """
 
@@ -53,6 +55,7 @@ class Schedule:
         services: Services,
         best: BestSoFar,
         judge: Judge,
+        threads: ThreadChoice,
         held_out: ImageDataset | None,
     ) -> None:
         self._gan = gan
@@ -61,6 +64,7 @@ class Schedule:
         self._services = services
         self.best = best
         self._judge = judge
+        self._threads = threads
         self._held_out = held_out
         self._faults = 0
         # The line of metrics in the making, and a reason to roll back.
@@ -95,6 +99,8 @@ class Schedule:
         self._state.speed = 0.0
         if self._state.images_seen == 0:
             self._sample()
+        self._threads.record()
+        self._threads.begin()
 
     def after_iteration(self) -> None:
         """Do the work that is scheduled now, and stop if the ranks agree to.
@@ -104,6 +110,7 @@ class Schedule:
         """
         state, services = self._state, self._services
         services.heartbeat.images_seen = state.images_seen
+        self._try_threads_if_in_doubt()
         for every_kimg, work in self._schedule:
             if state.passed(every_kimg, since=state.scheduled_at):
                 work()
@@ -111,6 +118,22 @@ class Schedule:
         self._record_checkpoints()
         if not state.finished:
             self._stop_if_asked()
+        self._threads.begin()
+
+    def record_threads(self, choice: Choice | None) -> None:
+        """Tell the user and the records which number of threads a trial has chosen."""
+        threads, tracker = self._state.cpu_threads, self._services.tracker
+        tracker.cpu_threads = threads.number if threads is not None else None
+        if choice is not None:
+            logger.info(choice.line)
+            tracker.event("cpu_threads", self._state.images_seen, **asdict(choice))
+
+    def _try_threads_if_in_doubt(self) -> None:
+        """Change the number of threads before a checkpoint is saved that the run resumes from."""
+        if self._threads.in_doubt(self._state.batch_size * self._objective.n_critic):
+            with self._services.heartbeat.phase("threads"):
+                choice = self._threads.again()
+            self.record_threads(choice)
 
     def _end_if_worse(self) -> None:
         state = self._state

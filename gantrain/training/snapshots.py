@@ -60,6 +60,7 @@ def take_snapshot(
             "health": state.health.model_dump(),
             "remedies": state.remedies.model_dump(),
             "ada": ada,
+            "cpu_threads": state.cpu_threads,
         }
     )
     keep_every = state.config.output.keep_every_kimg

@@ -8,6 +8,7 @@ from gantrain.common.set_identity import DataSet
 from gantrain.config import Config
 from gantrain.health.remedy_state import RemedyState
 from gantrain.health.state import HealthState
+from gantrain.runs.checkpoint import CpuThreads
 from gantrain.training.batch import Moment, local_rng, steps_per_real_batch
 
 
@@ -23,6 +24,7 @@ class TrainingState:
     scheduled_at: images seen when scheduled work was last considered.
     saved_at: images seen at the last checkpoint; -1 before the first.
     data: the set that the run is trained on.
+    cpu_threads: the CPU threads of each rank so far; None on a GPU.
     clock: images seen at the last line of metrics, and time.monotonic() then, for the speed.
     speed: images/s of the last log interval.
     """
@@ -39,6 +41,7 @@ class TrainingState:
     scheduled_at: int = 0
     saved_at: int = -1
     data: DataSet | None = None
+    cpu_threads: CpuThreads | None = None
     clock: tuple[int, float] = field(default_factory=lambda: (0, time.monotonic()))
     speed: float = 0.0
 

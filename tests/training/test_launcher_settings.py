@@ -94,10 +94,11 @@ def test_a_launcher_with_another_precision_changes_no_weight(
 
 PRINT_THREADS = """
 import os, torch
+from gantrain.config import TrainingConfig
 from gantrain.training import threads
-threads._slowdown = lambda number: float(os.environ["SLOWDOWN"])
+threads.slowdown = lambda number: float(os.environ["SLOWDOWN"])
 threads.usable_cores = lambda: 6
-threads.set_threads(None)
+threads.set_threads(TrainingConfig(total_kimg=1, cpu_threads=None))
 print("threads", torch.get_num_threads())
 """
 
