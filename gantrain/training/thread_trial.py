@@ -40,7 +40,7 @@ class Trial:
     @property
     def on_cpu(self) -> bool:
         """Whether this run is trained on CPUs."""
-        return self._accelerator.device.type == "cpu"
+        return bool(self._accelerator.device.type == "cpu")
 
     def timer(self, limit: int, clock: Callable[[], float]) -> tuple[Callable[[int], float], int]:
         """Return a function that makes a step with a number of threads and returns its seconds.
