@@ -18,36 +18,16 @@ from gantrain.training.objectives import Objective
 from gantrain.training.penalties import Metrics, Scored
 
 
-def d_gradients(gan: Gan, objective: Objective, batch: Batch, fake: Images) -> Metrics:
-    """Add the gradient of D's loss to its weights, and return the metrics."""
-    if objective.separate and not objective.penalty.is_due(batch.moment):
-        return _gradients_in_turn(gan, objective, batch, fake)
-    loss, _, _, metrics = d_losses(gan, objective, batch, fake)
-    gan.backward(loss, gan.discriminator)
-    return metrics
-
-
-def _gradients_in_turn(gan: Gan, objective: Objective, batch: Batch, fake: Images) -> Metrics:
-    x = gan.augment(batch.images, batch.rng, Stream.D_REAL_AUGMENT)
-    y = gan.augment(fake.images, batch.rng, Stream.D_FAKE_AUGMENT)
-    with gan.accelerator.autocast():  # around both passes, so that D's weights are cast once
-        with gan.without_exchange(gan.discriminator):
-            real_scores = gan.ddp_discriminate(x, batch.classes)
-            # The part of fake images is a constant here, whatever their scores are.
-            loss, _ = objective.d_loss(real_scores, torch.zeros_like(real_scores), batch.rng)
-            gan.backward(loss, gan.discriminator)
-        real_scores = real_scores.detach()
-        fake_scores = gan.ddp_discriminate(y, fake.classes)
-        loss, metrics = objective.d_loss(real_scores, fake_scores, batch.rng)
-        gan.backward(loss, gan.discriminator)
-    seen = _signals(gan, batch, fake, x, y, real_scores, fake_scores)
-    return {"loss/discriminator": loss, **metrics, **seen}
-
-
 def d_losses(
     gan: Gan, objective: Objective, batch: Batch, fake: Images
 ) -> tuple[Tensor, Tensor, Tensor, Metrics]:
-    """Return D's loss with its penalty, D's scores of real and of fake images, and the metrics."""
+    """Return D's loss with its penalty, D's scores of real and of fake images, and the metrics.
+
+    If the loss has a part for each kind of images, the gradient of the part for real ones is added
+    to D's weights here, and that of the returned loss is the other part alone.
+    """
+    if objective.separate and not objective.penalty.is_due(batch.moment):
+        return _losses_in_turn(gan, objective, batch, fake)
     penalty = objective.penalty
     of_real, of_fake = penalty.differentiates(batch.moment)
     images = differentiable(batch.images) if of_real else batch.images
@@ -64,6 +44,25 @@ def d_losses(
     seen = _signals(gan, batch, fake, x, y, real.scores, fakes.scores)
     metrics = {"loss/discriminator": loss, **metrics, **penalty_metrics, **seen}
     return loss, real.scores, fakes.scores, metrics
+
+
+def _losses_in_turn(
+    gan: Gan, objective: Objective, batch: Batch, fake: Images
+) -> tuple[Tensor, Tensor, Tensor, Metrics]:
+    x = gan.augment(batch.images, batch.rng, Stream.D_REAL_AUGMENT)
+    y = gan.augment(fake.images, batch.rng, Stream.D_FAKE_AUGMENT)
+    with gan.accelerator.autocast():  # around both passes, so that D's weights are cast once
+        with gan.without_exchange(gan.discriminator):
+            real_scores = gan.ddp_discriminate(x, batch.classes)
+            # The part of fake images is a constant here, whatever their scores are.
+            loss, _ = objective.d_loss(real_scores, torch.zeros_like(real_scores), batch.rng)
+            gan.backward(loss, gan.discriminator)
+        real_scores = real_scores.detach()
+        fake_scores = gan.ddp_discriminate(y, fake.classes)
+    loss, metrics = objective.d_loss(real_scores, fake_scores, batch.rng)
+    seen = _signals(gan, batch, fake, x, y, real_scores, fake_scores)
+    metrics = {"loss/discriminator": loss, **metrics, **seen}
+    return loss, real_scores, fake_scores, metrics
 
 
 def _signals(

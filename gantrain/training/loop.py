@@ -12,7 +12,7 @@ import torch
 from gantrain.common.rng import Stream
 from gantrain.data.loading.datasets import Images
 from gantrain.training.batch import Batch
-from gantrain.training.d_loss import d_gradients
+from gantrain.training.d_loss import d_losses
 from gantrain.training.frozen import frozen
 from gantrain.training.gan import Gan
 from gantrain.training.meter import mean_metrics
@@ -86,7 +86,9 @@ def d_step(gan: Gan, objective: Objective, batch: Batch) -> Metrics:
         with torch.no_grad(), frozen(gan.generator):
             classes = gan.fake_classes(micro, Stream.D_CLASSES)
             fake = gan.generate(gan.latents(micro.rng, Stream.D_LATENTS), classes)
-        metrics.append(d_gradients(gan, objective, micro, Images(fake, classes)))
+        loss, _, _, micro_metrics = d_losses(gan, objective, micro, Images(fake, classes))
+        gan.backward(loss, gan.discriminator)
+        metrics.append(micro_metrics)
     norm = gan.apply_gradients(gan.discriminator)
     return mean_metrics(metrics) | {"health/d_grad_norm": norm}
 
