@@ -88,7 +88,9 @@ def play(
         typer.echo(f"no sliders for directions: {error}")
         directions = []
     start = 0 if keys is None else generator.conditioning.class_names.index(keys[0])
-    data = page_data(loaded.name, generator, directions, seed, start_class=start)
+    data = page_data(
+        loaded.name, generator, directions, seed, start_class=start, part_names=_part_names()
+    )
     if folder is not None:
         path = export_playground(generator, data, folder)
         typer.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
@@ -103,3 +105,12 @@ def play(
             server.serve_forever()
         except KeyboardInterrupt:
             typer.echo("")
+
+
+def _part_names() -> dict[str, str]:
+    """Return the names of LEGO parts by number; empty without the packages that draw them."""
+    try:
+        from gantrain.data.bricks.parts import PARTS
+    except ImportError:
+        return {}
+    return {part.number: part.name for part in PARTS}

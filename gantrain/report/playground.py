@@ -2,7 +2,7 @@
 
 import base64
 import gzip
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,9 +19,9 @@ from gantrain.inference.onnx import ONNX, export_onnx
 from gantrain.inference.sampling import generate_images, sample_latents
 from gantrain.models.networks import Generator
 from gantrain.report.page import build_page
+from gantrain.report.sliders import name_classes, sliders_of
 
 _SAMPLES = 24
-_MAX_SLIDERS = 14
 _MAX_BATCH_SIZE = 64  # latents per request
 # The smallest build in the npm package onnxruntime-web that runs on the CPU.
 _RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
@@ -37,26 +37,29 @@ def page_data(
     seed: int,
     *,
     start_class: int = 0,
+    part_names: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the page's data as plain values; assets/play.js reads these keys.
 
-    directions: weak ones get no slider.
+    directions: weak ones get no slider, and the two values of an attribute share one.
     start_class: with conditioning, index of the class that the page starts with.
+    part_names: the names of LEGO parts by number.
     """
+    part_names = part_names or {}
     conditioning = generator.conditioning
     latents = sample_latents(generator, 1, seed)
     first = torch.tensor([start_class]) if conditioning.class_counts else None
     image = generate_images(generator, latents, first)
-    sliders = [d for d in directions if not d.weak][:_MAX_SLIDERS]
     return {
         "name": name,
         "channels": image.shape[1],
         "size": image.shape[2],
         "samples": _rounded(sample_latents(generator, _SAMPLES, seed)),
         "directions": [
-            {"name": d.name, "score": d.score, "vector": _rounded(d.vector)} for d in sliders
+            {**vars(slider), "vector": _rounded(slider.vector)}
+            for slider in sliders_of(directions, part_names)
         ],
-        "classes": list(conditioning.class_names),
+        "classes": name_classes(conditioning.class_names, part_names),
         "start_class": start_class,
     }
 

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from gantrain.common.errors import UserError
 from gantrain.common.grids import to_uint8
-from gantrain.inference.directions import Direction
+from gantrain.inference.directions import Direction, Kind
 from gantrain.inference.sampling import generate_images, sample_latents
 from gantrain.models.networks import Generator
 from gantrain.report.playground import PlayServer, export_playground, find_runtime, page_data
+from gantrain.report.sliders import name_classes, sliders_of
 from tests.inference.conditional import COUNTS, conditional_generator
 from tests.report.conftest import Opener, Visit, wait_until
 
@@ -95,6 +97,68 @@ def test_sliders_change_the_image_without_a_server(
     seen = visit(export_playground(generator, data, tmp_path).as_uri())
     _use_controls(seen)
     assert seen.external_requests() == []
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_image_stays_in_view_and_may_be_random_and_saved(
+    visit: Opener, server: PlayServer, width: int
+) -> None:
+    seen = visit(server.url, width=width).page
+    assert seen.evaluate("document.documentElement.scrollWidth") == width
+    seen.locator("#truncation").scroll_into_view_if_needed()
+    seen.evaluate("scrollTo(0, document.body.scrollHeight)")
+    box = seen.locator("#image").bounding_box()
+    assert box is not None
+    assert box["y"] >= 0
+    assert box["y"] + box["height"] < 900
+    before = seen.evaluate(SUM)
+    seen.click("#random")
+    wait_until(seen, f"{SUM} !== {before}")
+    assert seen.locator("#gallery [aria-pressed=true]").count() == 0
+    with seen.expect_download() as download:
+        seen.click("#save")
+    assert download.value.suggested_filename == "bricks.png"
+    with Image.open(download.value.path()) as saved:
+        assert saved.size == (32, 32)
+        assert list(saved.convert("L").getdata()) == seen.evaluate(PIXELS)
+
+
+def _direction(name: str, score: float = 0.9, kind: Kind = "is") -> Direction:
+    return Direction(name, torch.eye(8)[0], kind, score)
+
+
+def test_the_two_values_of_an_attribute_share_a_slider() -> None:
+    left, right = _direction("camera=L", 0.8), _direction("camera=R", 0.8)
+    (slider,) = sliders_of([left, right], {})
+    assert (slider.name, slider.low, slider.high) == ("camera", "L", "R")
+    assert slider.vector is right.vector
+    # Where only one of them is known well enough, it is the slider.
+    (slider,) = sliders_of([left, _direction("camera=R", 0.5)], {})
+    assert (slider.low, slider.high, slider.vector is left.vector) == ("R", "L", True)
+    three = [_direction(f"camera={name}") for name in "LMR"]
+    assert [slider.name for slider in sliders_of(three, {})] == [f"camera: {x}" for x in "LMR"]
+
+
+def test_parts_have_names_and_angles_have_ends() -> None:
+    names = {"3001": "Brick 2 x 4", "3003": "Brick 2 x 2"}
+    found = sliders_of(
+        [
+            *(_direction(f"part={number}") for number in ("3001", "3003", "9")),
+            *(_direction("yaw.cos", kind="cos"), _direction("yaw.sin", kind="sin")),
+            _direction("tilt", kind="more"),
+        ],
+        names,
+    )
+    assert [(x.name, x.low, x.high) for x in found] == [
+        ("part: Brick 2 x 4", "less", "more"),
+        ("part: Brick 2 x 2", "less", "more"),
+        ("part: 9", "less", "more"),
+        ("yaw", "180°", "0°"),
+        ("yaw", "270°", "90°"),
+        ("tilt", "less", "more"),
+    ]
+    assert name_classes(["3001", "3003"], names) == ["Brick 2 x 4 (3001)", "Brick 2 x 2 (3003)"]
+    assert name_classes(["3001", "shirt"], names) == ["3001", "shirt"]
 
 
 def test_a_missing_runtime_is_reported_with_the_command_to_install_it(

@@ -1,6 +1,7 @@
 // The latent playground. ONNX Runtime Web in the page or the local server generates the images.
 const { samples, directions, size, channels, classes } = data;
-let from = 0;  // index of the sample to start from
+let from = 0;  // index of the sample to start from; -1 for a random latent
+let base = samples[0];  // the latent to start from
 
 async function decompress(text) {
   const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -65,7 +66,7 @@ function slerp(a, b, t) {
 }
 
 function currentLatent() {
-  let latent = slerp(samples[from], samples[$("to").value], +$("mix").value).map((v) => v * $("truncation").value);
+  let latent = slerp(base, samples[$("to").value], +$("mix").value).map((v) => v * $("truncation").value);
   directions.forEach(({ vector }, i) => {
     const factor = +$(`d${i}`).value;
     if (factor) latent = latent.map((v, k) => v + factor * vector[k]);
@@ -100,28 +101,47 @@ async function draw() {
   } catch (error) { $("how").textContent = `no image: ${error.message}`; } finally { busy = false; }
 }
 
+// Starts from a latent, which is that of a sample unless `index` is -1.
+function startFrom(latent, index) {
+  $("gallery").children[from]?.setAttribute("aria-pressed", "false");
+  [base, from] = [latent, index];
+  $("gallery").children[from]?.setAttribute("aria-pressed", "true");
+  draw();
+}
+
 function addGallery() {
   samples.forEach((_, i) => {
     const button = el("button", null, { type: "button", "aria-pressed": i === from, "aria-label": `sample ${i}` });
     button.append(el("canvas"));
-    button.addEventListener("click", () => {
-      $("gallery").children[from].setAttribute("aria-pressed", "false");
-      from = i; button.setAttribute("aria-pressed", "true"); draw();
-    });
+    button.addEventListener("click", () => startFrom(samples[i], i));
     $("gallery").append(button);
     $("to").append(el("option", i, { value: i }));
   });
   $("to").value = Math.min(1, samples.length - 1);
 }
 
+// A standard normal number, by Box and Muller.
+const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+
 function addDirections() {
-  directions.forEach(({ name, score }, i) => {
-    const row = el("div", null, { class: "slider" });
-    row.append(el("label", `${name} (${score.toFixed(2)})`, { for: `d${i}` }),
-      el("input", null, { id: `d${i}`, type: "range", min: -5, max: 5, step: 0.1, value: 0 }), el("output", "0", { for: `d${i}` }));
+  directions.forEach(({ name, low, high, score }, i) => {
+    const row = el("div", null, { class: "slider" }), label = el("label", name, { for: `d${i}` });
+    label.append(el("span", ` ${score.toFixed(2)}`, { class: "hint" }));
+    const ends = el("span", null, { class: "ends" });
+    ends.append(el("span", low), el("input", null, { id: `d${i}`, type: "range", min: -5, max: 5, step: 0.1, value: 0 }), el("span", high));
+    row.append(label, ends, el("output", "0", { for: `d${i}` }));
     $("directions").append(row);
   });
   if (!directions.length) $("directions").append(el("p", "No directions: the data set or its labels are not available.", { class: "none" }));
+}
+
+// The image as it comes out of the generator, one pixel for each of its pixels.
+function save() {
+  $("image").toBlob((blob) => {
+    const url = URL.createObjectURL(blob);
+    el("a", null, { href: url, download: `${data.name.replace(/[^\w.-]+/g, "-")}.png` }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  }, "image/png");
 }
 
 function addClasses() {
@@ -136,12 +156,14 @@ function addClasses() {
 
 function connectControls() {
   for (const slider of document.querySelectorAll("input[type=range]")) {
-    const initial = slider.value, output = slider.parentElement.querySelector("output");
+    const initial = slider.value, output = slider.closest(".slider").querySelector("output");
     slider.addEventListener("input", () => { output.textContent = slider.value; draw(); });
     $("reset").addEventListener("click", () => { slider.value = initial; output.textContent = initial; });
   }
   $("to").addEventListener("change", draw);
   $("reset").addEventListener("click", draw);
+  $("random").addEventListener("click", () => startFrom(samples[0].map(normal), -1));
+  $("save").addEventListener("click", save);
 }
 
 async function start() {
