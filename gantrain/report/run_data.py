@@ -13,7 +13,7 @@ from gantrain.config import Config
 from gantrain.config.objectives import sections_by_kind
 from gantrain.config.quality import has_quality
 from gantrain.health.problems import NO_FAULT, words_for
-from gantrain.health.verdict import Verdict, judge, recorded_floor
+from gantrain.health.verdict import Floor, Verdict, judge, recorded_floor
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.overview import Overview, read_overview
 from gantrain.runs.paths import (
@@ -25,7 +25,7 @@ from gantrain.runs.paths import (
     STATUS,
     list_grids,
 )
-from gantrain.runs.progress import describe_classes
+from gantrain.runs.progress import describe_classes, meaningful_metrics
 from gantrain.runs.records import Record, read_events, read_status
 from gantrain.runs.standing import Standing
 
@@ -44,12 +44,13 @@ class RunData:
     config_text: config.yaml as it is.
     status: content of status.json.
     images: images seen at each point of the curves. curves: values by metric; None where a metric
-        was not logged.
+        was not logged. Without metrics that mean nothing, such as the accuracy of a critic.
+    seconds: of training until each point, without pauses; empty if the speed was not logged.
     events: oldest first, under today's names.
     grids: images seen and file of each sample grid. real: file of the grid of real images.
     overview: its state, what is said of it, and how it came about.
-    verdict: on the quality. diagnosis: the newest, as people read it, with its evidence; None
-        before the first.
+    verdict: on the quality. floor: what real images score against other real images.
+    diagnosis: the newest, as people read it, with its evidence; None before the first.
     notes: files and lines that could not be read, for display.
     """
 
@@ -60,11 +61,13 @@ class RunData:
     status: Record
     images: list[int]
     curves: dict[str, list[float | None]]
+    seconds: list[float]
     events: list[Record]
     grids: list[tuple[int, Path]]
     real: Path | None
     overview: Overview
     verdict: Verdict
+    floor: Floor
     diagnosis: Record | None
     notes: list[str]
 
@@ -89,9 +92,10 @@ def read_run(run_dir: Path) -> RunData:
     if len(events) > _MAX_EVENTS:
         notes.append(f"only the newest {_MAX_EVENTS:,} of {len(events):,} events are shown")
     real = run_dir / SAMPLES / REAL_SAMPLES
+    floor = recorded_floor(events)
     verdict = judge(
         lines,
-        recorded_floor(events),
+        floor,
         config.get("output.keep_best"),
         measures=config.get("metrics.every_kimg") != 0,
     )
@@ -104,11 +108,13 @@ def read_run(run_dir: Path) -> RunData:
         status=status,
         images=images,
         curves=curves,
+        seconds=_seconds_until(lines, images),
         events=events[-_MAX_EVENTS:],
         grids=list_grids(run_dir),
         real=real if real.exists() else None,
         overview=read_overview(run_dir, _standing(lines, verdict, diagnosis)),
         verdict=verdict,
+        floor=floor,
         diagnosis=diagnosis,
         notes=notes,
     )
@@ -184,11 +190,26 @@ def _defaults(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _build_curves(lines: Sequence[Record]) -> tuple[list[int], dict[str, list[float | None]]]:
-    names = dict.fromkeys(name for line in lines for name in line if name != "images_seen")
+    logged = dict.fromkeys(name for line in lines for name in line if name != "images_seen")
+    names = meaningful_metrics(logged)
     step = -(-len(lines) // _MAX_POINTS) or 1
     groups = [lines[i : i + step] for i in range(0, len(lines), step)]
     images = [int(group[-1]["images_seen"]) for group in groups]
     return images, {name: [_mean(name, group) for group in groups] for name in names}
+
+
+def _seconds_until(lines: Sequence[Record], images: Sequence[int]) -> list[float]:
+    """Return the seconds of training until each of `images`, from the logged speeds."""
+    until: dict[int, float] = {}
+    seen, seconds = 0.0, 0.0
+    for line in lines:
+        speed = line.get("speed/images_per_second")
+        if speed is None or not speed > 0:
+            return []
+        seconds += max(line["images_seen"] - seen, 0) / speed
+        seen = line["images_seen"]
+        until[int(seen)] = round(seconds, 1)
+    return [until[point] for point in images]
 
 
 def _mean(name: str, lines: Sequence[Record]) -> float | None:

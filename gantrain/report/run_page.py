@@ -11,12 +11,12 @@ from gantrain.common.files import write_text
 from gantrain.common.grids import tile, tile_square
 from gantrain.config.quality import interval_names
 from gantrain.config.schedules import describe
-from gantrain.health.problems import NO_FAULT
 from gantrain.health.verdict import FLOOR_EVENT
 from gantrain.inference.classes import COLUMNS, row_classes, sample_rows
 from gantrain.inference.export import Loaded
 from gantrain.inference.sampling import sample_images
 from gantrain.models.conditioning import Conditioning
+from gantrain.report.charts import choose_charts, diagnosis_bands
 from gantrain.report.page import build_page
 from gantrain.report.run_data import RunData, read_run
 from gantrain.report.thumbnails import as_data_url, encode, pick_evenly
@@ -45,7 +45,7 @@ def write_run_page(
     run = read_run(run_dir)
     path = path or run_dir / PAGE
     name = run_dir.resolve().name
-    scripts = ("uplot", "page", "curves", "run")
+    scripts = ("uplot", "page", "axes", "timeline", "curves", "bands", "run")
     data = {"name": name, **_page_data(run), "generator": generator and _show(generator, run_dir)}
     page = build_page("run", f"{name} · gantrain", data, scripts)
     write_text(path, page)
@@ -55,6 +55,7 @@ def write_run_page(
 def _page_data(run: RunData) -> dict[str, Any]:
     """Return the page's data as plain values; assets/run.js reads these keys."""
     overview = run.overview
+    charts = choose_charts(list(run.curves), run.verdict, run.floor.scores)
     return {
         "state": "silent" if overview.silence else overview.state,
         "headline": overview.headline,
@@ -68,13 +69,15 @@ def _page_data(run: RunData) -> dict[str, Any]:
         ],
         "config_text": run.config_text,
         "images": run.images,
+        "seconds": run.seconds,
         "curves": run.curves,
+        "charts": asdict(charts),
+        "bands": [asdict(band) for band in diagnosis_bands(run.events, run.images)],
         "events": [event for event in run.events if event["event"] != FLOOR_EVENT],
         "grids": _encode_grids(run),
         "rows": _grid_rows(run),
         "real": as_data_url(run.real, side=_GRID_SIDE) if run.real else None,
         "notes": run.notes,
-        "no_fault": NO_FAULT,
         "best": _best(run.run_dir),
     }
 

@@ -111,9 +111,7 @@ def _status_lines(run: RunData) -> list[str]:
 
 def _curve_table(run: RunData, count: int) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
-    # Only the difference of a critic's scores means anything, so that it has no accuracy at 0.
-    hidden = "health/d_accuracy_" if "loss/wasserstein" in run.curves else "-"
-    names = [name for name in run.curves if not name.startswith((hidden, "interval/"))]
+    names = [name for name in run.curves if not name.startswith("interval/")]
     latest = {
         name: next((v for v in reversed(run.curves[name]) if v is not None), math.nan)
         for name in run.curves

@@ -1,7 +1,7 @@
 """The live progress line of a run on a terminal; plain lines elsewhere, such as in a Slurm log."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 
 from rich.cells import cell_len
@@ -52,12 +52,11 @@ def summary(
     width: of the line in characters, if not all has room: gradients are left out first, and a
     diagnosis that is a problem last.
     """
-    # Only the difference of a critic's scores means anything, so that it has no accuracy at 0.
-    hidden = _OF_LABELS if _OF_CRITICS in metrics else ()
+    meaningful = meaningful_metrics(metrics)
     parts: dict[str, str] = {}
     for key, label in _SHOWN.items():
         name = full_name(key, metrics)
-        if name and name not in hidden:
+        if name in meaningful:
             parts[key] = f"{label} {metrics[name]:.3g}{accuracy_beside(name, metrics)}"
     parts |= standing.words
     dispensable = [x for x in _DISPENSABLE if not (x == "training" and standing.faulty)]
@@ -65,6 +64,16 @@ def summary(
         if cell_len("  ".join(parts.values())) > (math.inf if width is None else width):
             parts.pop(key, None)
     return "  ".join(parts.values())
+
+
+def meaningful_metrics(logged: Iterable[str]) -> list[str]:
+    """Return the metrics of a run that mean something, of those that it has logged.
+
+    Only the difference of a critic's scores means anything, so that it has no accuracy at 0.
+    """
+    names = list(logged)
+    hidden = _OF_LABELS if _OF_CRITICS in names else ()
+    return [name for name in names if name not in hidden]
 
 
 def accuracy_beside(name: str, metrics: Mapping[str, float]) -> str:

@@ -71,6 +71,19 @@ def wait_until(page: Any, expression: str) -> None:
         page.wait_for_timeout(20)
 
 
+def unfold(page: Any) -> int:
+    """Open all folded charts of the page of a run; return how many charts it has drawn."""
+    page.evaluate("document.querySelectorAll('#folded details').forEach(it => { it.open = true })")
+    wait_until(page, "[...document.querySelectorAll('#folded .charts')].every(it => it.firstChild)")
+    return int(page.evaluate("document.querySelectorAll('.chart canvas').length"))
+
+
+def metrics_by_chart(page: Any) -> dict[str, list[str]]:
+    """Return the metrics of each chart that is drawn, by its title."""
+    title = "box.querySelector('h3').textContent"
+    return dict(page.evaluate(f"curves.charts.map(({{box, names}}) => [{title}, names])"))
+
+
 class Opener:
     """Opens each page in its own browser context."""
 

@@ -1,11 +1,12 @@
 // The page of one run.
 const config = Object.fromEntries(data.config.map(([key, value]) => [key, value]));
-const UNMARKED = ["checkpoint", "starts", "finished"];  // events that charts do not show
-const TONES = { diagnosis: "warn", remedy: "good", resumes: "link" };
+// Events without a line in the charts: bands show the diagnosis, and the quality has a chart.
+const UNMARKED = ["checkpoint", "starts", "finished", "diagnosis", "best"];
+const TONES = { remedy: "good", resumes: "link" };
+const SECTIONS = ["Quality", "Classes", "Losses", "Health", "Schedules and speed"];  // of the folded charts
 const ALL_EVENTS = "all except checkpoints";
 
 function toneOf(event) {
-  if (event.event === "diagnosis" && event.diagnosis === data.no_fault) return "good";
   return TONES[event.event] ?? (/diverge|fail|hung|rolled|skip|fault/.test(event.event) ? "bad" : "link");
 }
 
@@ -104,43 +105,33 @@ function showSamples(curves) {
   show();
 }
 
-// Groups metrics into charts; each metric is in one chart.
-function chartGroups(names) {
-  const remaining = new Set(names), groups = [];
-  const add = (title, metrics, options) => {
-    const present = metrics.filter((name) => remaining.delete(name));
-    if (present.length) groups.push([title, present, options]);
-  };
-  add("loss", ["loss/discriminator", "loss/generator"]);
-  // A critic's scores mean something only relative to each other: it has no accuracy at 0.
-  if (remaining.has("loss/wasserstein")) for (const kind of ["real", "fake"]) remaining.delete(`health/d_accuracy_${kind}`);
-  add("score gap of the critic (Wasserstein estimate)", ["loss/wasserstein", "loss/critic_held_out"]);
-  add("squared gradient of D at real (r1) and generated images (r2)", ["loss/r1", "loss/r2"]);
-  const ends = (name) => ["low", "high"].map((end) => `interval/${name.slice("quality/".length)}_${end}`);
-  // What hangs on the data set's classifier is shown with its accuracy.
-  const classes = ["quality/classes_covered", "quality/classes_accuracy"];
-  add("quality/classes_covered", [...classes, ...ends(classes[0])]);
-  for (const name of names.filter((n) => n.startsWith("quality/"))) add(name, [name, ...ends(name)]);
-  add("accuracy of D", ["health/d_accuracy_real", "health/d_accuracy_fake"]);
-  add("pairs in which D scores the real image higher", ["health/d_pair_accuracy"]);
-  add("gradient norms", ["health/d_grad_norm", "health/g_grad_norm"], { log: true });
-  add("diversity of images", ["health/fake_spread", "health/real_spread"]);
-  add("almost equal pairs of images", ["health/fake_twins", "health/real_twins"]);
-  add("range of pixels", ["health/fake_range", "health/real_range"]);
-  add("black and white pixels", ["health/fake_saturated", "health/real_saturated"]);
-  add("relative change of weights in a step", ["health/d_weight_change", "health/g_weight_change"], { log: true });
-  add("ADA: probability p of augmentation, overfitting r of D", ["augment/p", "augment/r"]);
-  add("schedules of the learning rates", ["schedule/d_learning_rate", "schedule/g_learning_rate"]);
-  add("schedules of Adam's β₂", ["schedule/d_beta2", "schedule/g_beta2"]);
-  for (const network of "dg") remaining.delete(`health/${network}_rate_share`);  // the same, over the highest rate
-  for (const name of [...remaining].filter((n) => !n.startsWith("interval/"))) add(name, [name]);
-  return groups;
-}
+const timeline = new Timeline(data.images, data.seconds);
 
 function createCurves() {
   if (!data.images.length) { $("curves").replaceChildren($("h-curves"), el("p", "No metrics yet.", { class: "none" })); return null; }
   const marks = data.events.filter((e) => !UNMARKED.includes(e.event)).map((e) => ({ images: e.images_seen, tone: toneOf(e) }));
-  const curves = new Curves($("charts"), data.images, data.curves, chartGroups(Object.keys(data.curves)), marks);
+  const colours = bandColours(data.bands, dark.matches);
+  const curves = new Curves(timeline, data.curves, marks, data.bands, colours);
+  const bar = new BandBar($("band"), $("band-legend"), data.bands, colours, timeline);
+  curves.onRange = (range) => bar.show(range);
+  bar.show(curves.range);
+  curves.add($("main-charts"), data.charts.headline, TALL);
+  const present = new Set(data.charts.others.map((chart) => chart.section));
+  for (const section of SECTIONS) if (present.has(section)) addFolded(curves, section);
+  connectChartControls(curves);
+  return curves;
+}
+
+// A folded chart is drawn when it is first seen.
+function addFolded(curves, section) {
+  const charts = data.charts.others.filter((chart) => chart.section === section);
+  const details = el("details", null, { "data-section": section }), box = el("div", null, { class: "charts" });
+  details.append(el("summary", `${section} (${charts.length} chart${charts.length > 1 ? "s" : ""})`), box);
+  details.addEventListener("toggle", () => { if (details.open && !box.children.length) curves.add(box, charts); });
+  $("folded").append(details);
+}
+
+function connectChartControls(curves) {
   let frame = 0;
   $("smooth").addEventListener("input", (event) => {
     $("smooth-is").textContent = event.target.value;
@@ -149,7 +140,12 @@ function createCurves() {
   });
   $("marks").addEventListener("change", (event) => { curves.showMarks = event.target.checked; curves.redraw(); });
   $("whole").addEventListener("click", () => curves.zoom(...curves.bounds));
-  return curves;
+  if (!data.seconds.length) for (const option of $("x-axis").querySelectorAll("[value^=time]")) option.remove();
+  $("x-axis").addEventListener("change", (event) => {
+    [timeline.unit, timeline.log] = [event.target.value.split(" ")[0], event.target.value.endsWith("log")];
+    curves.rebuild();
+  });
+  $("y-axis").addEventListener("change", (event) => { curves.y = event.target.value; curves.rebuild(); });
 }
 
 function fillTable(table, headings, rows) {
