@@ -224,11 +224,14 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="output file; default: report.html in the sweep directory")
     ] = None,
+    run_pages: Annotated[
+        bool, typer.Option(help="also write the pages of runs, which the page links to")
+    ] = True,
 ) -> None:
-    """Write an HTML page about a sweep: leaderboard, main effects and samples of every run."""
+    """Write an HTML page about a sweep: leaderboard, curves and samples of every run."""
     from launch.sweep_page import write_sweep_page
 
-    write_sweep_page(target, metric, direction, kimg, out)
+    write_sweep_page(target, metric, direction, kimg, out, run_pages=run_pages)
 
 
 @app.command()

@@ -143,6 +143,12 @@ def doubts_of(board: Leaderboard) -> list[str]:
     return lines
 
 
+def default_metric(logged: Sequence[str]) -> str | None:
+    """Return the metric to rank by where none is named: FID, KID or a loss; None without them."""
+    quality = [n for kind in ("fid", "kid") for n in logged if n.startswith(f"quality/{kind}_")]
+    return next(iter([*quality, *(name for name in logged if name.startswith("loss/"))]), None)
+
+
 def logged_metrics(sweep_dir: Path, runs: Sequence[RunState]) -> list[str]:
     """Return the metrics that the runs have logged; 20 runs that have logged any are read."""
     curves = (read_metrics(run_dir(sweep_dir, run.run)) for run in runs)

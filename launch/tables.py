@@ -18,7 +18,7 @@ from launch.plan import differences, short_names
 from launch.states import RunState
 from launch.values import format_value
 
-_COLOURS = {
+STATE_COLOURS = {
     "finished": "green",
     "running": "cyan",
     "failed": "red",
@@ -63,7 +63,7 @@ def print_status(runs: Sequence[RunState], keys: Sequence[str], limit: int) -> N
     words = [name for name in ("training", "quality") if any(getattr(x, name) for x in runs)]
     rows: list[list[str | Text]] = []
     for run in runs[:limit]:
-        state = Text(run.state, style=_COLOURS.get(run.state, ""))
+        state = Text(run.state, style=STATE_COLOURS.get(run.state, ""))
         rows.append(
             [
                 run.run,

@@ -1,11 +1,12 @@
 """Commands that show runs: report, watch, workspace."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 from gantrain.cli.options import At, Best, RunPath, check_writable
@@ -43,7 +44,8 @@ def report(
 
 def watch(
     runs: Annotated[
-        list[Path], typer.Argument(help="Run directories, or folders of them such as runs/.")
+        list[Path],
+        typer.Argument(help="Run directories, folders of them such as runs/, or sweeps."),
     ],
     seconds: Annotated[float, typer.Option(min=0.2, help="Time between updates.")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Print the status once and exit.")] = False,
@@ -51,21 +53,30 @@ def watch(
 ) -> None:
     """Watch the status, health and curves of runs in the terminal.
 
-    Ctrl-C stops watching; the runs continue.
+    A sweep, given by its directory or its file, has one line for each of its runs. Ctrl-C stops
+    watching; the runs continue.
     """
-    from gantrain.report.watch import find_runs, render_runs
-
-    folders = find_runs(runs)
     if once:
-        Console().print(render_runs(folders, curves))
+        Console().print(_render(runs, curves))
         return
     try:
-        with Live(render_runs(folders, curves), refresh_per_second=4, screen=False) as live:
+        with Live(_render(runs, curves), refresh_per_second=4, screen=False) as live:
             while not listener_left():
                 time.sleep(seconds)
-                live.update(render_runs(find_runs(runs), curves))
+                live.update(_render(runs, curves))
     except KeyboardInterrupt:
         return
+
+
+def _render(paths: Sequence[Path], curves: int) -> RenderableType:
+    from gantrain.report.watch import find_runs, render_runs
+    from launch.sweep_view import is_sweep, render_sweep
+
+    sweeps = [path for path in paths if is_sweep(path)]
+    parts = [render_sweep(path) for path in sweeps]
+    if others := [path for path in paths if path not in sweeps]:
+        parts.append(render_runs(find_runs(others), curves))
+    return Group(*parts)
 
 
 def workspace(

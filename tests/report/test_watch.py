@@ -13,6 +13,7 @@ from gantrain.cli.main import app
 from gantrain.common.errors import UserError
 from gantrain.report.wandb_workspace import SECTIONS, build_workspace
 from gantrain.report.watch import find_runs, sparkline
+from tests.report.test_sweep_page import write_sweep
 
 
 def _write_run(folder: Path, **status: object) -> Path:
@@ -61,6 +62,41 @@ def test_watch_finds_the_runs_of_a_sweep(tmp_path: Path) -> None:
     assert find_runs([tmp_path / "sweep"]) == [run]
     with pytest.raises(UserError, match="no run directory"):
         find_runs([tmp_path / "elsewhere"])
+
+
+def test_watch_shows_a_line_for_each_run_of_a_sweep(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path / "rates", runs=6, grids=0)
+    result = CliRunner().invoke(
+        app, ["watch", str(folder), "--once"], env={"COLUMNS": "150", "TERM": "dumb"}
+    )
+    assert result.exit_code == 0, result.output
+    heading, *rows = result.output.splitlines()
+    assert "6 runs: 4 finished, 1 stopped, 1 planned" in heading
+    assert "quality/fid_lite0, lower is better" in heading
+    assert len(rows) == 7
+    assert "█" in result.output
+    newest = [
+        json.loads(line)["quality/fid_lite0"]
+        for line in (folder / "runs" / f"{5:012x}" / "metrics.jsonl").open()
+        if "quality/fid_lite0" in line
+    ][-1]
+    row = next(row for row in rows if row.startswith(f"{5:012x}"))
+    assert f"{newest:.4g}" in row
+    assert "6/6k" in row
+
+
+def test_watch_takes_the_file_of_a_sweep(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "rates", runs=2, grids=0)
+    file = tmp_path / "rates.yaml"
+    sweep = {"name": "rates", "base": "base.yaml", "dir": str(tmp_path / "rates")}
+    file.write_text(json.dumps({**sweep, "grid": {"seed": [0, 1]}}))
+    result = CliRunner().invoke(app, ["watch", str(file), "--once"])
+    assert result.exit_code == 0, result.output
+    assert "2 runs" in result.output
+    file.write_text(json.dumps({**sweep, "dir": str(tmp_path / "nowhere")}))
+    result = CliRunner().invoke(app, ["watch", str(file), "--once"])
+    assert isinstance(result.exception, UserError)
+    assert "no sweep was launched here" in str(result.exception)
 
 
 def test_a_sparkline_ends_with_the_newest_value() -> None:

@@ -83,81 +83,6 @@ function addFilters() {
   return apply;
 }
 
-// An axis maps runs to positions from 0 to 1: numbers to scale, other values in order.
-function createAxis(name, valueOf) {
-  const values = runs.map(valueOf), present = values.filter((v) => v !== null && v !== "—");
-  if (!present.every((v) => typeof v === "number")) {
-    const words = [...new Set(values.map(text))].sort();
-    const y = (word) => words.length > 1 ? words.indexOf(word) / (words.length - 1) : 0.5;
-    return { name, position: (run) => y(text(valueOf(run))), ticks: words.slice(0, 12).map((word) => [word, y(word)]) };
-  }
-  const low = Math.min(...present), high = Math.max(...present);
-  const scale = low > 0 && high / low >= 20 ? Math.log : (v) => v;
-  const y = (v) => high === low ? 0.5 : (scale(v) - scale(low)) / (scale(high) - scale(low));
-  const position = (run) => typeof valueOf(run) === "number" ? y(valueOf(run)) : null;
-  const distinct = [...new Set(present)].sort((a, b) => a - b);
-  const ticks = distinct.length <= 6 ? distinct : [low, high];
-  return { name, position, ticks: ticks.map((v) => [number(v), y(v)]) };
-}
-
-function svg(name, attributes, content) {
-  const element = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  if (content !== undefined) element.textContent = content;
-  return element;
-}
-
-function showParallelCoordinates(apply) {
-  keys.forEach(([, name], i) => axes.push(createAxis(name, (run) => run.values[i])));
-  if (board) axes.push(createAxis(board.metric, (run) => run.score));
-  if (axes.length < 2) { $("lines").append(el("p", "The settings of all runs are the same.", { class: "none" })); return; }
-  const width = 1400, height = 330, top = 34, bottom = 14, left = 70, right = 90;
-  const x = (i) => left + i * (width - left - right) / (axes.length - 1);
-  const y = (position) => height - bottom - position * (height - top - bottom);
-  const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "settings and result of each run; the filters above select the same runs" });
-  for (const run of [...bestFirst].reverse()) {
-    const points = axes.map((axis, i) => [x(i), axis.position(run)]).filter(([, position]) => position !== null);
-    if (points.length < 2) continue;
-    const line = points.map(([px, position]) => `${px.toFixed(1)},${y(position).toFixed(1)}`).join("L");
-    const stroke = run.score === null ? "var(--soft)" : `hsl(${140 - 140 * relativeRank.get(run.id)} 65% 42%)`;
-    const path = svg("path", { d: `M${line}`, stroke });
-    path.append(svg("title", {}, `${run.name}: ${number(run.score)}`));
-    path.addEventListener("pointerenter", () => path.classList.add("near"));
-    path.addEventListener("pointerleave", () => path.classList.remove("near"));
-    root.append(path); pathOf.set(run.id, path);
-  }
-  axes.forEach((axis, i) => {
-    root.append(svg("line", { x1: x(i), x2: x(i), y1: y(0), y2: y(1) }));
-    axis.brush = svg("rect", { class: "brush", x: x(i) - 9, width: 18, y: 0, height: 0 });
-    root.append(axis.brush, svg("text", { x: x(i), y: 14, "text-anchor": "middle", "font-weight": 600 }, axis.name));
-    for (const [label, position] of axis.ticks) root.append(svg("text", { x: x(i) + 6, y: y(position) + 4 }, label.slice(0, 22)));
-    const handle = svg("rect", { x: x(i) - 14, y: top - 8, width: 28, height: height - top - bottom + 16, fill: "transparent", "data-axis": axis.name, style: "cursor:ns-resize" });
-    root.append(handle);
-    const positionOf = (event) => {
-      const box = root.getBoundingClientRect(), py = (event.clientY - box.top) * height / box.height;
-      return Math.min(1.02, Math.max(-0.02, (height - bottom - py) / (height - top - bottom)));
-    };
-    addBrush(handle, i, positionOf, apply);
-  });
-  axes.y = y;
-  $("lines").append(root);
-}
-
-// A drag along an axis filters by it; a click removes the filter.
-function addBrush(handle, i, positionOf, apply) {
-  let start = null;
-  handle.addEventListener("pointerdown", (event) => { start = positionOf(event); handle.setPointerCapture(event.pointerId); });
-  handle.addEventListener("pointermove", (event) => {
-    if (start === null) return;
-    brushes.set(i, [start, positionOf(event)].sort((a, b) => a - b));
-    apply();
-  });
-  handle.addEventListener("pointerup", (event) => {
-    if (Math.abs(positionOf(event) - start) < 0.02) { brushes.delete(i); apply(); }
-    start = null;
-  });
-}
-
 // Returns each row of the table with the ids of its runs.
 function showLeaderboard() {
   if (!board) return [];
@@ -169,9 +94,12 @@ function showLeaderboard() {
   return board.rows.map((values, i) => {
     const [ids, mean, spread, interval, likeFirst] = values, row = el("tr");
     const cells = [i + 1, number(mean) + (likeFirst ? " ≈" : ""), interval?.map(number).join(" … ") ?? "", spread === null ? "" : number(spread), ids.length, ...judged.map(([k]) => values[k] || "—"), ...byId.get(ids[0]).values.map(text)];
-    for (const cell of cells) row.append(el("td", cell, { class: "n" }));
+    const isNumeric = (cell) => /^[-\d.…e+≈ ]*$/.test(cell);
+    for (const cell of cells) row.append(el("td", cell, isNumeric(cell) ? { class: "n" } : {}));
     const states = [...new Set(ids.map((id) => byId.get(id).state))].join(", ");
-    row.append(el("td", states, { class: byId.get(ids[0]).state }), el("td", ids.join(" ")));
+    const links = el("td", null, { class: "links" });
+    for (const id of ids) links.append(linkTo(byId.get(id), id), " ");
+    row.append(el("td", states, { class: byId.get(ids[0]).state }), links);
     body.append(row);
     return [row, ids];
   });
@@ -196,49 +124,6 @@ function showEffects() {
   }
 }
 
-// Only cards in view update their image, so that the slider stays fluid with hundreds of runs.
-function showWall() {
-  const slider = $("when");
-  slider.max = Math.max(moments.length - 1, 0); slider.value = slider.max; slider.disabled = moments.length < 2;
-  const observer = new IntersectionObserver((entries) => {
-    for (const { target, isIntersecting } of entries) {
-      if (isIntersecting) { inView.add(target.dataset.run); updateCard(target.dataset.run); } else inView.delete(target.dataset.run);
-    }
-  }, { rootMargin: "600px" });
-  for (const run of bestFirst) {
-    const card = el("article", null, { class: "card", "data-run": run.id, "aria-label": run.name });
-    const line = el("p", null, { class: "score" });
-    line.append(el("span", number(run.score)), el("span", run.state, { class: run.state, title: run.reason }));
-    card.append(el("div"), line);
-    if (wordsOf(run)) card.append(el("p", wordsOf(run), { class: "quality", title: run.evidence }));
-    card.append(el("p", `${run.name} · seed ${run.seed}`, { class: "settings", title: run.name }));
-    cards.set(run.id, card); $("wall-grid").append(card); observer.observe(card);
-  }
-  const showMoment = () => {
-    const images = moments[slider.value];
-    $("seen").textContent = images === undefined ? "no samples yet" : kimg(images);
-    slider.setAttribute("aria-valuetext", $("seen").textContent);
-  };
-  let frame = 0;
-  slider.addEventListener("input", () => {
-    cancelAnimationFrame(frame);
-    frame = requestAnimationFrame(() => { showMoment(); for (const id of inView) updateCard(id); });
-  });
-  showMoment();
-  $("order").addEventListener("change", (event) => {
-    for (const run of event.target.value === "score" ? bestFirst : runs) $("wall-grid").append(cards.get(run.id));
-  });
-}
-
-function updateCard(id) {
-  const run = byId.get(id), url = run.wall[$("when").value], current = cards.get(id).firstChild;
-  if (!url) {
-    current.replaceWith(el("div", run.images ? `${run.state} at ${kimg(run.images)}` : run.state, { class: "gone" }));
-  } else if (current.tagName !== "IMG") {
-    current.replaceWith(el("img", null, { src: url, alt: `samples of ${run.name}`, decoding: "async" }));
-  } else if (current.src !== url) current.src = url;
-}
-
 // Returns each row of the table with the id of its run.
 function showStopped() {
   const head = el("thead"), headRow = el("tr"), body = el("tbody");
@@ -246,7 +131,9 @@ function showStopped() {
   head.append(headRow); $("ended-table").append(head, body);
   return runs.filter((run) => !ACTIVE_OR_FINISHED.includes(run.state)).map((run) => {
     const row = el("tr");
-    row.append(el("td", run.name), el("td", run.state, { class: run.state }), el("td", kimg(run.images)), el("td", run.reason || "—"));
+    const name = el("td");
+    name.append(linkTo(run, run.name));
+    row.append(name, el("td", run.state, { class: run.state }), el("td", kimg(run.images)), el("td", run.reason || "—"));
     body.append(row);
     return [row, [run.id]];
   });
@@ -256,6 +143,7 @@ function showMatching() {
   for (const [row, ids] of rows) row.hidden = !ids.some((id) => matching.has(id));
   for (const [id, card] of cards) card.hidden = !matching.has(id);
   for (const [id, path] of pathOf) path.classList.toggle("off", !matching.has(id));
+  showMatchingCurves();
   axes.forEach((axis, i) => {
     if (!axis.brush) return;
     const [low, high] = brushes.get(i) ?? [null, null];
@@ -266,7 +154,8 @@ function showMatching() {
 
 showHeader();
 const apply = addFilters();
-showParallelCoordinates(apply); showEffects(); showWall();
+addLegend($("legend"));
+showCurves(); showParallelCoordinates(apply); showEffects(); showWall();
 const rows = [...showLeaderboard(), ...showStopped()];
 // A fixed height keeps the content below in place while a filter hides rows.
 const container = $("board-table").parentElement;
