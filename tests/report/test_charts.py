@@ -79,7 +79,7 @@ def test_a_line_goes_on_to_neighbours_outside_the_zoom(visit: Opener, page: str)
     for fraction in (0.25, 0.75):
         expected = values[3800] + (4000 + 3000 * fraction - 3800) * step
         assert _is_drawn(seen, 0, 4000 + 3000 * fraction, expected)
-        assert not _is_drawn(seen, 0, 4000 + 3000 * fraction, expected + 1.5)
+        assert not _is_drawn(seen, 0, 4000 + 3000 * fraction, expected + 12)
     low, high = seen.evaluate(f"[{_scale(0, 'y')}.min, {_scale(0, 'y')}.max]")
     assert low < values[7500] < values[3800] < high
 

@@ -120,7 +120,7 @@ def test_the_image_stays_in_view_and_may_be_random_and_saved(
     assert download.value.suggested_filename == "bricks.png"
     with Image.open(download.value.path()) as saved:
         assert saved.size == (32, 32)
-        assert list(saved.convert("L").getdata()) == seen.evaluate(PIXELS)
+        assert list(saved.convert("L").tobytes()) == seen.evaluate(PIXELS)
 
 
 def _direction(name: str, score: float = 0.9, kind: Kind = "is") -> Direction:
