@@ -111,7 +111,15 @@ def test_projection_finds_the_class_of_generated_images() -> None:
     assert found.classes.tolist() == [0, 3]
     images = generate_images(generator, found.latents, found.classes)
     assert torch.allclose(images, found.images, atol=1e-5)
-    fixed = project(generator, targets[:1], classes=torch.tensor([2]), steps=2)
+    taken: list[tuple[int, int]] = []
+    fixed = project(
+        generator,
+        targets[:1],
+        classes=torch.tensor([2]),
+        steps=2,
+        advance=lambda done, total: taken.append((done, total)),
+    )
+    assert taken == [(1, 2), (2, 2)]
     assert fixed.classes is not None
     assert fixed.classes.tolist() == [2]
 

@@ -234,7 +234,11 @@ def test_a_generator_that_repeats_few_real_images_is_not_perfect(
     generator = Generator(config.generator, 32, 1).eval()
     monkeypatch.setattr(evaluate, "generate_images", lambda *_: real.repeat(10, 1, 1, 1))
     against = evaluate.open_real_images(config.data, samples=260, features_kind="random")
-    result = evaluate.evaluate_generator(generator, against, seed=0)
+    stages: list[tuple[int, int]] = []
+    result = evaluate.evaluate_generator(
+        generator, against, seed=0, advance=lambda done, total: stages.append((done, total))
+    )
+    assert stages == [(1, 3), (2, 3), (3, 3)]
     assert result.generated.scores["quality/unique"] <= 0.1
     assert any(line.startswith("unique: only 10% of 260 images") for line in result.notices)
     assert result.floor.scores["quality/unique"] > 0.8
