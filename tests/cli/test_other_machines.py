@@ -46,6 +46,22 @@ for name, words in json.loads(sys.argv[1]).items():
 """
 
 
+def run_all(commands: dict[str, list[str]], folder: Path, path: str) -> str:
+    """Run commands in one process, in a folder and with a PYTHONPATH; return what stderr gets.
+
+    A line `== NAME` comes before each, and `status NUMBER` after it.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_ALL, json.dumps(commands)],
+        env={**os.environ, "PYTHONPATH": path, "SLURM_TMPDIR": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stderr
+
+
 def test_without_optional_packages_a_command_works_or_says_what_to_install(
     good: Good, tmp_path: Path
 ) -> None:
@@ -62,20 +78,10 @@ def test_without_optional_packages_a_command_works_or_says_what_to_install(
         places = {"config": good.here / "none.yaml", "cluster": tmp_path / "local.yaml"}
         commands[name] = ["launch", *(word.format(**places) for word in words)]
         commands[f"{name} --help"] = ["launch", words[0], "--help"]
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_ALL, json.dumps(commands)],
-        env={
-            **os.environ,
-            "PYTHONPATH": f"{python_path(tmp_path / 'hidden', without=sorted(OPTIONAL))}:{ROOT}",
-            "SLURM_TMPDIR": str(tmp_path),
-        },
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "Traceback" not in done.stderr
-    printed = dict(part.split("\n", 1) for part in done.stderr.split("== ")[1:])
+    path = python_path(tmp_path / "hidden", without=sorted(OPTIONAL))
+    errors = run_all(commands, tmp_path, f"{path}:{ROOT}")
+    assert "Traceback" not in errors
+    printed = dict(part.split("\n", 1) for part in errors.split("== ")[1:])
     assert set(printed) == set(commands)
     for name, text in printed.items():
         said = f"{name}: {text}"
@@ -89,6 +95,19 @@ def test_without_optional_packages_a_command_works_or_says_what_to_install(
             assert "nosuch" in text or "none.yaml" in text, said
         else:
             assert text.splitlines()[-1] in ("status 0", "status None"), said
+
+
+def test_without_what_only_linux_has_images_are_rendered_imported_and_trained_on(
+    good: Good, tmp_path: Path
+) -> None:
+    (good.here / "validation.txt").write_text("0.png\n")
+    names = ("data render", "data import", "data verify", "train")
+    commands = {name: good.words(name, target=str(tmp_path / name)) for name in names}
+    commands["train"] += [f"output.run_dir={tmp_path / 'run'}", "training.total_kimg=0.032"]
+    path = python_path(tmp_path / "hidden", linux=False)
+    done = run_all(commands, tmp_path, f"{path}:{ROOT}")
+    assert done.count("status 0") == done.count("status ") == len(names), done
+    assert (tmp_path / "run" / "generator.safetensors").is_file()
 
 
 def test_windows_is_one_line() -> None:
