@@ -47,16 +47,16 @@ def write_advice(template: str, files: Files, run: RunState, config: dict[str, A
     config: the run's, by dotted key, for the present values of its settings.
     """
     directory = shlex.quote(str(files.sweep_dir))
-    sweep = f"`python -m launch sweep {shlex.quote(files.sweep_file or 'FILE')}`"
-    retry = f"`python -m launch retry {directory} {run.run}`"
+    sweep = f"`gantrain launch sweep {shlex.quote(files.sweep_file or 'FILE')}`"
+    retry = f"`gantrain launch retry {directory} {run.run}`"
     where = f"under `set:` in {files.sweep_file}" if files.sweep_file else "in the config"
     values = {
         "retry": retry,
-        "cancel": f"`python -m launch cancel {directory} {run.run}`",
+        "cancel": f"`gantrain launch cancel {directory} {run.run}`",
         "sweep": sweep,
         "resume": sweep if files.sweep_file and run.state == "interrupted" else retry,
-        "tail": f"`python -m launch tail {directory} {run.run}`",
-        "tail_other_rank": f"`python -m launch tail {directory} {run.run} --rank 1`",
+        "tail": f"`gantrain launch tail {directory} {run.run}`",
+        "tail_other_rank": f"`gantrain launch tail {directory} {run.run} --rank 1`",
         "where": where,
         "cluster": files.cluster_file or "the cluster file",
         "node": run.nodes or "the node",

@@ -93,7 +93,7 @@ class EditedFiles:
         self.lines += [f"{text} ({_count(number)})" for text, number in changes.items()]
         self.lines += [
             f"ignored: {text} ({_count(number)}); it is part of a run's identity and makes another "
-            f"run, which `python -m launch sweep {self._file or 'FILE'}` submits"
+            f"run, which `gantrain launch sweep {self._file or 'FILE'}` submits"
             for text, number in ignored.items()
         ]
         return planned

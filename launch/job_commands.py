@@ -182,4 +182,4 @@ def _print_result(
     )
     if result.waiting:
         print(describe_waiting(result, verb))
-    print(f"python -m launch status {settings.sweep_dir}")
+    print(f"gantrain launch status {settings.sweep_dir}")

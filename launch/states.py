@@ -155,7 +155,7 @@ def select_runs(runs: Sequence[RunState], prefixes: Sequence[str] | None) -> lis
         if len(matches) != 1:
             count = "no run" if not matches else f"{len(matches)} runs"
             raise UserError(
-                f"run {prefix!r}: matches {count} of the sweep; `python -m launch status` lists "
+                f"run {prefix!r}: matches {count} of the sweep; `gantrain launch status` lists "
                 "them."
             )
         selected.append(matches[0])

@@ -37,7 +37,7 @@ TASKS = "elements.json"  # in a submission's directory
 RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,99}")
 STARTED = "started"  # started-INDEX.json there: written by the first rank of a task
 
-LAUNCH_AGAIN = "Launch the sweep again with `python -m launch sweep FILE`, which writes it anew."
+LAUNCH_AGAIN = "Launch the sweep again with `gantrain launch sweep FILE`, which writes it anew."
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def find_sweep_dir(target: Path) -> Path:
     if not (directory / SWEEP).is_file():
         raise UserError(
             f"{directory}: no sweep was launched here; give a sweep's directory or file, "
-            "or launch it with `python -m launch sweep FILE`."
+            "or launch it with `gantrain launch sweep FILE`."
         )
     return directory
 

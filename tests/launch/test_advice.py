@@ -210,7 +210,7 @@ def test_following_the_advice_for_a_job_that_waits_works(launched: Launched, cau
 def follow(launched: Launched, run: RunState, advice: str) -> None:
     """Make each change that the advice names, one after another, and run its commands after it."""
     quoted = re.findall(r"`([^`]+)`", advice)
-    commands = [text for text in quoted if text.startswith("python -m launch ")]
+    commands = [text for text in quoted if text.startswith("gantrain launch ")]
     assert commands, advice
     edits = [text for text in quoted if text not in (*commands, *OTHER_COMMANDS)]
     for text in edits or [""]:
@@ -219,7 +219,7 @@ def follow(launched: Launched, run: RunState, advice: str) -> None:
             edit(launched, key, advice)
         launched.specs.clear()
         for command in commands:
-            invoke(*shlex.split(command)[3:])
+            invoke(*shlex.split(command)[2:])
         if any(" retry " in f"{command} " or " sweep " in command for command in commands):
             assert_submitted(launched, run, key)
         if key.startswith(NOT_IN_ID) or key in Cluster.model_fields:

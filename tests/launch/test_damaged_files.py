@@ -202,7 +202,7 @@ def test_a_damaged_sweep_json_is_one_line_where_it_is_needed(sweep: Path, conten
     result = invoke("retry", str(sweep))
     assert result.exit_code == 2
     assert "sweep.json" in result.stderr
-    assert "python -m launch sweep" in result.stderr
+    assert "gantrain launch sweep" in result.stderr
 
 
 def test_rewriting_keeps_what_it_does_not_understand(sweep: Path) -> None:

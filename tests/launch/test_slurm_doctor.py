@@ -25,10 +25,10 @@ def follow(sweep: Sweep, advice: str, **values: object) -> None:
         assert f"`{key}`" in advice
         tree[key] = value
     Path(file).write_text(yaml.safe_dump(tree))
-    commands = re.findall(r"`(python -m launch [^`]+)`", advice)
+    commands = re.findall(r"`(gantrain launch [^`]+)`", advice)
     assert commands
     for command in commands:
-        arguments = [sys.executable, *shlex.split(command)[1:]]
+        arguments = [sys.executable, "-m", *shlex.split(command)]
         done = subprocess.run(
             arguments,
             cwd=sweep.folder,

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 
 from gantrain.common.errors import UserError
+from gantrain.common.extras import missing_packages
 from gantrain.common.prefetch import poll
 
 PIPES = "GANTRAIN_PIPES"
@@ -124,6 +125,8 @@ def _from_fsspec(url: str, start: int) -> Iterator[bytes]:
             while chunk := file.read(_CHUNK):
                 yield chunk
     except ImportError as error:
+        if "s3fs" in str(error):
+            raise missing_packages(f"{url}: URLs of S3", "s3fs") from None
         raise UserError(
             f"{url}: {error}. Install the missing package, or change data.shards."
         ) from None
