@@ -20,7 +20,7 @@ from launch.settings import (
     parse_resources,
     settings_from_file,
 )
-from launch.states import RunState, State, read_sweep_status, select_runs
+from launch.states import RunState, State, SweepStatus, read_sweep_status, select_runs
 from launch.status_commands import find_status
 from launch.sweepdir import find_sweep_dir, run_dir
 from launch.sweepfile import load_sweep
@@ -127,17 +127,17 @@ def cancel_runs(target: Path, runs: Sequence[str] | None, *, everything: bool, j
     selected = [run for run in chosen if run.state in _CANCELLABLE]
     for run in selected:
         write_marker(run_dir(sweep_dir, run.run), CANCEL, reason="launch cancel")
-    jobs = _cancel_queued_jobs(status.runs, {run.run for run in selected})
+    jobs = _cancel_queued_jobs(status, {run.run for run in selected})
     if json:
         print_json({"cancelled": [run.run for run in selected], "jobs": jobs})
     else:
         print(f"{len(selected)} runs cancelled, {len(jobs)} queued jobs removed")
 
 
-def _cancel_queued_jobs(runs: Sequence[RunState], cancelled: set[str]) -> list[str]:
+def _cancel_queued_jobs(status: SweepStatus, cancelled: set[str]) -> list[str]:
     # A running job's worker sees the marker and ends the run; a queued job has no worker yet.
     queued: dict[str, list[RunState]] = {}
-    for run in runs:
+    for run in status.runs:
         if slurm.TaskInfo(run.slurm).active and run.slurm not in ("RUNNING", "COMPLETING"):
             queued.setdefault(run.job, []).append(run)
     jobs = [
@@ -146,7 +146,8 @@ def _cancel_queued_jobs(runs: Sequence[RunState], cancelled: set[str]) -> list[s
         if any(m.run in cancelled for m in members)
         and all(m.run in cancelled or m.state in _WITHOUT_WORK for m in members)
     ]
-    slurm.cancel_jobs(slurm.JobName(job, queued[job][0].token) for job in jobs)
+    names = {submission.token: submission.job_name for submission in status.submissions}
+    slurm.cancel_jobs(slurm.JobName(job, names[queued[job][0].token]) for job in jobs)
     return jobs
 
 

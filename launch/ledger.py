@@ -1,7 +1,7 @@
 """The ledger of submissions: an append-only file, written before and after each submission.
 
-An `intent` with a unique token, which is also the job's name, is written before sbatch is called;
-the job's id follows afterwards. A launcher that finds an intent without an id asks the cluster for
+An `intent` with a unique token, which ends the job's name, is written before sbatch is called; the
+job's id follows afterwards. A launcher that finds an intent without an id asks the cluster for
 a job of that name. A launcher that is killed at any point therefore neither loses a job nor submits
 one twice.
 """
@@ -9,6 +9,7 @@ one twice.
 import json
 import os
 import pwd
+import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,8 +25,9 @@ from gantrain.runs.records import numbered_records
 
 LEDGER = "ledger.jsonl"
 _LOCK = "ledger.lock"
+_MAX_SWEEP = 40  # characters of a sweep's name in a job's
 # Of an intent, with their types; version 0.1 has the user only.
-_TEXTS = dict.fromkeys(("user", "cluster", "controller", "after"), str)
+_TEXTS = dict.fromkeys(("user", "cluster", "controller", "after", "name"), str)
 _DETAILS: dict[str, type] = {**_TEXTS, "array": bool, "limit": int}
 
 # The packs of one array task, trained one after another; runs of a pack train side by side.
@@ -37,7 +39,8 @@ SubmissionStatus = Literal["intent", "submitted", "abandoned"]
 class Submission:
     """One job or job array, and the runs that each of its tasks trains.
 
-    token: unique, also the job's name. job: the array's id, empty before it is known.
+    token: unique, the end of the job's name. job: the array's id, empty before it is known.
+    name: of the job in Slurm; in ledgers of version 0.2.0 and earlier it is the token.
     cluster: Slurm's name for the cluster, without Slurm the host; empty in ledgers of version 0.1.
     controller: Slurm's, see ClusterLimits. array: False for a job that is no array.
     limit: tasks of the array that run at the same time, 0 if not recorded.
@@ -55,7 +58,13 @@ class Submission:
     array: bool = True
     limit: int = 0
     after: str = ""
+    name: str = ""
     time: float = 0.0
+
+    @property
+    def job_name(self) -> str:
+        """The name of its job in Slurm."""
+        return self.name or self.token
 
 
 @dataclass(frozen=True)
@@ -72,8 +81,8 @@ class TaskRef:
 
     @property
     def name(self) -> str:
-        """The submission's name in place of the job's number, which other jobs may have."""
-        return self._of(self.submission.token)
+        """The job's name in place of its number, which other jobs may have."""
+        return self._of(self.submission.job_name)
 
     def _of(self, job: str) -> str:
         return f"{job}_{self.index}" if self.submission.array else job
@@ -82,6 +91,15 @@ class TaskRef:
 def new_token() -> str:
     """Return a random name that no other submission has."""
     return secrets.token_hex(5)
+
+
+def job_name(sweep: str, token: str) -> str:
+    """Return the name of a submission's job in Slurm: `gantrain-SWEEP-TOKEN`.
+
+    It has no underscore, which separates the name from a task's index.
+    """
+    name = re.sub("[^A-Za-z0-9.-]+", "-", sweep)[:_MAX_SWEEP].strip("-")
+    return "-".join(filter(None, ("gantrain", name, token)))
 
 
 def user_name() -> str:

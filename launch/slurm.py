@@ -18,6 +18,10 @@ _CONTROLLER = ("SlurmctldHost[0]", "SlurmctldPort")
 _VISIBILITY = ("AccountingStorageType", "PrivateData")
 _RETRIES = re.compile(r"(Slurm [^:]*), sleeping and retrying")  # sbatch says so once
 _RETRY_SECONDS = 2.0  # between its second try, after one second, and its third, after three
+_UNCONFIGURED = re.compile(
+    "configuration source|process configuration file|cannot stat file|ClusterName needs to be"
+)
+_UNREACHABLE = re.compile("Unable to contact slurm controller|no response from Slurm")
 # Every other state, those that later versions add included, is of a job that runs or will run: at
 # worst a run is submitted again too late, but never twice.
 ENDED_STATES = {
@@ -74,7 +78,7 @@ class TaskInfos:
     @cached_property
     def names(self) -> set[str]:
         """The names of the jobs of which Slurm knows at least one task."""
-        return {task.split("_")[0] for task in self.tasks}
+        return {task.partition("_")[0] for task in self.tasks}
 
 
 @dataclass(frozen=True)
@@ -113,12 +117,30 @@ def run_command(command: Sequence[str]) -> str:
             f"{command[0]}: not found, so this machine has no Slurm; choose `cluster: local`, "
             "or run this where sbatch is."
         ) from None
-    except subprocess.TimeoutExpired:
-        raise UserError(f"{command[0]}: no response from Slurm in {_TIMEOUT} s.") from None
+    except subprocess.TimeoutExpired as error:
+        said = error.stderr if isinstance(error.stderr, bytes) else b""  # also in text mode
+        message = f"no response from Slurm in {_TIMEOUT} s"
+        raise _failure(command[0], f"{said.decode(errors='replace')}\n{message}") from None
     if done.returncode:
-        message = (done.stderr or done.stdout).strip().split("\n")[-1]
-        raise UserError(f"{command[0]}: {message or f'exit status {done.returncode}'}")
+        message = (done.stderr or done.stdout).strip()
+        raise _failure(command[0], message or f"exit status {done.returncode}")
     return done.stdout
+
+
+def _failure(command: str, message: str) -> UserError:
+    """Return the error for a failed command of Slurm: its last line, and what can be done."""
+    line = message.strip().split("\n")[-1].removeprefix(f"{command}: ")
+    if _UNCONFIGURED.search(message):
+        return UserError(
+            f"{command}: Slurm's commands are installed here, but they know no cluster ({line}); "
+            "run this on a login node, set SLURM_CONF, or choose `cluster: local`."
+        )
+    if _UNREACHABLE.search(message):
+        return UserError(
+            f"{command}: {line}; Slurm's controller does not answer, which `scontrol ping` tells "
+            "too. Try again later, or choose `cluster: local`."
+        )
+    return UserError(f"{command}: {line}")
 
 
 def submit_script(script: Path, lock: int) -> str:
@@ -154,7 +176,7 @@ def submit_script(script: Path, lock: int) -> str:
         raise SubmitLimitError(full)
     if not process.returncode:
         raise UserError(f"sbatch: no job id in its output ({output}).")
-    raise UserError(f"sbatch: {message}")
+    raise _failure("sbatch", message)
 
 
 def _end_retries(process: "subprocess.Popen[str]", errors: IO[str]) -> str:
@@ -314,7 +336,7 @@ def _query_accounting(numbers: Mapping[str, str]) -> dict[str, TaskInfo]:
 
 def expand_tasks(ids: str) -> list[str]:
     """Return the tasks that sacct shows in one line, as 12_[0,2-5%1], since none has started."""
-    match = re.fullmatch(r"(\w+)_\[([\d,:-]+)(?:%\d+)?\]", ids)
+    match = re.fullmatch(r"([^_]+)_\[([\d,:-]+)(?:%\d+)?\]", ids)
     if match is None:
         return [ids]
     job, tasks = match.groups()

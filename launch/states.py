@@ -103,7 +103,7 @@ def read_sweep_status(sweep_dir: Path) -> SweepStatus:
     submissions = read_ledger(sweep_dir, damage)
     tasks = latest_tasks(submissions)
     queried = [s for s in submissions if s.executor == "slurm" and s.status != "abandoned"]
-    infos = slurm.query_jobs(JobName(s.job, s.token, s.cluster) for s in queried)
+    infos = slurm.query_jobs(JobName(s.job, s.job_name, s.cluster) for s in queried)
     stored = with_lost_runs(read_runs(sweep_dir), tasks)
     now = file_system_time(sweep_dir)
     runs = [_state_of(sweep_dir, run, tasks.get(run.id), infos, now) for run in stored]

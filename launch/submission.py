@@ -95,7 +95,7 @@ def settle_intent(sweep_dir: Path, submission: Submission) -> Submission | None:
     or cluster on which it was made knows.
     """
     folder = job_dir(sweep_dir, submission.token)
-    job = slurm.find_by_name(submission.token) if submission.executor == "slurm" else None
+    job = slurm.find_by_name(submission.job_name) if submission.executor == "slurm" else None
     deadline = time.monotonic() + _LOCAL_START_TIMEOUT
     while job is None:
         job = _started_job(folder)
@@ -142,12 +142,13 @@ def _submit_array(
     script.write_text(job_script(spec, token, place, array=array), encoding="utf-8")
     details = {"limit": place.limit, "after": place.after, "array": array}
     details |= {"cluster": limits.cluster, "controller": limits.controller}
+    details["name"] = ledger.job_name(spec.name, token)
     intent = _write_intent(spec, token, tasks, **details)
     try:
         job = slurm.submit_script(script, lock)
     except UserError as error:
         # The controller may have accepted the job although sbatch failed.
-        accepted = slurm.find_by_name(token)
+        accepted = slurm.find_by_name(intent.job_name)
         if accepted is None:
             ledger.write_abandoned(spec.sweep_dir, token, str(error))
             shutil.rmtree(folder, ignore_errors=True)
@@ -170,7 +171,7 @@ def _slurm_parameters(spec: JobSpec, token: str, place: Place) -> dict[str, Any]
     if place.after:
         optional["dependency"] = f"afterany:{place.after}"
     return {
-        "job_name": token,
+        "job_name": ledger.job_name(spec.name, token),
         "comment": spec.name,
         "time": cluster.time,
         "nodes": cluster.nodes,

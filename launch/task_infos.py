@@ -47,7 +47,7 @@ def _was_removed(sweep_dir: Path, task: TaskRef, infos: TaskInfos) -> bool:
     # remain. One that has started has a log.
     folder = job_dir(sweep_dir, task.submission.token)
     logs = (folder / f"{task.job}_0_log.{name}" for name in ("out", "err"))
-    return task.submission.token in infos.names and not any(path.exists() for path in logs)
+    return task.submission.job_name in infos.names and not any(path.exists() for path in logs)
 
 
 def _is_running(submission: Submission) -> bool:

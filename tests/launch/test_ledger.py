@@ -1,6 +1,8 @@
 """The ledger when launchers are killed at every step, with a fake Slurm."""
 
 import json
+import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,6 +192,65 @@ def test_each_array_depends_on_the_previous_one(
     assert "--dependency=afterany:100" in texts[1]
     assert "--array=0-3%3" in texts[0]
     assert "--array=0-1%2" in texts[2]
+
+
+def test_jobs_are_named_after_the_sweep_and_those_of_earlier_versions_are_found(
+    fake_slurm: FakeSlurm, launch_ten: Callable[[], LaunchResult], tmp_path: Path
+) -> None:
+    launch_ten()
+    names = [name for name, _ in fake_slurm.jobs.values()]
+    assert all(re.fullmatch("gantrain-s-[0-9a-f]{10}", name) for name in names)
+    # Version 0.2.0 named a job by its token alone, and kept no name in the ledger.
+    path = tmp_path / "sweep" / "ledger.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines() if line]
+    kept = [{k: v for k, v in line.items() if k != "name"} for line in lines]
+    # Of the last submission not even the number of its job.
+    path.write_text("".join(json.dumps(line) + "\n" for line in kept[:-1]))
+    for job, (name, count) in fake_slurm.jobs.items():
+        fake_slurm.jobs[job] = name.rpartition("-")[2], count
+    assert launch_ten().submitted == []
+    assert {run.state for run in read_sweep_status(tmp_path / "sweep").runs} == {"pending"}
+    assert_each_run_submitted_once(fake_slurm, tmp_path / "sweep")
+
+
+def test_a_job_name_has_no_character_that_separates_it_from_a_task() -> None:
+    assert ledger.job_name("my sweep_2|ä", "0a1b") == "gantrain-my-sweep-2-0a1b"
+    assert ledger.job_name("x" * 300, "0a1b") == f"gantrain-{'x' * 40}-0a1b"
+    assert ledger.job_name("…", "0a1b") == "gantrain-0a1b"
+
+
+@pytest.mark.parametrize(
+    ("printed", "status", "said"),
+    [
+        (
+            "scontrol: error: fetch_config: DNS SRV lookup failed\n"
+            "scontrol: fatal: Could not establish a configuration source",
+            1,
+            "scontrol: Slurm's commands are installed here, but they know no cluster (fatal: Could "
+            "not establish a configuration source); run this on a login node, set SLURM_CONF, or "
+            "choose `cluster: local`.",
+        ),
+        (
+            "slurm_load_ctl_conf error: Unable to contact slurm controller (connect failure)",
+            1,
+            "scontrol: slurm_load_ctl_conf error: Unable to contact slurm controller (connect "
+            "failure); Slurm's controller does not answer, which `scontrol ping` tells too. Try "
+            "again later, or choose `cluster: local`.",
+        ),
+        ("scontrol: error: something else", 3, "scontrol: error: something else"),
+        ("", 3, "scontrol: exit status 3"),
+    ],
+)
+def test_commands_that_know_no_cluster_say_what_to_do(
+    printed: str, status: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "scontrol"
+    script.write_text(f"#!/bin/sh\necho {shlex.quote(printed)} >&2\nexit {status}\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(UserError) as raised:
+        slurm.read_limits()
+    assert str(raised.value) == said
 
 
 def test_nothing_is_submitted_without_a_response_from_slurm(

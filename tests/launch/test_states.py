@@ -226,6 +226,7 @@ def test_tasks_that_sacct_shows_in_one_line() -> None:
     assert expand_tasks("12") == ["12"]
     assert expand_tasks("12_[3]") == ["12_3"]
     assert expand_tasks("12_[0,2-4,7%2]") == ["12_0", "12_2", "12_3", "12_4", "12_7"]
+    assert expand_tasks("gantrain-a.b-0a_[0,2]") == ["gantrain-a.b-0a_0", "gantrain-a.b-0a_2"]
     assert expand_tasks("12_[0-6:3]") == ["12_0", "12_3", "12_6"]
 
 
