@@ -1,4 +1,4 @@
-"""Many ranks on few cores: `python tests/forked_ranks.py RANKS --config … key=value …`.
+"""Many ranks on few cores: `python -m tests.forked_ranks RANKS --config … key=value …`.
 
 The ranks are forked from a process that has imported everything, which takes seconds for each rank
 otherwise. GANTRAIN_FAULT as in tests/faulty_train.py, or empty. Prints the exit statuses of all
@@ -10,6 +10,7 @@ import socket
 import sys
 import traceback
 
+from benchmarks.pacing import die_with_parent
 from gantrain.train import main
 
 if os.environ.get("GANTRAIN_FAULT"):
@@ -43,6 +44,7 @@ if __name__ == "__main__":
     processes = []
     for rank in range(ranks):
         if not (process := os.fork()):
+            die_with_parent()
             become(rank, ranks, port)
             os._exit(run_rank(arguments))
         processes.append(process)

@@ -23,13 +23,13 @@ from tests.launching import ROOT, Train, environment, write_config
 
 def train_on(ranks: int, config: Path, fault: str = "") -> list[int]:
     """Train and return the exit status of each rank."""
-    script = ROOT / "tests" / "forked_ranks.py"
     done = subprocess.run(
-        [sys.executable, str(script), str(ranks), "--config", str(config)],
+        [sys.executable, "-m", "tests.forked_ranks", str(ranks), "--config", str(config)],
+        cwd=ROOT,
         env=environment(GANTRAIN_FAULT=fault),
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=550,
         check=False,
     )
     assert done.stdout, done.stderr
@@ -38,6 +38,7 @@ def train_on(ranks: int, config: Path, fault: str = "") -> list[int]:
 
 
 @pytest.mark.alone
+@pytest.mark.timeout(1200)
 def test_a_run_goes_from_8_to_16_ranks_as_if_it_had_one(
     shards: Path, tmp_path: Path, train: Train
 ) -> None:
