@@ -1,6 +1,7 @@
 """The state of a run, and its diagnosis, from whichever sources are available."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from launch.attempts import (
 from launch.doctor import diagnose
 from launch.ledger import Submission, TaskRef
 from launch.outcomes import outcome_of
-from launch.slurm import TaskInfo, expand_tasks
-from launch.states import RunState, State, classify
+from launch.slurm import TaskInfo, TaskInfos, expand_tasks
+from launch.states import RunState, State, _state_of, classify
+from launch.sweepdir import StoredRun
 from launch.worker import makes_no_progress
 
 TASK = TaskRef(Submission("token", "slurm", ([["run"]],), "submitted", "12"), 0)
@@ -235,3 +237,24 @@ def test_a_retry_after_no_progress_has_three_starts_again(tmp_path: Path) -> Non
         attempt(tmp_path)
         assert makes_no_progress(tmp_path) == expected
         write_end(tmp_path, "no-progress" if expected else "preempted", 75)
+
+
+@pytest.mark.parametrize(
+    ("age", "started", "reason"),
+    [
+        (10, 9000, ""),
+        (8000, 9000, "silent for 2 h 13 min, probably dead"),
+        (8000, 100, ""),  # it was requeued, and opens its data
+        (8000, 700, "silent for 12 min, probably dead"),
+    ],
+)
+def test_a_run_whose_job_runs_may_be_silent(
+    age: float, started: float, reason: str, tmp_path: Path
+) -> None:
+    folder, now = tmp_path / "runs" / "run", time.time()
+    write_start(folder, Attempt(job="12_0", token="token", time=now - started))
+    (folder / "status.json").write_text('{"state": "running"}')
+    os.utime(folder / "status.json", (now - age, now - age))
+    infos = TaskInfos({TASK.name: TaskInfo("RUNNING")})
+    found = _state_of(tmp_path, StoredRun("run", {}), TASK, infos, now)
+    assert (found.state, found.reason) == ("running", reason)

@@ -1,8 +1,10 @@
 """The page of a run in a browser."""
 
 import json
+import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -289,4 +291,27 @@ def test_the_rows_of_samples_have_the_names_of_their_classes(
     assert label is not None
     middle = label["y"] + label["height"] / 2 - image["y"]
     assert middle == pytest.approx(0.7 * image["height"], abs=0.02 * image["height"])
+    assert seen.accessibility_problems() == []
+
+
+def test_the_head_of_a_dead_run_says_so_and_how_to_start_it_again(
+    visit: Opener, tmp_path: Path
+) -> None:
+    run = write_run(tmp_path / "dead run", points=20, grids=1)
+    started = time.time() - 20_000
+    attempt = {"start": started, "ranks": 2, "ranks_here": 2, "device": "cpu", "precision": "bf16"}
+    attempt |= {"hardware": {"host": "n7"}, "command": ["python", "a b.py", "<b>"]}
+    (run / "run.json").write_text(json.dumps({"version": 1, "attempts": [attempt]}))
+    os.utime(run / "status.json", (started + 7200, started + 7200))
+    seen = visit(write_run_page(run).as_uri(), width=390, scheme="dark")
+    assert seen.page.inner_text("#state") == "silent"
+    head = seen.page.inner_text("#headline")
+    assert head.startswith("silent for 3 h 33 min, probably dead: start it again with `gantrain ")
+    assert "dead run/config.yaml' --ranks 2`" in head
+    assert head.endswith("2 ranks on cpu, bf16 · 2 h on n7")
+    assert "left" not in head
+    assert "python 'a b.py' '<b>'" in seen.page.inner_text("#origin")
+    assert seen.page.locator("#starts tbody tr").count() == 1
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == 390
+    assert seen.errors == []
     assert seen.accessibility_problems() == []

@@ -25,7 +25,7 @@ function showHeader() {
   $("name").textContent = data.name;
   $("state").textContent = data.state;
   $("state").classList.add(data.state);
-  $("headline").replaceChildren(...data.headline.map((part) => el("span", part)));
+  $("headline").textContent = data.headline.join(" · ");
   const seen = status.images_seen ?? images.at(-1) ?? 0, total = status.total_images;
   const speeds = (curves["speed/images_per_second"] ?? []).filter((v) => v !== null).sort((a, b) => a - b);
   const size = config["data.size"];
@@ -199,7 +199,7 @@ function showConfig() {
 }
 
 function showCommand() {
-  $("command").textContent = "accelerate launch gantrain/train.py --config config.yaml output.run_dir=runs/again";
+  $("command").textContent = "gantrain train config.yaml output.run_dir=runs/again";
   $("copy").addEventListener("click", () => {
     const url = URL.createObjectURL(new Blob([data.config_text], { type: "text/yaml" }));
     el("a", null, { href: url, download: "config.yaml" }).click();
