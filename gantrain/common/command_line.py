@@ -77,7 +77,7 @@ def as_typed(words: Sequence[str]) -> str:
     own and without the folder of either."""
     if len(words) > 1 and _is_python(words[0]):
         script = Path(words[1])
-        if script.parent == Path(words[0]).parent and not words[1].startswith("-"):
+        if script.parent == Path(words[0]).parent != Path() and not words[1].startswith("-"):
             words = [script.name, *words[2:]]
         else:
             words = ["python", *words[1:]]

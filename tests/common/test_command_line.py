@@ -45,3 +45,4 @@ def test_the_words_of_this_projects_commands_stay_as_they_are() -> None:
     assert as_typed(words) == shlex.join(["gantrain", *words[2:]])
     assert as_typed(["/opt/bin/python3", "-m", "gantrain.train"]) == "python -m gantrain.train"
     assert as_typed(["/opt/bin/python3", "x/train.py", "a b"]) == "python x/train.py 'a b'"
+    assert as_typed(["python3", "train.py", "seed=1"]) == "python train.py seed=1"
