@@ -90,7 +90,9 @@ def project_files(config: str, shards: Path | None) -> dict[str, str]:
     if shards is not None:
         manifest = load_manifest(shards)
         values = {"shards": str(shards), "size": manifest.size, "channels": manifest.channels}
-        text = _with_data(text, values)
+        text = _with_values(text, "data", values)
+        if not manifest.classes:
+            text = _with_values(text, "conditioning", {"kind": "none"})
     parse_config(load_yaml(text), f"configs/{config}.yaml")
     return {
         f"configs/{config}.yaml": text,
@@ -100,13 +102,17 @@ def project_files(config: str, shards: Path | None) -> dict[str, str]:
     }
 
 
-def _with_data(text: str, values: Mapping[str, object]) -> str:
-    """Return the text of a config with other values of keys in its section `data`."""
+def _with_values(text: str, section: str, values: Mapping[str, object]) -> str:
+    """Return the text of a config with other values of keys that its section has."""
+    found = re.search(rf"(?m)^{section}:\n(?:  .*\n)*", text)
+    if found is None:
+        return text
+    lines = found[0]
     for key, value in values.items():
         written = yaml.safe_dump(value).split("\n")[0]
         line = re.compile(rf"(?m)^(?P<key>  {key}: )[^#\n]*?(?P<comment> *#.*)?$")
-        text = line.sub(partial(_replace_value, written), text, count=1)
-    return text
+        lines = line.sub(partial(_replace_value, written), lines, count=1)
+    return text[: found.start()] + lines + text[found.end() :]
 
 
 def _replace_value(written: str, line: re.Match[str]) -> str:

@@ -157,7 +157,7 @@ class ProgressLine:
             left = max(self._total - images_seen, 0) / speed if speed else 0.0
             self._console.print(
                 f"{images_seen:>9,}/{self._total:,} images  {speed:,.0f} images/s  "
-                f"ETA {left / 60:.0f} min  {text}",
+                f"ETA {_duration(left)}  {text}",
                 markup=False,
             )
 
@@ -165,3 +165,11 @@ class ProgressLine:
         """Print a line above the live one."""
         if self._shown:
             self._console.print(message, markup=False)
+
+
+def _duration(seconds: float) -> str:
+    """Return `7 min`, `12 h` or `5.6 days`, whichever says how long to wait."""
+    hours = seconds / 3600
+    if hours < 2:
+        return f"{seconds / 60:.0f} min"
+    return f"{hours:.0f} h" if hours < 48 else f"{hours / 24:.1f} days"

@@ -1,5 +1,6 @@
 """`gantrain init`: a project of one's own, from the checkout and from an installed wheel."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -53,6 +54,19 @@ def test_the_config_gets_the_shape_of_a_data_set_and_keeps_its_comments(
     written = (project / "configs" / "dcgan.yaml").read_text().splitlines()
     changed = [new for old, new in zip(shipped, written, strict=True) if old != new]
     assert changed == [f"  shards: {shards}", "  size: 32"]
+
+
+def test_a_config_with_classes_becomes_one_without_for_a_set_that_has_none(
+    shards: Path, tmp_path: Path
+) -> None:
+    assert run_init(tmp_path / "with", "--shards", shards).exit_code == 0
+    assert load_config(tmp_path / "with/configs/quickstart.yaml").conditioning.active
+    unlabelled = shutil.copytree(shards, tmp_path / "unlabelled")
+    tree = json.loads((unlabelled / "manifest.json").read_text())
+    (unlabelled / "manifest.json").write_text(json.dumps(tree | {"classes": {}}))
+    assert run_init(tmp_path / "without", "--shards", unlabelled).exit_code == 0
+    config = load_config(tmp_path / "without/configs/quickstart.yaml")
+    assert (config.conditioning.kind, config.objective.kind) == ("none", "rpgan")
 
 
 def test_a_second_init_keeps_what_was_edited(tmp_path: Path) -> None:

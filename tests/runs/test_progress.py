@@ -68,3 +68,14 @@ def test_a_narrow_terminal_keeps_speed_and_remaining_time(
 
 def test_a_problem_is_the_last_to_go() -> None:
     assert summary(LOGGED, Standing("diverging", faulty=True), 22) == "training: DIVERGING"
+
+
+@pytest.mark.parametrize(
+    ("kimg", "eta"), [(4, "ETA 7 min"), (400, "ETA 11 h"), (64_000, "ETA 74.1 days")]
+)
+def test_a_log_says_how_long_to_wait_in_words(
+    kimg: int, eta: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ProgressLine(1000 * kimg, 0, shown=True) as line:
+        line.update(0, 10.0, LOGGED, FINE)
+    assert f"10 images/s  {eta}  D " in capsys.readouterr().err
