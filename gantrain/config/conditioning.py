@@ -22,6 +22,11 @@ class ConditioningConfig(Section):
         "features in D (Miyato and Koyama 2018); a G without normalisation gets one-hot vectors "
         "beside the latents",
     )
+    join_latents: bool = Field(
+        False,
+        description="projection: G gets the class as a one-hot vector beside the latents as well, "
+        "as in R3GAN, so that classes can differ in what is where from the first layer on",
+    )
     fake_classes: Literal["batch", "data", "uniform"] = Field(
         "batch",
         description="classes of generated images in training: batch: those of the real batch; "
@@ -43,6 +48,11 @@ def check_conditioning(conditioning: ConditioningConfig, objective: ObjectiveCon
 
     Its message begins with the key.
     """
+    if conditioning.join_latents and conditioning.kind != "projection":
+        raise ValueError(
+            "conditioning.join_latents: expected false unless conditioning.kind is 'projection'; "
+            "with 'concat' the class is always beside the latents"
+        )
     reasons = {
         "wgan-gp": "its penalty is taken between a real and a generated image of the same class",
         "rpgan": "it pairs each real image with a generated one of the same class",

@@ -28,10 +28,12 @@ class Conditioning:
     """What two networks know of classes.
 
     class_counts: number of training images of each class by its key, in the order of the indices.
+    join_latents: whether G gets one-hot vectors beside the latents with `projection` too.
     """
 
     kind: Literal["none", "concat", "projection"] = "none"
     class_counts: Mapping[str, int] = field(default_factory=dict)
+    join_latents: bool = False
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -40,7 +42,7 @@ class Conditioning:
 
     def latent_inputs(self, norm: Norm) -> int:
         """Return how many inputs G has beside the latents. norm: G's normalisation."""
-        joined = self.kind == "concat" or norm == "none"
+        joined = self.kind == "concat" or self.join_latents or norm == "none"
         return len(self.class_counts) if joined else 0
 
     @property
@@ -94,7 +96,9 @@ UNCONDITIONAL = Conditioning()
 
 def make_conditioning(config: ConditioningConfig, class_counts: Mapping[str, int]) -> Conditioning:
     """Return what a run's networks know of the classes of its data set."""
-    return Conditioning(config.kind, class_counts) if config.active else UNCONDITIONAL
+    if not config.active:
+        return UNCONDITIONAL
+    return Conditioning(config.kind, class_counts, config.join_latents)
 
 
 class ClassAware(nn.Module):

@@ -23,7 +23,14 @@ from gantrain.training.state import TrainingState
 
 # Settings of a network that may change between a checkpoint and the config that resumes from it.
 _TUNABLE = ("learning_rate", "betas", "adam_epsilon", "dropout")
-_FIXED = ("seed", "data.size", "data.channels", "objective.kind", "conditioning.kind")
+_FIXED = (
+    "seed",
+    "data.size",
+    "data.channels",
+    "objective.kind",
+    "conditioning.kind",
+    "conditioning.join_latents",
+)
 
 
 def take_snapshot(

@@ -18,7 +18,7 @@ from gantrain.config import (
     ResnetGeneratorConfig,
 )
 from gantrain.config.section import Section
-from gantrain.models.conditioning import ConditionalNorm, Conditioning, ProjectionHead
+from gantrain.models.conditioning import ConditionalNorm, Conditioning, Layers, ProjectionHead
 from gantrain.models.networks import Discriminator, Generator
 
 COUNTS = {"a": 30, "b": 10, "c": 60}
@@ -28,12 +28,14 @@ IMAGES = torch.rand(6, 1, 32, 32, generator=RANDOM) * 2 - 1
 CLASSES = torch.tensor([0, 1, 2, 2, 1, 0])
 
 
-def generator_of(kind: Any, backbone: str = "dcgan", **section: Any) -> Generator:
+def generator_of(
+    kind: Any, backbone: str = "dcgan", *, join_latents: bool = False, **section: Any
+) -> Generator:
     torch.manual_seed(1)
     model: type[Section] = DcganGeneratorConfig if backbone == "dcgan" else ResnetGeneratorConfig
     tree = {"backbone": backbone, "width": 2, "latent_size": 5, **section}
     config: Any = model.model_validate(tree)
-    return Generator(config, 32, 1, Conditioning(kind, COUNTS))
+    return Generator(config, 32, 1, Conditioning(kind, COUNTS, join_latents))
 
 
 def discriminator_of(kind: Any, backbone: str = "dcgan", **section: Any) -> Discriminator:
@@ -116,8 +118,28 @@ def test_concat_joins_one_hot_vectors_to_latents_and_planes_to_images() -> None:
     torch.testing.assert_close(d(IMAGES, CLASSES), expected)
 
 
+@pytest.mark.parametrize("backbone", ["dcgan", "resnet"])
+def test_joined_latents_tell_the_class_before_any_gain_does(backbone: str) -> None:
+    network = generator_of("projection", backbone, join_latents=True).eval()
+    joined = torch.cat([LATENTS, torch.eye(3)[CLASSES]], 1)[:, :, None, None]
+    # Its gains are still those of a G without classes, so that only the joined vectors differ.
+    first, *others = network.layers
+    start = first(joined)
+    expected = Layers(*others)(start, torch.eye(3)[CLASSES])
+    torch.testing.assert_close(network(LATENTS, CLASSES), expected)
+    assert not torch.equal(network(LATENTS, CLASSES), network(LATENTS, CLASSES.flip(0).roll(1)))
+    plain = generator_of("projection", backbone)
+    columns = next(p for p in plain.parameters() if p.ndim > 1).shape
+    wider = next(p for p in network.parameters() if p.ndim > 1).shape
+    assert sorted(a - b for a, b in zip(wider, columns, strict=True))[-1] == len(COUNTS)
+    assert {name for name, _ in network.named_parameters()} == {
+        name for name, _ in plain.named_parameters()
+    }
+
+
 def test_parameters_are_as_many_as_counted_by_hand() -> None:
-    g, d = {"norm": "batch"}, {"norm": "none"}
+    g: dict[str, Any] = {"norm": "batch"}
+    d: dict[str, Any] = {"norm": "none"}
     plain_g, plain_d = (
         count(Generator(DcganGeneratorConfig(width=2, latent_size=5), 32, 1)),
         count(Discriminator(DcganDiscriminatorConfig(width=2, norm="none"), 32, 1)),
@@ -128,6 +150,8 @@ def test_parameters_are_as_many_as_counted_by_hand() -> None:
     # 2 more pairs of gain and bias for each of 8 + 4 + 2 channels; a vector of 8 per class.
     assert count(generator_of("projection", **g)) == plain_g + 2 * 2 * (8 + 4 + 2)
     assert count(discriminator_of("projection", **d)) == plain_d + 3 * 8
+    both = count(generator_of("projection", join_latents=True, **g))
+    assert both == plain_g + 2 * 2 * (8 + 4 + 2) + 3 * 8 * 16
     # Without normalisation, G gets one-hot inputs in place of gains.
     without = count(Generator(DcganGeneratorConfig(width=2, latent_size=5, norm="none"), 32, 1))
     assert count(generator_of("projection", norm="none")) == without + 3 * 8 * 16

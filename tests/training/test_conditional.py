@@ -146,6 +146,14 @@ def test_pairs_of_real_and_fake_images_must_be_of_one_class(objective: str) -> N
         config_of("concat", sections, fake_classes="uniform")
 
 
+def test_joined_latents_are_a_choice_of_projection() -> None:
+    gan = gan_of(config_of("projection", join_latents=True))
+    assert gan.generator.conditioning.latent_inputs("batch") == len(COUNTS)
+    assert gan_of(config_of("projection")).generator.conditioning.latent_inputs("batch") == 0
+    with pytest.raises(Exception, match=r"conditioning\.join_latents: expected false"):
+        config_of("concat", join_latents=True)
+
+
 CONDITIONAL: dict[str, dict[str, Any]] = {
     "conditioning": {"kind": "projection", "fake_classes": "data"},
     "objective": {"kind": "hinge", "n_critic": 2},
@@ -199,17 +207,17 @@ def test_two_ranks_train_as_one(shards: Path, tmp_path: Path, train: Train) -> N
 def test_a_run_resumes_only_with_the_classes_of_its_networks(
     shards: Path, tmp_path: Path, train: Train
 ) -> None:
-    tree = small_tree(shards, tmp_path / "run", conditioning={"kind": "concat"})
+    tree = small_tree(shards, tmp_path / "run", conditioning={"kind": "projection"})
     config = write_config(tmp_path / "config.yaml", tree)
     assert train(config, "training.total_kimg=0.032").returncode == 0
     for override, expected in (
         ("data.classes=[part0, part1]", "missing classes part2, part3, part4"),
-        ("conditioning.kind=projection", "conditioning.kind was concat and is projection now"),
-        ("conditioning.kind=none", "conditioning.kind was concat and is none now"),
+        ("conditioning.kind=concat", "conditioning.kind was projection and is concat now"),
+        ("conditioning.join_latents=true", "conditioning.join_latents was False and is True now"),
     ):
         failed = train(config, override)
         assert failed.returncode == 2
         assert expected in failed.stderr
         assert "Traceback" not in failed.stderr
     assert train(config).returncode == 0
-    assert load_generator(tmp_path / "run").conditioning.kind == "concat"
+    assert load_generator(tmp_path / "run").conditioning.kind == "projection"
