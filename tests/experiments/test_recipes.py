@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.recipes import measure
+from experiments.recipes import measure, texture
 from experiments.recipes.plan import BEST, CONFIG, TRIALS
 from experiments.recipes.report import curve_table, trials_table
 from experiments.recipes.train import main
@@ -44,6 +45,37 @@ def test_the_best_trial_is_the_quickstart_trained_for_longer() -> None:
 def test_an_unknown_trial_is_an_error_that_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"best: no such trial; expected one of .*quickstart"):
         main(["best", "--out", str(tmp_path)])
+
+
+def test_the_background_is_what_is_light_as_far_as_the_border() -> None:
+    image = np.full((1, 1, 8, 8), 230, np.uint8)
+    image[0, 0, 2:7, 2:7] = 120
+    image[0, 0, 4, 4] = 229  # a light pixel within the part
+    image[0, 0, 0, 0] = 215
+    expected = np.ones((8, 8), bool)
+    expected[2:7, 2:7] = False
+    assert np.array_equal(texture.background_of(image)[0, 0], expected)
+
+
+def test_each_variant_changes_only_what_it_says() -> None:
+    real = np.full((2, 1, 8, 8), 230, np.uint8)
+    real[:, :, 3:6, 3:6] = 120
+    fake = (real - np.arange(8)).astype(np.uint8)
+    part = real == 120
+    plain, blurred, on_part, on_background, generated, cleaned = texture.variants(
+        real, fake
+    ).values()
+    assert plain is real
+    assert generated is fake
+    assert np.array_equal(on_part[~part], real[~part])
+    assert np.array_equal(on_background[part], real[part])
+    for changed, where in ((on_part, part), (on_background, ~part)):
+        difference = (changed.astype(float) - real)[where]
+        assert 0.5 * texture.NOISE < difference.std() < 1.5 * texture.NOISE
+    assert (cleaned[~part] == texture.BACKGROUND).all()
+    assert np.array_equal(cleaned[part], fake[part])
+    assert 0 < np.abs(blurred.astype(float) - real).max() < 110
+    assert texture.equal_neighbours(np.array([[[[1, 1, 2, 2, 2]]]], np.uint8)) == 0.75
 
 
 class ByBrightness(nn.Module):
