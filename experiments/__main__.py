@@ -10,9 +10,11 @@ from gantrain.common.program import report_failure
 # The module of each experiment, whose `main` takes the arguments.
 MODULES = {
     "baselines classes": "experiments.baselines.classes",
+    "baselines conditioning": "experiments.baselines.conditioning",
     "baselines coverage": "experiments.baselines.coverage",
     "baselines digits": "experiments.baselines.digits",
     "baselines fashion": "experiments.baselines.fashion",
+    "baselines pairing": "experiments.baselines.pairing",
     "baselines peer": "experiments.baselines.peer",
     "critic report": "experiments.critic.report",
     "critic measure": "experiments.critic.measure",
@@ -20,6 +22,7 @@ MODULES = {
     "remedies train": "experiments.remedies.train",
     "remedies report": "experiments.remedies.report",
     "recipes report": "experiments.recipes.report",
+    "recipes texture": "experiments.recipes.texture",
     "recipes": "experiments.recipes.train",
     "hunt report": "experiments.hunt.report",
     "hunt": "experiments.hunt.train",

@@ -20,7 +20,7 @@ from experiments.baselines.fashion import (
     publish_fashion,
     real_row,
 )
-from experiments.baselines.plan import CLASS_PAIRS, CLASSES
+from experiments.baselines.plan import CLASS_PAIRS, CLASSES, Baseline, Pairs
 from experiments.baselines.results import cost_columns
 from experiments.tables import format_median_and_range, markdown_table
 from experiments.values import Values, remember
@@ -40,26 +40,29 @@ def main(arguments: Sequence[str]) -> None:
     publish_fashion(CLASSES, arguments, description, classes_table)
 
 
-def classes_table(out: Path) -> str:
-    """Measure the trained runs in `out`, as far as that is missing, and format the results."""
+def classes_table(out: Path, baseline: Baseline = CLASSES, compared: Pairs = CLASS_PAIRS) -> str:
+    """Measure the trained runs in `out`, as far as that is missing, and format the results.
+
+    compared: arms by how much the FID falls from the first to the second.
+    """
     real = remember(out / "real.json", lambda: measure_real_images(out))
     rows = [
         real_row("other training images", real, "floor", ""),
         real_row("test images", real, "held_out", f"{100 * real['accuracy']:.3g}"),
     ]
     measured = {
-        arm: [_measured(out / run.name, out) for run in CLASSES.runs_of(arm)]
-        for arm in CLASSES.arms
+        arm: [_measured(out / run.name, out) for run in baseline.runs_of(arm)]
+        for arm in baseline.arms
     }
     for arm, values in measured.items():
         cells = [format_median_and_range([x[name] for x in values]) for name in ("fid", "kid")]
         accuracies = [100 * x["class_accuracy"] for x in values if "class_accuracy" in x]
         cells.append(format_median_and_range(accuracies) if accuracies else "")
-        rows.append([arm, *cost_columns(CLASSES, out, CLASSES.runs_of(arm)), *cells])
+        rows.append([arm, *cost_columns(baseline, out, baseline.runs_of(arm)), *cells])
     header = ["", "seeds", "kimg", "core-minutes per run", "FID (lite0)", "KID (lite0)"]
     header.append("of the class asked for, %")
     fids = {arm: [x["fid"] for x in values] for arm, values in measured.items()}
-    comparisons = [[one, other, *_reduction(fids[one], fids[other])] for one, other in CLASS_PAIRS]
+    comparisons = [[one, other, *_reduction(fids[one], fids[other])] for one, other in compared]
     return "\n\n".join(
         [
             markdown_table(header, rows),
@@ -70,9 +73,11 @@ def classes_table(out: Path) -> str:
 
 
 def _reduction(before: Sequence[float], after: Sequence[float]) -> tuple[str, str]:
+    fall = f"{1 - float(np.median(after)) / float(np.median(before)):.0%}"
+    if min(len(before), len(after)) < 2:
+        return fall, "-"
     low, high = reduction_interval(before, after)
-    fall = 1 - float(np.median(after)) / float(np.median(before))
-    return f"{fall:.0%}", f"{low:.0%} to {high:.0%}"
+    return fall, f"{low:.0%} to {high:.0%}"
 
 
 def reduction_interval(before: Sequence[float], after: Sequence[float]) -> Interval:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from experiments.training import Tree, merge
 
+Pairs = tuple[tuple[str, str], ...]  # of arms that are compared
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -93,6 +95,13 @@ _TWO_ARMS = {"dcgan": _DCGAN, "wgan-gp": _WGAN_GP}
 DIGITS = Baseline("digits", channels=3, kimg=150, seeds=(0, 1, 2), arms=_TWO_ARMS)
 FASHION = Baseline("fashion", channels=1, kimg=60, seeds=(0, 1, 2), arms=_TWO_ARMS)
 
+# As in SNGAN's code, learning rates fall to 0.
+_FALLING: Tree = {
+    name: {"learning_rate": {"from": 1e-3, "to": 0.0, "kind": "linear"}}
+    for name in ("generator", "discriminator")
+}
+_FALLING_DCGAN = merge(_FALLING, _DCGAN)
+
 # Pairing with R1 and R2, whose D cannot have BatchNorm, and Adam as in R3GAN.
 _UNNORMALISED: Tree = {"discriminator": {"norm": "none", "bias": True}}
 _R3GAN_ADAM: Tree = {
@@ -116,13 +125,15 @@ COVERAGE = Baseline(
         "rpgan": _RPGAN,
     },
 )
+# Chosen on seed 0.
+PAIRING = Baseline(
+    "pairing",
+    channels=3,
+    kimg=30,
+    seeds=(3, 4),
+    arms={"dcgan": _FALLING_DCGAN, "rpgan": merge(_FALLING, _RPGAN)},
+)
 
-# As in SNGAN's code, learning rates fall to 0; here in all arms.
-_FALLING: Tree = {
-    name: {"learning_rate": {"from": 1e-3, "to": 0.0, "kind": "linear"}}
-    for name in ("generator", "discriminator")
-}
-_FALLING_DCGAN = merge(_FALLING, _DCGAN)
 # Both residual networks have 16 channels in every layer, as many as DCGAN's have at 32 pixels.
 _RESNET: Tree = merge(
     _FALLING,
@@ -140,6 +151,7 @@ _RESNET: Tree = merge(
 )
 _CONCAT: Tree = {"conditioning": {"kind": "concat"}}
 _PROJECTION: Tree = {"conditioning": {"kind": "projection"}}
+_JOINED: Tree = {"conditioning": {"kind": "projection", "join_latents": True}}
 CLASSES = Baseline(
     "classes",
     channels=1,
@@ -154,9 +166,28 @@ CLASSES = Baseline(
     },
 )
 # The arms of `CLASSES` whose FIDs are compared.
-CLASS_PAIRS = (
+CLASS_PAIRS: Pairs = (
     ("dcgan", "resnet"),
     ("dcgan", "dcgan-concat"),
     ("dcgan", "dcgan-projection"),
     ("resnet", "resnet-projection"),
+)
+
+# The same question with pairs, and with classes beside the latents. Rates are constant, so that a
+# checkpoint on the way is what a shorter training gives.
+CONDITIONING = Baseline(
+    "conditioning",
+    channels=1,
+    kimg=50,
+    seeds=(0,),
+    arms={
+        "rpgan": _RPGAN,
+        "rpgan-projection": merge(_RPGAN, _PROJECTION),
+        "rpgan-joined": merge(_RPGAN, _JOINED),
+    },
+)
+CONDITIONING_PAIRS: Pairs = (
+    ("rpgan", "rpgan-projection"),
+    ("rpgan", "rpgan-joined"),
+    ("rpgan-projection", "rpgan-joined"),
 )

@@ -22,11 +22,15 @@ from experiments.baselines.modes import count_modes
 from experiments.baselines.plan import (
     CLASS_PAIRS,
     CLASSES,
+    CONDITIONING,
+    CONDITIONING_PAIRS,
     COVERAGE,
     DIGITS,
     FASHION,
+    PAIRING,
     Baseline,
     BaselineRun,
+    Pairs,
 )
 from experiments.baselines.ruler import Lite0Ruler
 from experiments.training import Tree, merge, train_in
@@ -125,7 +129,7 @@ def test_the_ruler_measures_what_gantrain_evaluate_measures(shards: Path, tmp_pa
     assert measured["kid"] == pytest.approx(expected["kid_lite0"][0])
 
 
-@pytest.mark.parametrize("baseline", [DIGITS, FASHION, COVERAGE, CLASSES])
+@pytest.mark.parametrize("baseline", [DIGITS, FASHION, COVERAGE, PAIRING, CLASSES, CONDITIONING])
 def test_every_run_has_a_valid_config(baseline: Baseline, tmp_path: Path) -> None:
     runs = baseline.runs()
     assert len({run.name for run in runs}) == len(runs) == len(baseline.arms) * len(baseline.seeds)
@@ -184,26 +188,44 @@ def test_the_table_of_fashion_has_percentages(tmp_path: Path) -> None:
     assert "91.0% accurate" in table[-1]
 
 
-def test_the_table_of_classes_compares_each_pair(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("baseline", "pairs"), [(CLASSES, CLASS_PAIRS), (CONDITIONING, CONDITIONING_PAIRS)]
+)
+def test_the_table_of_classes_compares_each_pair(
+    baseline: Baseline, pairs: Pairs, tmp_path: Path
+) -> None:
     real = {"floor_fid": 1.5, "floor_kid": 0.0004, "held_out_fid": 1.6, "held_out_kid": 0.0005}
     save(tmp_path / "real.json", accuracy=0.91, **real)
-    for number, arm in enumerate(CLASSES.arms, start=1):
-        conditional = {"class_accuracy": 0.8} if "conditioning" in CLASSES.arms[arm] else {}
-        for run in CLASSES.runs_of(arm):
-            fid = 100 * number + run.seed
+    seeds = len(baseline.seeds)
+    medians = {arm: 100 * number for number, arm in enumerate(baseline.arms, start=1)}
+    for arm, median in medians.items():
+        conditional = {"class_accuracy": 0.8} if "conditioning" in baseline.arms[arm] else {}
+        runs = baseline.runs_of(arm)
+        for run, fid in zip(runs, (median, median - 1, median + 2)[: len(runs)], strict=True):
             save(tmp_path / run.name / "measured.json", fid=fid, kid=0.05, **conditional)
-    table = classes.classes_table(tmp_path).splitlines()
+    table = classes.classes_table(tmp_path, baseline, pairs).splitlines()
     assert "| test images |  |  |  | 1.6 | 0.0005 | 91 |" in table
-    for number, arm in enumerate(CLASSES.arms, start=1):
-        (row,) = (line for line in table if line.startswith(f"| {arm} | 3 |"))
-        accuracy = "80 (80 to 80)" if "conditioning" in CLASSES.arms[arm] else ""
-        fids = f"{100 * number + 1} ({100 * number} to {100 * number + 2})"
-        assert row.endswith(f"| {fids} | 0.05 (0.05 to 0.05) | {accuracy} |")
-    numbers = {arm: number for number, arm in enumerate(CLASSES.arms, start=1)}
-    for one, other in CLASS_PAIRS:
-        fall = 1 - (100 * numbers[other] + 1) / (100 * numbers[one] + 1)
+    for arm, median in medians.items():
+        (row,) = (line for line in table if line.startswith(f"| {arm} | {seeds} |"))
+        accuracy = "80 (80 to 80)" if "conditioning" in baseline.arms[arm] else ""
+        fids = f"{median} ({median - 1} to {median + 2})" if seeds > 1 else f"{median} ({median} to"
+        assert f"| {fids}" in row
+        assert row.endswith(f"| 0.05 (0.05 to 0.05) | {accuracy} |")
+    for one, other in pairs:
         (row,) = (line for line in table if line.startswith(f"| {one} | {other} |"))
-        assert f"| {fall:.0%} |" in row
+        assert f"| {1 - medians[other] / medians[one]:.0%} |" in row
+        assert row.endswith("| - |") == (seeds == 1)
+
+
+def test_arms_with_and_without_classes_differ_in_nothing_else() -> None:
+    for baseline, pairs in ((CLASSES, CLASS_PAIRS), (CONDITIONING, CONDITIONING_PAIRS)):
+        settings = {
+            arm: {section: values for section, values in tree.items() if section != "conditioning"}
+            for arm, tree in baseline.arms.items()
+        }
+        for one, other in pairs:
+            if "conditioning" in baseline.arms[other]:
+                assert settings[one] == settings[other]
 
 
 def test_the_interval_of_a_reduction_is_welchs_of_the_logarithms() -> None:
