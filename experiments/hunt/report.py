@@ -230,4 +230,6 @@ def _share(count: int, total: int, what: str) -> str:
 
 def _was_warned(run_dir: Path) -> bool:
     """Return whether the run said before its first step what is doubtful about it."""
-    return any(x.get("event") == "starts" and x.get("notices") for x in read_events(run_dir))
+    starts = [event for event in read_events(run_dir) if event.get("event") == "starts"]
+    notices = [str(notice) for event in starts for notice in event.get("notices", [])]
+    return any(": auto is " not in notice for notice in notices)

@@ -27,7 +27,7 @@ _LEARNING_STEPS = 1000  # generator steps after which a run must have learnt som
 # variance of 1. Inception's are not; an untrained generator has 300 to 450 by them.
 _FAR_FID = {**DIMENSIONS, "brick": 128, "inception": 120, "": 120}
 _FAR_SHARE = 0.5  # of the value of an untrained generator, for metrics without such a limit
-_BY_CLASSES = 0.5  # of the spread of the data in features that are mostly of classes
+_BY_CLASSES = 1.0  # of the spread of the data in features that are mostly of classes
 _UNTRAINED_STEPS = 10  # up to which a generator counts as untrained
 # Features by which real images are like other real ones; a classifier squeezes its classes.
 _OPEN_FEATURES = ("lite0", "inception")
@@ -179,7 +179,7 @@ def _makes_classes(state: HealthState) -> bool:
     """Return whether the newest FID is too low for a generator that misses most classes.
 
     It is near the data, as the verdict on quality says. In the features of a classifier the classes
-    are most of the spread, so that half of that is too low.
+    are most of the spread, so that any FID below that is too low.
     """
     trend = trend_of(state)
     if trend is None or not trend.metric.startswith("quality/fid_"):

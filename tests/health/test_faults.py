@@ -266,7 +266,7 @@ def test_few_classes_from_the_start_and_some_that_are_never_made() -> None:
     # Images that show no class, as those of a young generator, do not say which classes it makes.
     few = [0.2] * 6
     assert name([0.1] * 6, classes_divergence=[2.3] * 6) == "never learnt"
-    for fid, expected in ((50.0, "no fault seen"), (100.0, "never learnt")):
+    for fid, expected in ((100.0, "no fault seen"), (150.0, "never learnt")):
         found = measured(
             [fid] * 6, "quality/fid_classifier", HEALTHY, others={"classes_covered": few}
         )[1]
