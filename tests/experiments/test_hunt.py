@@ -10,7 +10,7 @@ import torch
 
 from experiments.hunt import faults
 from experiments.hunt.data import open_set
-from experiments.hunt.draws import all_runs, half_of, third_draw
+from experiments.hunt.draws import all_runs, fourth_draw, half_of, third_draw
 from experiments.hunt.plan import NEIGHBOURS, HuntedRun, sick
 from experiments.hunt.report import (
     Verdict,
@@ -50,13 +50,18 @@ def test_there_are_enough_runs_of_every_kind_and_each_has_a_valid_config(tmp_pat
         assert {run.data for run in group} >= {"bricks", "fashion", "shapes"}
 
 
-def test_the_third_draw_is_for_the_report_and_has_every_kind_of_run() -> None:
+def test_the_later_draws_are_for_the_report_and_have_every_kind_of_run() -> None:
     runs = third_draw()
     assert [run.name for run in runs] == [run.name for run in third_draw()]
     assert {half_of(run) for run in runs} == {"report"}
+    later = fourth_draw()
+    assert {half_of(run) for run in later} == {"well"}
+    assert {run.truth for run in later} == {NO_FAULT}
+    assert len(later) > 30
     # The other draws were seen while the rules were written.
-    others = [run for run in all_runs() if run not in runs]
+    others = [run for run in all_runs() if run not in [*runs, *later]]
     assert {half_of(run) for run in others} == {"tuning"}
+    assert {run.data for run in later}.isdisjoint({run.data for run in [*runs, *others]})
     assert {run.data for run in runs}.isdisjoint({run.data for run in others})
     well = [run for run in runs if run.truth == NO_FAULT]
     assert len(well) >= 21
