@@ -208,11 +208,13 @@ def summary(verdicts: Sequence[Verdict]) -> str:
         f"{_share(in_time, len(ill), 'of them')} within a quarter of the run after the fault began "
         f"(wanted of both: at least {_WANTED:.0%}); "
     )
+    others_warned = sum(verdict.warned for verdict in well)
+    of_warnings = f"{warned} of the sick runs and {others_warned} of the others"
     return (
         f"{of_ill if ill else ''}"
         f"{_share(alarmed, len(well), 'runs without a fault')} raise an alarm (wanted: at most "
-        f"{_ALLOWED:.0%}). Before the first step, {warned} of the sick runs and "
-        f"{sum(verdict.warned for verdict in well)} of the others are warned of their settings or "
+        f"{_ALLOWED:.0%}). Before the first step, "
+        f"{of_warnings if ill else f'{others_warned} of them'} are warned of their settings or "
         "images."
     )
 
