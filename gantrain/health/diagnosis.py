@@ -159,8 +159,8 @@ def observe(
         lines = [*state.recent, line][-_MAX_LINES:]
         in_window = sum(line.g_steps > g_steps - WINDOW_STEPS for line in lines)
         state.recent = lines[-max(in_window, _MIN_LINES) :]
-    checks = [*_data_checks(known), *CHECKS]
-    checks = [check for check in _ready_checks(state, kind, g_steps, checks) if _fits(check, known)]
+    checks = _ready_checks(state, kind, g_steps, _with_known(known))
+    checks = [check for check in checks if _fits(check, known)]
     if not checks:
         return None
     name, evidence = _diagnose(state, checks, g_steps)
@@ -197,9 +197,13 @@ def discriminator_wins(state: HealthState, kind: str) -> bool:
     )
 
 
-def _data_checks(known: Known) -> list[Check]:
+def _with_known(known: Known) -> list[Check]:
     few = known.few_images
-    return [Check("unsuitable data", lambda *_: few, from_start=True)] if few else []
+    if not few:
+        return list(CHECKS)
+    # What is wrong with the images themselves says more than their number.
+    unsuitable, *others = CHECKS
+    return [unsuitable, Check("unsuitable data", lambda *_: few, from_start=True), *others]
 
 
 def _ready_checks(

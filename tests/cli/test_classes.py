@@ -216,4 +216,4 @@ def test_every_command_of_one_generator_can_choose_a_class() -> None:
     }
     assert chosen == set(WORDS)
     ones = {name for name, paths in commands() if "run" in paths}
-    assert ones - chosen == {"report", "export"}  # of which the result has all classes
+    assert ones - chosen == {"report", "export", "show"}  # of which the result has all classes

@@ -28,7 +28,7 @@ LAUNCH = {
     "launch plan": ["plan", QUICKSTART],
     "launch plan --script": ["plan", QUICKSTART, "--script", "-r", "executor=slurm"],
     **{f"launch {name}": [name, OLD_SWEEP] for name in ("status", "doctor", "leaderboard")},
-    "launch report": ["report", OLD_SWEEP, "--out", "page.html"],
+    "launch report": ["report", OLD_SWEEP, "--out", "page.html", "--no-run-pages"],
     "launch tail": ["tail", OLD_SWEEP, "nosuch"],
     "launch retry": ["retry", OLD_SWEEP, "nosuch"],
     "launch cancel": ["cancel", OLD_SWEEP, "nosuch"],
