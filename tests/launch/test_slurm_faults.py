@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gantrain.runs.paths import list_checkpoints
 from tests.launch.conftest import SlurmCluster, Sweep, base_tree, curve_of
 from tests.waiting import wait_until
 from tests.wandb_files import assert_complete
@@ -201,6 +202,8 @@ def test_killed_worker_vanishes_and_is_retried(
     long_run: Sweep, slurm_cluster: SlurmCluster
 ) -> None:
     run = start(long_run, 450)
+    # The checkpoint of 400 images is written beside the training.
+    wait_until(lambda: list_checkpoints(long_run.run_dir(run)), 400)
     status = json.loads((long_run.run_dir(run) / "status.json").read_text())
     worker = int(Path(f"/proc/{status['pid']}/stat").read_text().split()[3])
     # Without cgroups Slurm does not end the trainer of a dead worker, and it would finish the run.
