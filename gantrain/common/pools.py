@@ -16,7 +16,7 @@ from typing import TypeVar
 from gantrain.common.errors import UserError
 from gantrain.common.stopping import INTERRUPTING, PREEMPTING
 
-# Set by whoever starts several runs side by side: the cores of each rank of each of them.
+# Set by what starts several runs side by side: the cores of each rank of each of them.
 CORES_OF_RANK = "GANTRAIN_CORES"
 
 Item = TypeVar("Item")

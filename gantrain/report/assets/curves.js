@@ -19,7 +19,7 @@ function smoothed(values, decay) {
   });
 }
 
-// A line goes on to its neighbours outside the range, also if other metrics have values in between.
+// A line continues to its neighbours outside the range, also if other metrics have values in between.
 const straight = uPlot.paths.linear();
 function pathsToNeighbours(chart, index, from, to) {
   const values = chart.data[index];
