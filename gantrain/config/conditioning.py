@@ -50,8 +50,8 @@ def check_conditioning(conditioning: ConditioningConfig, objective: ObjectiveCon
     """
     if conditioning.join_latents and conditioning.kind != "projection":
         raise ValueError(
-            "conditioning.join_latents: expected false unless conditioning.kind is 'projection'; "
-            "with 'concat' the class is always beside the latents"
+            "conditioning.join_latents: expected false unless conditioning.kind is 'projection', "
+            "not true; with 'concat' the class is always beside the latents"
         )
     reasons = {
         "wgan-gp": "its penalty is taken between a real and a generated image of the same class",
