@@ -26,8 +26,16 @@ class FastSecondDerivatives(TorchFunctionMode):
     """Within it, second derivatives of convolutions take the passes of an ordinary training step.
 
     Values are torch's own, and so are first derivatives but for rounding. Convolutions in groups,
-    with dilation, or with a padding of "same" or "valid" stay as they are.
+    with dilation, or with a padding of "same" or "valid" stay as they are, and so do small ones, in
+    which the calls of Python take longer than what they save.
+
+    smallest: multiplications in a pass over a batch, from which on a convolution is not small; a
+        fortieth of that for one of images, in which more is saved.
     """
+
+    def __init__(self, smallest: float = 2e8) -> None:
+        super().__init__()
+        self._smallest = smallest
 
     def __torch_function__(
         self,
@@ -38,10 +46,20 @@ class FastSecondDerivatives(TorchFunctionMode):
     ) -> Any:
         if func is torch.conv2d and not kwargs and len(args) == _ARGUMENTS:
             x, weight, bias, stride, padding, dilation, groups = args
-            if not isinstance(padding, str) and tuple(dilation) == (1, 1) and groups == 1:
+            if (
+                not isinstance(padding, str)
+                and tuple(dilation) == (1, 1)
+                and groups == 1
+                and self._pays(x, weight, stride)
+            ):
                 passes = _Passes(tuple(stride), tuple(padding))
                 return _forward(*_as_autocast_does(x, weight, bias), passes)
         return func(*args, **(kwargs or {}))
+
+    def _pays(self, x: Tensor, weight: Tensor, stride: tuple[int, int]) -> bool:
+        places = x.shape[-2] // stride[0] * (x.shape[-1] // stride[1])
+        work = x.shape[0] * weight.numel() * places
+        return work >= self._smallest / (40 if x.shape[1] <= _IMAGE_CHANNELS else 1)
 
 
 def _as_autocast_does(

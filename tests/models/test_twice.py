@@ -42,7 +42,7 @@ def test_first_and_second_derivatives_are_those_of_finite_differences(
     layer, images = convolution(channels, kernel, stride, padding, size)
 
     def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        with FastSecondDerivatives():
+        with FastSecondDerivatives(smallest=0):
             return torch.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, 1)
 
     inputs = (images, layer.weight, layer.bias)
@@ -59,10 +59,25 @@ def test_first_and_second_derivatives_are_those_of_finite_differences(
 def test_other_convolutions_stay_as_they_are(changes: dict[str, Any]) -> None:
     layer = nn.Conv2d(2, 4, 3, **{"padding": 1, **changes})
     images = torch.randn(2, 2, 8, 8)
-    with FastSecondDerivatives():
+    with FastSecondDerivatives(smallest=0):
         assert torch.equal(layer(images), layer(images))
         values = layer(images)
     assert torch.equal(values, layer(images))
+
+
+@pytest.mark.parametrize(
+    ("channels", "images", "fast"),
+    [(64, 1, False), (64, 64, True), (3, 1, False), (3, 64, True)],
+)
+def test_small_convolutions_stay_as_they_are(channels: int, images: int, *, fast: bool) -> None:
+    layer = nn.Conv2d(channels, 64, 5, 2, 2)
+    with FastSecondDerivatives():
+        values = layer(torch.randn(images, channels, 16, 16, requires_grad=True))
+    assert (values.grad_fn.name() == "_ForwardBackward") == fast
+
+
+def all_fast() -> FastSecondDerivatives:
+    return FastSecondDerivatives(smallest=0)
 
 
 def critic() -> nn.Sequential:
@@ -98,7 +113,7 @@ def penalty_gradients(
 def test_a_penalised_loss_has_the_gradient_that_torch_gives_it(layout: torch.memory_format) -> None:
     network = critic().to(memory_format=layout)  # type: ignore[call-overload]
     expected, expected_gradients = penalty_gradients(network, nullcontext)
-    loss, gradients = penalty_gradients(network, FastSecondDerivatives)
+    loss, gradients = penalty_gradients(network, all_fast)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(gradients, expected_gradients, rtol=1e-4, atol=1e-5)
 
@@ -107,7 +122,7 @@ def test_under_autocast_it_computes_in_bf16_as_torch_does() -> None:
     network = critic()
     exact, _ = penalty_gradients(network, nullcontext)
     expected, expected_gradients = penalty_gradients(network, nullcontext, bf16=True)
-    loss, gradients = penalty_gradients(network, FastSecondDerivatives, bf16=True)
+    loss, gradients = penalty_gradients(network, all_fast, bf16=True)
     assert loss != exact  # the precision does matter
     torch.testing.assert_close(loss, expected, rtol=0.01, atol=0)
     for gradient, other in zip(gradients, expected_gradients, strict=True):
@@ -133,7 +148,7 @@ def test_only_the_gradients_that_are_asked_for_are_computed() -> None:
     network = nn.Sequential(*[nn.Conv2d(8, 8, 3, padding=1) for _ in range(3)])
     weights = [weight for weight in network.parameters() if weight.ndim == 4]
     images = torch.randn(2, 8, 8, 8, requires_grad=True)
-    with FastSecondDerivatives():
+    with FastSecondDerivatives(smallest=0):
         scores = network(images)
     with Passes() as to_images:
         (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
