@@ -9,14 +9,13 @@ from urllib.parse import quote
 
 from gantrain.common.access import explain
 from gantrain.common.errors import UserError
-from gantrain.config.quality import goal_of
+from gantrain.config.quality import describe_goal
 from gantrain.runs.paths import EVENTS, METRICS, STATUS
 from launch.curves import Curve, measurements
 from launch.sweepdir import run_dir
 
 RUN_PAGE = "report.html"
 _MOMENTS = 200  # of a curve; more are averaged
-_HINTS = {"lowest": "lower is better", "highest": "higher is better", "near 1": "best near 1"}
 # Beside the metric that the sweep is ranked by.
 _SHOWN = (
     *("quality/classes_covered", "loss/wasserstein"),
@@ -44,10 +43,9 @@ def curves_of(
         points = {run: measured for run, measured in points.items() if measured}
         if not points:
             continue
-        goal = goal_of(metric)
         found[metric] = {
             **_aligned(points),
-            "hint": _HINTS[goal] if goal else "",
+            "hint": describe_goal(metric),
             "floor": floor if metric == ranked_by else None,
         }
     return found

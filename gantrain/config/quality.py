@@ -115,12 +115,25 @@ def images_for_fid(features: str) -> int:
     return 2 * DIMENSIONS.get(features, _MOST_DIMENSIONS)
 
 
+_GOALS_IN_WORDS: dict[Goal, str] = {
+    "lowest": "lower is better",
+    "highest": "higher is better",
+    "near 1": "best near 1",
+}
+
+
 def goal_of(metric: str) -> Goal | None:
     """Return the best value of a metric, as its name says; None if it does not say it."""
     if not metric.startswith("quality/"):
         return None
     name = current_name(metric).removeprefix("quality/")
     return GOALS.get(name) or GOALS.get(name.rpartition("_")[0])
+
+
+def describe_goal(metric: str) -> str:
+    """Return which values of a metric are better, such as `lower is better`; "" if none are."""
+    goal = goal_of(metric)
+    return _GOALS_IN_WORDS[goal] if goal else ""
 
 
 def full_name(metric: str, logged: Iterable[str]) -> str | None:

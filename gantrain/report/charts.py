@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from gantrain.config.quality import class_name_of, current_name, goal_of, interval_names
+from gantrain.config.quality import class_name_of, describe_goal, interval_names
 from gantrain.health.problems import CODES, NO_FAULT, words_for
 from gantrain.health.verdict import Verdict
 from gantrain.runs.records import Record
@@ -14,7 +14,7 @@ from gantrain.runs.records import Record
 Section = Literal["Quality", "Classes", "Losses", "Health", "Schedules and speed"]
 
 _HEADLINES = 3
-_CLASSES_IN_A_CHART = 8  # more curves cannot be told apart
+_CLASSES_IN_A_CHART = 8  # more curves cannot be distinguished
 _SUMMARY = "quality/classes_covered"  # shown with the accuracy of the classifier that it hangs on
 _COMPETE = "neither loss has a best value: G and D compete"
 _GAP = "lower is better while the critic keeps up"
@@ -56,6 +56,7 @@ class Charts:
 
 
 _LIKE_REAL = "best like the real images"
+_MORE = "higher is better"
 _CHANCE = "0.5 is chance; near 1, D sees through every image"
 _SPEED: Section = "Schedules and speed"
 _GROUPS = (
@@ -127,7 +128,6 @@ _GROUPS = (
 )
 # The diagnosis is a band over all charts. The shares are the schedules over the highest rate.
 _WITHOUT_CHART = ("health/diagnosis", "health/d_rate_share", "health/g_rate_share")
-_HINTS = {"lowest": "lower is better", "highest": "higher is better", "near 1": "best near 1"}
 
 
 def choose_charts(
@@ -207,10 +207,10 @@ def _group(metrics: Sequence[str], floor: Mapping[str, float]) -> Iterator[Chart
 
     if _SUMMARY in remaining:
         names = [_SUMMARY, "quality/classes_accuracy", *interval_names(_SUMMARY)]
-        yield Chart(_SUMMARY, take(names), "Quality", _hint(_SUMMARY), floor.get(_SUMMARY))
+        yield Chart(_SUMMARY, take(names), "Quality", describe_goal(_SUMMARY), floor.get(_SUMMARY))
     for name in [m for m in remaining if m.startswith("quality/")]:
         names = take([name, *interval_names(name)])
-        yield Chart(name, names, "Quality", _hint(name), floor.get(name))
+        yield Chart(name, names, "Quality", describe_goal(name), floor.get(name))
     for chart in _GROUPS:
         if present := take(chart.metrics):
             yield replace(chart, metrics=present)
@@ -219,7 +219,7 @@ def _group(metrics: Sequence[str], floor: Mapping[str, float]) -> Iterator[Chart
         for i in range(0, len(of_classes), _CLASSES_IN_A_CHART):
             shown = of_classes[i : i + _CLASSES_IN_A_CHART]
             count = f" ({i + 1} to {i + len(shown)})" if len(of_classes) > len(shown) else ""
-            yield Chart(f"{kind} of each class{count}", shown, "Classes", _HINTS["highest"])
+            yield Chart(f"{kind} of each class{count}", shown, "Classes", _MORE)
     for name in [m for m in remaining if not m.startswith("interval/")]:
         yield Chart(name, [name], _section_of(name))
 
@@ -228,8 +228,3 @@ def _section_of(metric: str) -> Section:
     if metric.startswith("loss/"):
         return "Losses"
     return _SPEED if metric.startswith(("schedule/", "speed/")) else "Health"
-
-
-def _hint(metric: str) -> str:
-    goal = goal_of(current_name(metric))
-    return _HINTS[goal] if goal else ""
