@@ -7,7 +7,6 @@ and first the speed of matrix products, by which two machines can be compared.
 """
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,11 +15,14 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.errors import run
 from benchmarks.images import generate_images
 from benchmarks.jobs import Job, JobError
 from benchmarks.layers import peak_matmul_flops
-from benchmarks.settings import Settings
+from benchmarks.settings import ENDLESS, Settings
 from benchmarks.spread import Spread, spread_of
+from gantrain.common.pools import affinity
+from gantrain.common.text import describe_wait
 from gantrain.config import load_config
 
 _CONFIGS = Path(__file__).parent.parent / "configs"
@@ -39,9 +41,9 @@ class Cost:
     memory: int
 
     @property
-    def hours(self) -> float:
+    def seconds(self) -> float:
         """Duration of the steps of the whole run."""
-        return self.kimg * 1000 / self.speed.median / 3600
+        return self.kimg * 1000 / self.speed.median
 
 
 def main() -> None:
@@ -85,15 +87,13 @@ def settings_of(path: Path, scratch: Path, warmup: int) -> Settings:
     """Return the settings of a training of this config that never ends by itself."""
     size = load_config(path).data.size
     shards, files = generate_images(scratch, size)
-    threads = len(os.sched_getaffinity(0))
+    threads = len(affinity())
     overrides = [
         f"data.shards={shards}",
         f"data.cache_dir={scratch / 'cache'}",
         f"training.cpu_threads={threads}",
         "training.device=cpu",
-        "training.total_kimg=1.0e+9",
-        "metrics.every_kimg=0",
-        "guard.hang_seconds=0",  # a process that waits for its next round is not stuck
+        *ENDLESS,
     ]
     config = load_config(path, overrides)
     return Settings(
@@ -121,18 +121,11 @@ def row(cost: Cost) -> str:
         f"`{cost.name}.yaml`",
         f"{cost.kimg:,.0f}",
         f"{cost.speed.median:,.0f} ±{cost.speed.half / cost.speed.median:.0%}",
-        duration(cost.hours),
+        describe_wait(cost.seconds),
         f"{cost.memory / 1e9:.1f}",
     )
     return f"| {' | '.join(cells)} |"
 
 
-def duration(hours: float) -> str:
-    """Return `7 min`, `12 h` or `5.6 days`, whichever a person would say."""
-    if hours < 1:
-        return f"{hours * 60:.0f} min"
-    return f"{hours:.0f} h" if hours < 48 else f"{hours / 24:.1f} days"
-
-
 if __name__ == "__main__":
-    main()
+    run("costs", main)

@@ -11,6 +11,7 @@ import itertools
 import tempfile
 from pathlib import Path
 
+from benchmarks.errors import run
 from benchmarks.images import generate_images
 from benchmarks.jobs import Job
 from benchmarks.settings import CONFIG_FILES
@@ -64,4 +65,4 @@ def peak_gigabytes(job: Job) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run("memory", main)

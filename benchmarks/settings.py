@@ -13,6 +13,13 @@ Services = Literal["on", "timed", "off"]
 _CONFIGS = Path(__file__).parent.parent / "configs"
 CONFIG_FILES = {"dcgan": _CONFIGS / "dcgan.yaml", "wgan-gp": _CONFIGS / "wgan_gp.yaml"}
 
+# Overrides of a config that is trained in rounds until the benchmark ends it.
+ENDLESS = (
+    "training.total_kimg=1.0e+9",
+    "metrics.every_kimg=0",
+    "guard.hang_seconds=0",  # a process that waits for its next round is not stuck
+)
+
 
 @dataclass(frozen=True)
 class Settings:

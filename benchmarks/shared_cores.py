@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.errors import run
 from benchmarks.images import generate_images
 from benchmarks.jobs import Job, JobError, run_interleaved
 from benchmarks.settings import CONFIG_FILES, Settings
@@ -135,4 +136,4 @@ def row(busy: int, ranks: int, speeds: dict[str, list[float]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run("shared_cores", main)

@@ -36,8 +36,9 @@ from benchmarks.errors import run
 from benchmarks.images import generate_images
 from benchmarks.jobs import Job, JobError, run_interleaved
 from benchmarks.overhead import measure_overhead
-from benchmarks.settings import CONFIG_FILES, Settings
+from benchmarks.settings import CONFIG_FILES, ENDLESS, Settings
 from benchmarks.table import IMPLEMENTATIONS, cell_lines, markdown_lines, summary_lines
+from gantrain.common.machine import processor_model
 from gantrain.common.pools import affinity
 from gantrain.config import load_config
 
@@ -178,9 +179,7 @@ def job_settings(
         f"training.cpu_threads={threads}",
         f"training.device={_device(options)}",
         f"training.mixed_precision={'bf16' if precision == 'bf16' else 'no'}",
-        "training.total_kimg=1.0e+9",
-        "metrics.every_kimg=0",
-        "guard.hang_seconds=0",  # a process that waits for its next round is not stuck
+        *ENDLESS,
     ]
     config = load_config(CONFIG_FILES[cell.objective], [*overrides, *options.set])
     return Settings(
@@ -216,13 +215,7 @@ def run_cell(
 
 def describe_machine(device: str) -> dict[str, Any]:
     """Return the model of the CPU, the number of usable cores, and the device."""
-    models = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if line.startswith("model name")
-    ]
-    cpu = models[0] if models else ""
-    return {"cpu": cpu, "cores": len(affinity()), "device": device}
+    return {"cpu": processor_model(), "cores": len(affinity()), "device": device}
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gantrain.common.errors import UserError
-from gantrain.common.pools import usable_cores
+from gantrain.common.pools import affinity, usable_cores
 from gantrain.common.yaml_core import dump_yaml
 from gantrain.runs.metrics_file import read_metrics
 from launch import bootstrap
@@ -230,7 +230,7 @@ def _limited_to(cores: int | None) -> Iterator[None]:
     if cores is None or not hasattr(os, "sched_setaffinity"):  # as on macOS
         yield
         return
-    available = os.sched_getaffinity(0)
+    available = affinity()
     os.sched_setaffinity(0, sorted(available)[:cores])
     try:
         yield

@@ -10,11 +10,10 @@ from urllib.parse import quote
 from gantrain.common.access import explain
 from gantrain.common.errors import UserError
 from gantrain.config.quality import describe_goal
-from gantrain.runs.paths import EVENTS, METRICS, STATUS
+from gantrain.runs.paths import EVENTS, METRICS, RUN_PAGE, STATUS
 from launch.curves import Curve, measurements
 from launch.sweepdir import run_dir
 
-RUN_PAGE = "report.html"
 _MOMENTS = 200  # of a curve; more are averaged
 # Beside the metric that the sweep is ranked by.
 _SHOWN = (

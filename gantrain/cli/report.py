@@ -12,6 +12,7 @@ from rich.live import Live
 from gantrain.cli.options import At, Best, RunPath, check_writable
 from gantrain.common.errors import UserError
 from gantrain.common.streams import listener_left
+from gantrain.runs.paths import RUN_PAGE
 
 
 def report(
@@ -29,12 +30,12 @@ def report(
     """
     from gantrain.inference.export import open_generator
     from gantrain.inference.sources import find_source
-    from gantrain.report.run_page import PAGE, write_run_page
+    from gantrain.report.run_page import write_run_page
 
     source = find_source(run)
     if source.run_dir is None:
         raise UserError(f"{run}: not in a run directory, which a report is about.")
-    check_writable(out or source.run_dir / PAGE, "--out")
+    check_writable(out or source.run_dir / RUN_PAGE, "--out")
     generator = None
     if at is not None or best or not source.is_run:
         generator = open_generator(run, at=at, best=best)

@@ -55,13 +55,14 @@ def _processor() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "processor": _model_name() or platform.processor() or platform.machine(),
+        "processor": processor_model() or platform.processor() or platform.machine(),
         "cores": os.cpu_count() or 1,
         "usable_cores": usable_cores(),
     }
 
 
-def _model_name() -> str:
+def processor_model() -> str:
+    """Return the name that the processor gives itself; "" where the system does not say it."""
     if sys.platform == "linux":
         with suppress(OSError):
             for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():

@@ -27,3 +27,11 @@ def describe_seconds(seconds: float) -> str:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(round(seconds / 3600), 24)
     return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def describe_wait(seconds: float) -> str:
+    """Return `7 min`, `12 h` or `5.6 days`, whichever says how long to wait."""
+    hours = seconds / 3600
+    if hours < 2:
+        return f"{seconds / 60:.0f} min"
+    return f"{hours:.0f} h" if hours < 48 else f"{hours / 24:.1f} days"

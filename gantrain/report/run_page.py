@@ -24,9 +24,8 @@ from gantrain.runs.checkpoint import read_state
 from gantrain.runs.generator_file import read_generator, read_measured
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.origin import START_COLUMNS, origin_rows, start_rows
-from gantrain.runs.paths import GENERATOR, GENERATOR_BEST, list_checkpoints
+from gantrain.runs.paths import GENERATOR, GENERATOR_BEST, RUN_PAGE, list_checkpoints
 
-PAGE = "report.html"
 _MAX_GRIDS = 60
 _MAX_GRID_BYTES = 3_000_000  # of all grids on the page, encoded
 _GRID_SIDE = 800  # pixels
@@ -43,7 +42,7 @@ def write_run_page(
     Raises UserError if the folder is not a run directory.
     """
     run = read_run(run_dir)
-    path = path or run_dir / PAGE
+    path = path or run_dir / RUN_PAGE
     name = run_dir.resolve().name
     scripts = ("uplot", "page", "axes", "timeline", "curves", "bands", "run")
     data = {"name": name, **_page_data(run), "generator": generator and _show(generator, run_dir)}

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from gantrain.common.text import describe_wait
 from gantrain.config.quality import full_name
 from gantrain.runs.standing import UNKNOWN, Standing
 
@@ -29,7 +30,7 @@ _SHOWN = {
 }
 
 
-# What a narrow terminal has no room for is left out, the first of these first.
+# What does not fit a narrow terminal is left out, the first of these first.
 _DISPENSABLE = (
     *("health/g_grad_norm", "health/d_grad_norm", "loss/r2", "loss/r1", "loss/penalty"),
     *("health/d_pair_accuracy", "health/d_accuracy_fake", "health/d_accuracy_real"),
@@ -49,7 +50,7 @@ def summary(
 ) -> str:
     """Return one line with the most important metrics, the diagnosis and the verdict.
 
-    width: of the line in characters, if not all has room: gradients are left out first, and a
+    width: of the line in characters, if not all fits: gradients are left out first, and a
     diagnosis that is a problem last.
     """
     meaningful = meaningful_metrics(metrics)
@@ -157,7 +158,7 @@ class ProgressLine:
             left = max(self._total - images_seen, 0) / speed if speed else 0.0
             self._console.print(
                 f"{images_seen:>9,}/{self._total:,} images  {speed:,.0f} images/s  "
-                f"ETA {_duration(left)}  {text}",
+                f"ETA {describe_wait(left)}  {text}",
                 markup=False,
             )
 
@@ -165,11 +166,3 @@ class ProgressLine:
         """Print a line above the live one."""
         if self._shown:
             self._console.print(message, markup=False)
-
-
-def _duration(seconds: float) -> str:
-    """Return `7 min`, `12 h` or `5.6 days`, whichever says how long to wait."""
-    hours = seconds / 3600
-    if hours < 2:
-        return f"{seconds / 60:.0f} min"
-    return f"{hours:.0f} h" if hours < 48 else f"{hours / 24:.1f} days"
