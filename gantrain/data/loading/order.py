@@ -36,13 +36,14 @@ class FullShuffle:
 
     def indices(self, rng: PositionalRNG) -> Indices:
         """Return the images at the positions: int64 (rng.count,), each in [0, total)."""
-        positions = np.arange(rng.start, rng.start + rng.count)
-        indices = np.empty_like(positions)
-        for epoch in range(positions[0] // self.total, positions[-1] // self.total + 1):
-            inside = positions // self.total == epoch
-            order = epoch_order(rng.seed, int(epoch), self.total)
-            indices[inside] = order[positions[inside] % self.total]
-        return indices
+        chunks = []
+        position, end = rng.start, rng.start + rng.count
+        while position < end:
+            epoch, offset = divmod(position, self.total)
+            order = epoch_order(rng.seed, epoch, self.total)
+            chunks.append(order[offset : offset + end - position])
+            position += len(chunks[-1])
+        return np.concatenate(chunks)
 
 
 @lru_cache(maxsize=2)
