@@ -1,60 +1,38 @@
 """Check a machine with a GPU and write what it can do: `make gpu`, `python -m benchmarks.gpu`.
 
 Runs the tests marked gpu, then benchmarks/train.py beside plain PyTorch and benchmarks/limit.py,
-all on the device, and writes docs/gpu/DEVICE.md and DEVICE.json. Needs no network, and ends after
---minutes at the latest: a stage that takes longer is ended, and the report says so. Without a GPU,
-each stage is skipped by name. --device cpu is a rehearsal on a CPU, with tiny networks.
+all on the device, and writes docs/gpu/DEVICE.md and DEVICE.json, anew after each stage. Needs no
+network, and ends after --minutes at the latest: the training measures less if there is less time,
+a stage that takes longer than its share is ended, and the report has what it has done until then.
+Without a GPU, each stage is skipped by name. --device cpu is a rehearsal on a CPU, with tiny
+networks.
 """
 
 import argparse
-import contextlib
 import json
-import os
 import platform
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import torch
-
 from benchmarks.gpu_report import markdown
+from benchmarks.stages import GRACE_SECONDS, Outcome, Stage, run
 
 _ROOT = Path(__file__).parent.parent
 _OUT = _ROOT / "docs" / "gpu"
-_TESTS = ("tests/gpu", "tests/training/test_no_sync.py")
-_END_SECONDS = 5.0  # for a stage that is ended
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A command of the check.
-
-    share: of the minutes that are left when it starts. out: the file that it writes.
-    """
-
-    name: str
-    command: list[str]
-    share: float
-    out: Path
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a stage. status: its exit status, None if it took too long."""
-
-    name: str
-    command: str
-    seconds: float
-    status: int | None
-    output: str
+# Those that take longest come last.
+_TESTS = ("tests/gpu/test_data.py", "tests/training/test_no_sync.py", "tests/gpu/test_training.py")
+_TEST_SECONDS = 90  # after which a test fails, so that the others run
+_OUTPUT_LINES = 100  # that the report keeps of a stage that has not ended well
 
 
 def main() -> None:
@@ -67,40 +45,69 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.0, help="longest duration")
     options = parser.parse_args()
     deadline = time.monotonic() + 60 * options.minutes
+    import torch  # on the clock
+
+    # Stages inherit it, who are interrupted; the background of a script ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Raise SystemExit wherever the check is, so that its stage is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory() as scratch:
         stages = stages_on(options.device, Path(scratch))
         if options.device == "cuda" and not torch.cuda.is_available():
             for stage in stages:
                 print(f"skipped: {stage.name} (torch {torch.__version__} finds no GPU)")
             return
-        outcomes = []
-        for stage in stages:
-            left = deadline - time.monotonic() - _END_SECONDS
-            outcomes.append(run(stage, max(left * stage.share, 1.0)))
-            print(f"{stage.name}: {describe_outcome(outcomes[-1])}", flush=True)
-        report = collect(options.device, stages, outcomes)
-    written = write_report(report, options.out)
-    print("\n".join(str(path) for path in written))
+        # In another process, so that this one leaves the GPU to the stages.
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            device = pool.submit(describe_device, options.device).result()
+        outcomes = check(device, stages, deadline, options.out)
     if any(outcome.status != 0 for outcome in outcomes):
         sys.exit(1)
+
+
+def check(
+    device: dict[str, Any], stages: Sequence[Stage], deadline: float, folder: Path
+) -> list[Outcome]:
+    """Run the stages until the deadline, of the monotonic clock; write the report after each."""
+    outcomes: list[Outcome] = []
+    written: list[Path] = []
+    for stage in stages:
+        left = deadline - time.monotonic() - GRACE_SECONDS
+        outcomes.append(run(stage, max(left * stage.share, 1.0)))
+        outcome = outcomes[-1]
+        print(f"{stage.name}: {outcome.describe()}, {outcome.seconds:.0f} s", flush=True)
+        if outcome.status != 0:
+            print(outcome.output[-4000:], flush=True)
+        written = write_report(collect(device, stages, outcomes), folder)
+    print("\n".join(str(path) for path in written))
+    return outcomes
 
 
 def stages_on(device: str, scratch: Path) -> list[Stage]:
     """Return the stages of the check on cuda, or of its rehearsal on cpu."""
     on_gpu = device == "cuda"
-    width, batch = ("64", "128") if on_gpu else ("4", "8")
+    width, batch, size = ("64", "128", "64") if on_gpu else ("4", "8", "32")
     python = [sys.executable, "-m"]
-    cells = ["--objective", "dcgan", "wgan-gp", "--width", width, "--batch", batch]
-    tests = [*python, "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", *_TESTS]
-    if not on_gpu:
-        tests = [*python, "pytest", "-q", "-p", "no:cacheprovider", "tests/gpu/test_data.py"]
+    cells = ["--objective", "dcgan", "wgan-gp", "--width", width, "--batch", batch, "--size", size]
     junit, train, limit = (scratch / name for name in ("tests.xml", "train.json", "limit.txt"))
-    rounds = ("--rounds", "5", "--seconds", "2", "--warmup", "20")
+    tests = ["-m", "gpu", *_TESTS] if on_gpu else [_TESTS[0]]
+    rounds: tuple[str, ...] = ("--rounds", "5", "--seconds", "2", "--warmup", "20")
+    seconds: tuple[str, ...] = ("--seconds", "0.05")
     if not on_gpu:
-        rounds = ("--rounds", "1", "--seconds", "0.1", "--warmup", "1")
-    seconds = "0.05" if on_gpu else "0.001"
+        # With more threads than a busy machine has cores, each of them waits for the others.
+        one_thread = ("--threads", "1")
+        rounds = ("--rounds", "1", "--seconds", "0.1", "--warmup", "1", *one_thread)
+        seconds = ("--seconds", "0.001", *one_thread)
     return [
-        Stage("tests", [*tests, f"--junitxml={junit}"], 0.55, junit),
+        Stage(
+            "tests",
+            [
+                *(*python, "pytest", "-v", "-p", "no:cacheprovider", f"--timeout={_TEST_SECONDS}"),
+                *(*tests, f"--junitxml={junit}"),
+            ],
+            0.55,
+            junit,
+        ),
         Stage(
             "training",
             [
@@ -109,69 +116,51 @@ def stages_on(device: str, scratch: Path) -> list[Stage]:
             ],
             0.75,
             train,
+            limited=True,
         ),
         Stage(
             "convolutions alone",
-            [*python, "benchmarks.limit", "--device", device, *cells, "--seconds", seconds],
+            [*python, "benchmarks.limit", "--device", device, *cells, *seconds],
             1.0,
             limit,
         ),
     ]
 
 
-def run(stage: Stage, seconds: float) -> Outcome:
-    """Run a stage for so many seconds at most, and end it with all that it started."""
-    started = time.monotonic()
-    process = subprocess.Popen(
-        stage.command,
-        cwd=_ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    status: int | None = None
-    try:
-        output, _ = process.communicate(timeout=seconds)
-        status = process.returncode
-    except subprocess.TimeoutExpired:
-        # SIGTERM first: the benchmark ends its processes, which have sessions of their own.
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_END_SECONDS)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
-    command = " ".join(["python", *stage.command[1:]])
-    return Outcome(stage.name, command, time.monotonic() - started, status, output)
-
-
-def describe_outcome(outcome: Outcome) -> str:
-    """Return what became of a stage in a few words, with the end of its output if it failed."""
-    seconds = f"{outcome.seconds:.0f} s"
-    if outcome.status == 0:
-        return f"done in {seconds}"
-    if outcome.status is None:
-        return f"ended after {seconds}, since it took too long"
-    return f"failed with status {outcome.status} after {seconds}:\n{outcome.output[-4000:]}"
-
-
-def collect(device: str, stages: Sequence[Stage], outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Return the report, of plain values."""
-    tests, train, _ = (stage.out for stage in stages)
-    by_name = {outcome.name: outcome for outcome in outcomes}
+def collect(
+    device: dict[str, Any], stages: Sequence[Stage], outcomes: Sequence[Outcome]
+) -> dict[str, Any]:
+    """Return the report of the stages that have run, of plain values."""
+    tests, train, limit = stages
+    done = {outcome.name: outcome.output for outcome in outcomes if outcome.status == 0}
     return {
-        "device": describe_device(device),
-        "stages": [{**asdict(outcome), "output": ""} for outcome in outcomes],
-        "tests": read_tests(tests),
-        "cells": json.loads(train.read_text(encoding="utf-8"))["cells"] if train.exists() else [],
-        "limit": by_name["convolutions alone"].output.splitlines(),
+        "device": device,
+        "stages": [{**asdict(outcome), "output": end_of_output(outcome)} for outcome in outcomes],
+        "tests": read_tests(tests.out),
+        "cells": read_cells(train.out),
+        "limit": done.get(limit.name, "").splitlines(),
     }
+
+
+def end_of_output(outcome: Outcome) -> str:
+    """Return the last lines of a stage that has not ended well; nothing of another."""
+    if outcome.status == 0:
+        return ""
+    return "\n".join(outcome.output.splitlines()[-_OUTPUT_LINES:])
+
+
+def read_cells(path: Path) -> list[dict[str, Any]]:
+    """Return the cells of benchmarks/train.py of which something was measured."""
+    if not path.exists():
+        return []
+    cells: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["implementations"]]
 
 
 def describe_device(device: str) -> dict[str, Any]:
     """Return the names and versions of what was measured."""
+    import torch
+
     described: dict[str, Any] = {
         "name": f"CPU {platform.machine()}",
         "count": 1,
@@ -199,6 +188,8 @@ def read_tests(path: Path) -> list[dict[str, str]]:
         return []
     tests = []
     for case in tree.iter("testcase"):
+        if case.get("name") is None:  # pytest was interrupted in it
+            continue
         found = [child for child in case if child.tag in ("failure", "error", "skipped")]
         tests.append(
             {

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.stages import Outcome
 from benchmarks.table import markdown_lines
 
 
@@ -21,23 +22,19 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     yield "| stage | command | seconds | result |"
     yield "|---|---|---|---|"
     for stage in report["stages"]:
-        result = _result_of(stage["status"])
+        result = Outcome(**stage).describe()
         yield f"| {stage['name']} | `{stage['command']}` | {stage['seconds']:.0f} | {result} |"
+    for stage in report["stages"]:
+        if stage["output"]:
+            yield from _verbatim(f"The end of the output of: {stage['name']}", stage["output"])
     yield from _test_lines(report["tests"])
     yield from _cell_lines(report["cells"])
     if report["limit"]:
-        yield ""
-        yield "## Convolutions alone"
-        yield ""
-        yield "```"
-        yield from report["limit"]
-        yield "```"
+        yield from _verbatim("Convolutions alone", "\n".join(report["limit"]))
 
 
-def _result_of(status: int | None) -> str:
-    if status is None:
-        return "ended, since it took too long"
-    return "done" if status == 0 else f"failed with status {status}"
+def _verbatim(title: str, text: str) -> Iterator[str]:
+    yield from ("", f"## {title}", "", "```", text, "```")
 
 
 def _test_lines(tests: list[dict[str, str]]) -> Iterator[str]:

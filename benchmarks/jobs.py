@@ -2,13 +2,15 @@
 
 import contextlib
 import json
+import math
 import os
 import select
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -170,10 +172,49 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def run_interleaved(jobs: Sequence[Job], rounds: int) -> None:
-    """Run `rounds` rounds of each job, one job at a time, reversing the order every time."""
+@dataclass(frozen=True)
+class TimeLimit:
+    """The time that a cell of a benchmark has, as seconds of the monotonic clock."""
+
+    start: float
+    end: float
+
+    @staticmethod
+    def share(deadline: float, parts: int) -> "TimeLimit":
+        """Return the first of so many equal parts of the time until the deadline."""
+        now = time.monotonic()
+        return TimeLimit(now, now + (deadline - now) / parts)
+
+    def half_is_over(self) -> bool:
+        """Whether half of the time has passed."""
+        return 2 * time.monotonic() > self.start + self.end
+
+    def is_over_in(self, seconds: float) -> bool:
+        """Whether so many seconds from now are more than is left."""
+        return time.monotonic() + seconds > self.end
+
+
+NO_LIMIT = TimeLimit(0.0, math.inf)
+
+
+def run_interleaved(
+    jobs: Sequence[Job],
+    rounds: int,
+    limit: TimeLimit = NO_LIMIT,
+    after_round: Callable[[], object] = lambda: None,
+) -> None:
+    """Run `rounds` rounds of each job, one job at a time, reversing the order every time.
+
+    limit: ends this earlier, but after one round at least.
+    after_round: called after each round of all jobs.
+    """
     for i in range(rounds):
+        started = time.monotonic()
         for job in jobs if i % 2 == 0 else jobs[::-1]:
             job.run_round()
+        after_round()
         print(f"\r  round {i + 1} of {rounds}", end="", file=sys.stderr, flush=True)
+        if i + 1 < rounds and limit.is_over_in(time.monotonic() - started):
+            print(f"\nleft out for lack of time: {rounds - i - 1} rounds", end="", file=sys.stderr)
+            break
     print(file=sys.stderr)

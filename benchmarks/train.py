@@ -18,29 +18,38 @@ batch, on the same images, each with its usual pipeline and losses. Ours include
 that a run has by default, except for the quality metrics; --overhead measures what those cost. All
 compute the penalty of WGAN-GP in the precision of everything else. Of the keys given to --set, the
 other implementations follow those for networks, learning rates and n_critic only.
+
+--out is rewritten after every round, so that a benchmark that is ended leaves what it has measured.
+--minutes divides a time over the cells: what does not fit, rounds first, is left out and named.
 """
 
 import argparse
 import itertools
 import json
+import math
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.errors import run
 from benchmarks.images import generate_images
-from benchmarks.jobs import Job, JobError, run_interleaved
+from benchmarks.jobs import NO_LIMIT, Job, JobError, TimeLimit, run_interleaved
 from benchmarks.overhead import measure_overhead
 from benchmarks.settings import CONFIG_FILES, ENDLESS, Settings
 from benchmarks.table import IMPLEMENTATIONS, cell_lines, markdown_lines, summary_lines
+from gantrain.common.files import write_json
 from gantrain.common.machine import processor_model
 from gantrain.common.pools import affinity
 from gantrain.config import load_config
+
+Rounds = dict[str, dict[str, Any]]  # of each job: its library, iterations and rounds
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,8 @@ def _read_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="rounds of each implementation")
     parser.add_argument("--seconds", type=float, default=10.0, help="approximate time of a round")
     parser.add_argument("--warmup", type=int, default=4, help="iterations before the first round")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="for all cells together")
+    parser.add_argument("--threads", type=int, help="CPU threads of each rank (default: its cores)")
     parser.add_argument("--book-python", help="Python with benchmarks/requirements-book.txt")
     parser.add_argument(
         "--overhead", action="store_true", help="measure what ours spends outside the steps instead"
@@ -110,11 +121,20 @@ def _read_options() -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace, scratch: Path) -> None:
-    """Measure all requested cells, rewriting the JSON file after each of them."""
+    """Measure all requested cells, rewriting the JSON file after each round of them."""
+    deadline = time.monotonic() + 60 * options.minutes
     shards, files = generate_images(scratch, options.size)
     results: list[dict[str, Any]] = []
-    cells = itertools.product(options.objective, options.width, options.batch, options.ranks)
-    for cell in itertools.starmap(Cell, cells):
+
+    def record(result: dict[str, Any], rounds: Rounds) -> None:
+        result["implementations"] = rounds
+        if options.out:
+            machine = describe_machine(options.device)
+            write_json(options.out, {"machine": machine, "cells": results}, durable=False)
+
+    product = itertools.product(options.objective, options.width, options.batch, options.ranks)
+    cells = list(itertools.starmap(Cell, product))
+    for number, cell in enumerate(cells):
         if options.overhead:
             for precision in options.precision:
                 settings = job_settings(options, cell, "ours", precision, shards, files)
@@ -122,16 +142,17 @@ def measure(options: argparse.Namespace, scratch: Path) -> None:
                 print(f"{cell.ranks} rank(s), {precision}:")
                 measure_overhead(settings, options.rounds, options.seconds, scratch)
             continue
+        if time.monotonic() > deadline:
+            print(f"left out for lack of time: {cell}", file=sys.stderr, flush=True)
+            continue
+        result: dict[str, Any] = {**vars(cell), "size": options.size, "set": " ".join(options.set)}
+        results.append(result)
+        record(result, {})
+        limit = TimeLimit.share(deadline, len(cells) - number)
         with tempfile.TemporaryDirectory(dir=scratch, prefix="cell-") as folder:
             jobs = list(cell_settings(options, cell, shards, files))
-            rounds = run_cell(options, jobs, Path(folder))
-        overrides = " ".join(options.set)
-        result = {**vars(cell), "size": options.size, "set": overrides, "implementations": rounds}
-        results.append(result)
+            run_cell(options, jobs, Path(folder), limit, partial(record, result))
         print("\n".join(cell_lines(result)), flush=True)
-        if options.out:
-            content = {"machine": describe_machine(options.device), "cells": results}
-            options.out.write_text(json.dumps(content, indent=1), encoding="utf-8")
     if not options.overhead:
         print("\n".join(summary_lines(results)))
 
@@ -164,10 +185,9 @@ def job_settings(
 ) -> Settings:
     """Return the settings of one implementation.
 
-    Uses size, device, set and warmup of the options.
+    Uses size, device, threads, set and warmup of the options.
     """
-    cores = len(affinity())
-    threads = cores if cell.ranks == 1 else max(cores // cell.ranks, 1)
+    threads = getattr(options, "threads", None) or max(len(affinity()) // cell.ranks, 1)
     overrides = [
         f"data.shards={shards}",
         f"data.cache_dir={shards.parent / 'cache'}",
@@ -197,20 +217,36 @@ def job_settings(
 
 
 def run_cell(
-    options: argparse.Namespace, settings_by_job: list[tuple[str, str, Settings]], folder: Path
-) -> dict[str, dict[str, Any]]:
-    """Start the jobs of a cell one after the other, interleave their rounds, return the rounds."""
+    options: argparse.Namespace,
+    settings_by_job: list[tuple[str, str, Settings]],
+    folder: Path,
+    limit: TimeLimit = NO_LIMIT,
+    record: Callable[[Rounds], object] = lambda rounds: None,
+) -> Rounds:
+    """Start the jobs of a cell one after the other, interleave their rounds, return the rounds.
+
+    limit: leaves half of its time for rounds, of which there is at least one.
+    record: called with the rounds so far, after each round of all jobs.
+    """
     with ExitStack() as stack:
-        jobs = []
+        jobs: list[Job] = []
         for name, python, settings in settings_by_job:
+            if jobs and limit.half_is_over():
+                print(f"left out for lack of time: {name}", file=sys.stderr, flush=True)
+                continue
             job = stack.enter_context(Job(name, settings, python, folder))
             job.warm_up(options.seconds)
             jobs.append(job)
-        run_interleaved(jobs, options.rounds)
-        return {
-            job.name: {"library": job.library, "iterations": job.iterations, "rounds": job.rounds}
-            for job in jobs
-        }
+            print(f"  {name}: {job.iterations} iterations a round", file=sys.stderr, flush=True)
+        run_interleaved(jobs, options.rounds, limit, lambda: record(_rounds_of(jobs)))
+        return _rounds_of(jobs)
+
+
+def _rounds_of(jobs: list[Job]) -> Rounds:
+    return {
+        job.name: {"library": job.library, "iterations": job.iterations, "rounds": job.rounds}
+        for job in jobs
+    }
 
 
 def describe_machine(device: str) -> dict[str, Any]:

@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 import threading
+from argparse import Namespace
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,13 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.jobs import TimeLimit
 from benchmarks.layers import layers_of, time_layer
 from benchmarks.limit import dcgan_variants, penalty_cost, total_flops, wgan_variants
 from benchmarks.pacing import Channel, NoMoreRounds, Pacer, paced
 from benchmarks.plain import PlainGan, build_gan, train_dcgan, train_wgan_gp
 from benchmarks.table import cell_lines, markdown_lines, summary_lines
+from benchmarks.train import run_cell
 from gantrain.config import Config
 from gantrain.models.networks import build_networks
 from gantrain.training.penalties import gradient_penalty
@@ -246,9 +250,9 @@ def test_plain_and_ours_run_interleaved(tmp_path: Path, shards: Path) -> None:
     out = tmp_path / "out.json"
     command = [sys.executable, "-m", "benchmarks.train", "--scratch", str(tmp_path)]
     cell = ["--objective", "dcgan", "--width", "4", "--batch", "8", "--ranks", "1"]
-    short = ["--rounds", "2", "--seconds", "0.05", "--warmup", "1", "--out", str(out)]
+    short = ["--rounds", "2", "--seconds", "0.05", "--warmup", "1", "--threads", "1"]
     finished = subprocess.run(
-        [*command, *cell, "--precision", "fp32", "--size", "32", *short],
+        [*command, *cell, "--precision", "fp32", "--size", "32", *short, "--out", str(out)],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -264,3 +268,67 @@ def test_plain_and_ours_run_interleaved(tmp_path: Path, shards: Path) -> None:
         assert all(r["seconds"] > 0 and r["memory"] > 10**7 for r in job["rounds"])
     assert "book not run" in finished.stdout
     assert not list(tmp_path.glob("cell-*"))
+
+
+@dataclass
+class FakeJob:
+    """A job whose warm-up and rounds move the clock on."""
+
+    name: str
+    clock: list[float]
+    warm_up_seconds: float
+    round_seconds: float
+    library: str = "none"
+    iterations: int = 1
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+
+    def __enter__(self) -> "FakeJob":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def warm_up(self, seconds: float) -> None:
+        self.clock[0] += self.warm_up_seconds
+
+    def run_round(self) -> None:
+        self.clock[0] += self.round_seconds
+        self.rounds.append({"images": 1, "seconds": self.round_seconds, "memory": 0})
+
+
+@pytest.mark.parametrize(
+    ("warm_up_seconds", "round_seconds", "jobs", "rounds"),
+    [
+        (1.0, 1.0, 4, 5),  # everything fits into 100 s
+        (5.0, 8.0, 4, 2),  # 20 s, and 32 s for a round
+        (30.0, 10.0, 2, 2),  # half of the time is over after two
+        (500.0, 500.0, 1, 1),
+    ],
+)
+def test_a_cell_leaves_out_what_does_not_fit_into_its_time(
+    warm_up_seconds: float,
+    round_seconds: float,
+    jobs: int,
+    rounds: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("benchmarks.jobs.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(
+        "benchmarks.train.Job",
+        lambda name, *arguments: FakeJob(name, clock, warm_up_seconds, round_seconds),
+    )
+    recorded: list[list[int]] = []
+    found = run_cell(
+        Namespace(seconds=1.0, rounds=5),
+        [(name, "python", None) for name in "abcd"],  # type: ignore[misc]
+        tmp_path,
+        TimeLimit.share(1300.0, 3),
+        lambda so_far: recorded.append([len(job["rounds"]) for job in so_far.values()]),
+    )
+    assert [len(job["rounds"]) for job in found.values()] == [rounds] * jobs
+    assert recorded == [[number] * jobs for number in range(1, rounds + 1)]
+    left_out = capsys.readouterr().err.count("left out for lack of time")
+    assert left_out == (4 - jobs) + (rounds < 5)

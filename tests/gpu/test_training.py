@@ -104,20 +104,6 @@ def test_where_the_images_are_changes_nothing(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("kind", ["on", "graphs"])
-def test_compiled_networks_train_like_others(
-    kind: str, shards: Path, tmp_path: Path, train: Train
-) -> None:
-    plain = config_on("cuda", shards, tmp_path, NO_BATCH_STATISTICS, name="plain")
-    compiled = config_on(
-        "cuda", shards, tmp_path, NO_BATCH_STATISTICS, name="compiled", training={"compile": kind}
-    )
-    assert train(plain).returncode == 0
-    assert train(compiled).returncode == 0
-    assert_similar_curves(tmp_path / "plain", tmp_path / "compiled", lines=5)
-
-
-@pytest.mark.gpu
 def test_too_large_a_batch_is_one_error(shards: Path, tmp_path: Path, train: Train) -> None:
     torch.cuda.set_per_process_memory_fraction(0.02)
     try:
@@ -159,3 +145,18 @@ def test_two_ranks_train_like_one(sync: bool, shards: Path, tmp_path: Path, trai
 )
 def test_ranks_that_share_a_gpu_do_not_use_nccl(ranks: int, gpus: int, shared: bool) -> None:
     assert gradients_over_gloo(ranks, gpus) == shared
+
+
+# The last, for compiling takes long.
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["on", "graphs"])
+def test_compiled_networks_train_like_others(
+    kind: str, shards: Path, tmp_path: Path, train: Train
+) -> None:
+    plain = config_on("cuda", shards, tmp_path, NO_BATCH_STATISTICS, name="plain")
+    compiled = config_on(
+        "cuda", shards, tmp_path, NO_BATCH_STATISTICS, name="compiled", training={"compile": kind}
+    )
+    assert train(plain).returncode == 0
+    assert train(compiled).returncode == 0
+    assert_similar_curves(tmp_path / "plain", tmp_path / "compiled", lines=5)
