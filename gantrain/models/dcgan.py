@@ -15,6 +15,7 @@ from gantrain.config.backbones import (
     DcganNetworkConfig,
 )
 from gantrain.models.conditioning import Conditioning, Layers, ProjectionHead
+from gantrain.models.convolutions import Conv2d, ConvTranspose2d
 from gantrain.models.dropout import Dropout
 from gantrain.models.layers import initialise_normal, norm_and_activation, normalise_spectrally
 
@@ -33,7 +34,7 @@ def generator_layers(
     inputs = config.latent_size + conditioning.latent_inputs(config.norm)
     classes = conditioning.projected
     layers: list[nn.Module] = [
-        nn.ConvTranspose2d(inputs, widths[0], _SMALLEST, bias=config.bias),
+        ConvTranspose2d(inputs, widths[0], _SMALLEST, bias=config.bias),
         *norm_and_activation(config, config.norm, widths[0], slopes[0], classes=classes),
     ]
     for before, after, slope in zip(widths, widths[1:], slopes[1:], strict=False):
@@ -57,11 +58,11 @@ def discriminator_layers(
     layers: list[nn.Module] = []
     for i, (before, after) in enumerate(zip([channels, *widths], widths, strict=False)):
         padding = (config.kernel - 1) // 2
-        layers += [nn.Conv2d(before, after, config.kernel, 2, padding, bias=config.bias)]
+        layers += [Conv2d(before, after, config.kernel, 2, padding, bias=config.bias)]
         layers += norm_and_activation(config, config.norm if i > 0 else "none", after, slopes[i])
         if config.dropout and (i > 0 or config.dropout_first):
             layers += [Dropout(config.dropout)]
-    last: nn.Module = nn.Conv2d(widths[-1], 1, _SMALLEST, bias=config.bias)
+    last: nn.Module = Conv2d(widths[-1], 1, _SMALLEST, bias=config.bias)
     if conditioning.projected:
         last = ProjectionHead(last, widths[-1], conditioning.projected)
     network = _initialised(Layers(*layers, last), config)
@@ -83,11 +84,11 @@ def _slopes(config: DcganNetworkConfig, layers: int) -> tuple[float, ...]:
 def _upsample(config: DcganGeneratorConfig, before: int, after: int, bias: bool) -> list[nn.Module]:
     kernel = config.kernel
     if config.upsampling == "nearest":
-        return [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, kernel, 1, "same", bias=bias)]
+        return [nn.Upsample(scale_factor=2), Conv2d(before, after, kernel, 1, "same", bias=bias)]
     padding = (kernel - 1) // 2
     # An odd kernel yields one pixel less than the doubled size; output padding adds it.
     missing = 2 + 2 * padding - kernel
-    return [nn.ConvTranspose2d(before, after, kernel, 2, padding, missing, bias=bias)]
+    return [ConvTranspose2d(before, after, kernel, 2, padding, missing, bias=bias)]
 
 
 def _initialised(network: Layers, config: DcganNetworkConfig) -> Layers:

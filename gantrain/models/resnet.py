@@ -20,6 +20,7 @@ from gantrain.config.backbones import (
     halving_blocks,
 )
 from gantrain.models.conditioning import ClassAware, Conditioning, Layers, ProjectionHead
+from gantrain.models.convolutions import Conv2d
 from gantrain.models.dropout import Dropout
 from gantrain.models.layers import initialise_normal, norm_and_activation, normalise_spectrally
 
@@ -100,7 +101,7 @@ def _doubling_block(
         _convolution(after, after),
     ]
     # A 1x1 convolution commutes with repeating pixels, and costs a quarter before it.
-    return ResidualBlock(residual, [nn.Conv2d(before, after, 1), nn.Upsample(scale_factor=2)])
+    return ResidualBlock(residual, [Conv2d(before, after, 1), nn.Upsample(scale_factor=2)])
 
 
 def _first_block(config: ResnetDiscriminatorConfig, channels: int, width: int) -> ResidualBlock:
@@ -112,7 +113,7 @@ def _first_block(config: ResnetDiscriminatorConfig, channels: int, width: int) -
         _convolution(width, width),
         nn.AvgPool2d(2),
     ]
-    return ResidualBlock(residual, [nn.AvgPool2d(2), nn.Conv2d(channels, width, 1)])
+    return ResidualBlock(residual, [nn.AvgPool2d(2), Conv2d(channels, width, 1)])
 
 
 def _scoring_block(
@@ -131,11 +132,11 @@ def _scoring_block(
     if before == after and not halve:
         return ResidualBlock(residual, [])
     # A 1x1 convolution commutes with averaging, and costs a quarter after it.
-    return ResidualBlock(residual, [*pooling, nn.Conv2d(before, after, 1)])
+    return ResidualBlock(residual, [*pooling, Conv2d(before, after, 1)])
 
 
 def _convolution(before: int, after: int) -> nn.Conv2d:
-    return nn.Conv2d(before, after, 3, padding=1)
+    return Conv2d(before, after, 3, padding=1)
 
 
 def _dropout(config: ResnetDiscriminatorConfig) -> list[nn.Module]:

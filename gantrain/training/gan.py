@@ -16,10 +16,10 @@ from gantrain.config import Config, NetworkConfig
 from gantrain.config.schedules import Schedule, value_at
 from gantrain.models.augment import diff_augment
 from gantrain.models.conditioning import NO_CLASSES
+from gantrain.models.convolutions import fast_convolutions
 from gantrain.models.dropout import add_dropout
 from gantrain.models.ema import Ema
 from gantrain.models.networks import Discriminator, Generator, build_networks
-from gantrain.models.twice import FastSecondDerivatives
 from gantrain.training.ada import Ada
 from gantrain.training.batch import Batch
 from gantrain.training.nan_guard import NanGuard
@@ -95,15 +95,15 @@ class Gan:
 
         classes: with conditioning, int64 (N,); here and below.
         """
-        return self._autocast(self.generator, latents, classes)
+        return self._run(self.generator, latents, classes)
 
     def ddp_generate(self, latents: Tensor, classes: Tensor | None = None) -> Tensor:
         """Like `generate`, with gradients averaged over the ranks."""
-        return self._autocast(self._ddp_generator, latents, classes)
+        return self._run(self._ddp_generator, latents, classes)
 
     def discriminate(self, images: Tensor, classes: Tensor | None = None) -> Tensor:
         """Return logits or scores, float32 (N,), of images (N, C, S, S) in [-1, 1]."""
-        return self._autocast(self.discriminator, images, classes)
+        return self._run(self.discriminator, images, classes)
 
     def ddp_discriminate(
         self, images: Tensor, classes: Tensor | None = None, *, twice: bool = False
@@ -114,7 +114,7 @@ class Gan:
         """
         if twice:
             return self._without_compilation(self._ddp_discriminator, images, classes)
-        return self._autocast(self._ddp_discriminator, images, classes)
+        return self._run(self._ddp_discriminator, images, classes)
 
     def discriminate_for_penalty(self, images: Tensor, classes: Tensor | None = None) -> Tensor:
         """Like `discriminate`, for a gradient penalty: in float32 under fp16, whose range is too
@@ -129,7 +129,7 @@ class Gan:
     ) -> Tensor:
         # torch.compile does not support second derivatives.
         eager = torch.compiler.set_stance("force_eager") if self._compiled else nullcontext()
-        with eager, FastSecondDerivatives():
+        with eager, fast_convolutions(twice=True):
             if self.accelerator.mixed_precision != "fp16":
                 return self._autocast(network, inputs, classes)
             with torch.autocast(self.accelerator.device.type, enabled=False):
@@ -178,6 +178,11 @@ class Gan:
 
     def _ddp(self, network: nn.Module) -> nn.Module:
         return self._ddp_generator if network is self.generator else self._ddp_discriminator
+
+    def _run(self, network: Network, inputs: Tensor, classes: Tensor | None) -> Tensor:
+        # torch.compile chooses kernels by itself.
+        with nullcontext() if self._compiled else fast_convolutions():
+            return self._autocast(network, inputs, classes)
 
     def _autocast(self, network: Network, inputs: Tensor, classes: Tensor | None) -> Tensor:
         with self.accelerator.autocast():

@@ -1,4 +1,4 @@
-"""Convolutions that can be differentiated twice: against torch's own, and by finite differences."""
+"""Fast convolutions and their derivatives: against torch's own, and by finite differences."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gantrain.models.twice import FastSecondDerivatives
+from gantrain.models.convolutions import Conv2d, ConvTranspose2d, fast_convolutions
 from gantrain.training.penalties import gradient_penalty, squared_gradient
 
 # channels of images, kernel, stride, padding, size of the images
@@ -30,7 +30,7 @@ Mode = Callable[[], AbstractContextManager[Any]]
 
 def convolution(channels: int, kernel: int, stride: int, padding: int, size: int) -> Any:
     torch.manual_seed(0)
-    layer = nn.Conv2d(channels, 3, kernel, stride, padding).double()
+    layer = Conv2d(channels, 3, kernel, stride, padding).double()
     images = torch.randn(2, channels, size, size, dtype=torch.double, requires_grad=True)
     return layer, images
 
@@ -42,13 +42,85 @@ def test_first_and_second_derivatives_are_those_of_finite_differences(
     layer, images = convolution(channels, kernel, stride, padding, size)
 
     def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        with FastSecondDerivatives(smallest=0):
-            return torch.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, 1)
+        with fast_convolutions(twice=True, smallest=0):
+            return layer._conv_forward(x, weight, bias)  # type: ignore[no-any-return]
 
     inputs = (images, layer.weight, layer.bias)
     assert convolve(*inputs).grad_fn.name() == "_ForwardBackward"  # type: ignore[union-attr]
     assert gradcheck(convolve, inputs)
     assert gradgradcheck(convolve, inputs)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "padding", "missing", "size"),
+    [
+        pytest.param(1, 5, 2, 2, 1, 4, id="doubling-to-an-image"),
+        pytest.param(3, 4, 2, 1, 0, 4, id="doubling-to-a-coloured-image"),
+        pytest.param(2, 3, 2, 1, 1, 3, id="doubling-by-3x3"),
+        pytest.param(2, 3, 2, 1, 0, 3, id="to-an-odd-size"),
+        pytest.param(5, 4, 2, 1, 0, 3, id="many-channels"),
+        pytest.param(5, 4, 1, 0, 0, 1, id="from-one-pixel"),
+    ],
+)
+def test_a_transposed_convolution_is_that_of_torch(
+    channels: int, kernel: int, stride: int, padding: int, missing: int, size: int, *, bias: bool
+) -> None:
+    torch.manual_seed(0)
+    layer = ConvTranspose2d(4, channels, kernel, stride, padding, missing, bias=bias).double()
+    maps = torch.randn(2, 4, size, size, dtype=torch.double, requires_grad=True)
+    with fast_convolutions(smallest=0):
+        images = layer(maps)
+    assert images.grad_fn.name() == "_InputGradientBackward"
+    torch.testing.assert_close(images, layer(maps))
+
+    def convolve(*_: Tensor) -> Tensor:
+        with fast_convolutions(smallest=0):
+            return layer(maps)  # type: ignore[no-any-return]
+
+    inputs = (maps, *layer.parameters())
+    assert gradcheck(convolve, inputs)
+    assert gradgradcheck(convolve, inputs)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("layer", "channels", "size"),
+    [
+        pytest.param(Conv2d(8, 6, 5, 2, 2), 8, 8, id="halving-5x5"),
+        pytest.param(Conv2d(8, 6, 4, 2, 1), 8, 8, id="halving-4x4"),
+        pytest.param(Conv2d(8, 6, 3, 1, 1), 8, 7, id="same-size"),
+        pytest.param(Conv2d(8, 6, (3, 2), (2, 1), (0, 1)), 8, 8, id="uneven"),
+        pytest.param(Conv2d(8, 1, 4), 8, 4, id="to-one-pixel"),
+        pytest.param(ConvTranspose2d(8, 6, 5, 2, 2, 1), 8, 4, id="doubling"),
+        pytest.param(ConvTranspose2d(8, 1, 5, 2, 2, 1), 8, 4, id="doubling-to-an-image"),
+        pytest.param(ConvTranspose2d(8, 6, 4), 8, 1, id="from-one-pixel"),
+    ],
+)
+def test_gradients_in_bf16_are_as_exact_as_those_of_torch(
+    layer: nn.Module, channels: int, size: int, layout: torch.memory_format
+) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(4, channels, size, size, generator=rng).to(memory_format=layout)
+    x = x.requires_grad_()
+    layer.to(memory_format=layout)  # type: ignore[call-overload]
+
+    def values(*, bf16: bool, fast: bool) -> list[Tensor]:
+        mode = fast_convolutions(smallest=0) if fast else nullcontext()
+        with mode, torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            y = layer(x)
+        ramp = torch.linspace(-1, 1, y.numel()).view(y.shape)
+        loss = (y.float() * ramp).sum()
+        return [y, *torch.autograd.grad(loss, [x, *layer.parameters()])]
+
+    exact = values(bf16=False, fast=False)
+    torch.testing.assert_close(values(bf16=False, fast=True), exact, rtol=1e-4, atol=1e-4)
+    for fast, torchs, value in zip(
+        values(bf16=True, fast=True), values(bf16=True, fast=False), exact, strict=True
+    ):
+        assert (fast.dtype, fast.shape) == (torchs.dtype, value.shape)
+        error, usual = (fast - value).norm(), (torchs - value).norm()
+        assert error <= 1.5 * usual + 1e-3 * value.norm()
 
 
 @pytest.mark.parametrize(
@@ -57,9 +129,9 @@ def test_first_and_second_derivatives_are_those_of_finite_differences(
     ids=str,
 )
 def test_other_convolutions_stay_as_they_are(changes: dict[str, Any]) -> None:
-    layer = nn.Conv2d(2, 4, 3, **{"padding": 1, **changes})
+    layer = Conv2d(2, 4, 3, **{"padding": 1, **changes})
     images = torch.randn(2, 2, 8, 8)
-    with FastSecondDerivatives(smallest=0):
+    with fast_convolutions(twice=True, smallest=0):
         assert torch.equal(layer(images), layer(images))
         values = layer(images)
     assert torch.equal(values, layer(images))
@@ -70,25 +142,25 @@ def test_other_convolutions_stay_as_they_are(changes: dict[str, Any]) -> None:
     [(64, 1, False), (64, 64, True), (3, 1, False), (3, 64, True)],
 )
 def test_small_convolutions_stay_as_they_are(channels: int, images: int, *, fast: bool) -> None:
-    layer = nn.Conv2d(channels, 64, 5, 2, 2)
-    with FastSecondDerivatives():
+    layer = Conv2d(channels, 64, 5, 2, 2)
+    with fast_convolutions(twice=True):
         values = layer(torch.randn(images, channels, 16, 16, requires_grad=True))
     assert (values.grad_fn.name() == "_ForwardBackward") == fast
 
 
-def all_fast() -> FastSecondDerivatives:
-    return FastSecondDerivatives(smallest=0)
+def all_fast() -> AbstractContextManager[None]:
+    return fast_convolutions(twice=True, smallest=0)
 
 
 def critic() -> nn.Sequential:
     torch.manual_seed(1)
     return nn.Sequential(
-        nn.Conv2d(1, 8, 5, 2, 2),
+        Conv2d(1, 8, 5, 2, 2),
         nn.LeakyReLU(0.2),
-        nn.Conv2d(8, 16, 5, 2, 2, bias=False),
+        Conv2d(8, 16, 5, 2, 2, bias=False),
         nn.GroupNorm(1, 16),
         nn.LeakyReLU(0.2),
-        nn.Conv2d(16, 1, 4),
+        Conv2d(16, 1, 4),
         nn.Flatten(0),
     )
 
@@ -138,6 +210,9 @@ class Passes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.inputs, self.weights = 0, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        transposed = 6
+        if func is torch.ops.aten.convolution.default:
+            self.inputs += args[transposed]
         if func is torch.ops.aten.convolution_backward.default:
             self.inputs += args[-1][0]
             self.weights += args[-1][1]
@@ -145,10 +220,10 @@ class Passes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def test_only_the_gradients_that_are_asked_for_are_computed() -> None:
-    network = nn.Sequential(*[nn.Conv2d(8, 8, 3, padding=1) for _ in range(3)])
+    network = nn.Sequential(*[Conv2d(8, 8, 3, padding=1) for _ in range(3)])
     weights = [weight for weight in network.parameters() if weight.ndim == 4]
     images = torch.randn(2, 8, 8, 8, requires_grad=True)
-    with FastSecondDerivatives(smallest=0):
+    with fast_convolutions(twice=True, smallest=0):
         scores = network(images)
     with Passes() as to_images:
         (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)

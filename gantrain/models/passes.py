@@ -1,0 +1,151 @@
+"""The three passes of a convolution, each by the fastest way that torch has to the same values.
+
+On CPUs, oneDNN's passes are slow where few channels or places leave its kernels half empty: for the
+gradient of images, which is also the forward pass of a transposed convolution to images; for the
+gradient of weights in bfloat16 if the maps are small; and for convolutions whose kernel covers the
+map. docs/performance.md has the times.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear, pad, pixel_shuffle
+
+_aten = torch.ops.aten
+_IMAGE_CHANNELS = 4  # for more, oneDNN's own input gradient is the faster one
+_SMALL_MAP = 64  # places, up to which a weight gradient in bfloat16 is faster as a matrix product
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The passes of y = x * weight + bias, a convolution with this stride and padding.
+
+    x: (N, channels, H, W). weight: (outputs, channels, kernel height, kernel width). y: (N,
+    outputs, H', W'). bias: (outputs,). Groups and dilation are 1.
+    on_cpu: whether the tensors are there; elsewhere the passes are torch's.
+    """
+
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    on_cpu: bool
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Return y."""
+        if self.covers_the_map(x.shape, weight.shape):
+            return linear(_rows(x), _rows(weight), bias)[:, :, None, None]
+        geometry = (self.stride, self.padding, (1, 1), False, (0, 0), 1)
+        return cast(Tensor, _aten.convolution(x, weight, bias, *geometry))
+
+    def to_input(
+        self, y: Tensor, weight: Tensor, size: torch.Size, bias: Tensor | None = None
+    ) -> Tensor:
+        """Return the gradient of x, which has this size, from that of y.
+
+        bias: (channels,), is added to it, which makes it the transposed convolution.
+        """
+        if self.halves_an_image(size, weight.shape):
+            return _to_image(y, weight, self.padding[0], bias)
+        if self.covers_the_map(size, weight.shape):
+            values = (y.flatten(1) @ _rows(weight)).view(len(y), *size[2:], size[1])
+            values = values.permute(0, 3, 1, 2)
+            return values if bias is None else values + bias[:, None, None]
+        seen = self.input_size(y.shape, weight.shape)
+        unseen = [size[2] - seen[2], size[3] - seen[3]]
+        geometry = (self.stride, self.padding, (1, 1), True, unseen, 1)
+        return cast(Tensor, _aten.convolution(y, weight, bias, *geometry))
+
+    def to_weight(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        """Return the gradient of the weight from that of y; of the weight only the size matters."""
+        if self.weight_is_product(x.shape, weight.shape, x.dtype):
+            gradient = _at_places(y).t() @ self._windows(x, y, weight)
+            outputs, channels, *kernel = weight.shape
+            return gradient.view(outputs, *kernel, channels).permute(0, 3, 1, 2)
+        geometry = (self.stride, self.padding, (1, 1), False, (0, 0), 1)
+        mask = [False, True, False]
+        return cast(Tensor, _aten.convolution_backward(y, x, weight, None, *geometry, mask)[1])
+
+    def halves_an_image(self, size: torch.Size, weight: torch.Size) -> bool:
+        """Whether `to_input` computes images at their four subpixels; size: of x."""
+        kernel, padding = weight[-1], self.padding[0]
+        return (
+            self.on_cpu
+            and size[1] <= _IMAGE_CHANNELS
+            and self.stride == (2, 2)
+            and padding <= 2
+            and kernel - padding <= 4
+            and self.padding == (padding, padding)
+            and weight[-2:] == (kernel, kernel)
+            and all(2 * n == m for n, m in zip(self.places(size, weight), size[2:], strict=True))
+        )
+
+    def covers_the_map(self, size: torch.Size, weight: torch.Size) -> bool:
+        """Whether x of this size is as large as the kernel, so that all passes are products."""
+        return self.on_cpu and size[2:] == weight[2:] and self.padding == (0, 0)
+
+    def weight_is_product(self, size: torch.Size, weight: torch.Size, dtype: torch.dtype) -> bool:
+        """Whether `to_weight` is a matrix product, for x of this size and type."""
+        return self.covers_the_map(size, weight) or (
+            self.on_cpu
+            and dtype == torch.bfloat16
+            and weight[2:] != (1, 1)
+            and size[1] > _IMAGE_CHANNELS
+            and math.prod(self.places(size, weight)) <= _SMALL_MAP
+        )
+
+    def places(self, size: torch.Size, weight: torch.Size) -> tuple[int, int]:
+        """Return height and width of y for x of this size."""
+        high, wide = (
+            (size[2 + i] + 2 * self.padding[i] - weight[2 + i]) // self.stride[i] + 1
+            for i in range(2)
+        )
+        return high, wide
+
+    def input_size(
+        self, y: torch.Size, weight: torch.Size, unseen: Sequence[int] = (0, 0)
+    ) -> torch.Size:
+        """Return the size of x for y of this size; unseen: rows and columns that no kernel sees."""
+        sides = [
+            self._reach(y[2 + i], weight, i) - 2 * self.padding[i] + unseen[i] for i in range(2)
+        ]
+        return torch.Size([y[0], weight[1], *sides])
+
+    def _reach(self, places: int, weight: torch.Size, i: int) -> int:
+        # How much of x, with its padding, kernels at so many places see.
+        return (places - 1) * self.stride[i] + weight[2 + i]
+
+    def _windows(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        # What the kernel sees at each place of y, a row of kernel height x kernel width x channels.
+        (high, wide), (down, right) = y.shape[2:], self.stride
+        margins = [0, 0]
+        for i in (1, 0):
+            seen = self._reach(y.shape[2 + i], weight.shape, i)
+            margins += [self.padding[i], seen - self.padding[i] - x.shape[2 + i]]
+        x = pad(x.permute(0, 2, 3, 1), margins).contiguous()
+        image, row, pixel, channel = x.stride()
+        size = (len(x), high, wide, *weight.shape[2:], x.shape[3])
+        steps = (image, down * row, right * pixel, row, pixel, channel)
+        return x.as_strided(size, steps).reshape(len(x) * high * wide, -1)
+
+
+def _at_places(y: Tensor) -> Tensor:
+    return y.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1).flatten(1)  # a view if the channels are last
+
+
+def _to_image(y: Tensor, weight: Tensor, padding: int, bias: Tensor | None) -> Tensor:
+    # A pixel depends on 3x3 places of y, by one of four parts of the kernel, one for each position
+    # in its square of 2x2. So a convolution to four maps yields all pixels.
+    outputs, channels, kernel, _ = weight.shape
+    before = 2 - padding
+    after = 6 - before - kernel
+    parts = pad(weight, (before, after, before, after)).view(outputs, channels, 3, 2, 3, 2)
+    parts = parts.flip(2, 4).permute(1, 3, 5, 0, 2, 4).reshape(4 * channels, outputs, 3, 3)
+    bias = None if bias is None else bias.repeat_interleave(4)
+    return pixel_shuffle(torch.conv2d(y, parts, bias, padding=1), 2)
