@@ -8,6 +8,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from gantrain.config import NetworkConfig
 from gantrain.config.values import Norm
 from gantrain.models.conditioning import ConditionalNorm
+from gantrain.models.layer_norm import LayerNorm
 
 _INIT_STD = 0.02
 
@@ -45,7 +46,7 @@ def make_norm(config: NetworkConfig, norm: Norm, width: int, *, affine: bool = T
     if norm == "instance":
         return nn.InstanceNorm2d(width, eps=config.norm_epsilon, affine=affine)
     # With one group this is layer normalisation over channels and pixels, with a gain per channel.
-    return nn.GroupNorm(1, width, config.norm_epsilon, affine)
+    return LayerNorm(width, config.norm_epsilon, affine=affine)
 
 
 def initialise_normal(weight: Tensor) -> None:

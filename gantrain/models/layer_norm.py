@@ -1,0 +1,149 @@
+"""Normalisation of each image over channels and pixels, with fast second derivatives.
+
+torch takes about forty elementwise passes over the maps for the gradient of a gradient penalty
+through its GroupNorm. Here it takes two of the fused passes of an ordinary backward step and a few
+sums. With the normalised maps z = (x - mean) scale and P(u) = u - mean(u) - z mean(u z), all means
+over an image, the gradient of x from that of y is scale P(gain y); P is symmetric.
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from gantrain.models.convolutions import differentiating_twice, wanted
+
+_aten = torch.ops.aten
+
+
+class LayerNorm(nn.GroupNorm):
+    """torch's GroupNorm with one group, but fast within `fast_convolutions(twice=True)`.
+
+    There it has derivatives of the first and second order only.
+    """
+
+    def __init__(self, width: int, epsilon: float, *, affine: bool = True) -> None:
+        super().__init__(1, width, epsilon, affine)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not differentiating_twice() or input.device.type != "cpu" or input.ndim != 4:
+            return super().forward(input)
+        maps = _dense(input, input)
+        return cast(Tensor, _Norm.apply(maps, self.weight, self.bias, self.eps))  # type: ignore[no-untyped-call]
+
+
+class _Norm(Function):
+    """y of (x, gain, bias)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, gain: Tensor | None, bias: Tensor | None, epsilon: float
+    ) -> Tensor:
+        y, mean, scale = _aten.native_group_norm(x, gain, bias, *_sizes(x), 1, epsilon)
+        ctx.save_for_backward(x, gain, mean, scale)
+        ctx.epsilon = epsilon
+        return cast(Tensor, y)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (y,), (x, gain, mean, scale) = gradients, ctx.saved_tensors
+        to_x, *to_affine = wanted(ctx)
+        to_gain, to_bias = to_affine or (False, False)
+        if not torch.is_grad_enabled():
+            return *_backward(y, x, gain, mean, scale, (to_x, to_gain, to_bias)), None
+        normal = torch.group_norm(x, 1, eps=ctx.epsilon) if to_gain else None
+        return (
+            _InputGradient.apply(y, x, gain, mean, scale) if to_x else None,  # type: ignore[no-untyped-call]
+            None if normal is None else (y * normal).sum((0, 2, 3)),
+            y.sum((0, 2, 3)) if to_bias else None,
+            None,
+        )
+
+
+class _InputGradient(Function):
+    """The gradient of x, of (gradient of y, x, gain)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, y: Tensor, x: Tensor, gain: Tensor | None, mean: Tensor, scale: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(y, x, gain, mean, scale)
+        return cast(Tensor, _backward(y, x, gain, mean, scale, (True, False, False))[0])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (v,), (y, x, gain, mean, scale) = gradients, ctx.saved_tensors
+        to_y, to_x, to_gain, *_ = wanted(ctx)
+        v = _dense(v, x)
+        projected = _project(v, x, mean, scale)
+        gains = 1 if gain is None else gain.to(y.dtype)[:, None, None]
+        return (
+            projected * gains if to_y else None,
+            _to_maps(v, y * gains, x, mean, scale) if to_x else None,
+            (y * projected).sum((0, 2, 3)).to(gain.dtype) if to_gain else None,
+            None,
+            None,
+        )
+
+
+def _to_maps(v: Tensor, y: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    # The gradient of the sum over v scale P(y), with respect to x: -scale² (a P(y) + b P(v) + c z).
+    count = x[0].numel()
+    v_z = (_dot(v, x) - mean * _sum(v)) * scale / count
+    y_z = (_dot(y, x) - mean * _sum(y)) * scale / count
+    rest = _dot(y, v) / count - _sum(y) * _sum(v) / count**2 - v_z * y_z
+    mixed = y.mul(_each(v_z, y)).addcmul_(v, _each(y_z, v))
+    gradient = _project(mixed, x, mean, scale)
+    factor = -(scale**3) * rest
+    gradient = gradient.mul_(_each(-scale, x))
+    return gradient.addcmul_(x, _each(factor, x)).sub_(_each(factor * mean, x))
+
+
+def _backward(
+    y: Tensor,
+    x: Tensor,
+    gain: Tensor | None,
+    mean: Tensor,
+    scale: Tensor,
+    mask: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, ...]:
+    backward = _aten.native_group_norm_backward
+    return tuple(backward(_dense(y, x), x, mean, scale, gain, *_sizes(x), 1, mask))
+
+
+def _project(u: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Return scale P(u)."""
+    return cast(Tensor, _backward(u, x, None, mean, scale, (True, False, False))[0])
+
+
+def _sizes(x: Tensor) -> tuple[int, int, int]:
+    images, channels, high, wide = x.shape
+    return images, channels, high * wide
+
+
+def _dense(values: Tensor, like: Tensor) -> Tensor:
+    layout = torch.channels_last if _is_channels_last(like) else torch.contiguous_format
+    return values.contiguous(memory_format=layout)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def _sum(values: Tensor) -> Tensor:
+    """Return the sum of each image, (N, 1), at least in float32."""
+    exact = torch.promote_types(values.dtype, torch.float32)
+    # In two steps, since torch converts its operand, not its result, if it sums in another type.
+    return values.sum(1).sum((1, 2), dtype=exact)[:, None]
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return _sum(a * b)
+
+
+def _each(numbers: Tensor, maps: Tensor) -> Tensor:
+    """Return a number for each image in a form that multiplies its maps."""
+    return numbers.to(maps.dtype)[:, :, None, None]
