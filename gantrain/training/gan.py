@@ -21,6 +21,7 @@ from gantrain.models.dropout import add_dropout
 from gantrain.models.ema import Ema
 from gantrain.models.networks import Discriminator, Generator, build_networks
 from gantrain.training.ada import Ada
+from gantrain.training.adam import FusedAdam
 from gantrain.training.batch import Batch
 from gantrain.training.nan_guard import NanGuard
 
@@ -279,7 +280,7 @@ def _convert_sync_batchnorm(network: Generator | Discriminator) -> None:
 
 
 def _adam(network: nn.Module, config: NetworkConfig) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), eps=config.adam_epsilon, fused=True)
+    return FusedAdam(network.parameters(), config.adam_epsilon)
 
 
 def relative_change(adam: torch.optim.Optimizer) -> Tensor:

@@ -1,0 +1,35 @@
+"""Adam in one fused call, which on CPUs takes weights and gradients as they lie in memory."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class FusedAdam(torch.optim.Adam):
+    """torch's fused Adam (Kingma and Ba 2015), without a copy of each gradient.
+
+    On CPUs torch copies the gradient of a weight whose channels are last, and then does not use
+    the copy. It gets views here in which the memory is in order.
+    """
+
+    def __init__(self, weights: Any, epsilon: float) -> None:
+        super().__init__(weights, eps=epsilon, fused=True)
+
+    def _init_group(self, group: dict[str, Any], *lists: list[Tensor]) -> Any:
+        result = super()._init_group(group, *lists)  # type: ignore[no-untyped-call]
+        per_weight = lists[:4]  # weights, gradients and their two averages
+        for i, tensors in enumerate(zip(*per_weight, strict=True)):
+            if all(map(_has_channels_last, tensors)):
+                for values, tensor in zip(per_weight, tensors, strict=True):
+                    values[i] = tensor.permute(0, 2, 3, 1)
+        return result
+
+
+def _has_channels_last(tensor: Tensor) -> bool:
+    return (
+        tensor.device.type == "cpu"
+        and tensor.ndim == 4
+        and not tensor.is_contiguous()
+        and tensor.is_contiguous(memory_format=torch.channels_last)
+    )
