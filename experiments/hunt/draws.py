@@ -4,7 +4,8 @@ The runs of the first one were looked at while the rules were written. Those of 
 other images, another seed, smaller batches and more steps; half of them were trained once the rules
 were final, and four rules were changed by them. The third is for the report: its settings were
 drawn, its images made and its runs trained after that. By it, one rule that raised false alarms was
-changed, so that the fourth, for the report on those, has runs without a fault alone.
+changed, so that the fourth, for the report on those, has runs without a fault alone; and so has
+the fifth (see `shipped`).
 """
 
 import math
@@ -24,11 +25,12 @@ from experiments.hunt.plan import (
     sick,
     sick_runs,
 )
+from experiments.hunt.shipped import FIFTH, fifth_draw
 from experiments.remedies.plan import learning_rates
 from experiments.training import Tree, merge
 from gantrain.health.problems import NO_FAULT
 
-Half = Literal["tuning", "report", "well"]
+Half = Literal["tuning", "report", "well", "judged"]
 
 # A quarter of its runs is 400 steps, of which the signs that young GANs show need 300.
 THIRD = Draw(seed=2, batch=20, g_steps=1600)
@@ -48,13 +50,15 @@ def all_runs() -> list[HuntedRun]:
     """Return the runs of all draws; the second names its sets, and so its runs, `…2`."""
     first = [*sick_runs(), *healthy_runs()]
     second = [replace(run, name=f"{run.name}2", data=f"{run.data}2", draw=SECOND) for run in first]
-    return [*first, *second, *third_draw(), *fourth_draw()]
+    return [*first, *second, *third_draw(), *fourth_draw(), *fifth_draw()]
 
 
 def half_of(run: HuntedRun) -> Half:
     """Return whether a run is for tuning the rules, for the report on them, or, of runs without a
-    fault, for that on false alarms.
+    fault, for that on false alarms, whose images are judged in the fifth draw.
     """
+    if run.draw == FIFTH:
+        return "judged"
     return "report" if run.draw == THIRD else "well" if run.draw == FOURTH else "tuning"
 
 

@@ -52,11 +52,14 @@ class Draw:
     """What all runs of a draw have in common.
 
     g_steps: of each run, so that the 1,000 of some rules are over in good time.
+    width: of both networks. grids: of 64 samples each, during a run.
     """
 
     seed: int
     batch: int
     g_steps: int
+    width: int = 8
+    grids: int = 2
 
 
 FIRST = Draw(seed=0, batch=32, g_steps=1300)

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--half",
         choices=get_args(Half),
-        help="train the first two draws, the third, or the fourth",
+        help="train the first two draws, the third, the fourth, or the fifth",
     )
     parser.add_argument("--list", action="store_true", help="print the names of the runs and exit")
     options = parser.parse_args(arguments)
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def config_tree(run: HuntedRun, shards: Path, channels: int, out: Path) -> Tree:
     """Return the config of a run."""
-    network = {"width": 8, "learning_rate": 1e-3}
+    network = {"width": run.draw.width, "learning_rate": 1e-3}
     kimg = run.total_kimg
     base: Tree = {
         "data": {"shards": str(shards), "size": 32, "channels": channels},
@@ -68,7 +68,7 @@ def config_tree(run: HuntedRun, shards: Path, channels: int, out: Path) -> Tree:
         "metrics": {"every_kimg": kimg / _MEASUREMENTS, "samples": 400, "features": "classifier"},
         "output": {
             "log_every_kimg": _LOG_STEPS * run.images_per_g_step / 1000,
-            "sample_every_kimg": kimg / 2,
+            "sample_every_kimg": kimg / run.draw.grids,
             "checkpoint_every_kimg": 2 * kimg,
         },
     }

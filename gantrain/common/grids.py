@@ -35,6 +35,17 @@ def tile_square(images: Tensor) -> Image.Image:
     return tile(images, -(-len(images) // columns), columns)
 
 
+def untile(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], size: int) -> Tensor:
+    """Return the images of an 8-bit grid as `tile` makes it, uint8 (N, C, S, S).
+
+    pixels: (H, W) or (H, W, C). size: S. Empty tiles are white images.
+    """
+    step = size + _GAP
+    stacked = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1).copy()).permute(2, 0, 1)
+    rows = stacked.unfold(1, size, step).unfold(2, size, step)  # (C, rows, columns, S, S)
+    return rows.permute(1, 2, 0, 3, 4).flatten(0, 1).contiguous()
+
+
 def quantize(images: Tensor) -> Tensor:
     """Convert images of any shape in [-1, 1] to uint8, on their device."""
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
