@@ -97,18 +97,24 @@ def is_ill(looks: Sequence[Look], index: int) -> bool:
     return look.diversity < _ALIKE or look.distance > _WORSE * max(best, 0.0)
 
 
-def confirms(looks: Sequence[Look], alarm: Name, images_seen: int) -> bool:
+def confirms(looks: Sequence[Look], alarm: str, images_seen: int) -> bool:
     """Return whether the images are ill at the last look before an alarm, or the next one."""
-    if alarm not in _VISIBLE:
-        return False
-    after = next((i for i, look in enumerate(looks) if look.images_seen >= images_seen), len(looks))
-    near = [i for i in (after - 1, after) if 0 <= i < len(looks)]
-    return any(is_ill(looks, i) for i in near)
+    return alarm in _VISIBLE and any(is_ill(looks, i) for i in _indices_near(looks, images_seen))
+
+
+def looks_near(looks: Sequence[Look], images_seen: int) -> list[Look]:
+    """Return the last look before a moment and the first one from it on."""
+    return [looks[i] for i in _indices_near(looks, images_seen)]
 
 
 def is_always_well(looks: Sequence[Look]) -> bool:
     """Return whether no look but the first, which shows a young generator, is ill."""
     return len(looks) > 1 and not any(is_ill(looks, i) for i in range(1, len(looks)))
+
+
+def _indices_near(looks: Sequence[Look], images_seen: int) -> list[int]:
+    after = next((i for i, look in enumerate(looks) if look.images_seen >= images_seen), len(looks))
+    return [i for i in (after - 1, after) if 0 <= i < len(looks)]
 
 
 def _features(network: Lite0, path: Path, size: int) -> Tensor:

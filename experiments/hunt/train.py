@@ -17,6 +17,7 @@ from experiments.hunt.plan import HuntedRun
 from experiments.training import Tree, has_ended, merge, runs_parser, train_to_end
 
 OUT = Path("runs/hunt")
+SIZE = 32  # of all images, in pixels
 _MEASUREMENTS = 10  # of each run
 _LOG_STEPS = 25  # generator steps
 
@@ -54,7 +55,7 @@ def config_tree(run: HuntedRun, shards: Path, channels: int, out: Path) -> Tree:
     network = {"width": run.draw.width, "learning_rate": 1e-3}
     kimg = run.total_kimg
     base: Tree = {
-        "data": {"shards": str(shards), "size": 32, "channels": channels},
+        "data": {"shards": str(shards), "size": SIZE, "channels": channels},
         "generator": {**network, "latent_size": 32},
         # BatchNorm in D would hide the mean brightness of a batch.
         "discriminator": {**network, "norm": "none", "bias": True},

@@ -13,16 +13,15 @@ from experiments.hunt.data import open_set
 from experiments.hunt.draws import all_runs, fourth_draw, half_of, third_draw
 from experiments.hunt.plan import NEIGHBOURS, HuntedRun, sick
 from experiments.hunt.report import (
-    Verdict,
     confusion_table,
-    counted,
     health,
-    judge,
     left_out_table,
     missed_table,
     summary,
 )
+from experiments.hunt.shipped import SETS, fifth_draw
 from experiments.hunt.train import config_tree
+from experiments.hunt.verdicts import Verdict, counted, judge
 from experiments.training import mark_as_ended, train_in
 from gantrain.config import DcganGeneratorConfig, parse_config
 from gantrain.data.shards.manifest import load_manifest
@@ -56,10 +55,17 @@ def test_the_later_draws_are_for_the_report_and_have_every_kind_of_run() -> None
     assert {half_of(run) for run in runs} == {"report"}
     later = fourth_draw()
     assert {half_of(run) for run in later} == {"well"}
+    judged = fifth_draw()
+    assert {half_of(run) for run in judged} == {"judged"}
+    assert {run.truth for run in judged} == {NO_FAULT}
+    assert {run.kind for run in judged} == {"dcgan", "wgan-gp", "hinge", "rpgan"}
+    assert len(judged) > 40
+    assert {run.data for run in judged} == set(SETS)
     assert {run.truth for run in later} == {NO_FAULT}
     assert len(later) > 30
     # The other draws were seen while the rules were written.
-    others = [run for run in all_runs() if run not in [*runs, *later]]
+    others = [run for run in all_runs() if run not in [*runs, *later, *judged]]
+    assert {run.data for run in judged}.isdisjoint({run.data for run in [*runs, *later, *others]})
     assert {half_of(run) for run in others} == {"tuning"}
     assert {run.data for run in later}.isdisjoint({run.data for run in [*runs, *others]})
     assert {run.data for run in runs}.isdisjoint({run.data for run in others})
