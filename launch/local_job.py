@@ -56,14 +56,14 @@ def start(
     return str(process.pid)
 
 
-def is_job(command_line: bytes, token: str) -> bool:
-    """Return whether a process's command line is that of the job of a submission.
+def is_job(command: Sequence[str], token: str) -> bool:
+    """Return whether the words of a process's command are those of the job of a submission.
 
     token: the last part of the folder that `start` was given. Version 0.2.0 and earlier started
     such jobs by submitit.
     """
-    own = _MODULE.encode() in command_line or b"submitit" in command_line
-    return own and token.encode() in command_line
+    own = any(_MODULE in word or "submitit" in word for word in command)
+    return own and any(token in word for word in command)
 
 
 def _devices(count: int, environment: Mapping[str, str]) -> list[str]:

@@ -4,6 +4,7 @@ import os
 import socket
 from pathlib import Path
 
+from gantrain.common.command_line import command_of
 from launch.ledger import Submission, TaskRef, user_name
 from launch.local_job import is_job
 from launch.slurm import TaskInfo, TaskInfos
@@ -53,11 +54,10 @@ def _was_removed(sweep_dir: Path, task: TaskRef, infos: TaskInfos) -> bool:
 def _is_running(submission: Submission) -> bool:
     if submission.executor == "debug":
         return False
-    try:
-        command_line = Path(f"/proc/{submission.job}/cmdline").read_bytes()
-    except OSError:
-        return not Path("/proc").is_dir() and _process_exists(submission.job)
-    return is_job(command_line, submission.token)
+    if not Path("/proc").is_dir():
+        return _process_exists(submission.job)
+    job = submission.job
+    return job.isdecimal() and is_job(command_of(int(job)), submission.token)
 
 
 def _process_exists(pid: str) -> bool:

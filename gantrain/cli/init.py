@@ -93,6 +93,8 @@ def project_files(config: str, shards: Path | None) -> dict[str, str]:
         text = _with_values(text, "data", values)
         if not manifest.classes:
             text = _with_values(text, "conditioning", {"kind": "none"})
+        origin = f"# Started from gantrain's {config}.yaml, of whose images these comments speak:"
+        text = f"{origin}\n{text}"
     parse_config(load_yaml(text), f"configs/{config}.yaml")
     return {
         f"configs/{config}.yaml": text,
@@ -103,20 +105,25 @@ def project_files(config: str, shards: Path | None) -> dict[str, str]:
 
 
 def _with_values(text: str, section: str, values: Mapping[str, object]) -> str:
-    """Return the text of a config with other values of keys that its section has."""
+    """Return the text of a config with other values of keys that its section has.
+
+    A comment beside a value that changes is left out: it gives the reason for the old one.
+    """
     found = re.search(rf"(?m)^{section}:\n(?:  .*\n)*", text)
     if found is None:
         return text
     lines = found[0]
     for key, value in values.items():
         written = yaml.safe_dump(value).split("\n")[0]
-        line = re.compile(rf"(?m)^(?P<key>  {key}: )[^#\n]*?(?P<comment> *#.*)?$")
+        line = re.compile(rf"(?m)^(?P<key>  {key}: )(?P<value>[^#\n]*?)(?P<comment> *#.*)?$")
         lines = line.sub(partial(_replace_value, written), lines, count=1)
     return text[: found.start()] + lines + text[found.end() :]
 
 
 def _replace_value(written: str, line: re.Match[str]) -> str:
-    return f"{line['key']}{written}{line['comment'] or ''}"
+    if load_yaml(line["value"]) == load_yaml(written):
+        return line[0]
+    return f"{line['key']}{written}"
 
 
 def _sweep_of(config: str, sweeps: Path) -> str:
