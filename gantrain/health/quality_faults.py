@@ -33,6 +33,7 @@ _UNTRAINED_STEPS = 10  # up to which a generator counts as untrained
 _OPEN_FEATURES = ("lite0", "inception")
 _CLASS_FEATURES = ("classifier", "brick")
 _NO_CLASS = 0.5  # divergence in nats that unequal classes and a few unclear images may have
+_MORE_EXTREMES = 0.2  # of all pixels, so that a person sees it
 _NOTHING = 0.02  # a precision and a coverage that are next to nothing
 
 
@@ -53,7 +54,21 @@ def detect_falling_quality(
     times = value / best.value if trend.ruler.goal == "lowest" else best.value / value
     return (
         f"{trend.label} is {value:.4g}, {times:.1f} times worse than its best, {best.value:.4g}"
-        f"{position(best)}"
+        f"{position(best)}{_many_extremes(lines)}"
+    )
+
+
+def _many_extremes(lines: Sequence[LogLine]) -> str:
+    """Return how many pixels are black or white, if many more than in real images; or nothing.
+
+    A classifier of the data set takes a background that is too bright for a loss of quality.
+    """
+    fake, real = (values_of(lines, f"health/{kind}_saturated") for kind in ("fake", "real"))
+    if not fake or not real or fake[-1] - real[-1] < _MORE_EXTREMES:
+        return ""
+    return (
+        f"; {fake[-1]:.0%} of the generated pixels are black or white, and {real[-1]:.0%} of the "
+        "real ones"
     )
 
 

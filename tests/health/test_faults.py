@@ -113,6 +113,16 @@ def test_too_few_images_are_named_though_no_metric_shows_it(images: int | None, 
     assert ("there are 8 images to train on" in evidence) == (images == 8)
 
 
+def test_quality_that_fell_while_pixels_became_white_says_so() -> None:
+    def evidence(fake: float, real: float) -> str:
+        shares = {"health/fake_saturated": fake, "health/real_saturated": real}
+        return measured([300, 80, 26, 90, 143], line=HEALTHY | shares)[1][-1].evidence
+
+    said = "; 38% of the generated pixels are black or white, and 0% of the real ones"
+    assert evidence(0.38, 0.0).endswith(said)
+    assert evidence(0.9, 0.85).endswith("at 96 kimg")
+
+
 @pytest.mark.parametrize("line", [None, HEALTHY])
 def test_quality_that_fell_names_the_best_measurement(line: Signals | None) -> None:
     state, changes = measured([300, 80, 26, 90, 143], line=line)
