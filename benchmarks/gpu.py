@@ -96,7 +96,10 @@ def stages_on(device: str, scratch: Path) -> list[Stage]:
     if not on_gpu:
         # With more threads than a busy machine has cores, each of them waits for the others.
         one_thread = ("--threads", "1")
-        rounds = ("--rounds", "1", "--seconds", "0.1", "--warmup", "1", *one_thread)
+        rounds = (
+            *("--precision", "fp32", "--rounds", "1", "--seconds", "0.1", "--warmup", "1"),
+            *one_thread,
+        )
         seconds = ("--seconds", "0.001", *one_thread)
     return [
         Stage(

@@ -225,13 +225,15 @@ def run_cell(
 ) -> Rounds:
     """Start the jobs of a cell one after the other, interleave their rounds, return the rounds.
 
-    limit: leaves half of its time for rounds, of which there is at least one.
+    limit: half of it is for rounds, so that no job of another precision starts after the first
+        half. There is at least one round of one job.
     record: called with the rounds so far, after each round of all jobs.
     """
     with ExitStack() as stack:
         jobs: list[Job] = []
         for name, python, settings in settings_by_job:
-            if jobs and limit.half_is_over():
+            another = settings.precision not in {job.settings.precision for job in jobs}
+            if jobs and (limit.is_over_in(0.0) or (another and limit.half_is_over())):
                 print(f"left out for lack of time: {name}", file=sys.stderr, flush=True)
                 continue
             job = stack.enter_context(Job(name, settings, python, folder))

@@ -1,5 +1,6 @@
 """The training benchmark: rounds, counts, FLOPs and tables. No test measures speed."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -23,6 +24,7 @@ from benchmarks.layers import layers_of, time_layer
 from benchmarks.limit import dcgan_variants, penalty_cost, total_flops, wgan_variants
 from benchmarks.pacing import Channel, NoMoreRounds, Pacer, paced
 from benchmarks.plain import PlainGan, build_gan, train_dcgan, train_wgan_gp
+from benchmarks.settings import Settings
 from benchmarks.table import cell_lines, markdown_lines, summary_lines
 from benchmarks.train import run_cell
 from gantrain.config import Config
@@ -275,6 +277,7 @@ class FakeJob:
     """A job whose warm-up and rounds move the clock on."""
 
     name: str
+    settings: Settings
     clock: list[float]
     warm_up_seconds: float
     round_seconds: float
@@ -296,12 +299,17 @@ class FakeJob:
         self.rounds.append({"images": 1, "seconds": self.round_seconds, "memory": 0})
 
 
+def settings_in(precision: str) -> Settings:
+    return Settings("ours", precision, 1, 8, "", "", {}, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("warm_up_seconds", "round_seconds", "jobs", "rounds"),
     [
         (1.0, 1.0, 4, 5),  # everything fits into 100 s
         (5.0, 8.0, 4, 2),  # 20 s, and 32 s for a round
-        (30.0, 10.0, 2, 2),  # half of the time is over after two
+        (30.0, 10.0, 2, 2),  # the first half of the time is over after two
+        (60.0, 10.0, 2, 1),  # after one, but both are of one precision
         (500.0, 500.0, 1, 1),
     ],
 )
@@ -318,12 +326,13 @@ def test_a_cell_leaves_out_what_does_not_fit_into_its_time(
     monkeypatch.setattr("benchmarks.jobs.time.monotonic", lambda: clock[0])
     monkeypatch.setattr(
         "benchmarks.train.Job",
-        lambda name, *arguments: FakeJob(name, clock, warm_up_seconds, round_seconds),
+        lambda name, settings, *_: FakeJob(name, settings, clock, warm_up_seconds, round_seconds),
     )
+    cell = itertools.product(("fp32", "bf16"), ("plain", "ours"))
     recorded: list[list[int]] = []
     found = run_cell(
         Namespace(seconds=1.0, rounds=5),
-        [(name, "python", None) for name in "abcd"],  # type: ignore[misc]
+        [(f"{name} {precision}", "python", settings_in(precision)) for precision, name in cell],
         tmp_path,
         TimeLimit.share(1300.0, 3),
         lambda so_far: recorded.append([len(job["rounds"]) for job in so_far.values()]),
