@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from benchmarks.device import BenchmarkDevice
 from gantrain.config import Config
 from gantrain.models.networks import build_networks
+from gantrain.models.passes import Passes
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 _CPU = BenchmarkDevice("cpu")
@@ -82,10 +83,14 @@ def trace_layers(prefix: str, network: nn.Module, inputs: Tensor) -> list[Layer]
 def time_layer(
     layer: Layer, batch: int, dtype: torch.dtype, seconds: float, device: BenchmarkDevice = _CPU
 ) -> PassCosts:
-    """Return the seconds of each pass, in the faster of the two memory formats."""
+    """Return the seconds of each pass, in the fastest of three ways.
+
+    They are torch's in either memory format, and those that our training takes.
+    """
     times = [
         _time_passes(layer, batch, dtype, layout, seconds, device) for layout in _MEMORY_FORMATS
     ]
+    times += [_time_our_passes(layer, batch, dtype, seconds, device)]
     return PassCosts(
         min(t.forward for t in times),
         min(t.weights for t in times),
@@ -101,20 +106,11 @@ def _time_passes(
     seconds: float,
     device: BenchmarkDevice,
 ) -> PassCosts:
-    def random_tensor(shape: tuple[int, ...]) -> Tensor:
-        return torch.randn(shape).to(device.torch, dtype, memory_format=layout)
-
-    def median(call: Callable[[], object]) -> float:
-        return statistics.median(call_times(call, seconds, device))
-
+    x, weight, gradient = _random_tensors(layer, batch, dtype, layout, device)
     module = layer.module
-    x, gradient = random_tensor((batch, *layer.inputs)), random_tensor((batch, *layer.outputs))
-    weight = random_tensor(tuple(module.weight.shape))
     transposed = isinstance(module, nn.ConvTranspose2d)
-    padding: Any = module.padding
-    if padding == "same":  # odd kernels, stride 1
-        padding = [(module.kernel_size[0] - 1) // 2] * 2
-    geometry = (module.stride, padding, module.dilation, transposed, module.output_padding, 1)
+    stride, padding = _stride_and_padding(module)
+    geometry = (stride, padding, module.dilation, transposed, module.output_padding, 1)
     aten = torch.ops.aten
 
     def backward(*, inputs: bool, weights: bool) -> Callable[[], object]:
@@ -123,10 +119,61 @@ def _time_passes(
 
     with torch.no_grad():
         return PassCosts(
-            median(lambda: aten.convolution(x, weight, None, *geometry)),
-            median(backward(inputs=False, weights=True)),
-            median(backward(inputs=True, weights=False)),
+            _median(lambda: aten.convolution(x, weight, None, *geometry), seconds, device),
+            _median(backward(inputs=False, weights=True), seconds, device),
+            _median(backward(inputs=True, weights=False), seconds, device),
         )
+
+
+def _time_our_passes(
+    layer: Layer, batch: int, dtype: torch.dtype, seconds: float, device: BenchmarkDevice
+) -> PassCosts:
+    layout = torch.channels_last
+    x, weight, gradient = _random_tensors(layer, batch, dtype, layout, device)
+    passes = Passes(*_stride_and_padding(layer.module), x.device.type == "cpu")
+    calls: tuple[Callable[[], object], ...]
+    if isinstance(layer.module, nn.ConvTranspose2d):
+        # The pass to the input of a convolution, whose passes are these in another order.
+        calls = (
+            lambda: passes.to_input(x, weight, gradient.shape),
+            lambda: passes.to_weight(gradient, x, weight),
+            lambda: passes.forward(gradient, weight),
+        )
+    else:
+        calls = (
+            lambda: passes.forward(x, weight),
+            lambda: passes.to_weight(x, gradient, weight),
+            lambda: passes.to_input(gradient, weight, x.shape),
+        )
+    with torch.no_grad():
+        return PassCosts(*(_median(call, seconds, device) for call in calls))
+
+
+def _random_tensors(
+    layer: Layer,
+    batch: int,
+    dtype: torch.dtype,
+    layout: torch.memory_format,
+    device: BenchmarkDevice,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return input, weight and the gradient of the output."""
+    shapes = (batch, *layer.inputs), tuple(layer.module.weight.shape), (batch, *layer.outputs)
+    x, weight, gradient = (
+        torch.randn(shape).to(device.torch, dtype, memory_format=layout) for shape in shapes
+    )
+    return x, weight, gradient
+
+
+def _stride_and_padding(module: Convolution) -> tuple[tuple[int, int], tuple[int, int]]:
+    padding: Any = module.padding
+    if padding == "same":  # odd kernels, stride 1
+        padding = ((module.kernel_size[0] - 1) // 2,) * 2
+    stride: Any = module.stride
+    return stride, padding
+
+
+def _median(call: Callable[[], object], seconds: float, device: BenchmarkDevice) -> float:
+    return statistics.median(call_times(call, seconds, device))
 
 
 def call_times(call: Callable[[], object], seconds: float, device: BenchmarkDevice) -> list[float]:

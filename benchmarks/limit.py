@@ -2,13 +2,13 @@
 
     python -m benchmarks.limit --objective dcgan --width 64 --batch 128 --precision bf16
 
-Times every convolution of both networks in isolation, each pass in the faster of the two memory
-formats, and square matrix products for the peak of the machine. The sum over the passes that a step
-needs is an upper bound on images/s: normalisation, activations, casts, optimizer and data are
-assumed to be free. Where real and fake images go through D as one batch of twice the size, its
-kernels may be slightly faster than assumed. Runs in one process on all usable cores, or on
---threads of them. bf16 means that everything is in bf16; the casts of fp32 weights that autocast
-makes are not counted.
+Times every convolution of both networks in isolation, each pass in the fastest of torch's two
+memory formats and the way that our training takes, and square matrix products for the peak of the
+machine. The sum over the passes that a step needs is an upper bound on images/s: normalisation,
+activations, casts, optimizer and data are assumed to be free. Where real and fake images go through
+D as one batch of twice the size, its kernels may be slightly faster than assumed. Runs in one
+process on all usable cores, or on --threads of them. bf16 means that everything is in bf16; the
+casts of fp32 weights that autocast makes are not counted.
 
 A DCGAN step consists of D forward and backward on real and on fake images, G forward for the D
 step, G forward, D forward, D's input gradient, and G backward. The gradients of real images and of

@@ -22,7 +22,7 @@ from gantrain.models.passes import Passes
 
 # How many times less work than for second derivatives suffices for a convolution to gain from: a
 # pass to images, a weight gradient as a product, a kernel that covers the map.
-_IMAGES, _PRODUCT, _WHOLE_MAP = 40, 40, 2000
+_IMAGES, _PRODUCT, _WHOLE_MAP = 40, 10, 2000
 
 
 @dataclass(frozen=True)

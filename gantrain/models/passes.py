@@ -17,7 +17,9 @@ from torch.nn.functional import linear, pad, pixel_shuffle
 
 _aten = torch.ops.aten
 _IMAGE_CHANNELS = 4  # for more, oneDNN's own input gradient is the faster one
-_SMALL_MAP = 64  # places, up to which a weight gradient in bfloat16 is faster as a matrix product
+# Places of y, for each place by which the kernel moves, up to which a weight gradient in bfloat16
+# is faster as a matrix product.
+_SMALL_MAP = 16
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Passes:
             and dtype == torch.bfloat16
             and weight[2:] != (1, 1)
             and size[1] > _IMAGE_CHANNELS
-            and math.prod(self.places(size, weight)) <= _SMALL_MAP
+            and math.prod(self.places(size, weight)) <= _SMALL_MAP * math.prod(self.stride)
         )
 
     def places(self, size: torch.Size, weight: torch.Size) -> tuple[int, int]:
