@@ -20,9 +20,9 @@ from torch.autograd import Function
 
 from gantrain.models.passes import Passes
 
-# How many times less work than for second derivatives suffices for a convolution to gain from: a
-# pass to images, a weight gradient as a product, a kernel that covers the map.
-_IMAGES, _PRODUCT, _WHOLE_MAP = 40, 10, 2000
+# How many times less work than `smallest` suffices for a convolution to gain from: second
+# derivatives, a weight gradient as a product, a pass to images, a kernel that covers the map.
+_TWICE, _PRODUCT, _IMAGES, _WHOLE_MAP = 1, 2, 10, 500
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ _choice: _Choice | None = None
 
 
 @contextmanager
-def fast_convolutions(*, twice: bool = False, smallest: float = 2e8) -> Iterator[None]:
+def fast_convolutions(*, twice: bool = False, smallest: float = 5e7) -> Iterator[None]:
     """Within it, the layers below compute as `Passes` does where that is faster.
 
     Values and derivatives are torch's own but for rounding. Convolutions in groups, with dilation,
@@ -110,15 +110,17 @@ def _pays(
     to_x: bool,
 ) -> bool:
     # size: of x. to_x, to_weight: whether these passes are needed, now or later.
-    saving = 1 if choice.twice else 0
+    savings = [0]
+    if choice.twice:
+        savings.append(_TWICE)
     if to_weight and passes.weight_is_product(size, weight, dtype):
-        saving = _PRODUCT
+        savings.append(_PRODUCT)
     if to_x and passes.halves_an_image(size, weight):
-        saving = _IMAGES
+        savings.append(_IMAGES)
     if passes.covers_the_map(size, weight):
-        saving = _WHOLE_MAP
+        savings.append(_WHOLE_MAP)
     work = size[0] * math.prod(weight) * math.prod(passes.places(size, weight))
-    return work * saving >= choice.smallest
+    return work * max(savings) >= choice.smallest
 
 
 def _computed_dtype(x: Tensor) -> torch.dtype:
