@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from gantrain.config.backbones import DiscriminatorConfig
 from gantrain.config.objectives import ObjectiveConfig
 from gantrain.config.section import Section
 
@@ -27,6 +28,12 @@ class ConditioningConfig(Section):
         description="projection: G gets the class as a one-hot vector beside the latents as well, "
         "as in R3GAN, so that classes can differ in what is where from the first layer on",
     )
+    pool_features: bool = Field(
+        True,
+        description="projection: D compares the class with its features summed over the pixels; "
+        "false: with the features of each pixel, from which the backbone dcgan makes its score, so "
+        "that a class can say what has to be where",
+    )
     fake_classes: Literal["batch", "data", "uniform"] = Field(
         "batch",
         description="classes of generated images in training: batch: those of the real batch; "
@@ -43,8 +50,10 @@ class ConditioningConfig(Section):
         return self.kind != "none"
 
 
-def check_conditioning(conditioning: ConditioningConfig, objective: ObjectiveConfig) -> None:
-    """Raise ValueError unless the objective can be trained with these classes.
+def check_conditioning(
+    conditioning: ConditioningConfig, objective: ObjectiveConfig, judge: DiscriminatorConfig
+) -> None:
+    """Raise ValueError unless the objective and D can be trained with these classes.
 
     Its message begins with the key.
     """
@@ -52,6 +61,16 @@ def check_conditioning(conditioning: ConditioningConfig, objective: ObjectiveCon
         raise ValueError(
             "conditioning.join_latents: expected false unless conditioning.kind is 'projection', "
             "not true; with 'concat' the class is always beside the latents"
+        )
+    if not conditioning.pool_features and conditioning.kind != "projection":
+        raise ValueError(
+            "conditioning.pool_features: expected true unless conditioning.kind is 'projection', "
+            "not false"
+        )
+    if not conditioning.pool_features and judge.backbone != "dcgan":
+        raise ValueError(
+            "conditioning.pool_features: expected true with discriminator.backbone "
+            f"{judge.backbone}, not false; that D sums its features before its score as well"
         )
     reasons = {
         "wgan-gp": "its penalty is taken between a real and a generated image of the same class",

@@ -141,7 +141,7 @@ class Config(Section):
             )
         check_size(self.generator, self.discriminator, self.data.size)
         check_ada(self.augment, self.objective)
-        check_conditioning(self.conditioning, self.objective)
+        check_conditioning(self.conditioning, self.objective, self.discriminator)
         reason = why_single_images(self.objective)
         if reason is not None and self.discriminator.norm == "batch":
             raise ValueError(

@@ -29,11 +29,13 @@ class Conditioning:
 
     class_counts: number of training images of each class by its key, in the order of the indices.
     join_latents: whether G gets one-hot vectors beside the latents with `projection` too.
+    pool_features: whether D's projection is of its features' sums over the pixels.
     """
 
     kind: Literal["none", "concat", "projection"] = "none"
     class_counts: Mapping[str, int] = field(default_factory=dict)
     join_latents: bool = False
+    pool_features: bool = True
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -98,7 +100,7 @@ def make_conditioning(config: ConditioningConfig, class_counts: Mapping[str, int
     """Return what a run's networks know of the classes of its data set."""
     if not config.active:
         return UNCONDITIONAL
-    return Conditioning(config.kind, class_counts, config.join_latents)
+    return Conditioning(config.kind, class_counts, config.join_latents, config.pool_features)
 
 
 class ClassAware(nn.Module):
@@ -139,19 +141,25 @@ class ConditionalNorm(ClassAware):
 class ProjectionHead(ClassAware):
     """D's last layer: its score of the features plus the inner product of features and class.
 
-    score: maps features (N, width, H, W) or (N, width) to (N, 1) or (N, 1, 1, 1). The inner product
-    is that with the features' sums over the pixels.
+    score: maps features (N, width, H, W) or (N, width) to (N, 1) or (N, 1, 1, 1).
+    width: of the features.
+    pixels: H W, for an inner product with the features of every pixel; None: with their sums.
     """
 
-    def __init__(self, score: nn.Module, width: int, classes: int) -> None:
+    def __init__(
+        self, score: nn.Module, width: int, classes: int, pixels: int | None = None
+    ) -> None:
         super().__init__()
         self.score = score
-        self.embedding = nn.Linear(classes, width, bias=False)
+        self.embedding = nn.Linear(classes, width * (pixels or 1), bias=False)
+        self._pool = pixels is None
 
     def forward(self, features: Tensor, classes: Tensor) -> Tensor:
-        sums = features.flatten(2).sum(2) if features.ndim > 2 else features
+        vectors = features.flatten(1)
+        if self._pool and features.ndim > 2:
+            vectors = features.flatten(2).sum(2)
         score: Tensor = self.score(features).flatten(1)
-        products: Tensor = self.embedding(classes) * sums
+        products: Tensor = self.embedding(classes) * vectors
         return score + products.sum(1, keepdim=True)
 
 

@@ -64,7 +64,8 @@ def discriminator_layers(
             layers += [Dropout(config.dropout)]
     last: nn.Module = Conv2d(widths[-1], 1, _SMALLEST, bias=config.bias)
     if conditioning.projected:
-        last = ProjectionHead(last, widths[-1], conditioning.projected)
+        pixels = None if conditioning.pool_features else _SMALLEST**2
+        last = ProjectionHead(last, widths[-1], conditioning.projected, pixels)
     network = _initialised(Layers(*layers, last), config)
     if config.spectral_norm:
         normalise_spectrally(network)

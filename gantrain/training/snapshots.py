@@ -30,6 +30,7 @@ _FIXED = (
     "objective.kind",
     "conditioning.kind",
     "conditioning.join_latents",
+    "conditioning.pool_features",
 )
 
 

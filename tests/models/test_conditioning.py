@@ -38,13 +38,16 @@ def generator_of(
     return Generator(config, 32, 1, Conditioning(kind, COUNTS, join_latents))
 
 
-def discriminator_of(kind: Any, backbone: str = "dcgan", **section: Any) -> Discriminator:
+def discriminator_of(
+    kind: Any, backbone: str = "dcgan", *, pool_features: bool = True, **section: Any
+) -> Discriminator:
     torch.manual_seed(1)
     of_dcgan = backbone == "dcgan"
     model: type[Section] = DcganDiscriminatorConfig if of_dcgan else ResnetDiscriminatorConfig
     tree = {"backbone": backbone, "width": 2, "norm": "none", **section}
     config: Any = model.model_validate(tree)
-    return Discriminator(config, 32, 1, Conditioning(kind, COUNTS))
+    conditioning = Conditioning(kind, COUNTS, pool_features=pool_features)
+    return Discriminator(config, 32, 1, conditioning)
 
 
 def layers_of(network: Generator | Discriminator) -> list[nn.Module]:
@@ -105,6 +108,29 @@ def test_the_projection_adds_the_product_of_class_and_features_to_the_score(back
         torch.testing.assert_close(scores[image], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_without_pooling_the_score_is_that_of_one_dense_layer_per_class() -> None:
+    network = discriminator_of("projection", pool_features=False, bias=True).eval()
+    head = layers_of(network)[-1]
+    assert isinstance(head, ProjectionHead)
+    assert isinstance(head.score, nn.Conv2d)
+    features = nn.Sequential(*layers_of(network)[:-1])(IMAGES).flatten(1)
+    weights = head.score.weight.flatten(1) + head.embedding.weight.T
+    scores = functional.linear(features, weights, head.score.bias.expand(3))
+    torch.testing.assert_close(network(IMAGES, CLASSES), scores[torch.arange(6), CLASSES])
+
+
+def test_without_pooling_a_class_tells_what_has_to_be_where() -> None:
+    """Sums over pixels are equal for both images, but for the common score."""
+    maps = torch.zeros(2, 1, 4, 4)
+    maps[0, 0, 0, 0] = maps[1, 0, 3, 3] = 1
+    classes = torch.eye(2)[[0, 0]]
+    for pixels, differ in ((None, False), (16, True)):
+        head = ProjectionHead(nn.Conv2d(1, 1, 4), 1, 2, pixels)
+        nn.init.zeros_(head.score.weight)
+        one, other = head(maps, classes).flatten().tolist()
+        assert (one != other) == differ
+
+
 def test_concat_joins_one_hot_vectors_to_latents_and_planes_to_images() -> None:
     g, d = generator_of("concat").eval(), discriminator_of("concat").eval()
     rows = torch.eye(3)[CLASSES]
@@ -150,6 +176,8 @@ def test_parameters_are_as_many_as_counted_by_hand() -> None:
     # 2 more pairs of gain and bias for each of 8 + 4 + 2 channels; a vector of 8 per class.
     assert count(generator_of("projection", **g)) == plain_g + 2 * 2 * (8 + 4 + 2)
     assert count(discriminator_of("projection", **d)) == plain_d + 3 * 8
+    by_pixel = count(discriminator_of("projection", pool_features=False, **d))
+    assert by_pixel == plain_d + 3 * 8 * 16
     both = count(generator_of("projection", join_latents=True, **g))
     assert both == plain_g + 2 * 2 * (8 + 4 + 2) + 3 * 8 * 16
     # Without normalisation, G gets one-hot inputs in place of gains.

@@ -154,6 +154,15 @@ def test_joined_latents_are_a_choice_of_projection() -> None:
         config_of("concat", join_latents=True)
 
 
+def test_features_of_each_pixel_are_a_choice_of_projection_in_dcgan() -> None:
+    config_of("projection", pool_features=False)
+    with pytest.raises(Exception, match=r"conditioning\.pool_features: expected true unless"):
+        config_of("concat", pool_features=False)
+    sections = {"discriminator": {"backbone": "resnet", "norm": "none"}}
+    with pytest.raises(Exception, match=r"pool_features: .* with discriminator\.backbone resnet"):
+        config_of("projection", sections, pool_features=False)
+
+
 CONDITIONAL: dict[str, dict[str, Any]] = {
     "conditioning": {"kind": "projection", "fake_classes": "data"},
     "objective": {"kind": "hinge", "n_critic": 2},
@@ -214,6 +223,7 @@ def test_a_run_resumes_only_with_the_classes_of_its_networks(
         ("data.classes=[part0, part1]", "missing classes part2, part3, part4"),
         ("conditioning.kind=concat", "conditioning.kind was projection and is concat now"),
         ("conditioning.join_latents=true", "conditioning.join_latents was False and is True now"),
+        ("conditioning.pool_features=false", "pool_features was True and is False now"),
     ):
         failed = train(config, override)
         assert failed.returncode == 2
