@@ -189,7 +189,7 @@ CLASS_PAIRS: Pairs = (
 CONDITIONING = Baseline(
     "conditioning",
     channels=1,
-    kimg=150,
+    kimg=100,
     seeds=(1, 2, 3),
     arms={
         "rpgan": _RPGAN,
