@@ -16,6 +16,7 @@ MODULES = {
     "baselines fashion": "experiments.baselines.fashion",
     "baselines pairing": "experiments.baselines.pairing",
     "baselines peer": "experiments.baselines.peer",
+    "baselines wide": "experiments.baselines.wide",
     "critic report": "experiments.critic.report",
     "critic measure": "experiments.critic.measure",
     "critic train": "experiments.critic.train",

@@ -28,6 +28,7 @@ from experiments.baselines.plan import (
     DIGITS,
     FASHION,
     PAIRING,
+    WIDE,
     Baseline,
     BaselineRun,
     Pairs,
@@ -129,7 +130,9 @@ def test_the_ruler_measures_what_gantrain_evaluate_measures(shards: Path, tmp_pa
     assert measured["kid"] == pytest.approx(expected["kid_lite0"][0])
 
 
-@pytest.mark.parametrize("baseline", [DIGITS, FASHION, COVERAGE, PAIRING, CLASSES, CONDITIONING])
+@pytest.mark.parametrize(
+    "baseline", [DIGITS, FASHION, COVERAGE, WIDE, PAIRING, CLASSES, CONDITIONING]
+)
 def test_every_run_has_a_valid_config(baseline: Baseline, tmp_path: Path) -> None:
     runs = baseline.runs()
     assert len({run.name for run in runs}) == len(runs) == len(baseline.arms) * len(baseline.seeds)
