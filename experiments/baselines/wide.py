@@ -12,4 +12,4 @@ from experiments.baselines.plan import WIDE
 
 def main(arguments: Sequence[str]) -> None:
     """Train, measure and write the table."""
-    count_modes_of(WIDE, arguments, "Count the modes that rpgan and DCGAN cover soon, D being wide.")
+    count_modes_of(WIDE, arguments, "Count the modes that are covered with a wider D.")
