@@ -113,6 +113,7 @@ def test_without_pooling_the_score_is_that_of_one_dense_layer_per_class() -> Non
     head = layers_of(network)[-1]
     assert isinstance(head, ProjectionHead)
     assert isinstance(head.score, nn.Conv2d)
+    assert head.score.bias is not None
     features = nn.Sequential(*layers_of(network)[:-1])(IMAGES).flatten(1)
     weights = head.score.weight.flatten(1) + head.embedding.weight.T
     scores = functional.linear(features, weights, head.score.bias.expand(3))
@@ -125,8 +126,9 @@ def test_without_pooling_a_class_tells_what_has_to_be_where() -> None:
     maps[0, 0, 0, 0] = maps[1, 0, 3, 3] = 1
     classes = torch.eye(2)[[0, 0]]
     for pixels, differ in ((None, False), (16, True)):
-        head = ProjectionHead(nn.Conv2d(1, 1, 4), 1, 2, pixels)
-        nn.init.zeros_(head.score.weight)
+        score = nn.Conv2d(1, 1, 4)
+        nn.init.zeros_(score.weight)
+        head = ProjectionHead(score, 1, 2, pixels)
         one, other = head(maps, classes).flatten().tolist()
         assert (one != other) == differ
 
