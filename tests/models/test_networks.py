@@ -9,6 +9,7 @@ from torch import nn
 
 from gantrain.config import DcganDiscriminatorConfig, DcganGeneratorConfig, load_config
 from gantrain.models.dropout import Dropout
+from gantrain.models.layer_norm import LayerNorm
 from gantrain.models.networks import Discriminator, Generator, build_networks
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -67,7 +68,7 @@ def test_images_of_every_size_are_generated_and_scored(
     [
         ("batch", nn.BatchNorm2d),
         ("instance", nn.InstanceNorm2d),
-        ("layer", nn.GroupNorm),
+        ("layer", LayerNorm),
         ("none", None),
     ],
 )
@@ -78,7 +79,7 @@ def test_normalisation_is_on_all_layers_but_the_first_and_last(
         DcganDiscriminatorConfig.model_validate({"width": 2, "norm": norm}), 64, 1
     )
     maker = Generator(DcganGeneratorConfig.model_validate({"width": 2, "norm": norm}), 64, 1)
-    norms = (nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)
+    norms = (nn.BatchNorm2d, nn.InstanceNorm2d, LayerNorm)
     for network, expected in ((judge, 3), (maker, 4)):
         found = [type(m) for m in network.modules() if isinstance(m, norms)]
         assert found == ([kind] * expected if kind else [])
@@ -86,7 +87,7 @@ def test_normalisation_is_on_all_layers_but_the_first_and_last(
 
 def test_layer_normalisation_is_over_channels_and_pixels() -> None:
     judge = Discriminator(DcganDiscriminatorConfig(width=2, norm="layer"), 32, 1)
-    norm = next(m for m in judge.modules() if isinstance(m, nn.GroupNorm))
+    norm = next(m for m in judge.modules() if isinstance(m, LayerNorm))
     x = torch.randn(3, 4, 8, 8) * 5 + 2
     expected = nn.functional.layer_norm(x, x.shape[1:], eps=1e-5)
     torch.testing.assert_close(norm(x), expected)

@@ -23,6 +23,7 @@ from gantrain.config import (
 )
 from gantrain.config.backbones import discriminator_widths, generator_widths, halving_blocks
 from gantrain.models.dropout import Dropout, add_dropout
+from gantrain.models.layer_norm import LayerNorm
 from gantrain.models.networks import Discriminator, Generator
 from gantrain.models.resnet import ResidualBlock
 from tests.conftest import small_tree
@@ -270,10 +271,10 @@ def test_initial_weights_are_glorots_with_a_gain_in_the_residual_branches() -> N
 
 @pytest.mark.parametrize(
     ("norm", "kind"),
-    [("batch", nn.BatchNorm2d), ("instance", nn.InstanceNorm2d), ("layer", nn.GroupNorm)],
+    [("batch", nn.BatchNorm2d), ("instance", nn.InstanceNorm2d), ("layer", LayerNorm)],
 )
 def test_normalisation_is_before_the_activations(norm: str, kind: type[nn.Module]) -> None:
-    kinds = (nn.BatchNorm2d, nn.InstanceNorm2d, nn.GroupNorm)
+    kinds = (nn.BatchNorm2d, nn.InstanceNorm2d, LayerNorm)
     for network, count in ((make(16, width=1, norm=norm), 5), (judge(16, width=1, norm=norm), 6)):
         found = [m for m in network.modules() if isinstance(m, kinds)]
         assert [type(m) for m in found] == [kind] * count
