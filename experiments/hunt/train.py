@@ -32,6 +32,12 @@ def main(arguments: Sequence[str]) -> None:
         choices=get_args(Half),
         help="train the first two draws, the third, the fourth, or the fifth",
     )
+    parser.add_argument(
+        "--features",
+        choices=("classifier", "lite0"),
+        default="classifier",
+        help="features to measure by; the tables are by those of a classifier",
+    )
     parser.add_argument("--list", action="store_true", help="print the names of the runs and exit")
     options = parser.parse_args(arguments)
     runs = [
@@ -47,11 +53,13 @@ def main(arguments: Sequence[str]) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for run in runs[index::count]:
         if not has_ended(options.out / run.name):
-            train(run, options.out)
+            train(run, options.out, options.features)
 
 
-def config_tree(run: HuntedRun, shards: Path, channels: int, out: Path) -> Tree:
-    """Return the config of a run."""
+def config_tree(
+    run: HuntedRun, shards: Path, channels: int, out: Path, features: str = "classifier"
+) -> Tree:
+    """Return the config of a run, measured by these features."""
     network = {"width": run.draw.width, "learning_rate": 1e-3}
     kimg = run.total_kimg
     base: Tree = {
@@ -66,7 +74,7 @@ def config_tree(run: HuntedRun, shards: Path, channels: int, out: Path) -> Tree:
             "cpu_threads": 1,
         },
         "ema": {"half_life_kimg": 1},
-        "metrics": {"every_kimg": kimg / _MEASUREMENTS, "samples": 400, "features": "classifier"},
+        "metrics": {"every_kimg": kimg / _MEASUREMENTS, "samples": 400, "features": features},
         "output": {
             "log_every_kimg": _LOG_STEPS * run.images_per_g_step / 1000,
             "sample_every_kimg": kimg / run.draw.grids,
@@ -79,8 +87,8 @@ def config_tree(run: HuntedRun, shards: Path, channels: int, out: Path) -> Tree:
     return tree
 
 
-def train(run: HuntedRun, out: Path) -> None:
+def train(run: HuntedRun, out: Path, features: str = "classifier") -> None:
     """Train one run in this process."""
-    tree = config_tree(run, *open_set(run.data, out), out)
+    tree = config_tree(run, *open_set(run.data, out), out, features)
     fault = run.fault(run.begins * run.total_kimg)
     train_to_end(out / run.name, tree, run.draw.seed, quick_measurements(), fault)

@@ -17,7 +17,7 @@ from gantrain.health.replay import lines_of, replay
 from gantrain.runs.metrics_file import read_metrics
 from gantrain.runs.records import read_events
 
-_FID = "quality/fid_classifier"
+_FIDS = ("quality/fid_classifier", "quality/fid_lite0")  # of which a run has one
 IN_TIME = 0.25  # of a run after its fault began
 WANTED = 0.85  # of the sick runs
 ALLOWED = 0.05  # of the others
@@ -83,7 +83,7 @@ def _counts(verdict: Verdict, usual: Sequence[float]) -> bool:
 def judge(run: HuntedRun, out: Path) -> Verdict:
     """Replay a run that has ended."""
     metrics = read_metrics(out / run.name)
-    fids = tuple(float(line[_FID]) for line in metrics if line.get(_FID) is not None)
+    fids = tuple(float(line[name]) for line in metrics for name in _FIDS if line.get(name))
     total, begins = run.total_kimg * 1000, run.begins * run.total_kimg * 1000
     lines = lines_of(metrics, run.images_per_g_step)
     known = Known(
