@@ -59,6 +59,7 @@ _CONSTANT: Tree = {  # as the search began: constant rates, and the penalties in
     "conditioning": {"kind": "none"},
 }
 _LATENTS: Tree = {"generator": {"latent_size": 32}}
+_PLACED: Tree = {"conditioning": {"join_latents": True, "pool_features": False}}
 _NEAREST: Tree = {"generator": {"upsampling": "nearest", "kernel": 3}}
 _64: Tree = merge({"generator": {"width": 16}, "discriminator": {"width": 16}}, _weights(0.3))
 
@@ -71,6 +72,8 @@ TRIALS: tuple[Trial, ...] = (
     Trial("nearest", "the same, G repeats pixels before 3x3 convolutions", 30, _NEAREST),
     Trial("64", "64 pixels, width 16, γ 0.3", 40, merge(_64, _LATENTS), size=64),
     Trial("64-3", "the same, γ 3", 40, merge(_64, _LATENTS, _weights(3.0)), size=64),
+    Trial("short", "the quickstart's config", 90),
+    Trial("placed", "the same, classes beside the latents and by place", 90, _PLACED),
     BEST,
     Trial("64-long", "64 pixels, width 16, γ 0.3", 250, _64, size=64),
 )
