@@ -55,6 +55,7 @@ from gantrain.training.diagnose import doubts_at_start
 from gantrain.training.distributed import (
     check_same_data,
     check_world_size,
+    leave_ranks,
     make_accelerator,
     ranks_and_device,
 )
@@ -297,4 +298,6 @@ def log_ending(state: TrainingState, services: Services) -> None:
 if __name__ == "__main__":
     status = main()
     end_on_signals("gantrain", *PREEMPTING, *INTERRUPTING, status_of=lambda _: status)
+    if status == 0:  # otherwise another rank may be gone
+        leave_ranks()
     sys.exit(status)

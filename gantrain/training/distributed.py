@@ -140,6 +140,12 @@ def ranks_and_device() -> tuple[int, str]:
     return state.num_processes, state.device.type
 
 
+def leave_ranks() -> None:
+    """End the connection to the other ranks, if any, whose threads could abort the exit."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def keep_freed_memory() -> None:
     """Let glibc keep the memory of freed tensors for the tensors of the next step.
 

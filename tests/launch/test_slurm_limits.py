@@ -59,7 +59,9 @@ def test_a_limit_on_submitted_jobs(
         result = json.loads(output)
         assert waiting.returncode == 0
         assert (len(result["submitted"]), result["waiting"]) == (16, [])
-        assert sorted(sweep.states()) == ["cancelled"] * 5 + ["pending"] * 20
+        # Slurm's records of what was cancelled may come late.
+        states = ["cancelled"] * 5 + ["pending"] * 20
+        wait_until(lambda: sorted(sweep.states()) == states, 120, lambda: str(sweep.runs()))
     finally:
         set_limit(-1)
 

@@ -288,7 +288,8 @@ config = parse_config(yaml.safe_load(open(sys.argv[-1])), "test")
 state = TrainingState(config, rank, 2)
 choice = ThreadChoice(state, Trial(config, Accelerator(cpu=True), None, {}), lambda: now)
 made = choice.start(None)
-print(f"rank {rank}: {torch.get_num_threads()} of {made.limit}\\n", end="")
+print(f"rank {rank}: {torch.get_num_threads()} of {made.limit}\\n", end="", flush=True)
+torch.distributed.destroy_process_group()  # whose threads may abort an exit otherwise
 """
 
 
