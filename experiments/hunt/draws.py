@@ -16,6 +16,7 @@ from typing import Literal
 
 from experiments.hunt import faults
 from experiments.hunt.plan import (
+    PROJECTION,
     SECOND,
     SLOWER_G,
     STEADY,
@@ -38,7 +39,6 @@ FOURTH = Draw(seed=3, batch=24, g_steps=1600)
 _DRAW_SEED = 3031
 _SETS = {"bricks": "bricks3", "fashion": "digits", "shapes": "shapes3"}
 _FOURTH_SETS = {"bricks": "bricks4", "fashion": "mnist", "shapes": "shapes4"}
-_PROJECTION: Tree = {"conditioning": {"kind": "projection"}}
 _CONCAT: Tree = {"conditioning": {"kind": "concat"}}
 _RESNET: Tree = {
     "generator": {"backbone": "resnet", "width": 2},
@@ -105,7 +105,7 @@ def _new_sick() -> list[HuntedRun]:
     slow_d = learning_rates(1e-3, 2.5e-6)
     return [
         sick("slow-d", "never learnt", "fashion", "rpgan", slow_d),
-        sick("saturated", "saturated output", "bricks", "hinge", _PROJECTION, faults.saturated),
+        sick("saturated", "saturated output", "bricks", "hinge", PROJECTION, faults.saturated),
     ]
 
 
@@ -113,7 +113,7 @@ def _new_healthy() -> list[HuntedRun]:
     settings: list[tuple[str, str, str, Tree]] = [
         ("plain", "shapes", "rpgan", {}),
         ("plain", "fashion", "rpgan", {}),
-        ("projection", "fashion", "hinge", _PROJECTION),
+        ("projection", "fashion", "hinge", PROJECTION),
         ("concat", "bricks", "dcgan", _CONCAT),
         ("resnet", "shapes", "hinge", _RESNET),
     ]

@@ -8,6 +8,7 @@ draw.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from gantrain.runs.paths import SAMPLES, list_grids
 
 _ALIKE = 0.4  # of the diversity of as many real images
 _WORSE = 1.5  # times the smallest distance so far
-_CACHE = "images.json"
+_KEPT = "images.json"
 # What shows in images as soon as it is true of a run; the other diagnoses of a run that trains well
 # are false whatever its images show.
 _VISIBLE: tuple[Name, ...] = (
@@ -51,23 +52,22 @@ class Look:
     distance: float
 
 
-def looks_of(run_dir: Path, size: int, network: Lite0 | None = None) -> list[Look]:
+def looks_of(run_dir: Path, size: int) -> list[Look]:
     """Return the looks of a run's grids, oldest first, without that of the untrained generator.
 
     size: of its images, in pixels. They are kept in the folder of a run that has ended.
     """
-    cache = run_dir / _CACHE
-    if cache.exists():
-        return [Look(**look) for look in json.loads(cache.read_text())]
-    network = network or load_lite0()
-    real = _features(network, run_dir / SAMPLES / "real.png", size)
+    kept = run_dir / _KEPT
+    if kept.exists():
+        return [Look(**look) for look in json.loads(kept.read_text())]
+    real = _features(run_dir / SAMPLES / "real.png", size)
     looks = [
-        compare(real, _features(network, path, size), images_seen)
+        compare(real, _features(path, size), images_seen)
         for images_seen, path in list_grids(run_dir)
         if images_seen
     ]
     if has_ended(run_dir):
-        cache.write_text(json.dumps([asdict(look) for look in looks]) + "\n")
+        kept.write_text(json.dumps([asdict(look) for look in looks]) + "\n")
     return looks
 
 
@@ -117,6 +117,11 @@ def _indices_near(looks: Sequence[Look], images_seen: int) -> list[int]:
     return [i for i in (after - 1, after) if 0 <= i < len(looks)]
 
 
-def _features(network: Lite0, path: Path, size: int) -> Tensor:
+def _features(path: Path, size: int) -> Tensor:
     pixels = np.asarray(Image.open(path))
-    return describe_images(network, untile(pixels, size)).double()
+    return describe_images(_network(), untile(pixels, size)).double()
+
+
+@cache
+def _network() -> Lite0:
+    return load_lite0()

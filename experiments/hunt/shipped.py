@@ -11,14 +11,15 @@ import random
 from itertools import product
 
 from experiments.hunt.plan import (
+    DCGAN_SETTINGS,
     HINGE,
+    PROJECTION,
     RPGAN,
     SLOWER_G,
     STEADY,
     Draw,
     HuntedRun,
 )
-from experiments.remedies.plan import learning_rates
 from experiments.training import Tree, merge
 from gantrain.health.problems import NO_FAULT
 
@@ -27,7 +28,6 @@ SETS = ("bricks5", "garments", "stacks")
 _SHUFFLE_SEED = 5051
 _BATCH_NORM: Tree = {"discriminator": {"norm": "batch", "bias": False}}
 _LAYER_NORM: Tree = {"discriminator": {"norm": "layer"}}
-_PROJECTION: Tree = {"conditioning": {"kind": "projection"}}
 _JOINED: Tree = {"conditioning": {"kind": "projection", "join_latents": True}}
 _RESNET: Tree = {
     "generator": {"backbone": "resnet", "width": 4},
@@ -36,19 +36,16 @@ _RESNET: Tree = {
 _R1: Tree = {"objective": {"r1_gamma": 0.5, "r2_gamma": 0.5}}
 
 _DCGAN_SETTINGS: dict[str, Tree] = {
-    "plain": {},
+    **DCGAN_SETTINGS,
     "dropout": {"discriminator": {"dropout": 0.3}},
-    "smooth": {"objective": {"label_smoothing": 0.1, "label_flips": 0.05}},
-    "slower": learning_rates(2e-4, 2e-4),
-    "nearest": {"generator": {"upsampling": "nearest"}},
-    "projection": _PROJECTION,
+    "projection": PROJECTION,
 }
 _WGAN_SETTINGS: dict[str, Tree] = {"plain": {}, "dropout": {"discriminator": {"dropout": 0.2}}}
 _HINGE_SETTINGS: dict[str, Tree] = {
     "plain": {},
     "glorot": {"discriminator": {"init": "glorot"}},
     "resnet": _RESNET,
-    "projection": _PROJECTION,
+    "projection": PROJECTION,
 }
 _RPGAN_SETTINGS: dict[str, Tree] = {"plain": {}, "joined": _JOINED}
 # Of each objective: what all its settings change, and the settings.

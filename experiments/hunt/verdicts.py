@@ -83,7 +83,9 @@ def _counts(verdict: Verdict, usual: Sequence[float]) -> bool:
 def judge(run: HuntedRun, out: Path) -> Verdict:
     """Replay a run that has ended."""
     metrics = read_metrics(out / run.name)
-    fids = tuple(float(line[name]) for line in metrics for name in _FIDS if line.get(name))
+    fids = tuple(
+        float(line[name]) for line in metrics for name in _FIDS if line.get(name) is not None
+    )
     total, begins = run.total_kimg * 1000, run.begins * run.total_kimg * 1000
     lines = lines_of(metrics, run.images_per_g_step)
     known = Known(
