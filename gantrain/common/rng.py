@@ -7,12 +7,13 @@ interrupted. Elastic determinism rests on this.
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-_BLOCK = 4  # numbers that Philox4x64 makes from one counter value
+BLOCK = 4  # numbers that Philox4x64 makes from one counter value
 
 
 class Stream(IntEnum):
@@ -66,17 +67,16 @@ class PositionalRNG:
 
     def uniform(self, stream: Stream, width: int) -> Tensor:
         """Uniform numbers in the open interval (0, 1), float64 (count, width), on the CPU."""
-        blocks = -(-width // _BLOCK)
-        key = np.random.SeedSequence((self.seed, int(stream))).generate_state(2, np.uint64)
+        blocks = -(-width // BLOCK)
+        key = np.array(philox_key(self.seed, stream), np.uint64)
         bits = np.random.Philox(key=key, counter=self.start * blocks).random_raw(
-            self.count * blocks * _BLOCK
+            self.count * blocks * BLOCK
         )
-        # The middles of 2^53 equal steps: never 0 or 1, where a normal quantile would be infinite.
-        numbers = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-        return torch.from_numpy(numbers.reshape(self.count, blocks * _BLOCK)[:, :width])
+        numbers = torch.from_numpy((bits >> np.uint64(11)).astype(np.float64))
+        return to_unit_interval(numbers).view(self.count, blocks * BLOCK)[:, :width]
 
     def normal(self, stream: Stream, width: int) -> Tensor:
-        """Standard normal numbers, float32 (count, width), on the CPU."""
+        """Standard normal numbers, float32 (count, width), where the uniform ones are drawn."""
         numbers: Tensor = torch.special.ndtri(self.uniform(stream, width))
         return numbers.float()
 
@@ -92,6 +92,21 @@ class PositionalRNG:
         """`count` RNGs over equal runs of the positions, in order; `count` divides `self.count`."""
         size = self.count // count
         return [PositionalRNG(self.seed, self.start + i * size, size) for i in range(count)]
+
+
+@lru_cache(maxsize=256)
+def philox_key(seed: int, stream: Stream) -> tuple[int, int]:
+    """Return the key of a stream's generator, two words of 64 bits."""
+    key0, key1 = np.random.SeedSequence((seed, int(stream))).generate_state(2, np.uint64).tolist()
+    return key0, key1
+
+
+def to_unit_interval(bits: Tensor) -> Tensor:
+    """Turn whole numbers below 2^53, float64, into uniform numbers in (0, 1), in place.
+
+    They are the middles of equal steps: never 0 or 1, where a normal quantile would be infinite.
+    """
+    return bits.add_(0.5).mul_(2.0**-53)
 
 
 def derive_seed(seed: int, stream: Stream, *indices: int) -> int:

@@ -9,6 +9,7 @@ K classes: between two one-hot rows lie mixtures of two classes.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gantrain.common.rng import PositionalRNG, Stream
+from gantrain.common.transfer import to_device
 from gantrain.config import ConditioningConfig
 from gantrain.config.values import Norm
 
@@ -58,16 +60,16 @@ class Conditioning:
         return len(self.class_counts) if self.kind == "projection" else 0
 
     def draw(self, rng: PositionalRNG, stream: Stream, *, evenly: bool = False) -> Tensor | None:
-        """Return a random class for each position, int64 (rng.count,), on the CPU.
+        """Return a random class for each position, int64 (rng.count,), where `rng` draws.
 
         As often as in the training images; evenly: each equally often. None without conditioning.
         """
         if not self.class_counts:
             return None
-        counts = torch.tensor(list(self.class_counts.values()), dtype=torch.float64)
-        ends = (torch.ones_like(counts) if evenly else counts).cumsum(0)
-        drawn = rng.uniform(stream, 1)[:, 0] * ends[-1]
-        return torch.searchsorted(ends, drawn, right=True)
+        counts = tuple(1 if evenly else count for count in self.class_counts.values())
+        uniform = rng.uniform(stream, 1)[:, 0]
+        drawn = uniform * sum(counts)
+        return torch.searchsorted(_ends(counts, uniform.device), drawn, right=True)
 
     def by_row(self, rows: int, columns: int) -> Tensor | None:
         """Return the classes of a grid with a class a row, int64 (rows * columns,), on the CPU.
@@ -91,6 +93,13 @@ class Conditioning:
         """Return a line that says the classes of such a grid; empty without conditioning."""
         names = self.row_names(rows)
         return f"rows from the top: {', '.join(names)}" if names else ""
+
+
+@lru_cache(maxsize=16)
+def _ends(counts: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return the sums of the counts up to each class, float64 (K,)."""
+    ends = torch.tensor(counts, dtype=torch.float64).cumsum(0)
+    return ends if device.type == "cpu" else to_device(ends, device)
 
 
 UNCONDITIONAL = Conditioning()
