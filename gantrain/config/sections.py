@@ -134,10 +134,13 @@ class TrainingConfig(Section):
         "all of a gradient penalty",
     )
     channels_last: bool = Field(True, description="memory format of images and weights")
-    compile: Annotated[Literal["off", "on", "graphs"], YamlSwitch] = Field(
-        "off",
-        description="torch.compile both networks; graphs: with CUDA graphs. Slower on the CPUs it "
-        "was measured on; untested on GPUs",
+    compile: Annotated[Literal["off", "on"], YamlSwitch] = Field(
+        "off", description="torch.compile both networks. Slower on the CPUs it was measured on"
+    )
+    cuda_graphs: Annotated[Literal["off", "auto"], YamlOff] = Field(
+        "auto",
+        description="on a GPU, start all kernels of a step by one call; auto: with one rank, one "
+        "micro-batch, bf16 or no mixed precision, and without `compile`",
     )
     clip_norm: Positive | None = Field(
         None, description="clip the gradient norm of each network to this; empty: do not clip"

@@ -46,20 +46,20 @@ class Ada:
         scores = scores - fake_scores.detach() if self._in_pairs else scores
         signs = (scores > 0).double() - (scores < 0).double()  # the sign of NaN is NaN
         self._signs += signs.sum()
-        self._images += len(scores) * self._accelerator.num_processes
         return {"augment/r": signs.mean()}
 
-    def move(self) -> None:
+    def move(self, images: int) -> None:
         """Move p if D has seen enough images since the last move, without a wait for the device.
 
-        A collective call, between two iterations.
+        images: seen in the last iteration, over all ranks. A collective call, after an iteration.
         """
+        self._images += images if self._active else 0
         if not self._active or self._images < self._images_per_move:
             return
         r = self._accelerator.reduce(self._signs, "sum") / self._images
         step = torch.sign(r - self._target) * (self._images / self._images_to_one)
         # The paper has no upper end: p beyond 1 would change nothing, and then come down late.
-        self.probability = (self.probability + step).clamp(0, 1)
+        self.probability.add_(step).clamp_(0, 1)  # in place, for CUDA graphs that read it
         self._signs.zero_()
         self._images = 0
 

@@ -3,18 +3,22 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class FusedAdam(torch.optim.Adam):
     """torch's fused Adam (Kingma and Ba 2015), without a copy of each gradient.
 
+    On GPUs, the learning rate is a tensor there, which a CUDA graph reads.
+
     On CPUs torch copies the gradient of a weight whose channels are last, and then does not use
     the copy. It gets views here in which the memory is in order.
     """
 
-    def __init__(self, weights: Any, epsilon: float) -> None:
-        super().__init__(weights, eps=epsilon, fused=True)
+    def __init__(self, weights: list[nn.Parameter], epsilon: float) -> None:
+        device = weights[0].device
+        rate = torch.full((), 1e-3, device=device) if device.type == "cuda" else 1e-3
+        super().__init__(weights, rate, eps=epsilon, fused=True)
 
     def _init_group(self, group: dict[str, Any], *lists: list[Tensor]) -> Any:
         result = super()._init_group(group, *lists)  # type: ignore[no-untyped-call]

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -27,9 +27,28 @@ class Moment:
     total_images: int = 1
     d_step: int = 0
 
-    def value_of(self, setting: float | Schedule[Any]) -> float:
-        """Return the value that a setting has now."""
+    def value_of(self, setting: float | Schedule[Any]) -> float | Tensor:
+        """Return the value that a setting has now; a tensor where it must not be read."""
         return value_at(setting, self.images_seen, self.total_images)
+
+
+@dataclass(frozen=True)
+class DeviceMoment(Moment):
+    """A moment whose scheduled values lie on the device, where a CUDA graph reads them.
+
+    scheduled: the float32 scalar of each schedule that was asked for.
+    """
+
+    scheduled: dict[Schedule[Any], Tensor] = field(default_factory=dict)
+    device: torch.device = torch.device("cpu")  # noqa: RUF009 - it does not change
+
+    def value_of(self, setting: float | Schedule[Any]) -> float | Tensor:
+        if not isinstance(setting, Schedule):
+            return setting
+        if setting not in self.scheduled:
+            now = value_at(setting, self.images_seen, self.total_images)
+            self.scheduled[setting] = torch.full((), now, device=self.device)
+        return self.scheduled[setting]
 
 
 @dataclass(frozen=True)

@@ -94,8 +94,6 @@ def make_accelerator(config: Config) -> Accelerator:
         raise UserError("training.device: 'cuda' requested, but torch finds no GPU; use auto.")
     if training.mixed_precision == "fp16" and cpu:
         raise UserError("training.mixed_precision: 'fp16' needs a GPU; on a CPU use bf16 or no.")
-    if training.compile == "graphs" and cpu:
-        raise UserError("training.compile: 'graphs' needs a GPU; on a CPU use on or off.")
     if training.sync_batch_norm and cpu:
         raise UserError("training.sync_batch_norm: true needs GPUs; set it to false on a CPU.")
     if cpu:

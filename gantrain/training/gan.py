@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -82,7 +82,7 @@ class Gan:
         self._ddp_discriminator = self._wrap(self.discriminator)
         self._compiled = config.training.compile != "off"
         if self._compiled:
-            _compile(self.generator, self.discriminator, graphs=config.training.compile == "graphs")
+            _compile(self.generator, self.discriminator)
 
     def _wrap(self, network: nn.Module) -> nn.Module:
         wrapped = self.accelerator.prepare_model(network)
@@ -223,6 +223,32 @@ class Gan:
         optimizer.zero_grad()
         return norm
 
+    def drop_gradients(self) -> None:
+        """Drop the gradients of a step that did not end."""
+        for optimizer in (self.g_optimizer, self.d_optimizer):
+            optimizer.zero_grad()
+
+    def constants(self) -> tuple[float, ...]:
+        """Return the numbers of the host that a step computes with now and that may change."""
+        groups = [*self.g_optimizer.param_groups, *self.d_optimizer.param_groups]
+        numbers = [self.extra_dropout, *(beta for group in groups for beta in group["betas"])]
+        numbers += [group["lr"] for group in groups if not isinstance(group["lr"], Tensor)]
+        if not isinstance(setting := self._augment.diffaugment_probability, str):
+            numbers.append(self._now(setting))
+        return tuple(numbers)
+
+    @contextmanager
+    def capturable(self) -> Iterator[None]:
+        """Within it, the optimizers let their steps be captured."""
+        groups = [*self.g_optimizer.param_groups, *self.d_optimizer.param_groups]
+        for group in groups:
+            group["capturable"] = True
+        try:
+            yield
+        finally:
+            for group in groups:
+                group["capturable"] = False
+
     def weight_changes(self) -> dict[str, float]:
         """Return by what part of its norm the last step changed each network's weights.
 
@@ -251,27 +277,30 @@ class Gan:
         self._set_optimizers()
 
     def _set_optimizers(self) -> None:
-        # Numbers on the host, which a fused step takes as they are: no copy, no sync.
         optimizers = (self.g_optimizer, self.d_optimizer)
         for optimizer, config, factor in zip(
             optimizers, self._networks, self._rate_factors, strict=True
         ):
             beta1, beta2 = config.betas
             for group in optimizer.param_groups:
-                group["lr"] = self._now(config.learning_rate) * self._rate_scale * factor
+                rate = self._now(config.learning_rate) * self._rate_scale * factor
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
                 group["betas"] = (beta1, self._now(beta2))
 
     def _now(self, setting: float | Schedule[Any]) -> float:
         return value_at(setting, self._images_seen, self._total_images)
 
 
-def _compile(*networks: nn.Module, graphs: bool) -> None:
+def _compile(*networks: nn.Module) -> None:
     # A lazy import: it takes a second that most runs do not need.
     import torch._functorch.config as functorch
 
     functorch.donated_buffer = False  # a joint step backpropagates through D's pass twice
     for network in networks:
-        network.compile(mode="reduce-overhead" if graphs else "default")
+        network.compile()
 
 
 def _convert_sync_batchnorm(network: Generator | Discriminator) -> None:
@@ -280,7 +309,7 @@ def _convert_sync_batchnorm(network: Generator | Discriminator) -> None:
 
 
 def _adam(network: nn.Module, config: NetworkConfig) -> torch.optim.Adam:
-    return FusedAdam(network.parameters(), config.adam_epsilon)
+    return FusedAdam(list(network.parameters()), config.adam_epsilon)
 
 
 def relative_change(adam: torch.optim.Optimizer) -> Tensor:

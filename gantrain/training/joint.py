@@ -27,7 +27,7 @@ def joint(
         train_d(gan, objective, real, state, services)
     batch = next_batch(real, state, services)
     with services.heartbeat.phase("D and G"):
-        for metrics in joint_step(gan, objective, batch):
+        for metrics in services.steps.run(joint_step, gan, objective, batch):
             services.meter.add(metrics)
     state.images_seen += state.batch_size
 

@@ -43,8 +43,8 @@ def train(
         gan.follow_schedules(state.images_seen)
         iterate(gan, objective, real, state, services)
         state.g_steps += 1
-        gan.ada.move()
         images = state.batch_size * objective.n_critic
+        gan.ada.move(images)
         gan.ema.update(gan.generator, images, state.images_seen)
         after_iteration()
 
@@ -61,7 +61,7 @@ def alternating(
         batch = train_d(gan, objective, real, state, services)
     with services.heartbeat.phase("G"):
         batch = replace(batch, rng=state.g_rng)
-        services.meter.add(g_step(gan, objective, batch))
+        services.meter.add(services.steps.run(g_step, gan, objective, batch))
 
 
 def train_d(
@@ -74,7 +74,7 @@ def train_d(
     """Train D for one step on a new batch and return the batch."""
     batch = next_batch(real, state, services)
     with services.heartbeat.phase("D"):
-        services.meter.add(d_step(gan, objective, batch))
+        services.meter.add(services.steps.run(d_step, gan, objective, batch))
     state.images_seen += state.batch_size
     return batch
 

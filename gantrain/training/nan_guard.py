@@ -26,20 +26,21 @@ class NanGuard:
     def note(self, network: int, skipped: Tensor) -> None:
         """Count a step of network 0 or 1; `skipped` is a float32 scalar, 1 or 0."""
         self._streak[network] = (self._streak[network] + 1) * skipped
-        self._longest = torch.maximum(self._longest, self._streak[network])
+        # In place, here and below: a CUDA graph knows the memory, not the name.
+        torch.maximum(self._longest, self._streak[network], out=self._longest)
         self._skipped += skipped
 
     def read(self) -> tuple[int, int]:
         """Return the steps skipped since the last call and the longest streak of one network."""
         skipped, longest = torch.stack([self._skipped, self._longest]).tolist()
         self._skipped.zero_()
-        self._longest = self._streak.max()
+        self._longest.copy_(self._streak.max())
         return int(skipped), int(longest)
 
     def reset(self) -> None:
         """Set all counts to 0, as after a roll-back."""
         self._streak.zero_()
-        self._longest = torch.zeros_like(self._longest)
+        self._longest.zero_()
         self._skipped.zero_()
 
 

@@ -256,6 +256,12 @@ def make_objective(config: Config) -> Objective:
             return Rpgan(section, zero_centred(section, config))
 
 
+def constants(objective: Objective, moment: Moment) -> tuple[float, ...]:
+    """Return what decides how a step at `moment` computes, besides the config."""
+    added = (objective.extra_noise, objective.extra_flips) if isinstance(objective, Dcgan) else ()
+    return *added, objective.penalty.is_due(moment)
+
+
 def zero_centred(section: ZeroCentredConfig, config: Config) -> ZeroCentred:
     """Build R1 and R2 as a run's objective has them."""
     size, batch = config.data.size, config.training.batch_size

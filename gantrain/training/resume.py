@@ -83,6 +83,7 @@ def roll_back(
     if state.rank == 0:
         write_recovery(run_dir, rollbacks + 1, scale)
     load_snapshot(snapshot, gan, objective, state, services.meter)
+    services.steps.forget()
     gan.nan_guard.reset()
     gan.scale_learning_rates(scale)
     services.tracker.rewind(state.logged_at, state.measured_at)

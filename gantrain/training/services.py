@@ -23,6 +23,7 @@ from gantrain.runs.signals import StopRequest
 from gantrain.runs.tracking import Tracker
 from gantrain.training.meter import Meter
 from gantrain.training.state import TrainingState
+from gantrain.training.step_graphs import StepRunner, step_runner
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class Services:
     """The services of one rank.
 
     failures: contains what fails beside the training.
+    steps: runs D and G steps.
     evaluate: measures the EMA generator and returns `quality/…` metrics, equal on all ranks; a
     collective call. Raises UserError on all ranks if that fails on any.
     """
@@ -42,6 +44,7 @@ class Services:
     tracker: Tracker
     saver: Saver
     stop: StopRequest
+    steps: StepRunner
     evaluate: Callable[[Generator], dict[str, float]]
 
 
@@ -92,7 +95,8 @@ def start_services(
         stack.enter_context(redirected_lines(progress.print))
     stack.callback(tracker.close)
     tracker.connect()
-    return Services(failures, heartbeat, meter, tracker, Saver(config.output), stop, evaluate)
+    saver, steps = Saver(config.output), step_runner(config, accelerator)
+    return Services(failures, heartbeat, meter, tracker, saver, stop, steps, evaluate)
 
 
 def _describe(accelerator: Accelerator, config: Config) -> Setting:

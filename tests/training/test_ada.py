@@ -75,7 +75,7 @@ def test_p_is_that_of_the_papers_controller(
     for scores in batches:
         for micro in torch.tensor(scores).float().chunk(micro_batches):
             ada.observe(micro, -micro)
-        ada.move()
+        ada.move(4)
         course.append(ada.curves()["augment/p"])
     assert course == list(papers(batches, target=target, kimg=0.05, every=every))
 
@@ -85,11 +85,11 @@ def test_p_rises_to_1_in_ada_kimg_and_falls_as_fast() -> None:
     sure, doubtful = torch.ones(BATCH), -torch.ones(BATCH)
     for n in range(1, 101):  # images seen: 16 n, of which p = 1 takes 800
         ada.observe(sure, doubtful)
-        ada.move()
+        ada.move(BATCH)
         assert ada.curves()["augment/p"] == pytest.approx(min(1, n // 4 * 4 * BATCH / 800))
     for n in range(1, 101):
         ada.observe(doubtful, sure)
-        ada.move()
+        ada.move(BATCH)
         assert ada.curves()["augment/p"] == pytest.approx(max(0, 1 - n // 4 * 4 * BATCH / 800))
 
 
@@ -107,14 +107,14 @@ def test_a_score_that_is_nan_is_undecided() -> None:
     assert (
         float(ada.observe(torch.tensor([torch.nan, torch.inf]), torch.ones(2))["augment/r"]) == 0.5
     )
-    ada.move()
+    ada.move(2)
     assert ada.curves() == {"augment/p": 0}
 
 
 def test_without_ada_there_is_nothing_to_log_or_save() -> None:
     ada = ada_of({"diffaugment": ALL})
     assert ada.observe(torch.ones(2), torch.ones(2)) == {}
-    ada.move()
+    ada.move(2)
     assert (ada.curves(), ada.state()) == ({}, None)
 
 
@@ -124,7 +124,7 @@ def test_steps_never_read_p_or_r_on_the_host() -> None:
     seen = diff_augment(images, rng, Stream.D_REAL_AUGMENT, ALL, ada.probability)
     scores = seen.mean((1, 2, 3))
     assert ada.observe(scores, scores)["augment/r"].is_meta
-    ada.move()
+    ada.move(BATCH)
     assert ada.probability.is_meta
 
 

@@ -334,7 +334,7 @@ def test_fp16_would_lose_the_gradients_of_a_weak_d() -> None:
 def test_compiled_networks_make_the_same_penalised_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """AOTAutograd is the part of torch.compile that refuses second derivatives."""
 
-    def compile_fast(*networks: nn.Module, graphs: bool) -> None:
+    def compile_fast(*networks: nn.Module) -> None:
         for network in networks:
             network.compile(backend="aot_eager")
 
