@@ -40,7 +40,8 @@ def environment(**changes: str) -> dict[str, str]:
     Scripts in tests/ find the other modules there.
     """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "SLURM_"))}
-    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **changes}
+    folders = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(folders), **changes}
 
 
 def launch(

@@ -201,7 +201,10 @@ class Schedule:
                 means |= curves_at(state.config, state.images_seen, state.config.total_images)
             skipped, streak = gan.nan_guard.read()
         self._metrics = {name: value for name, value in means.items() if math.isfinite(value)}
-        not_finite = [name for name in means if name not in self._metrics]
+        # Gradients may overflow a few times, above all while fp16 looks for its loss scale.
+        not_finite = [
+            name for name in means if name not in self._metrics and not name.endswith("_grad_norm")
+        ]
         if skipped:
             self._metrics["health/skipped_steps"] = skipped
             self._services.tracker.event(

@@ -18,56 +18,10 @@ from gantrain.data.loading.datasets import CachedImageDataset, Images
 from gantrain.training.gan import Gan
 from gantrain.training.meter import Meter
 from gantrain.training.nan_guard import NanGuard
-from tests.conftest import PENALISED, RPGAN, SNGAN, WGAN_GP, small_tree
+from tests.conftest import WGAN_GP, small_tree
 from tests.launching import Train, write_config
+from tests.training.cases import CASES, Sections
 from tests.training.emulated_device import EmulatedDevice
-
-Sections = dict[str, dict[str, Any]]
-ALL_AUGMENTATIONS = {
-    "flip": 0.5,
-    "shift": 2,
-    "diffaugment": ["translation", "cutout", "brightness"],
-}
-RESNET: Sections = {
-    "generator": {"backbone": "resnet", "width": 4},
-    "discriminator": {"backbone": "resnet", "width": 4, "norm": "none", "spectral_norm": True},
-}
-CASES: dict[str, Sections] = {
-    "dcgan with all": {
-        "objective": {"label_smoothing": 0.1, "label_noise": 0.05, "label_flips": 0.1},
-        "discriminator": {"dropout": 0.3},
-        "augment": ALL_AUGMENTATIONS,
-    },
-    "dcgan, book": {"objective": {"label_noise": 0.1, "label_noise_form": "book"}},
-    "wgan-gp": WGAN_GP,
-    "wgan-gp, joint, lazy": {
-        **WGAN_GP,
-        "objective": {"kind": "wgan-gp", "n_critic": 2, "penalty_every": 2},
-        "training": {"updates": "joint"},
-    },
-    "wgan-gp, normal mix, reused batch": {
-        **WGAN_GP,
-        "objective": {**WGAN_GP["objective"], "penalty_mix": "normal", "reuse_real_batch": True},
-    },
-    "hinge": SNGAN,
-    "hinge, resnet": {"objective": {"kind": "hinge"}, **RESNET},
-    "rpgan": RPGAN,
-    "r1 and r2": PENALISED,
-    "ada": {"augment": {**ALL_AUGMENTATIONS, "diffaugment_probability": "ada", "ada_every": 1}},
-    "concat": {"conditioning": {"kind": "concat"}},
-    "projection": {
-        "conditioning": {"kind": "projection", "fake_classes": "uniform"},
-        "discriminator": {"norm": "none"},
-    },
-    "micro-batches, clipped": {"training": {"grad_accum_steps": 2, "clip_norm": 1.0}},
-    "bf16": {"training": {"mixed_precision": "bf16"}},
-    "schedules": {
-        "generator": {"learning_rate": {"kind": "linear", "from": 1e-3, "to": 0}},
-        "augment": {**ALL_AUGMENTATIONS, "flip": {"kind": "linear", "from": 0, "to": 1}},
-        "ema": {"rampup": 0.05},
-    },
-    "remedies": {"health": {"remedy": "auto"}},
-}
 
 
 @pytest.fixture
@@ -213,16 +167,21 @@ def test_the_emulated_device_notices_what_a_real_one_would_wait_for(
 def test_no_iteration_waits_for_a_real_device(
     name: str, shards: Path, tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = gantrain.training.loop.train
+    original: Callable[..., None] = gantrain.training.loop.train
 
     def without_waits(*arguments: Any) -> None:
-        torch.cuda.synchronize()
-        torch.cuda.set_sync_debug_mode("error")
+        *others, after_iteration = arguments
+
+        def from_the_first_on() -> None:  # which copies the images
+            torch.cuda.set_sync_debug_mode("error")
+            after_iteration()
+
         try:
-            original(*arguments)
+            original(*others, from_the_first_on)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
     monkeypatch.setattr(gantrain.train, "train", without_waits)
-    done = train(config_of(CASES[name], shards, tmp_path, device="cuda"))
+    config = config_of(CASES[name], shards, tmp_path, device="cuda", total_kimg=0.32)
+    done = train(config)
     assert done.returncode == 0, done.stderr

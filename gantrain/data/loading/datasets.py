@@ -177,7 +177,6 @@ class CachedImageDataset:
                 images, classes = self.labelled_images(local_rng)
                 yield Images(scaled(images, layout), classes)
         elif self._fits(device):
-            # Untested on a GPU.
             resident = self.cache.images[torch.from_numpy(self.rows)].to(device)
             order = FullShuffle(self.total)
             for local_rng in rngs:
@@ -186,7 +185,6 @@ class CachedImageDataset:
                 classes = self._classes_of(self.rows[indices])
                 yield Images(scaled(resident[index], layout), _classes_to(classes, device))
         else:
-            # Untested on a GPU.
             pinned = (_pinned(self.labelled_images(local_rng)) for local_rng in rngs)
             for images, classes in prefetch(pinned, _BATCHES_AHEAD):
                 on_device = to_device(images, device)
