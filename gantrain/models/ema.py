@@ -18,6 +18,9 @@ class Ema:
     def __init__(self, generator: Generator, config: EmaConfig, total_images: int) -> None:
         """Average `generator`; total_images: of the whole run, for a schedule of the half-life."""
         self.generator = generator.eval().requires_grad_(False)
+        self._average = _floats(self.generator)
+        self._of: Generator | None = None
+        self._weights: list[Tensor] = []
         self.config = config
         self._total_images = total_images
 
@@ -35,8 +38,9 @@ class Ema:
     @torch.no_grad()
     def update(self, current: Generator, images: int, images_seen: int) -> None:
         """Move the average towards the current weights, `images` after the last update."""
-        average, weights = _floats(self.generator), _floats(current)
-        torch._foreach_lerp_(average, weights, 1.0 - self.decay(images, images_seen))
+        if self._of is not current:  # finding its weights takes longer than moving towards them
+            self._of, self._weights = current, _floats(current)
+        torch._foreach_lerp_(self._average, self._weights, 1.0 - self.decay(images, images_seen))
 
 
 def _floats(generator: Generator) -> list[Tensor]:

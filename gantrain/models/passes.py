@@ -3,7 +3,8 @@
 On CPUs, oneDNN's passes are slow where few channels or places leave its kernels half empty: for the
 gradient of images, which is also the forward pass of a transposed convolution to images; for the
 gradient of weights in bfloat16 if the maps are small; and for convolutions whose kernel covers the
-map. docs/performance.md has the times.
+map. docs/performance.md has the times. The last are products on GPUs too: the memory of a map of
+one pixel has no order of channels and pixels, by which cuDNN guesses a layout.
 """
 
 import math
@@ -28,7 +29,7 @@ class Passes:
 
     x: (N, channels, H, W). weight: (outputs, channels, kernel height, kernel width). y: (N,
     outputs, H', W'). bias: (outputs,). Groups and dilation are 1.
-    on_cpu: whether the tensors are there; elsewhere the passes are torch's.
+    on_cpu: whether the tensors are there; elsewhere the other passes are torch's.
     """
 
     stride: tuple[int, int]
@@ -86,7 +87,7 @@ class Passes:
 
     def covers_the_map(self, size: torch.Size, weight: torch.Size) -> bool:
         """Whether x of this size is as large as the kernel, so that all passes are products."""
-        return self.on_cpu and size[2:] == weight[2:] and self.padding == (0, 0)
+        return size[2:] == weight[2:] and self.padding == (0, 0)
 
     def weight_is_product(self, size: torch.Size, weight: torch.Size, dtype: torch.dtype) -> bool:
         """Whether `to_weight` is a matrix product, for x of this size and type."""

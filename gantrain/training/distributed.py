@@ -138,6 +138,14 @@ def ranks_and_device() -> tuple[int, str]:
     return state.num_processes, state.device.type
 
 
+def wait_for_ranks(accelerator: Accelerator) -> None:
+    """Wait until all ranks are here. A collective call."""
+    if accelerator.num_processes > 1 and torch.distributed.get_backend() == "gloo":
+        torch.distributed.barrier()  # Accelerate's names a GPU for each rank, also for shared ones
+    else:
+        accelerator.wait_for_everyone()
+
+
 def leave_ranks() -> None:
     """End the connection to the other ranks, if any, whose threads could abort the exit."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():

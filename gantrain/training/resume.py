@@ -11,6 +11,7 @@ from gantrain.health.trend import stops_early
 from gantrain.runs.checkpoint import Snapshot, read_newest
 from gantrain.runs.paths import list_checkpoints
 from gantrain.runs.records import read_status
+from gantrain.training.distributed import wait_for_ranks
 from gantrain.training.gan import Gan
 from gantrain.training.nan_guard import read_recovery, write_recovery
 from gantrain.training.objectives import Objective
@@ -73,13 +74,13 @@ def roll_back(
     guard, run_dir = state.config.guard, state.config.output.run_dir
     images_seen = state.images_seen
     services.saver.finish()
-    gan.accelerator.wait_for_everyone()
+    wait_for_ranks(gan.accelerator)
     rollbacks, scale = read_recovery(run_dir)
     snapshot, _ = read_newest(run_dir)
     if rollbacks >= guard.rollbacks or snapshot is None:
         raise DivergedError(_diagnosis(reason, images_seen, rollbacks, scale, snapshot))
     scale *= guard.learning_rate_factor
-    gan.accelerator.wait_for_everyone()  # until all ranks have read the file that changes now
+    wait_for_ranks(gan.accelerator)  # until all ranks have read the file that changes now
     if state.rank == 0:
         write_recovery(run_dir, rollbacks + 1, scale)
     load_snapshot(snapshot, gan, objective, state, services.meter)
@@ -95,7 +96,7 @@ def roll_back(
     services.tracker.event(
         "rolled_back", images_seen, alert=True, reason=message, to=state.images_seen
     )
-    gan.accelerator.wait_for_everyone()
+    wait_for_ranks(gan.accelerator)
 
 
 def _diagnosis(

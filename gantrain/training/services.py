@@ -21,6 +21,7 @@ from gantrain.runs.provenance import AttemptRecord, Setting
 from gantrain.runs.saver import Saver
 from gantrain.runs.signals import StopRequest
 from gantrain.runs.tracking import Tracker
+from gantrain.training.distributed import wait_for_ranks
 from gantrain.training.meter import Meter
 from gantrain.training.state import TrainingState
 from gantrain.training.step_graphs import StepRunner, step_runner
@@ -69,7 +70,7 @@ def start_services(
     stack.enter_context(stop.listening())
     if main_rank:
         write_text(run_dir / CONFIG, dump_config(config))
-    accelerator.wait_for_everyone()
+    wait_for_ranks(accelerator)
     progress = ProgressLine(config.total_images, state.images_seen, shown=main_rank)
     failures = Failures(run_dir, state.rank, lambda: state.images_seen)
     attempt = None

@@ -7,11 +7,21 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 
+from gantrain.models import layer_norm as layer_norm_module
 from gantrain.models.convolutions import fast_convolutions
 from gantrain.models.layer_norm import LayerNorm
 from gantrain.training.penalties import squared_gradient
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
+WAYS = ["by groups", "by rows"]  # as on a CPU, as on a GPU
+
+
+@pytest.fixture
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the maps are normalised."""
+    chosen: str = request.param
+    monkeypatch.setattr(layer_norm_module, "_by_rows", lambda _: chosen == "by rows")
+    return chosen
 
 
 def layer_norm(*, affine: bool = True) -> LayerNorm:
@@ -22,6 +32,8 @@ def layer_norm(*, affine: bool = True) -> LayerNorm:
     return layer
 
 
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("way", WAYS, indirect=True)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("affine", [True, False])
 def test_first_and_second_derivatives_are_those_of_finite_differences(
@@ -44,20 +56,30 @@ def penalised(layer: nn.Module, images: Tensor, *, fast: bool) -> list[Tensor]:
     x = images.detach().requires_grad_()
     with fast_convolutions(twice=True) if fast else nullcontext():
         y = nn.functional.leaky_relu(layer(x), 0.2)
-    ramp = torch.linspace(-1, 1, y.numel()).view(y.shape)
+    ramp = torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape)
     scores = (y.float() * ramp).sum((1, 2, 3)).tanh()
     loss = squared_gradient(scores, x) + scores.mean()
     return [loss, *torch.autograd.grad(loss, [x, *layer.parameters()])]
 
 
+@pytest.mark.parametrize(
+    ("device", "way", "dtype"),
+    [
+        ("cpu", "by groups", torch.float32),
+        ("cpu", "by groups", torch.bfloat16),
+        ("cpu", "by rows", torch.float32),  # torch rounds the means of such rows to bfloat16
+        pytest.param("cuda", "by rows", torch.float32, marks=pytest.mark.gpu),
+        pytest.param("cuda", "by rows", torch.bfloat16, marks=pytest.mark.gpu),
+    ],
+    indirect=["way"],
+)
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_penalised_loss_has_the_gradient_that_torch_gives_it(
-    layout: torch.memory_format, dtype: torch.dtype
+    device: str, way: str, dtype: torch.dtype, layout: torch.memory_format
 ) -> None:
-    layer = layer_norm()
+    layer = layer_norm().to(device)
     images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(2)).bfloat16()
-    images = images.float().to(memory_format=layout)
+    images = images.float().to(device, memory_format=layout)
     exact = penalised(layer, images, fast=False)
     usual = penalised(layer, images.to(dtype), fast=False)
     for fast, torchs, value in zip(
