@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,20 @@ from xml.etree import ElementTree
 
 from benchmarks.gpu_report import markdown
 from benchmarks.stages import GRACE_SECONDS, Outcome, Stage, run
+from gantrain.common.pools import affinity
 
 _ROOT = Path(__file__).parent.parent
 _OUT = _ROOT / "docs" / "gpu"
 # Those that take longest come last.
-_TESTS = ("tests/gpu/test_data.py", "tests/training/test_no_sync.py", "tests/gpu/test_training.py")
+_TESTS = (
+    "tests/gpu/test_data.py",
+    "tests/common/test_device_rng.py",
+    "tests/models/test_layer_norm.py",
+    "tests/training/test_no_sync.py",
+    "tests/gpu/test_training.py",
+    "tests/gpu/test_compile.py",
+)
+_PROCESSES = 12  # of the tests, at most: each takes some hundred MB of the GPU
 _TEST_SECONDS = 90  # after which a test fails, so that the others run
 _OUTPUT_LINES = 100  # that the report keeps of a stage that has not ended well
 
@@ -90,7 +100,7 @@ def stages_on(device: str, scratch: Path) -> list[Stage]:
     python = [sys.executable, "-m"]
     cells = ["--objective", "dcgan", "wgan-gp", "--width", width, "--batch", batch, "--size", size]
     junit, train, limit = (scratch / name for name in ("tests.xml", "train.json", "limit.txt"))
-    tests = ["-m", "gpu", *_TESTS] if on_gpu else [_TESTS[0]]
+    tests = ["-m", "gpu", *_tests_in_order()] if on_gpu else [_TESTS[0]]
     rounds: tuple[str, ...] = ("--rounds", "5", "--seconds", "2", "--warmup", "20")
     seconds: tuple[str, ...] = ("--seconds", "0.05")
     if not on_gpu:
@@ -128,6 +138,14 @@ def stages_on(device: str, scratch: Path) -> list[Stage]:
             limit,
         ),
     ]
+
+
+def _tests_in_order() -> list[str]:
+    """Return the files with tests; where several processes share them, the longest first."""
+    cores = len(affinity())
+    if cores < 4 or find_spec("xdist") is None:
+        return list(_TESTS)
+    return ["--numprocesses", str(min(cores - 2, _PROCESSES)), *reversed(_TESTS)]
 
 
 def collect(

@@ -67,8 +67,6 @@ class Gan:
                 _convert_sync_batchnorm(network)
             # torch's stubs lack memory_format.
             network.to(accelerator.device, memory_format=layout)  # type: ignore[call-overload]
-            if accelerator.device.type == "cuda" and config.training.channels_last:
-                _order_channels(network)
         self.generator: Generator = generator
         self.discriminator: Discriminator = discriminator
         if config.health.remedy == "auto":
@@ -303,18 +301,6 @@ def _compile(*networks: nn.Module) -> None:
     functorch.donated_buffer = False  # a joint step backpropagates through D's pass twice
     for network in networks:
         network.compile()
-
-
-def _order_channels(network: nn.Module) -> None:
-    """Let the weights of layers with one channel say that channels are last.
-
-    Their memory is the same in either order, and torch takes them for the other one: the layer
-    then copies large maps, and gives the next layer maps to copy back.
-    """
-    for weight in network.parameters():
-        if weight.ndim == 4 and weight.shape[1] == 1:
-            _, _, high, wide = weight.shape
-            weight.data = weight.data.as_strided(weight.shape, (high * wide, 1, wide, 1))
 
 
 def _convert_sync_batchnorm(network: Generator | Discriminator) -> None:

@@ -8,7 +8,9 @@ import pytest
 from tests.conftest import small_tree
 from tests.launching import write_config
 
+Sections = dict[str, dict[str, Any]]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+NO_BATCH_STATISTICS: Sections = {"generator": {"norm": "none"}, "discriminator": {"norm": "none"}}
 
 
 def config_on(

@@ -10,18 +10,16 @@ import gantrain.training.loop
 from gantrain.training.distributed import gradients_over_gloo
 from tests.conftest import WGAN_GP
 from tests.curves import assert_same_end, assert_similar_curves, curve, events, status
-from tests.gpu.devices import DEVICES, config_on
+from tests.gpu.devices import DEVICES, NO_BATCH_STATISTICS, Sections, config_on
 from tests.launching import Train, launch
 from tests.training.cases import GRAPHED
 
 on_each_device = pytest.mark.parametrize("device", DEVICES)
-Sections = dict[str, dict[str, Any]]
 EVERYTHING: Sections = {
     "discriminator": {"dropout": 0.3},
     "objective": {"label_flips": 0.1, "label_noise": 0.1},
     "augment": {"flip": 0.5, "shift": 2, "diffaugment": ["translation", "cutout", "brightness"]},
 }
-NO_BATCH_STATISTICS: Sections = {"generator": {"norm": "none"}, "discriminator": {"norm": "none"}}
 
 
 @pytest.fixture(autouse=True)
@@ -169,15 +167,3 @@ def test_captured_steps_train_like_others(
         assert "not captured" not in done.stderr
     # bf16 rounds to 3 digits, and a GPU may choose other kernels in a graph.
     assert_similar_curves(tmp_path / "off", tmp_path / "auto", lines=5)
-
-
-# The last, for compiling takes long.
-@pytest.mark.gpu
-def test_compiled_networks_train_like_others(shards: Path, tmp_path: Path, train: Train) -> None:
-    plain = config_on("cuda", shards, tmp_path, NO_BATCH_STATISTICS, name="plain")
-    compiled = config_on(
-        "cuda", shards, tmp_path, NO_BATCH_STATISTICS, name="compiled", training={"compile": "on"}
-    )
-    assert train(plain).returncode == 0
-    assert train(compiled).returncode == 0
-    assert_similar_curves(tmp_path / "plain", tmp_path / "compiled", lines=5)

@@ -12,12 +12,10 @@ import pytest
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch._prims_common import suggest_memory_format
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from gantrain.common.rng import PositionalRNG, Stream
 from gantrain.config import Config
-from gantrain.training import gan as gan_module
 from gantrain.training.batch import Batch
 from gantrain.training.gan import Gan
 from gantrain.training.joint import joint_step
@@ -325,17 +323,3 @@ def test_gradients_in_turn_are_those_of_one_pass_in_less_memory(
         results.append([weight for network in networks for weight in weights_of(network).values()])
     assert all(starmap(torch.equal, zip(*results, strict=True)))
     assert peaks[1] < fraction * peaks[0]
-
-
-def test_weights_of_one_channel_can_say_that_channels_are_last() -> None:
-    """On GPUs, where torch chooses the layout of a convolution's result by it."""
-    weight = nn.Conv2d(1, 8, 4).weight
-    before = weight.detach().clone()
-    images = torch.rand(2, 1, 8, 8)
-    layer = nn.Conv2d(1, 8, 4, bias=False)
-    layer.weight.data = weight.data
-    assert suggest_memory_format(layer.weight) == torch.contiguous_format
-    gan_module._order_channels(layer)
-    assert suggest_memory_format(layer.weight) == torch.channels_last
-    assert torch.equal(layer.weight, before)
-    torch.testing.assert_close(layer(images), nn.functional.conv2d(images, before))
