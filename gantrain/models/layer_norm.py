@@ -138,9 +138,11 @@ def _backward_by_rows(
     to_x, to_gain, to_bias = mask
     of_x = of_gain = of_bias = None
     if to_x:
-        rows = _rows(y)
-        rest = ([rows.shape[1]], mean, scale, _of_places(gain, x), None, (True, False, False))
-        of_x = _maps(_aten.native_layer_norm_backward(rows, _rows(x), *rest)[0], x)
+        rows = _rows(y if gain is None else y * _of_channels(gain, y))
+        statistics = (mean, scale, None, None, (True, False, False))
+        size = [rows.shape[1]]
+        of_x = _aten.native_layer_norm_backward(rows, _rows(x), size, *statistics)[0]
+        of_x = _maps(of_x, x)
     if gain is not None and (to_gain or to_bias):
         sums = y.sum((2, 3), dtype=mean.dtype)
         of_bias = sums.sum(0).to(gain.dtype)
@@ -157,9 +159,12 @@ def _normalise(
     if not _by_rows(x):
         y, mean, scale = _aten.native_group_norm(x, gain, bias, *_sizes(x), 1, epsilon)
         return y, mean, scale
-    rows, affine = _rows(x), (_of_places(gain, x), _of_places(bias, x))
-    y, mean, scale = _aten.native_layer_norm(rows, [rows.shape[1]], *affine, epsilon)
-    return _maps(y, x), mean, scale
+    rows = _rows(x)
+    z, mean, scale = _aten.native_layer_norm(rows, [rows.shape[1]], None, None, epsilon)
+    z = _maps(z, x)
+    if gain is None or bias is None:
+        return z.clone(), mean, scale  # what follows may change it in place, but not a view
+    return torch.addcmul(_of_channels(bias, z), z, _of_channels(gain, z)), mean, scale
 
 
 def _by_rows(x: Tensor) -> bool:
@@ -182,15 +187,6 @@ def _maps(rows: Tensor, like: Tensor) -> Tensor:
         return rows.view(like.shape)
     images, channels, high, wide = like.shape
     return rows.view(images, high, wide, channels).permute(0, 3, 1, 2)
-
-
-def _of_places(weights: Tensor | None, maps: Tensor) -> Tensor | None:
-    """Return the weight of each place of such a row."""
-    if weights is None:
-        return None
-    pixels = maps.shape[2] * maps.shape[3]
-    weights = weights.to(maps.dtype)
-    return weights.repeat(pixels) if _is_channels_last(maps) else weights.repeat_interleave(pixels)
 
 
 def _of_channels(weights: Tensor, maps: Tensor) -> Tensor:

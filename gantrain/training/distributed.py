@@ -112,14 +112,20 @@ def new_accelerator(config: Config, *, cpu: bool) -> Accelerator:
     )
     handlers: list[KwargsHandler] = [ddp]
     ranks, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1") or 1), torch.cuda.device_count()
-    if not cpu and gradients_over_gloo(ranks, gpus):
+    shared = not cpu and gradients_over_gloo(ranks, gpus)
+    if shared:
         logger.warning(
             f"cuda: {ranks} ranks share {gpus} GPU(s), for which NCCL is not made; they exchange "
             "gradients by way of the host, which is slow. Start one rank for each GPU."
         )
         handlers.append(InitProcessGroupKwargs(backend="gloo"))
     precision = config.training.mixed_precision
-    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=handlers)
+    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=handlers)
+    if shared:
+        # Accelerate gives torch the number of the rank as that of its GPU.
+        for state in (PartialState(), accelerator.state):
+            state.local_process_index = accelerator.device.index
+    return accelerator
 
 
 def gradients_over_gloo(ranks: int, gpus: int) -> bool:
@@ -136,14 +142,6 @@ def ranks_and_device() -> tuple[int, str]:
         return 1, "cpu"
     state = PartialState()
     return state.num_processes, state.device.type
-
-
-def wait_for_ranks(accelerator: Accelerator) -> None:
-    """Wait until all ranks are here. A collective call."""
-    if accelerator.num_processes > 1 and torch.distributed.get_backend() == "gloo":
-        torch.distributed.barrier()  # Accelerate's names a GPU for each rank, also for shared ones
-    else:
-        accelerator.wait_for_everyone()
 
 
 def leave_ranks() -> None:

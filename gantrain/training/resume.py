@@ -11,7 +11,6 @@ from gantrain.health.trend import stops_early
 from gantrain.runs.checkpoint import Snapshot, read_newest
 from gantrain.runs.paths import list_checkpoints
 from gantrain.runs.records import read_status
-from gantrain.training.distributed import wait_for_ranks
 from gantrain.training.gan import Gan
 from gantrain.training.nan_guard import read_recovery, write_recovery
 from gantrain.training.objectives import Objective
@@ -74,13 +73,13 @@ def roll_back(
     guard, run_dir = state.config.guard, state.config.output.run_dir
     images_seen = state.images_seen
     services.saver.finish()
-    wait_for_ranks(gan.accelerator)
+    gan.accelerator.wait_for_everyone()
     rollbacks, scale = read_recovery(run_dir)
     snapshot, _ = read_newest(run_dir)
     if rollbacks >= guard.rollbacks or snapshot is None:
         raise DivergedError(_diagnosis(reason, images_seen, rollbacks, scale, snapshot))
     scale *= guard.learning_rate_factor
-    wait_for_ranks(gan.accelerator)  # until all ranks have read the file that changes now
+    gan.accelerator.wait_for_everyone()  # until all ranks have read the file that changes now
     if state.rank == 0:
         write_recovery(run_dir, rollbacks + 1, scale)
     load_snapshot(snapshot, gan, objective, state, services.meter)
@@ -96,7 +95,7 @@ def roll_back(
     services.tracker.event(
         "rolled_back", images_seen, alert=True, reason=message, to=state.images_seen
     )
-    wait_for_ranks(gan.accelerator)
+    gan.accelerator.wait_for_everyone()
 
 
 def _diagnosis(

@@ -21,7 +21,6 @@ from gantrain.runs.provenance import AttemptRecord, Setting
 from gantrain.runs.saver import Saver
 from gantrain.runs.signals import StopRequest
 from gantrain.runs.tracking import Tracker
-from gantrain.training.distributed import wait_for_ranks
 from gantrain.training.meter import Meter
 from gantrain.training.state import TrainingState
 from gantrain.training.step_graphs import StepRunner, step_runner
@@ -70,7 +69,7 @@ def start_services(
     stack.enter_context(stop.listening())
     if main_rank:
         write_text(run_dir / CONFIG, dump_config(config))
-    wait_for_ranks(accelerator)
+    accelerator.wait_for_everyone()
     progress = ProgressLine(config.total_images, state.images_seen, shown=main_rank)
     failures = Failures(run_dir, state.rank, lambda: state.images_seen)
     attempt = None

@@ -1,5 +1,6 @@
 """Layer normalisation that is differentiated twice: by finite differences, and against torch's."""
 
+import itertools
 from contextlib import nullcontext
 
 import pytest
@@ -22,6 +23,14 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     chosen: str = request.param
     monkeypatch.setattr(layer_norm_module, "_by_rows", lambda _: chosen == "by rows")
     return chosen
+
+
+def test_the_result_may_be_changed_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer_norm_module, "_by_rows", lambda _: True)
+    for affine, layout in itertools.product([True, False], LAYOUTS):
+        x = torch.rand(2, 3, 4, 4).to(memory_format=layout).requires_grad_()
+        with fast_convolutions():
+            layer_norm(affine=affine)(x).mul_(2).sum().backward()
 
 
 def layer_norm(*, affine: bool = True) -> LayerNorm:
@@ -54,8 +63,9 @@ def test_first_and_second_derivatives_are_those_of_finite_differences(
 
 def penalised(layer: nn.Module, images: Tensor, *, fast: bool) -> list[Tensor]:
     x = images.detach().requires_grad_()
-    with fast_convolutions(twice=True) if fast else nullcontext():
-        y = nn.functional.leaky_relu(layer(x), 0.2)
+    autocast = torch.autocast(x.device.type, x.dtype, enabled=x.dtype != torch.float32)
+    with autocast, fast_convolutions(twice=True) if fast else nullcontext():
+        y = nn.functional.leaky_relu(layer(x), 0.2, inplace=True)  # as in the networks
     ramp = torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape)
     scores = (y.float() * ramp).sum((1, 2, 3)).tanh()
     loss = squared_gradient(scores, x) + scores.mean()
