@@ -30,6 +30,24 @@ class FusedAdam(torch.optim.Adam):
         return result
 
 
+def relative_change(adam: torch.optim.Optimizer) -> Tensor:
+    """Return the norm of Adam's last step divided by that of all weights, a float32 scalar.
+
+    Kingma and Ba 2015, algorithm 1.
+    """
+    steps, weights = [], []
+    for group in adam.param_groups:
+        beta1, beta2 = group["betas"]
+        for weight in group["params"]:
+            if not (moments := adam.state.get(weight)):
+                continue
+            mean = moments["exp_avg"] / (1 - beta1 ** moments["step"])
+            square = moments["exp_avg_sq"] / (1 - beta2 ** moments["step"])
+            steps.append(group["lr"] * mean / (square.sqrt() + group["eps"]))
+            weights.append(weight.detach())
+    return nn.utils.get_total_norm(steps) / nn.utils.get_total_norm(weights)
+
+
 def _has_channels_last(tensor: Tensor) -> bool:
     return (
         tensor.device.type == "cpu"

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, cast
 
 import torch
@@ -21,7 +21,7 @@ from gantrain.models.dropout import add_dropout
 from gantrain.models.ema import Ema
 from gantrain.models.networks import Discriminator, Generator, build_networks
 from gantrain.training.ada import Ada
-from gantrain.training.adam import FusedAdam
+from gantrain.training.adam import FusedAdam, relative_change
 from gantrain.training.batch import Batch
 from gantrain.training.nan_guard import NanGuard
 
@@ -150,9 +150,14 @@ class Gan:
 
     def augment(self, images: Tensor, rng: PositionalRNG, stream: Stream) -> Tensor:
         """Return what D sees instead of `images`: augmented as config.augment.diffaugment says."""
-        policies, setting = self._augment.diffaugment, self._augment.diffaugment_probability
-        probability = self.ada.probability if isinstance(setting, str) else self._now(setting)
-        return diff_augment(images, rng, stream, policies, probability)
+        policies = self._augment.diffaugment
+        return diff_augment(images, rng, stream, policies, self.augment_probability)
+
+    @property
+    def augment_probability(self) -> float | Tensor:
+        """Probability of an augmentation now; with ADA, a float64 scalar on the device."""
+        setting = self._augment.diffaugment_probability
+        return self.ada.probability if isinstance(setting, str) else self._now(setting)
 
     def latents(self, rng: PositionalRNG, stream: Stream) -> Tensor:
         """Return standard normal latents (rng.count, latent_size) on the device."""
@@ -223,32 +228,6 @@ class Gan:
         optimizer.zero_grad()
         return norm
 
-    def drop_gradients(self) -> None:
-        """Drop the gradients of a step that did not end."""
-        for optimizer in (self.g_optimizer, self.d_optimizer):
-            optimizer.zero_grad()
-
-    def constants(self) -> tuple[float, ...]:
-        """Return the numbers of the host that a step computes with now and that may change."""
-        groups = [*self.g_optimizer.param_groups, *self.d_optimizer.param_groups]
-        numbers = [self.extra_dropout, *(beta for group in groups for beta in group["betas"])]
-        numbers += [group["lr"] for group in groups if not isinstance(group["lr"], Tensor)]
-        if not isinstance(setting := self._augment.diffaugment_probability, str):
-            numbers.append(self._now(setting))
-        return tuple(numbers)
-
-    @contextmanager
-    def capturable(self) -> Iterator[None]:
-        """Within it, the optimizers let their steps be captured."""
-        groups = [*self.g_optimizer.param_groups, *self.d_optimizer.param_groups]
-        for group in groups:
-            group["capturable"] = True
-        try:
-            yield
-        finally:
-            for group in groups:
-                group["capturable"] = False
-
     def weight_changes(self) -> dict[str, float]:
         """Return by what part of its norm the last step changed each network's weights.
 
@@ -310,21 +289,3 @@ def _convert_sync_batchnorm(network: Generator | Discriminator) -> None:
 
 def _adam(network: nn.Module, config: NetworkConfig) -> torch.optim.Adam:
     return FusedAdam(list(network.parameters()), config.adam_epsilon)
-
-
-def relative_change(adam: torch.optim.Optimizer) -> Tensor:
-    """Return the norm of Adam's last step divided by that of all weights, a float32 scalar.
-
-    Kingma and Ba 2015, algorithm 1.
-    """
-    steps, weights = [], []
-    for group in adam.param_groups:
-        beta1, beta2 = group["betas"]
-        for weight in group["params"]:
-            if not (moments := adam.state.get(weight)):
-                continue
-            mean = moments["exp_avg"] / (1 - beta1 ** moments["step"])
-            square = moments["exp_avg_sq"] / (1 - beta2 ** moments["step"])
-            steps.append(group["lr"] * mean / (square.sqrt() + group["eps"]))
-            weights.append(weight.detach())
-    return nn.utils.get_total_norm(steps) / nn.utils.get_total_norm(weights)

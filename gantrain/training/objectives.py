@@ -5,7 +5,8 @@ float32 scalar and is returned with the metrics that explain it. Penalties are p
 in gantrain/training/penalties.py.
 
 To add an objective, write a class with the methods of `Objective` here, give it a config section
-in gantrain/config/objectives.py, and return it from `make_objective`.
+in gantrain/config/objectives.py, and return it from `make_objective`. Numbers of its own that may
+change during a run belong into `constants`: a CUDA graph keeps the others.
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,8 @@ another graph.
 """
 
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -142,7 +143,7 @@ class GraphedSteps:
     _failed: bool = False
 
     def run(self, step: Step, gan: Gan, objective: Objective, batch: Batch) -> Any:
-        key = (step, gan.constants(), constants(objective, batch.moment))
+        key = (step, _constants(gan), constants(objective, batch.moment))
         if self._inputs is None:
             self._inputs = _Inputs.like(batch)
         self._inputs.fill(batch)
@@ -181,11 +182,12 @@ class GraphedSteps:
             return _detached(step(gan, objective, there))
 
         try:
-            with gan.capturable():
+            with _capturable(gan):
                 result, replay = self.backend.capture(work)
         except RuntimeError as error:
             self._failed = True
-            gan.drop_gradients()
+            for optimizer in (gan.g_optimizer, gan.d_optimizer):
+                optimizer.zero_grad()  # the gradients of a step that did not end
             reason = str(error).strip().split("\n")[0]
             logger.warning(f"steps are not captured as CUDA graphs, which is slower: {reason}")
             return None
@@ -193,6 +195,27 @@ class GraphedSteps:
             del self._graphs[next(iter(self._graphs))]
         self._graphs[key] = graph = _Graph(replay, result, reseeds[0] if reseeds else None)
         return graph
+
+
+def _constants(gan: Gan) -> tuple[float, ...]:
+    """Return the numbers of the host that a step computes with now and that may change."""
+    groups = [*gan.g_optimizer.param_groups, *gan.d_optimizer.param_groups]
+    numbers = [gan.augment_probability, *(group["lr"] for group in groups)]
+    betas = [beta for group in groups for beta in group["betas"]]
+    return gan.extra_dropout, *betas, *(n for n in numbers if not isinstance(n, Tensor))
+
+
+@contextmanager
+def _capturable(gan: Gan) -> Iterator[None]:
+    """Within it, the optimizers let their steps be captured."""
+    groups = [*gan.g_optimizer.param_groups, *gan.d_optimizer.param_groups]
+    for group in groups:
+        group["capturable"] = True
+    try:
+        yield
+    finally:
+        for group in groups:
+            group["capturable"] = False
 
 
 def _detached(result: Any) -> Any:
