@@ -1,5 +1,7 @@
 """Spectral normalisation against Miyato et al. 2018 and against the singular values."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gantrain.config import DcganDiscriminatorConfig, ResnetDiscriminatorConfig
+from gantrain.models.convolutions import fast_convolutions
 from gantrain.models.layers import normalise_spectrally
 from gantrain.models.networks import Discriminator
 from gantrain.training.frozen import frozen
@@ -58,6 +61,23 @@ def test_each_pass_makes_the_papers_power_iteration(layer: Any) -> None:
     before = state._u.clone()
     np.testing.assert_allclose(layer.weight.detach().flatten(1).numpy(), found, rtol=1e-5)
     assert torch.equal(state._u, before)
+
+
+@pytest.mark.parametrize("config", [DCGAN, RESNET], ids=["dcgan", "resnet"])
+@pytest.mark.parametrize("passes", [nullcontext, lambda: fast_convolutions(smallest=0)])
+def test_a_pass_of_a_network_normalises_each_weight_once(
+    config: DcganDiscriminatorConfig | ResnetDiscriminatorConfig,
+    passes: Callable[[], AbstractContextManager[None]],
+) -> None:
+    network = discriminator(config)
+    normalised: list[Any] = []
+    for layer in weighted(network):
+        layer.parametrizations.weight[0].register_forward_hook(
+            lambda module, *_: normalised.append(module)
+        )
+    with passes():
+        network(torch.randn(2, 1, 32, 32))
+    assert len(normalised) == len(set(normalised)) == len(weighted(network))
 
 
 def test_the_gradient_is_that_of_equation_12() -> None:
