@@ -1,9 +1,10 @@
-"""DCGAN and WGAN-GP as commonly written in PyTorch, for comparison.
+"""All objectives as commonly written in PyTorch, for comparison.
 
-Follows the steps of PyTorch's DCGAN example and of common WGAN-GP code: PNG files through a
-DataLoader with two workers, contiguous memory, Adam with its defaults, losses read in every step,
-and DDP. The networks are ours, with torch's dropout. On a GPU, as the example does it: batches from
-pinned memory, and everything that is drawn at random is drawn there.
+Follows the steps of PyTorch's DCGAN example, of common code for WGAN-GP and SNGAN, and of R3GAN's:
+PNG files through a DataLoader with two workers, contiguous memory, Adam with its defaults, losses
+read in every step, and DDP. The networks are ours, with torch's dropout and spectral norm. On a
+GPU, as the example does it: batches from pinned memory, and everything that is drawn at random is
+drawn there.
 """
 
 import itertools
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, relu, softplus
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
@@ -24,6 +25,7 @@ from benchmarks.device import BenchmarkDevice
 from benchmarks.pacing import Channel, Pacer, paced
 from benchmarks.settings import Settings
 from gantrain.config import Config, NetworkConfig, parse_config
+from gantrain.config.objectives import HingeConfig, RpganConfig, WganGpConfig, gamma_of
 from gantrain.config.schedules import peak_of
 from gantrain.models.dropout import Dropout
 from gantrain.models.networks import build_networks
@@ -95,15 +97,32 @@ def train_plain(settings: Settings, channel: Channel) -> None:
         device.wait,
     )
     batches = paced(loader, pacer, settings.d_steps_per_iteration)
-    if config.objective.kind == "wgan-gp":
-        objective = config.objective
-        weight = peak_of(objective.penalty_weight)  # which is constant, as all settings here
-        losses = train_wgan_gp(gan, batches, objective.n_critic, weight)
-    else:
-        losses = train_dcgan(gan, batches)
+    losses = training_loop(gan, batches, config)
     with Path(os.devnull).open("w") as log:
         for i, values in enumerate(losses):
             log.write(f"[{i}] " + " ".join(f"{value:.4f}" for value in values) + "\n")
+
+
+def training_loop(
+    gan: PlainGan, batches: Iterator[Tensor], config: Config
+) -> Iterator[tuple[float, ...]]:
+    """Return the loop for the objective of a config, which yields the losses of each iteration.
+
+    The weights of penalties are constant, as all settings here: at the peak of a schedule.
+    """
+    match config.objective:
+        case WganGpConfig() as objective:
+            weight = peak_of(objective.penalty_weight)
+            return train_wgan_gp(gan, batches, objective.n_critic, weight)
+        case HingeConfig() as objective:
+            return train_hinge(gan, batches, objective.n_critic)
+        case RpganConfig() as objective:
+            size, batch = config.data.size, config.training.batch_size
+            r1_gamma = peak_of(gamma_of(objective.r1_gamma, size, batch))
+            r2_gamma = peak_of(gamma_of(objective.r2_gamma, size, batch))
+            return train_rpgan(gan, batches, objective.n_critic, r1_gamma, r2_gamma)
+        case _:
+            return train_dcgan(gan, batches)
 
 
 def build_gan(config: Config, ranks: int, bf16: bool, device: torch.device = _CPU) -> PlainGan:
@@ -212,3 +231,66 @@ def gradient_penalty(gan: PlainGan, real: Tensor, fake: Tensor) -> Tensor:
     )
     norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
     return (norms - 1).square().mean()
+
+
+def train_hinge(
+    gan: PlainGan, batches: Iterator[Tensor], n_critic: int
+) -> Iterator[tuple[float, ...]]:
+    """Yield the loss of the last D step and G's loss, for each iteration (Miyato et al. 2018)."""
+    while True:
+        for _ in range(n_critic):
+            real = next(batches)
+            with torch.no_grad():
+                fake = gan.generate(len(real))
+            gan.discriminator.zero_grad()
+            loss_real = relu(1 - gan.discriminate(real)).mean()
+            loss_fake = relu(1 + gan.discriminate(fake)).mean()
+            d_loss = loss_real + loss_fake
+            d_loss.backward()  # type: ignore[no-untyped-call]
+            gan.d_optimizer.step()
+        gan.generator.zero_grad()
+        g_loss = -gan.discriminate(gan.generate(len(real))).mean()
+        g_loss.backward()  # type: ignore[no-untyped-call]
+        gan.g_optimizer.step()
+        yield d_loss.item(), g_loss.item()
+
+
+def train_rpgan(
+    gan: PlainGan, batches: Iterator[Tensor], n_critic: int, r1_gamma: float, r2_gamma: float
+) -> Iterator[tuple[float, ...]]:
+    """Yield losses like `train_hinge`, and R1 and R2 of the last D step.
+
+    Relativistic pairing (Jolicoeur-Martineau 2018) with both penalties, as R3GAN has it (Huang et
+    al. 2024), whose code computes no gradients of D's weights in the G step.
+    """
+    while True:
+        for _ in range(n_critic):
+            real = next(batches).detach().requires_grad_()
+            with torch.no_grad():
+                fake = gan.generate(len(real))
+            fake.requires_grad_()
+            gan.discriminator.zero_grad()
+            real_scores, fake_scores = gan.discriminate(real), gan.discriminate(fake)
+            r1, r2 = squared_gradient(real_scores, real), squared_gradient(fake_scores, fake)
+            d_loss = (
+                softplus(fake_scores - real_scores).mean() + (r1_gamma * r1 + r2_gamma * r2) / 2
+            )
+            d_loss.backward()  # type: ignore[no-untyped-call]
+            gan.d_optimizer.step()
+        gan.discriminator.requires_grad_(False)
+        gan.generator.zero_grad()
+        fake_scores = gan.discriminate(gan.generate(len(real)))
+        g_loss = softplus(gan.discriminate(real.detach()) - fake_scores).mean()
+        g_loss.backward()  # type: ignore[no-untyped-call]
+        gan.g_optimizer.step()
+        gan.discriminator.requires_grad_(True)
+        yield d_loss.item(), g_loss.item(), r1.item(), r2.item()
+
+
+def squared_gradient(scores: Tensor, images: Tensor) -> Tensor:
+    """Return the mean squared norm of the gradient: R1 at real images, R2 at generated ones.
+
+    Mescheder et al. 2018. In the precision of everything else.
+    """
+    (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    return gradient.square().sum((1, 2, 3)).mean()

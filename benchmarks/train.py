@@ -2,6 +2,7 @@
 
     python -m benchmarks.train --objective dcgan --width 32 --batch 128 --out train.json
     python -m benchmarks.train --book-python bookenv/bin/python --out train.json
+    python -m benchmarks.train --objective hinge rpgan --out more.json
     python -m benchmarks.train --set training.updates=joint --out joint.json
     python -m benchmarks.train --markdown train.json more.json
     python -m benchmarks.train --overhead --width 64 --batch 128
@@ -13,11 +14,12 @@ rounds; ± is half the interquartile range. Both precisions are interleaved too;
 time if there is not enough memory for all processes at once. Images are real images that D has
 seen, over all ranks. Memory is the peak of the training processes, without DataLoader workers.
 
-All train the networks of configs/dcgan.yaml or configs/wgan_gp.yaml at the requested width and
-batch, on the same images, each with its usual pipeline and losses. Ours includes all the services
-that a run has by default, except for the quality metrics; --overhead measures what those cost. All
-compute the penalty of WGAN-GP in the precision of everything else. Of the keys given to --set, the
-other implementations follow those for networks, learning rates and n_critic only.
+All train the networks of configs/dcgan.yaml, wgan_gp.yaml, sngan.yaml (hinge) or rpgan.yaml at the
+requested width and batch, on the same images, each with its usual pipeline and losses. The book has
+no hinge and no rpgan. Ours includes all the services that a run has by default, except for the
+quality metrics; --overhead measures what those cost. All compute gradient penalties in the
+precision of everything else. Of the keys given to --set, the other implementations follow those for
+networks, learning rates and n_critic only.
 
 --out is rewritten after every round, so that a benchmark that is ended leaves what it has measured.
 --minutes divides a time over the cells: what does not fit, rounds first, is left out and named.
@@ -42,7 +44,7 @@ from benchmarks.errors import run
 from benchmarks.images import generate_images
 from benchmarks.jobs import NO_LIMIT, Job, JobError, TimeLimit, run_interleaved
 from benchmarks.overhead import measure_overhead
-from benchmarks.settings import CONFIG_FILES, ENDLESS, Settings
+from benchmarks.settings import BOOK_OBJECTIVES, CONFIG_FILES, ENDLESS, Settings
 from benchmarks.table import IMPLEMENTATIONS, cell_lines, markdown_lines, summary_lines
 from gantrain.common.files import write_json
 from gantrain.common.machine import processor_model
@@ -86,7 +88,13 @@ def _read_options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     several: dict[str, Any] = {"nargs": "+"}
-    parser.add_argument("--objective", choices=CONFIG_FILES, default=[*CONFIG_FILES], **several)
+    parser.add_argument(
+        "--objective",
+        choices=CONFIG_FILES,
+        default=[*BOOK_OBJECTIVES],
+        help="hinge and rpgan have no book implementation (default: dcgan wgan-gp)",
+        **several,
+    )
     parser.add_argument("--width", type=int, default=[16, 32, 64], **several)
     parser.add_argument(
         "--batch", type=int, default=[32, 128, 512], help="global batch size", **several
@@ -164,7 +172,8 @@ def cell_settings(
     for precision, implementation in itertools.product(options.precision, options.implementations):
         python = sys.executable
         if implementation == "book":
-            if options.book_python is None or cell.ranks > 1 or _device(options) != "cpu":
+            able = cell.objective in BOOK_OBJECTIVES and cell.ranks == 1
+            if options.book_python is None or not able or _device(options) != "cpu":
                 continue
             python = str(Path(options.book_python).absolute())
         settings = job_settings(options, cell, implementation, precision, shards, files)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -23,14 +24,19 @@ from benchmarks.jobs import TimeLimit
 from benchmarks.layers import layers_of, time_layer
 from benchmarks.limit import dcgan_variants, penalty_cost, total_flops, wgan_variants
 from benchmarks.pacing import Channel, NoMoreRounds, Pacer, paced
-from benchmarks.plain import PlainGan, build_gan, train_dcgan, train_wgan_gp
-from benchmarks.settings import Settings
+from benchmarks.plain import PlainGan, build_gan, train_dcgan, training_loop
+from benchmarks.settings import CONFIG_FILES, Settings
 from benchmarks.table import cell_lines, markdown_lines, summary_lines
-from benchmarks.train import run_cell
+from benchmarks.train import Cell, cell_settings, run_cell
+from gantrain.common.rng import PositionalRNG
 from gantrain.config import Config
 from gantrain.models.networks import build_networks
+from gantrain.training.batch import Batch
+from gantrain.training.gan import Gan
+from gantrain.training.loop import d_step, g_step
+from gantrain.training.objectives import make_objective
 from gantrain.training.penalties import gradient_penalty
-from tests.conftest import WGAN_GP, small_config
+from tests.conftest import SNGAN, WGAN_GP, small_config, weights_of
 from tests.launching import ROOT
 
 
@@ -136,16 +142,108 @@ def test_the_plain_dcgan_step_matches_its_losses(tmp_path: Path) -> None:
     assert values[1] == pytest.approx(g_loss.item(), rel=1e-3)
 
 
-def test_the_plain_loops_reduce_the_loss(tmp_path: Path) -> None:
-    for sections in ({}, WGAN_GP):
-        fast = {"learning_rate": 5e-3, **sections.get("discriminator", {})}
-        config = small_config(tmp_path, tmp_path / "run", **{**sections, "discriminator": fast})
-        gan = seeded_gan(config)
-        batches = endless(8, 32)
-        wgan = config.objective.kind == "wgan-gp"
-        losses = train_wgan_gp(gan, batches, 2, 10.0) if wgan else train_dcgan(gan, batches)
-        d_losses = [next(losses)[0] for _ in range(25)]
-        assert d_losses[-1] < d_losses[0] * 0.8
+_GLOROT = {"norm": "none", "init": "glorot"}  # weights that make gradients of a usual size
+RATE = 0.01
+HINGE: dict[str, dict[str, Any]] = {**SNGAN, "discriminator": _GLOROT}
+HINGE_RESNET: dict[str, dict[str, Any]] = {
+    "objective": {"kind": "hinge", "n_critic": 1},
+    "generator": {"backbone": "resnet", "width": 2},
+    "discriminator": {"backbone": "resnet", "width": 2, "spectral_norm": True},
+}
+RPGAN_PENALISED: dict[str, dict[str, Any]] = {
+    "objective": {"kind": "rpgan", "n_critic": 2, "r1_gamma": 20, "r2_gamma": 30},
+    "discriminator": _GLOROT,
+}
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        pytest.param(HINGE, id="hinge"),
+        pytest.param(HINGE_RESNET, id="hinge-with-spectral-norm"),
+        pytest.param(RPGAN_PENALISED, id="rpgan"),
+    ],
+)
+def test_the_plain_steps_have_the_losses_and_gradients_of_ours(
+    sections: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    config = small_config(tmp_path, tmp_path / "run", **sections)
+    plain = seeded_gan(config)
+    # Weights change by gradients themselves, where Adam's first steps depend on their signs alone.
+    plain.g_optimizer, plain.d_optimizer = (
+        torch.optim.SGD(network.parameters(), RATE)
+        for network in (plain.generator, plain.discriminator)
+    )
+    before = weights_of(plain.generator), weights_of(plain.discriminator)
+    torch.manual_seed(0)
+    losses = list(itertools.islice(training_loop(plain, endless(8, 32), config), 2))
+
+    ours, real = gan_with(config), endless(8, 32)
+    assert losses == [pytest.approx(iterate(ours, config, real), rel=1e-5) for _ in range(2)]
+    assert_same_change(before[0], ours.generator, plain.generator)
+    assert_same_change(before[1], ours.discriminator, plain.discriminator)
+
+
+def gan_with(config: Config) -> Gan:
+    """Our GAN with gradient descent, and with the latents of a plain loop that is seeded with 0."""
+    gan = Gan(config, Accelerator(cpu=True, mixed_precision="no"))
+    torch.manual_seed(0)
+    latents = iter(torch.randn(10, 8, config.generator.latent_size))
+    gan.latents = lambda rng, stream: next(latents)  # type: ignore[method-assign]
+    gan.g_optimizer, gan.d_optimizer = (
+        gan.accelerator.prepare_optimizer(torch.optim.SGD(network.parameters(), RATE, fused=True))
+        for network in (gan.generator, gan.discriminator)
+    )
+    return gan
+
+
+def iterate(gan: Gan, config: Config, batches: Iterator[torch.Tensor]) -> tuple[float, ...]:
+    """Train for an iteration and return what a plain loop yields."""
+    objective, rng = make_objective(config), PositionalRNG(0, 0, 8)
+    for _ in range(config.objective.n_critic):
+        real = next(batches)
+        metrics = d_step(gan, objective, Batch(real, rng))
+    # Spectral norm's power iteration in the plain G step; in ours, D stays as it is.
+    gan.discriminator(real)
+    metrics |= g_step(gan, objective, Batch(real, rng))
+    names = ("loss/discriminator", "loss/generator", "loss/r1", "loss/r2")
+    return tuple(metrics[name].item() for name in names if name in metrics)
+
+
+def assert_same_change(before: dict[str, torch.Tensor], ours: nn.Module, plain: nn.Module) -> None:
+    for (name, one), other in zip(ours.named_parameters(), plain.parameters(), strict=True):
+        change, expected = one - before[name], other - before[name]
+        assert (change - expected).norm() <= 1e-4 * expected.norm() + 1e-7, name
+
+
+@pytest.mark.parametrize("sections", [{}, WGAN_GP])
+def test_the_plain_loops_reduce_the_loss(tmp_path: Path, sections: dict[str, Any]) -> None:
+    fast = {"learning_rate": 5e-3, **sections.get("discriminator", {})}
+    config = small_config(tmp_path, tmp_path / "run", **{**sections, "discriminator": fast})
+    losses = training_loop(seeded_gan(config), endless(8, 32), config)
+    d_losses = [next(losses)[0] for _ in range(25)]
+    assert d_losses[-1] < d_losses[0] * 0.8
+
+
+def test_each_objective_has_the_implementations_that_exist(tmp_path: Path) -> None:
+    options = Namespace(
+        precision=["fp32"],
+        implementations=["plain", "book", "ours"],
+        size=64,
+        book_python="python",
+        warmup=1,
+        set=[],
+    )
+    for objective in CONFIG_FILES:
+        jobs = cell_settings(options, Cell(objective, 16, 32, 1), tmp_path / "shards", tmp_path)
+        settings = {name: each for name, _, each in jobs}
+        book = ["book fp32"] if objective in ("dcgan", "wgan-gp") else []
+        assert list(settings) == ["plain fp32", *book, "ours fp32"]
+        config = settings["plain fp32"].config
+        assert config["objective"]["kind"] == objective
+        assert config["generator"]["width"] == config["discriminator"]["width"] == 16
+        n_critic = {"dcgan": 1, "wgan-gp": 5, "hinge": 5, "rpgan": 1}[objective]
+        assert settings["ours fp32"].images_per_iteration == 32 * n_critic
 
 
 @pytest.mark.parametrize("sections", [{}, WGAN_GP, {"generator": {"kernel": 5}}])
