@@ -75,7 +75,6 @@ from gantrain.training.schedule import EndEarly, Schedule
 from gantrain.training.services import Services, start_services
 from gantrain.training.snapshots import load_snapshot
 from gantrain.training.state import TrainingState
-from gantrain.training.step_graphs import uses_graphs
 from gantrain.training.thread_choice import ThreadChoice
 from gantrain.training.thread_trial import Trial
 
@@ -237,11 +236,11 @@ def announce(
         logger.info(notice)
     verb = "resumes" if state.images_seen else "starts"
     threads = f" with {state.cpu_threads.number} thread(s) each" if state.cpu_threads else ""
-    graphs = " with CUDA graphs" if uses_graphs(config, gan.accelerator) else ""
+    manner = f" {services.steps.manner}" if services.steps.manner else ""
     logger.info(
         f"{config.objective.kind} {verb} at {state.images_seen:,} of {config.total_images:,} "
         f"images: {dataset.description}; {state.world_size} rank(s) on "
-        f"{gan.accelerator.device.type}{threads}{graphs}, batch {state.batch_size}, "
+        f"{gan.accelerator.device.type}{threads}{manner}, batch {state.batch_size}, "
         f"precision {config.training.mixed_precision}"
     )
     services.tracker.event(verb, state.images_seen, notices=[*doubts, *notices])

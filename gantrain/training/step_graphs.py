@@ -46,7 +46,9 @@ class Capture(Protocol):
 
 
 class StepRunner(Protocol):
-    """Runs the steps of a training."""
+    """Runs the steps of a training. manner: how, in a few words; empty: they are called."""
+
+    manner: str
 
     def run(self, step: Step, gan: Gan, objective: Objective, batch: Batch) -> Any:
         """Return what step(gan, objective, batch) returns; used before the next call."""
@@ -57,6 +59,8 @@ class StepRunner(Protocol):
 
 class EagerSteps:
     """Calls the steps."""
+
+    manner = ""
 
     def run(self, step: Step, gan: Gan, objective: Objective, batch: Batch) -> Any:
         return step(gan, objective, batch)
@@ -137,6 +141,7 @@ class GraphedSteps:
     """Captures each step once it has run a few times, and replays it from then on."""
 
     backend: Capture
+    manner: str = "with CUDA graphs"
     _inputs: _Inputs | None = None
     _counts: dict[Hashable, int] = field(default_factory=dict)
     _graphs: dict[Hashable, _Graph] = field(default_factory=dict)
@@ -229,7 +234,7 @@ def step_runner(config: Config, accelerator: Accelerator) -> StepRunner:
     if not uses_graphs(config, accelerator):
         return EagerSteps()
     if not agrees_with_host(accelerator.device):
-        logger.warning("steps are not captured as CUDA graphs: the GPU draws other random numbers")
+        logger.warning("no CUDA graphs, which is slower: the GPU cannot draw the host's numbers")
         return EagerSteps()
     return GraphedSteps(CudaCapture(accelerator.device))
 

@@ -84,6 +84,12 @@ def test_the_check_at_the_start_notices_other_numbers(
     monkeypatch.setattr(device_rng, "_kernel", lambda: lambda elements, *_: elements)
     assert not agrees_with_host(torch.device(device))
 
+    def without_compiler(*_: Tensor) -> Tensor:
+        raise RuntimeError("nvrtc")
+
+    monkeypatch.setattr(device_rng, "_kernel", lambda: without_compiler)
+    assert not agrees_with_host(torch.device(device))
+
 
 def test_torch_finds_the_function_in_the_code() -> None:
     parsed = jiterator._CodeParser(PHILOX_CODE)
