@@ -87,7 +87,7 @@ class CudaCapture:
 
     def capture(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], object]]:
         graph = torch.cuda.CUDAGraph()
-        # Threads that load images or save a checkpoint go on meanwhile.
+        # Threads that load images or save a checkpoint continue meanwhile.
         with torch.cuda.graph(graph, self._memory, self._stream, capture_error_mode="thread_local"):
             result = work()
         return result, graph.replay
