@@ -1,5 +1,6 @@
 """Adam in one fused call, which on CPUs takes weights and gradients as they lie in memory."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ class FusedAdam(torch.optim.Adam):
     the copy. It gets views here in which the memory is in order.
     """
 
-    def __init__(self, weights: list[nn.Parameter], epsilon: float) -> None:
+    def __init__(self, weights: Iterable[nn.Parameter], epsilon: float) -> None:
+        weights = list(weights)
         device = weights[0].device
         rate = torch.full((), 1e-3, device=device) if device.type == "cuda" else 1e-3
         super().__init__(weights, rate, eps=epsilon, fused=True)

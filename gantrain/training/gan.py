@@ -288,4 +288,4 @@ def _convert_sync_batchnorm(network: Generator | Discriminator) -> None:
 
 
 def _adam(network: nn.Module, config: NetworkConfig) -> torch.optim.Adam:
-    return FusedAdam(list(network.parameters()), config.adam_epsilon)
+    return FusedAdam(network.parameters(), config.adam_epsilon)

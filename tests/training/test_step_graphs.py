@@ -36,7 +36,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> RecordedOperations:
 @pytest.fixture(autouse=True)
 def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     def adam(network: nn.Module, config: NetworkConfig) -> torch.optim.Adam:
-        made = FusedAdam(list(network.parameters()), config.adam_epsilon)
+        made = FusedAdam(network.parameters(), config.adam_epsilon)
         for group in made.param_groups:
             group["lr"] = torch.tensor(1e-3)
         return made
