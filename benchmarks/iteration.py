@@ -27,8 +27,9 @@ from benchmarks.device import BenchmarkDevice
 from benchmarks.errors import run
 from benchmarks.images import generate_images
 from benchmarks.pacing import NoMoreRounds
-from benchmarks.settings import CONFIG_FILES, ENDLESS
-from gantrain.config import Config, load_config
+from benchmarks.settings import CONFIG_FILES
+from benchmarks.train import Cell, job_settings
+from gantrain.config import Config, parse_config
 from gantrain.data.loading.datasets import Images
 from gantrain.training.batch import real_batches
 
@@ -104,7 +105,7 @@ def main() -> None:
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--objective", choices=CONFIG_FILES, default="dcgan")
-    parser.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--size", type=int, choices=(32, 64), default=64, help="image size")
@@ -112,23 +113,16 @@ def main() -> None:
     parser.add_argument("--warmup", type=int, default=20, help="iterations before the clock starts")
     parser.add_argument("--timed", type=int, default=100, help="iterations to time")
     options = parser.parse_args()
+    cell = Cell(options.objective, options.width, options.batch, 1)
     with tempfile.TemporaryDirectory() as scratch:
-        shards, _ = generate_images(Path(scratch), options.size)
-        overrides = [
-            f"data.shards={shards}",
-            f"data.cache_dir={scratch}/cache",
-            f"data.size={options.size}",
-            f"generator.width={options.width}",
-            f"discriminator.width={options.width}",
-            f"training.batch_size={options.batch}",
-            f"training.device={options.device}",
-            f"training.mixed_precision={options.precision}",
-            f"output.run_dir={scratch}/run",
-            f"output.sample_every_kimg={_NEVER}",
-            f"output.checkpoint_every_kimg={_NEVER}",
-            *ENDLESS,
-        ]
-        config = load_config(CONFIG_FILES[options.objective], [*overrides, *options.set])
+        sets = generate_images(Path(scratch), options.size)
+        settings = job_settings(options, cell, "ours", options.precision, *sets)
+        output = {
+            "run_dir": f"{scratch}/run",
+            "sample_every_kimg": _NEVER,
+            "checkpoint_every_kimg": _NEVER,
+        }
+        config = parse_config(settings.with_config(output=output).config, "benchmark")
         watch(config, options.device, options.warmup, options.timed)
 
 
