@@ -10,6 +10,7 @@ image as a row in the order of memory: GroupNorm copies maps whose channels are 
 convolutions around it copy them back.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -171,9 +172,9 @@ def _by_rows(x: Tensor) -> bool:
     return x.device.type != "cpu"
 
 
-def _exactly(x: Tensor) -> torch.autocast:
-    # Autocast would copy the maps to float32, in which torch's kernels compute anyway.
-    return torch.autocast(x.device.type, enabled=False)
+def _exactly(x: Tensor) -> AbstractContextManager[object]:
+    # Autocast on a GPU would copy the maps to float32, in which torch's kernels compute anyway.
+    return torch.autocast(x.device.type, enabled=False) if _by_rows(x) else nullcontext()
 
 
 def _rows(x: Tensor) -> Tensor:
