@@ -74,7 +74,7 @@ class Conv2d(nn.Conv2d):
             to_x = _choice.twice or (torch.is_grad_enabled() and input.requires_grad)
             if _pays(_choice, passes, input.shape, *_properties(input, weight), to_x=to_x):
                 return _forward(*_as_autocast_does(input, weight, bias), passes)
-        elif _compiles_a_product(self, weight, input.shape[2:]):
+        elif torch.compiler.is_compiling() and _is_product(self, weight, input.shape[2:]):
             return linear(input.flatten(1), weight.flatten(1), bias)[:, :, None, None]
         return cast(Tensor, super()._conv_forward(input, weight, bias))
 
@@ -88,12 +88,12 @@ class ConvTranspose2d(nn.ConvTranspose2d):
             size = passes.input_size(input.shape, weight.shape, self.output_padding)
             if _pays(_choice, passes, size, *_properties(input, weight), to_x=True):
                 return _input_gradient(*_as_autocast_does(input, weight, self.bias), size, passes)
-        elif input.shape[2:] == (1, 1) and _compiles_a_product(
-            self, self.weight, self.weight.shape[2:]
-        ):
-            values = input.flatten(1) @ self.weight.flatten(1)
-            maps = values.view(len(input), self.out_channels, *self.weight.shape[2:])
-            return maps if self.bias is None else maps + self.bias[:, None, None]
+        elif torch.compiler.is_compiling() and input.shape[2:] == (1, 1):
+            weight = self.weight
+            if _is_product(self, weight, weight.shape[2:]):
+                values = input.flatten(1) @ weight.flatten(1)
+                maps = values.view(len(input), self.out_channels, *weight.shape[2:])
+                return maps if self.bias is None else maps + self.bias[:, None, None]
         return super().forward(input, output_size)
 
 
@@ -101,15 +101,13 @@ def _is_plain(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
     return layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
 
 
-def _compiles_a_product(
-    layer: nn.Conv2d | nn.ConvTranspose2d, weight: Tensor, larger: torch.Size
-) -> bool:
+def _is_product(layer: nn.Conv2d | nn.ConvTranspose2d, weight: Tensor, larger: torch.Size) -> bool:
     # larger: height and width of the larger maps; the others are of one pixel if the kernel is as
     # large. There torch.compile expects another layout of gradients than cuDNN gives (torch 2.11).
     # weight: the layer's, which spectral norm would compute anew, with another power iteration.
     covered = larger == weight.shape[2:] and layer.padding == (0, 0)
     without_more = layer.output_padding in (0, (0, 0))
-    return torch.compiler.is_compiling() and _is_plain(layer) and covered and without_more
+    return _is_plain(layer) and covered and without_more
 
 
 def _passes(layer: nn.Conv2d | nn.ConvTranspose2d, given: Tensor) -> Passes:
