@@ -204,7 +204,7 @@ class GraphedSteps:
 
 def _constants(gan: Gan) -> tuple[float, ...]:
     """Return the numbers of the host that a step computes with now and that may change."""
-    groups = [*gan.g_optimizer.param_groups, *gan.d_optimizer.param_groups]
+    groups = _groups(gan)
     numbers = [gan.augment_probability, *(group["lr"] for group in groups)]
     betas = [beta for group in groups for beta in group["betas"]]
     return gan.extra_dropout, *betas, *(n for n in numbers if not isinstance(n, Tensor))
@@ -213,7 +213,7 @@ def _constants(gan: Gan) -> tuple[float, ...]:
 @contextmanager
 def _capturable(gan: Gan) -> Iterator[None]:
     """Within it, the optimizers let their steps be captured."""
-    groups = [*gan.g_optimizer.param_groups, *gan.d_optimizer.param_groups]
+    groups = _groups(gan)
     for group in groups:
         group["capturable"] = True
     try:
@@ -221,6 +221,10 @@ def _capturable(gan: Gan) -> Iterator[None]:
     finally:
         for group in groups:
             group["capturable"] = False
+
+
+def _groups(gan: Gan) -> list[dict[str, Any]]:
+    return [*gan.g_optimizer.param_groups, *gan.d_optimizer.param_groups]
 
 
 def _detached(result: Any) -> Any:
