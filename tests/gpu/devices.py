@@ -7,8 +7,8 @@ import pytest
 
 from tests.conftest import small_tree
 from tests.launching import write_config
+from tests.training.cases import Sections
 
-Sections = dict[str, dict[str, Any]]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 NO_BATCH_STATISTICS: Sections = {"generator": {"norm": "none"}, "discriminator": {"norm": "none"}}
 

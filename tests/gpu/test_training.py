@@ -10,9 +10,9 @@ import gantrain.training.loop
 from gantrain.training.distributed import gradients_over_gloo
 from tests.conftest import WGAN_GP
 from tests.curves import assert_same_end, assert_similar_curves, curve, events, status
-from tests.gpu.devices import DEVICES, NO_BATCH_STATISTICS, Sections, config_on
+from tests.gpu.devices import DEVICES, NO_BATCH_STATISTICS, config_on
 from tests.launching import Train, launch
-from tests.training.cases import GRAPHED
+from tests.training.cases import GRAPHED, Sections
 
 on_each_device = pytest.mark.parametrize("device", DEVICES)
 EVERYTHING: Sections = {
