@@ -21,7 +21,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import torch
@@ -194,11 +194,12 @@ def train_and_recover(
     iterate = joint if config.training.updates == "joint" else alternating
     while True:
         schedule.start()
-        real = real_batches(dataset, config, state.data_rng, gan.accelerator.device, gan.layout)
+        batches = real_batches(dataset, config, state.data_rng, gan.accelerator.device, gan.layout)
         early = ""
         try:
             try:
-                train(gan, objective, real, state, services, iterate, schedule.after_iteration)
+                with closing(batches) as real:
+                    train(gan, objective, real, state, services, iterate, schedule.after_iteration)
             except EndEarly as reason:
                 early = str(reason)
             schedule.finish()

@@ -1,12 +1,14 @@
 """Run an iterator in a thread, ahead of its consumer."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from queue import Empty, Full, Queue
 from typing import TypeVar
 
 Item = TypeVar("Item")
+
+_JOIN_SECONDS = 20.0  # DataLoader looks for dead workers every 5 s
 
 
 class _End:
@@ -20,17 +22,19 @@ def prefetch(
     *,
     first_timeout: float | None = None,
     timeout: float | None = None,
-) -> Iterator[Item]:
+    unblock: Callable[[], None] | None = None,
+) -> Generator[Item, None, None]:
     """Yield the items of `source`, which a thread produces up to `depth` items ahead.
 
     source: a generator, whose items are not None; the thread closes it.
     first_timeout, timeout: longest wait for the first item and for each later one, in seconds;
         None waits forever.
+    unblock: see `poll`.
 
     Raises TimeoutError if an item takes longer, and whatever `source` raises.
     """
     wait = first_timeout
-    with closing(poll(source, depth, lambda: wait)) as items:  # type: ignore[type-var]
+    with closing(poll(source, depth, lambda: wait, unblock)) as items:
         for item in items:
             if item is None:
                 raise TimeoutError(f"nothing in {wait:g} seconds")
@@ -39,14 +43,20 @@ def prefetch(
 
 
 def poll(
-    source: Iterator[Item], depth: int, wait: Callable[[], float | None]
-) -> Iterator[Item | None]:
+    source: Iterator[Item],
+    depth: int,
+    wait: Callable[[], float | None],
+    unblock: Callable[[], None] | None = None,
+) -> Generator[Item | None, None, None]:
     """Yield the items of `source` as `prefetch` does, and None after each wait without an item.
 
     source: a generator, whose items are not None; the thread closes it.
     wait: returns the length of the next wait, in seconds; None waits forever.
+    unblock: called when this generator is closed, to end the thread's wait for an item; the
+        generator then waits for the thread. Sources that call torch need it: the process aborts if
+        it exits while a thread is inside torch. Without it, the thread may outlive the generator
+        until its next item.
 
-    The thread ends when this generator is closed, or at its next item if it is waiting for one.
     Raises whatever `source` raises.
     """
     queue: Queue[Item | _End] = Queue(depth)
@@ -69,7 +79,8 @@ def poll(
         except BaseException as error:
             put(_End(error))
 
-    threading.Thread(target=produce, daemon=True, name="prefetch").start()
+    thread = threading.Thread(target=produce, daemon=True, name="prefetch")
+    thread.start()
     item: Item | _End | None
     try:
         while True:
@@ -84,3 +95,6 @@ def poll(
             raise item.error
     finally:
         closed.set()
+        if unblock is not None:
+            unblock()
+            thread.join(_JOIN_SECONDS)

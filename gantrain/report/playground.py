@@ -2,7 +2,8 @@
 
 import base64
 import gzip
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -115,8 +116,22 @@ class PlayServer(ThreadingHTTPServer):
 
     def __init__(self, generator: Generator, data: dict[str, Any], port: int) -> None:
         self.page = _page(data).encode("utf-8")
-        self.generate: Callable[[bytes], bytes] = lambda body: _generate(generator, body)
+        self._generator = generator
+        self._generating = threading.Lock()
         super().__init__(("127.0.0.1", port), _Handler)
+
+    def generate(self, body: bytes) -> bytes:
+        """Return the images of a request; see `_generate`."""
+        with self._generating:
+            return _generate(self._generator, body)
+
+    def server_close(self) -> None:
+        """Stop serving, after the images that are being generated.
+
+        The process aborts if it exits while a thread is inside torch, so none enters it again.
+        """
+        super().server_close()
+        self._generating.acquire()
 
     @property
     def url(self) -> str:

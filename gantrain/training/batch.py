@@ -1,7 +1,7 @@
 """Batches: real images together with the random numbers that belong to them."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,7 +86,7 @@ def real_batches(
     first: PositionalRNG,
     device: torch.device,
     layout: torch.memory_format,
-) -> Iterator[Images]:
+) -> Generator[Images, None, None]:
     """Yield this rank's real images for each D step, for ever.
 
     first: the rank's positions in the first batch, in the sequence of training images.

@@ -98,5 +98,21 @@ def test_closing_ends_the_thread_and_closes_the_source() -> None:
 
     items = prefetch(endless(), 2)
     next(items)
-    items.close()  # type: ignore[attr-defined]
+    items.close()
     assert closed.wait(60)
+
+
+def test_closing_waits_for_a_thread_that_it_unblocks() -> None:
+    release = threading.Event()
+
+    def blocked() -> Iterator[int]:
+        yield 0
+        release.wait()
+        time.sleep(0.2)  # as a library's call that nothing can end
+        yield 1
+
+    before = threading.active_count()
+    items = prefetch(blocked(), 1, unblock=release.set)
+    next(items)
+    items.close()
+    assert threading.active_count() == before

@@ -313,6 +313,15 @@ def test_a_run_skips_broken_images_and_records_them(tmp_path: Path, train: Train
     assert json.loads((run / "status.json").read_text())["images_seen"] == 160
 
 
+def test_no_thread_of_a_stream_outlives_the_training(tmp_path: Path, train: Train) -> None:
+    # A process aborts if it exits while a thread is inside torch.
+    data = {"mode": "stream", "workers": 2}
+    tree = small_tree(numbered_set(tmp_path / "set"), tmp_path / "run", data=data)
+    done = train(write_config(tmp_path / "config.yaml", tree))
+    assert done.returncode == 0, done.stderr
+    assert "prefetch" not in [thread.name for thread in threading.enumerate()]
+
+
 def test_two_ranks_that_stream_broken_images_stay_in_step(tmp_path: Path) -> None:
     shards = numbered_set(tmp_path / "set")
     write_undecodable(shards)

@@ -188,6 +188,33 @@ def test_the_server_rejects_invalid_and_foreign_requests(
     assert rejected.value.code == status
 
 
+def test_the_server_closes_after_the_images_that_are_being_generated(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def generate(*given: Any) -> torch.Tensor:
+        begun.set()
+        assert release.wait(60)
+        return generate_images(*given)
+
+    received: list[bytes] = []
+    server = PlayServer(generator, page_data("bricks", generator, DIRECTIONS, 0), 0)
+    monkeypatch.setattr("gantrain.report.playground.generate_images", generate)
+    body = b"\0" * 4 * generator.latent_size
+    request = threading.Thread(target=lambda: received.append(server.generate(body)))
+    request.start()
+    assert begun.wait(60)
+    closing = threading.Thread(target=server.server_close)
+    closing.start()
+    closing.join(0.2)
+    assert closing.is_alive()
+    release.set()
+    closing.join(60)
+    request.join(60)
+    assert len(received[0]) == 32 * 32
+
+
 def test_the_menu_of_classes_changes_the_images(visit: Opener) -> None:
     with _serving(conditional_generator(), start_class=1) as server:
         seen = visit(server.url)

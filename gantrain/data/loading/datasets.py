@@ -186,9 +186,12 @@ class CachedImageDataset:
                 yield Images(scaled(resident[index], layout), _classes_to(classes, device))
         else:
             pinned = (_pinned(self.labelled_images(local_rng)) for local_rng in rngs)
-            for images, classes in prefetch(pinned, _BATCHES_AHEAD):
-                on_device = to_device(images, device)
-                yield Images(scaled(on_device, layout), _classes_to(classes, device))
+            # The thread never waits for anything, so nothing has to end its wait.
+            ahead = prefetch(pinned, _BATCHES_AHEAD, unblock=lambda: None)
+            with closing(ahead):
+                for images, classes in ahead:
+                    on_device = to_device(images, device)
+                    yield Images(scaled(on_device, layout), _classes_to(classes, device))
 
     def _fits(self, device: torch.device) -> bool:
         if device.type != "cuda":

@@ -249,17 +249,28 @@ def _run_workers(
     )
     timeout = store.timeout * (store.retries + 2 if store.remote else 1)
     other_children = set(active_children())
+    processes: set[BaseProcess] = set()
+
+    def kill_workers() -> None:
+        kill(processes or set(active_children()) - other_children)
+
     # DataLoader's own timeout does not cover the receipt of a tensor, during which a stopped worker
     # blocks it; so a thread waits for the loader.
-    incoming = prefetch(iter(loader), 1, first_timeout=_STARTUP_SECONDS + timeout, timeout=timeout)
-    processes: set[BaseProcess] = set()
+    incoming = prefetch(
+        iter(loader),
+        1,
+        first_timeout=_STARTUP_SECONDS + timeout,
+        timeout=timeout,
+        unblock=kill_workers,
+    )
     kill_at_exit = partial(kill, processes)  # multiprocessing would wait for them
     atexit.register(kill_at_exit)
     try:
-        for batch in incoming:
-            if not processes:
-                processes |= set(active_children()) - other_children
-            yield batch
+        with closing(incoming):
+            for batch in incoming:
+                if not processes:
+                    processes |= set(active_children()) - other_children
+                yield batch
     except (RuntimeError, OSError, EOFError) as error:  # all forms of a worker's death
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
@@ -267,7 +278,6 @@ def _run_workers(
             "(data.workers, data.shuffle_buffer), or increase data.timeout_s."
         ) from None
     finally:
-        kill(processes or set(active_children()) - other_children)
         atexit.unregister(kill_at_exit)
 
 

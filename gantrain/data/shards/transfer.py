@@ -143,7 +143,7 @@ def _enforce_speed(source: Iterator[bytes], timeout: float) -> Iterator[bytes]:
     def remaining() -> float:
         return max(window_end - time.monotonic(), 0.001)
 
-    with closing(poll(source, _CHUNKS_AHEAD, remaining)) as chunks:  # type: ignore[type-var]
+    with closing(poll(source, _CHUNKS_AHEAD, remaining)) as chunks:
         for chunk in chunks:
             received += len(chunk or b"")
             if time.monotonic() >= window_end:
