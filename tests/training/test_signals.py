@@ -62,9 +62,18 @@ def test_signals_of_pixels_do_not_depend_on_the_split_of_a_batch() -> None:
 
 
 def test_images_without_contrast_and_single_images_are_no_twins() -> None:
-    flat = torch.zeros(4, 1, 6, 6)
-    assert float(image_signals(flat, flat)["health/fake_twins"]) == 0
+    for grey in (0.0, 0.1, -1 / 3, -1.0):  # whose mean differs from it by rounding
+        flat = torch.full((4, 1, 64, 64), grey)
+        assert float(image_signals(flat, flat)["health/fake_twins"]) == 0
     assert "health/fake_twins" not in image_signals(flat[:1], flat[:1])
+
+
+def test_twins_are_found_among_images_of_little_contrast() -> None:
+    faint = -1 + 1e-4 * torch.rand(4, 1, 64, 64)
+    faint[1] = faint[0]
+    metrics = image_signals(faint, faint[::2])
+    assert float(metrics["health/real_twins"]) == 0.5
+    assert float(metrics["health/fake_twins"]) == 0
 
 
 def test_signals_within_classes_agree_with_a_loop_over_the_pairs_of_each_class() -> None:
