@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from gantrain.common.layouts import is_channels_last, layout_of
 from gantrain.models.convolutions import choosing_passes, differentiating_twice, wanted
 
 _aten = torch.ops.aten
@@ -104,13 +105,13 @@ class _InputGradient(Function):
 def _to_maps(v: Tensor, y: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     # The gradient of the sum over v scale P(y), with respect to x: -scale² (a P(y) + b P(v) + c z).
     count = x[0].numel()
-    v_z = (_dot(v, x) - mean * _sum(v)) * scale / count
-    y_z = (_dot(y, x) - mean * _sum(y)) * scale / count
-    rest = _dot(y, v) / count - _sum(y) * _sum(v) / count**2 - v_z * y_z
-    mixed = y.mul(_each(v_z, y)).addcmul_(v, _each(y_z, v))
+    sum_v, sum_y = _sum(v), _sum(y)
+    v_z = (_dot(v, x) - mean * sum_v) * scale / count
+    y_z = (_dot(y, x) - mean * sum_y) * scale / count
+    rest = _dot(y, v) / count - sum_y * sum_v / count**2 - v_z * y_z
+    mixed = y.mul(_each(-scale * v_z, y)).addcmul_(v, _each(-scale * y_z, v))
     gradient = _project(mixed, x, mean, scale)
     factor = -(scale**3) * rest
-    gradient = gradient.mul_(_each(-scale, x))
     return gradient.addcmul_(x, _each(factor, x)).sub_(_each(factor * mean, x))
 
 
@@ -179,12 +180,12 @@ def _exactly(x: Tensor) -> AbstractContextManager[object]:
 
 def _rows(x: Tensor) -> Tensor:
     """Return each image as a row, in the order of memory; x: dense."""
-    return (x.permute(0, 2, 3, 1) if _is_channels_last(x) else x).flatten(1)
+    return (x.permute(0, 2, 3, 1) if is_channels_last(x) else x).flatten(1)
 
 
 def _maps(rows: Tensor, like: Tensor) -> Tensor:
     """Return such rows as maps again."""
-    if not _is_channels_last(like):
+    if not is_channels_last(like):
         return rows.view(like.shape)
     images, channels, high, wide = like.shape
     return rows.view(images, high, wide, channels).permute(0, 3, 1, 2)
@@ -206,12 +207,7 @@ def _sizes(x: Tensor) -> tuple[int, int, int]:
 
 
 def _dense(values: Tensor, like: Tensor) -> Tensor:
-    layout = torch.channels_last if _is_channels_last(like) else torch.contiguous_format
-    return values.contiguous(memory_format=layout)
-
-
-def _is_channels_last(x: Tensor) -> bool:
-    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    return values.contiguous(memory_format=layout_of(like))
 
 
 def _sum(values: Tensor) -> Tensor:

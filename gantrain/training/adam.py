@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gantrain.common.layouts import is_channels_last
+
 
 class FusedAdam(torch.optim.Adam):
     """torch's fused Adam (Kingma and Ba 2015), without a copy of each gradient.
@@ -26,7 +28,7 @@ class FusedAdam(torch.optim.Adam):
         result = super()._init_group(group, *lists)  # type: ignore[no-untyped-call]
         per_weight = lists[:4]  # weights, gradients and their two averages
         for i, tensors in enumerate(zip(*per_weight, strict=True)):
-            if all(map(_has_channels_last, tensors)):
+            if all(t.device.type == "cpu" and is_channels_last(t) for t in tensors):
                 for values, tensor in zip(per_weight, tensors, strict=True):
                     values[i] = tensor.permute(0, 2, 3, 1)
         return result
@@ -48,12 +50,3 @@ def relative_change(adam: torch.optim.Optimizer) -> Tensor:
             steps.append(group["lr"] * mean / (square.sqrt() + group["eps"]))
             weights.append(weight.detach())
     return nn.utils.get_total_norm(steps) / nn.utils.get_total_norm(weights)
-
-
-def _has_channels_last(tensor: Tensor) -> bool:
-    return (
-        tensor.device.type == "cpu"
-        and tensor.ndim == 4
-        and not tensor.is_contiguous()
-        and tensor.is_contiguous(memory_format=torch.channels_last)
-    )
