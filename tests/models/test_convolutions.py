@@ -16,6 +16,9 @@ from gantrain.training.penalties import gradient_penalty, squared_gradient
 # channels of images, kernel, stride, padding, size of the images
 GEOMETRIES = [
     pytest.param(1, 5, 2, 2, 8, id="halving-an-image"),
+    pytest.param(1, 4, 2, 1, 8, id="halving-an-image-by-4x4"),
+    pytest.param(1, 6, 2, 2, 8, id="halving-an-image-by-6x6"),
+    pytest.param(1, 3, 2, 1, 6, id="halving-an-image-to-an-odd-size"),
     pytest.param(3, 4, 2, 1, 8, id="halving-a-coloured-image"),
     pytest.param(2, 3, 2, 1, 6, id="halving-by-3x3"),
     pytest.param(2, 6, 2, 2, 6, id="halving-by-6x6"),
@@ -56,6 +59,7 @@ def test_first_and_second_derivatives_are_those_of_finite_differences(
     ("channels", "kernel", "stride", "padding", "missing", "size"),
     [
         pytest.param(1, 5, 2, 2, 1, 4, id="doubling-to-an-image"),
+        pytest.param(1, 4, 2, 1, 0, 3, id="doubling-an-odd-size-to-an-image"),
         pytest.param(3, 4, 2, 1, 0, 4, id="doubling-to-a-coloured-image"),
         pytest.param(2, 3, 2, 1, 1, 3, id="doubling-by-3x3"),
         pytest.param(2, 3, 2, 1, 0, 3, id="to-an-odd-size"),
