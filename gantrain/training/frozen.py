@@ -14,19 +14,23 @@ def frozen(network: nn.Module) -> Iterator[None]:
 
     Gradients flow to the network's input, but not to its weights.
     """
+    weights = list(network.parameters())
     with _statistics_kept(network):
-        network.requires_grad_(False)
+        for weight in weights:
+            weight.requires_grad_(False)
         try:
             yield
         finally:
-            network.requires_grad_(True)
+            for weight in weights:
+                weight.requires_grad_(True)
 
 
 @contextmanager
 def _statistics_kept(network: nn.Module) -> Iterator[None]:
-    norms = [m for m in network.modules() if isinstance(m, _NormBase) and m.track_running_stats]
+    modules = list(network.modules())
+    norms = [m for m in modules if isinstance(m, _NormBase) and m.track_running_stats]
     # In evaluation mode spectral norm makes no power iteration.
-    spectral = [m for m in network.modules() if isinstance(m, _SpectralNorm) and m.training]
+    spectral = [m for m in modules if isinstance(m, _SpectralNorm) and m.training]
     for norm in norms:
         norm.track_running_stats = False
     for module in spectral:

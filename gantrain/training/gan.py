@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
 from gantrain.common.rng import PositionalRNG, Stream
@@ -200,10 +201,13 @@ class Gan:
 
         The loss is divided by grad_accum_steps, so that the sum over micro-batches is the mean.
         """
-        weights = list(network.parameters())
+        weights = self._optimizer(network).param_groups[0]["params"]
         loss = loss / self.grad_accum_steps
         with torch.autocast(self.accelerator.device.type, enabled=False):
             self.accelerator.backward(loss, inputs=weights, retain_graph=keep_graph)
+
+    def _optimizer(self, network: nn.Module) -> AcceleratedOptimizer:
+        return self.g_optimizer if network is self.generator else self.d_optimizer
 
     def apply_gradients(self, network: nn.Module) -> Tensor:
         """Make one optimizer step of a network from its accumulated gradient.
@@ -211,19 +215,20 @@ class Gan:
         Return the gradient's norm before clipping, a float32 scalar. A non-finite gradient leaves
         the network unchanged.
         """
-        is_generator = network is self.generator
-        optimizer = self.g_optimizer if is_generator else self.d_optimizer
+        optimizer = self._optimizer(network)
         self.accelerator.unscale_gradients(optimizer)
-        parameters = list(network.parameters())
+        parameters = optimizer.param_groups[0]["params"]
         gradients = [p.grad for p in parameters if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         if self.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
         skipped = norm.isfinite().logical_not().float()
-        self.nan_guard.note(int(is_generator), skipped)
+        self.nan_guard.note(int(network is self.generator), skipped)
         if self.accelerator.scaler is None:
+            # Accelerate's wrapper, which only a GradScaler needs, looks for packages in every step.
+            optimizer = optimizer.optimizer
             # Fused Adam skips its step if this is 1, without a sync; a GradScaler sets it itself.
-            optimizer.optimizer.found_inf = skipped
+            optimizer.found_inf = skipped
         optimizer.step()
         optimizer.zero_grad()
         return norm

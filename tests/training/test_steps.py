@@ -214,14 +214,14 @@ def test_clipping_bounds_the_gradient_and_reports_its_norm_before() -> None:
     config = config_of({}, clip_norm=1e-3)
     gan, objective = gan_of(config), make_objective(config)
     seen: list[float] = []
-    step = gan.d_optimizer.step
+    step = gan.d_optimizer.optimizer.step
 
     def spy() -> None:
         gradients = [p.grad for p in gan.discriminator.parameters() if p.grad is not None]
         seen.append(torch.nn.utils.get_total_norm(gradients).item())
         step()
 
-    gan.d_optimizer.step = spy
+    gan.d_optimizer.optimizer.step = spy
     metrics = d_step(gan, objective, BATCH)
     assert metrics["health/d_grad_norm"] > 1e-2
     assert seen == [pytest.approx(1e-3, rel=1e-2)]
