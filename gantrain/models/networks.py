@@ -20,10 +20,14 @@ from gantrain.models.conditioning import (
     NO_CLASSES,
     UNCONDITIONAL,
     Conditioning,
+    Layers,
+    ProjectionHead,
     class_weights,
     make_conditioning,
     with_planes,
 )
+from gantrain.models.convolutions import Conv2d
+from gantrain.models.layer_norm import LayerNorm
 
 
 class Generator(nn.Module):
@@ -86,6 +90,27 @@ class Discriminator(nn.Module):
                 images = with_planes(images, classes)
         scores: Tensor = self.layers(images, classes)
         return scores.flatten()
+
+
+# Layers whose result for an image depends neither on another image nor on chance.
+_OF_ONE_IMAGE = {
+    Discriminator,
+    Layers,
+    ProjectionHead,
+    resnet.ResidualBlock,
+    resnet.SumOverPixels,
+    Conv2d,
+    LayerNorm,
+    nn.InstanceNorm2d,
+    nn.LeakyReLU,
+    nn.AvgPool2d,
+    nn.Linear,
+}
+
+
+def treats_images_alone(discriminator: nn.Module) -> bool:
+    """Whether an image's score is the same in any batch, so that batches can be joined."""
+    return all(type(layer) in _OF_ONE_IMAGE for layer in discriminator.modules())
 
 
 def build_networks(

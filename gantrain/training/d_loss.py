@@ -29,21 +29,44 @@ def d_losses(
     if objective.separate and not objective.penalty.is_due(batch.moment):
         return _losses_in_turn(gan, objective, batch, fake)
     penalty = objective.penalty
-    of_real, of_fake = penalty.differentiates(batch.moment)
+    twice = of_real, of_fake = penalty.differentiates(batch.moment)
     images = differentiable(batch.images) if of_real else batch.images
     generated = differentiable(fake.images) if of_fake else fake.images
     x = gan.augment(images, batch.rng, Stream.D_REAL_AUGMENT)
     y = gan.augment(generated, batch.rng, Stream.D_FAKE_AUGMENT)
     with gan.accelerator.autocast():  # around all passes of D, so that its weights are cast once
-        real = Scored(images, x, gan.ddp_discriminate(x, batch.classes, twice=of_real))
-        fakes = Scored(generated, y, gan.ddp_discriminate(y, fake.classes, twice=of_fake))
+        seen = Images(x, batch.classes), Images(y, fake.classes)
+        real_scores, fake_scores = _scores(gan, *seen, twice)
+        real, fakes = Scored(images, x, real_scores), Scored(generated, y, fake_scores)
         critic = partial(gan.discriminate_for_penalty, classes=batch.classes)
         added, penalty_metrics = penalty(critic, real, fakes, batch.rng, batch.moment)
     loss, metrics = objective.d_loss(real.scores, fakes.scores, batch.rng)
     loss = loss + added
-    seen = _signals(gan, batch, fake, x, y, real.scores, fakes.scores)
-    metrics = {"loss/discriminator": loss, **metrics, **penalty_metrics, **seen}
-    return loss, real.scores, fakes.scores, metrics
+    signals = _signals(gan, batch, fake, x, y, real_scores, fake_scores)
+    metrics = {"loss/discriminator": loss, **metrics, **penalty_metrics, **signals}
+    return loss, real_scores, fake_scores, metrics
+
+
+def _scores(
+    gan: Gan, real: Images, fake: Images, twice: tuple[bool, bool]
+) -> tuple[Tensor, Tensor]:
+    """Return D's scores of both kinds of images; see `Gan.ddp_discriminate`.
+
+    They come from one pass where that changes nothing but the time: where a score depends on its
+    own image only, and nothing is differentiated with respect to the images.
+    """
+    differentiated = (*twice, real.images.requires_grad, fake.images.requires_grad)
+    if not gan.joins_batches or any(differentiated):
+        of_real, of_fake = (
+            gan.ddp_discriminate(*images, twice=again)
+            for images, again in zip((real, fake), twice, strict=True)
+        )
+        return of_real, of_fake
+    classes = None
+    if real.classes is not None and fake.classes is not None:
+        classes = torch.cat([real.classes, fake.classes])
+    scores = gan.ddp_discriminate(torch.cat([real.images, fake.images]), classes)
+    return scores[: len(real.images)], scores[len(real.images) :]
 
 
 def _losses_in_turn(
@@ -60,8 +83,8 @@ def _losses_in_turn(
         real_scores = real_scores.detach()
         fake_scores = gan.ddp_discriminate(y, fake.classes)
     loss, metrics = objective.d_loss(real_scores, fake_scores, batch.rng)
-    seen = _signals(gan, batch, fake, x, y, real_scores, fake_scores)
-    metrics = {"loss/discriminator": loss, **metrics, **seen}
+    signals = _signals(gan, batch, fake, x, y, real_scores, fake_scores)
+    metrics = {"loss/discriminator": loss, **metrics, **signals}
     return loss, real_scores, fake_scores, metrics
 
 

@@ -20,7 +20,12 @@ from gantrain.models.conditioning import NO_CLASSES
 from gantrain.models.convolutions import fast_convolutions
 from gantrain.models.dropout import add_dropout
 from gantrain.models.ema import Ema
-from gantrain.models.networks import Discriminator, Generator, build_networks
+from gantrain.models.networks import (
+    Discriminator,
+    Generator,
+    build_networks,
+    treats_images_alone,
+)
 from gantrain.training.ada import Ada
 from gantrain.training.adam import FusedAdam, relative_change
 from gantrain.training.batch import Batch
@@ -35,6 +40,7 @@ class Gan:
 
     `generator` and `discriminator` are the bare modules. `generate` and `discriminate` run them in
     the configured precision; the `ddp_` forms also average their gradients over the ranks.
+    joins_batches: whether D may score real and generated images in one pass.
     extra_dropout: probability of dropout in D beyond the config's; only with health.remedy auto.
     """
 
@@ -72,6 +78,7 @@ class Gan:
         self.discriminator: Discriminator = discriminator
         if config.health.remedy == "auto":
             add_dropout(self.discriminator, lambda: self.extra_dropout)
+        self.joins_batches = treats_images_alone(self.discriminator)
         self.ema = Ema(copy.deepcopy(self.generator), config.ema, config.total_images)
         self.g_optimizer = accelerator.prepare_optimizer(_adam(self.generator, config.generator))
         self.d_optimizer = accelerator.prepare_optimizer(

@@ -2,15 +2,23 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from pydantic import TypeAdapter
+from torch import Tensor, nn
 
 from gantrain.config import DcganDiscriminatorConfig, DcganGeneratorConfig, load_config
+from gantrain.config.backbones import DiscriminatorConfig
 from gantrain.models.dropout import Dropout
 from gantrain.models.layer_norm import LayerNorm
-from gantrain.models.networks import Discriminator, Generator, build_networks
+from gantrain.models.networks import (
+    Discriminator,
+    Generator,
+    build_networks,
+    treats_images_alone,
+)
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -130,3 +138,34 @@ def test_initial_weights_follow_the_seed_and_the_configured_distribution() -> No
     limit = (6 / (16 * 512 + 16 * 256)) ** 0.5  # Glorot and Bengio 2010, uniform
     assert kernel.abs().max().item() == pytest.approx(limit, rel=1e-3)
     assert kernel.std().item() == pytest.approx(limit / 3**0.5, rel=0.01)
+
+
+class _Minibatch(nn.Module):
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps + maps.std(0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "alone"),
+    [
+        ({"norm": "batch"}, False),
+        ({"norm": "layer"}, True),
+        ({"norm": "instance"}, True),
+        ({"norm": "none"}, True),
+        ({"norm": "layer", "dropout": 0.5}, False),
+        ({"norm": "none", "spectral_norm": True}, False),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("backbone", ["dcgan", "resnet"])
+def test_batches_are_joined_only_if_no_score_depends_on_its_batch(
+    backbone: str, settings: dict[str, Any], alone: bool
+) -> None:
+    section = {"backbone": backbone, "width": 4, **settings}
+    judge = Discriminator(TypeAdapter(DiscriminatorConfig).validate_python(section), 32, 1)
+    images = torch.randn(6, 1, 32, 32)
+    scores = torch.cat([judge(images[:2]), judge(images[2:])])
+    assert torch.allclose(judge(images), scores, rtol=1e-4, atol=1e-6) == alone
+    assert treats_images_alone(judge) == alone
+    judge.layers.append(_Minibatch())
+    assert not treats_images_alone(judge)
