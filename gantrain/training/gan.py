@@ -78,7 +78,9 @@ class Gan:
         self.discriminator: Discriminator = discriminator
         if config.health.remedy == "auto":
             add_dropout(self.discriminator, lambda: self.extra_dropout)
-        self.joins_batches = treats_images_alone(self.discriminator)
+        self._compiled = config.training.compile != "off"
+        # torch.compile would compile D for batches of twice the size as well.
+        self.joins_batches = not self._compiled and treats_images_alone(self.discriminator)
         self.ema = Ema(copy.deepcopy(self.generator), config.ema, config.total_images)
         self.g_optimizer = accelerator.prepare_optimizer(_adam(self.generator, config.generator))
         self.d_optimizer = accelerator.prepare_optimizer(
@@ -88,7 +90,6 @@ class Gan:
         self.nan_guard = NanGuard(accelerator.device)
         self._ddp_generator = self._wrap(self.generator)
         self._ddp_discriminator = self._wrap(self.discriminator)
-        self._compiled = config.training.compile != "off"
         if self._compiled:
             _compile(self.generator, self.discriminator)
 
