@@ -75,7 +75,7 @@ class Passes:
         return cast(Tensor, _aten.convolution_backward(y, x, weight, None, *geometry, mask)[1])
 
     def halves_an_image(self, size: torch.Size, weight: torch.Size) -> bool:
-        """Whether `to_input` computes images at their four subpixels; size: of x."""
+        """Whether `to_input` computes images by squares of their pixels; size: of x."""
         kernel, padding = weight[-1], self.padding[0]
         return (
             self.on_cpu
