@@ -17,6 +17,9 @@ from gantrain.training.image_signals import class_signals, image_signals
 from gantrain.training.objectives import Objective
 from gantrain.training.penalties import Metrics, Scored
 
+# Images of a kind. Joining larger batches takes more memory, and saves hardly any time.
+_LARGEST_JOINED = 128
+
 
 def d_losses(
     gan: Gan, objective: Objective, batch: Batch, fake: Images
@@ -56,7 +59,8 @@ def _scores(
     own image only, and nothing is differentiated with respect to the images.
     """
     differentiated = (*twice, real.images.requires_grad, fake.images.requires_grad)
-    if not gan.joins_batches or any(differentiated):
+    small = len(real.images) <= _LARGEST_JOINED
+    if not (gan.joins_batches and small) or any(differentiated):
         of_real, of_fake = (
             gan.ddp_discriminate(*images, twice=again)
             for images, again in zip((real, fake), twice, strict=True)
