@@ -139,8 +139,8 @@ class TrainingConfig(Section):
     )
     cuda_graphs: Annotated[Literal["off", "auto"], YamlOff] = Field(
         "auto",
-        description="on a GPU, start all kernels of a step by one call; auto: with one rank, one "
-        "micro-batch, bf16 or no mixed precision, and without `compile`",
+        description="on a GPU, start all kernels of a step by one call; auto: with one "
+        "micro-batch, and without `compile`; with several ranks also without `sync_batch_norm`",
     )
     clip_norm: Positive | None = Field(
         None, description="clip the gradient norm of each network to this; empty: do not clip"

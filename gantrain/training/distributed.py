@@ -133,6 +133,23 @@ def gradients_over_gloo(ranks: int, gpus: int) -> bool:
     return ranks > gpus
 
 
+def uses_graphs(config: Config, accelerator: Accelerator) -> bool:
+    """Return whether the steps of this rank are to be CUDA graphs.
+
+    Not with statistics that the ranks exchange in each layer; not with several micro-batches, which
+    the host seeds one by one; not with networks that torch compiles.
+    """
+    training = config.training
+    alone = accelerator.num_processes == 1
+    return bool(
+        training.cuda_graphs == "auto"
+        and accelerator.device.type == "cuda"
+        and (alone or not training.sync_batch_norm)
+        and training.grad_accum_steps == 1
+        and training.compile == "off"
+    )
+
+
 def ranks_and_device() -> tuple[int, str]:
     """Return the world size and the type of this rank's device, once `make_accelerator` was called.
 

@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -29,6 +29,7 @@ from gantrain.models.networks import (
 from gantrain.training.ada import Ada
 from gantrain.training.adam import FusedAdam, relative_change
 from gantrain.training.batch import Batch
+from gantrain.training.exchange import Exchange
 from gantrain.training.nan_guard import NanGuard
 
 Networks = tuple[Generator, Discriminator]
@@ -88,17 +89,11 @@ class Gan:
         )
         self._set_optimizers()
         self.nan_guard = NanGuard(accelerator.device)
-        self._ddp_generator = self._wrap(self.generator)
-        self._ddp_discriminator = self._wrap(self.discriminator)
+        self.exchange = Exchange(config, accelerator)
+        self._ddp_generator = self.exchange.wrap(self.generator)
+        self._ddp_discriminator = self.exchange.wrap(self.discriminator)
         if self._compiled:
             _compile(self.generator, self.discriminator)
-
-    def _wrap(self, network: nn.Module) -> nn.Module:
-        wrapped = self.accelerator.prepare_model(network)
-        # Accelerate replaces the bare module's forward by one that always autocasts. The penalty
-        # needs it without, so autocast is applied where the networks are called.
-        self.accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
-        return cast(nn.Module, wrapped)
 
     def generate(self, latents: Tensor, classes: Tensor | None = None) -> Tensor:
         """Return images, float32 (N, C, S, S) in [-1, 1], from latents (N, latent_size).
@@ -189,10 +184,10 @@ class Gan:
 
     def without_exchange(self, network: nn.Module) -> AbstractContextManager[None]:
         """Within it, passes of a network and their gradients are not averaged over the ranks."""
-        return cast(AbstractContextManager[None], self.accelerator.no_sync(self._ddp(network)))
-
-    def _ddp(self, network: nn.Module) -> nn.Module:
-        return self._ddp_generator if network is self.generator else self._ddp_discriminator
+        is_generator = network is self.generator
+        return self.exchange.paused(
+            self._ddp_generator if is_generator else self._ddp_discriminator
+        )
 
     def _run(self, network: Network, inputs: Tensor, classes: Tensor | None) -> Tensor:
         # torch.compile chooses kernels by itself.
@@ -224,9 +219,10 @@ class Gan:
         the network unchanged.
         """
         optimizer = self._optimizer(network)
-        self.accelerator.unscale_gradients(optimizer)
         parameters = optimizer.param_groups[0]["params"]
         gradients = [p.grad for p in parameters if p.grad is not None]
+        self.exchange.average(gradients)
+        self.accelerator.unscale_gradients(optimizer)
         norm = nn.utils.get_total_norm(gradients)
         if self.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)

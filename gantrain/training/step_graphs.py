@@ -10,7 +10,7 @@ another graph.
 
 import logging
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from gantrain.common.rng import Stream
 from gantrain.config import Config
 from gantrain.config.schedules import Schedule
 from gantrain.training.batch import Batch, DeviceMoment
+from gantrain.training.distributed import uses_graphs
 from gantrain.training.gan import Gan
 from gantrain.training.objectives import Objective, constants
 
@@ -43,6 +44,9 @@ class Capture(Protocol):
 
     def capture(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], object]]:
         """Return the result of the work, without values yet, and what gives it new values."""
+
+    def outside(self, work: Callable[[], object]) -> None:
+        """Within a capture: do this now and then, when the step is there, and not in a graph."""
 
 
 class StepRunner(Protocol):
@@ -70,11 +74,16 @@ class EagerSteps:
 
 
 class CudaCapture:
-    """CUDA graphs that share their memory, for they run one after the other."""
+    """CUDA graphs that share their memory, for they run one after the other.
+
+    What is done outside them splits a step into several.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._memory = torch.cuda.graph_pool_handle()
+        self._parts: list[Callable[[], object]] = []
+        self._open = ExitStack()
 
     def warm_up(self, work: Callable[[], Any]) -> Any:
         # On the stream of the capture, for which libraries get memory of its own.
@@ -86,11 +95,30 @@ class CudaCapture:
         return result
 
     def capture(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], object]]:
+        parts = self._parts = []
+        with self._open:
+            self._begin()
+            result = work()
+
+        def replay() -> None:
+            for part in parts:
+                part()
+
+        return result, replay
+
+    def outside(self, work: Callable[[], object]) -> None:
+        self._open.close()
+        self._parts.append(work)
+        self._begin()
+
+    def _begin(self) -> None:
         graph = torch.cuda.CUDAGraph()
         # Threads that load images or save a checkpoint continue meanwhile.
-        with torch.cuda.graph(graph, self._memory, self._stream, capture_error_mode="thread_local"):
-            result = work()
-        return result, graph.replay
+        capture = torch.cuda.graph(
+            graph, self._memory, self._stream, capture_error_mode="thread_local"
+        )
+        self._open.enter_context(capture)
+        self._parts.append(graph.replay)
 
 
 @dataclass(frozen=True)
@@ -187,12 +215,11 @@ class GraphedSteps:
             return _detached(step(gan, objective, there))
 
         try:
-            with _capturable(gan):
+            with _capturable(gan, self.backend.outside):
                 result, replay = self.backend.capture(work)
         except RuntimeError as error:
             self._failed = True
-            for optimizer in (gan.g_optimizer, gan.d_optimizer):
-                optimizer.zero_grad()  # the gradients of a step that did not end
+            _discard_gradients(gan)
             reason = str(error).strip().split("\n")[0]
             logger.warning(f"steps are not captured as CUDA graphs, which is slower: {reason}")
             return None
@@ -211,16 +238,27 @@ def _constants(gan: Gan) -> tuple[float, ...]:
 
 
 @contextmanager
-def _capturable(gan: Gan) -> Iterator[None]:
-    """Within it, the optimizers let their steps be captured."""
+def _capturable(gan: Gan, outside: Callable[[Callable[[], object]], None]) -> Iterator[None]:
+    """Within it, steps can be captured; the exchange between the ranks is left to `outside`."""
     groups = _groups(gan)
     for group in groups:
         group["capturable"] = True
+    at_once, gan.exchange.outside_graph = gan.exchange.outside_graph, outside
     try:
         yield
     finally:
         for group in groups:
             group["capturable"] = False
+        gan.exchange.outside_graph = at_once
+
+
+def _discard_gradients(gan: Gan) -> None:
+    """Forget the gradients of a step that did not end."""
+    for optimizer in (gan.g_optimizer, gan.d_optimizer):
+        optimizer.zero_grad()
+    if (scaler := gan.accelerator.scaler) is not None:
+        # The same scale once more: otherwise it refuses gradients until its next update.
+        scaler.update(scaler.get_scale())
 
 
 def _groups(gan: Gan) -> list[dict[str, Any]]:
@@ -241,20 +279,3 @@ def step_runner(config: Config, accelerator: Accelerator) -> StepRunner:
         logger.warning("no CUDA graphs, which is slower: the GPU cannot draw the host's numbers")
         return EagerSteps()
     return GraphedSteps(CudaCapture(accelerator.device))
-
-
-def uses_graphs(config: Config, accelerator: Accelerator) -> bool:
-    """Return whether the steps of this rank are to be captured.
-
-    Not with several ranks, whose exchange of gradients cannot be; not with several micro-batches
-    or a loss scale (fp16), which the host counts; not with networks that torch compiles.
-    """
-    training = config.training
-    return bool(
-        training.cuda_graphs == "auto"
-        and accelerator.device.type == "cuda"
-        and accelerator.num_processes == 1
-        and accelerator.mixed_precision != "fp16"
-        and training.grad_accum_steps == 1
-        and training.compile == "off"
-    )

@@ -86,7 +86,8 @@ def test_the_fp16_scaler_and_the_guard_skip_steps_and_roll_back(
         shards,
         tmp_path,
         NO_BATCH_STATISTICS,
-        training={"mixed_precision": precision},
+        # A graph would never call the function above.
+        training={"mixed_precision": precision, "cuda_graphs": "off"},
         guard={"bad_steps": 3},
         output={"checkpoint_every_kimg": 0.048},
     )
@@ -129,19 +130,26 @@ def test_too_large_a_batch_is_one_error(shards: Path, tmp_path: Path, train: Tra
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("sync", [False, True], ids=["plain", "sync-batch-norm"])
-def test_two_ranks_train_like_one(sync: bool, shards: Path, tmp_path: Path, train: Train) -> None:
+@pytest.mark.parametrize(
+    ("graphs", "sync"),
+    [("off", False), ("auto", False), ("auto", True)],
+    ids=["called", "graphs", "sync-batch-norm"],
+)
+def test_two_ranks_train_like_one(
+    graphs: str, sync: bool, shards: Path, tmp_path: Path, train: Train
+) -> None:
     """On two GPUs by NCCL, on one by gloo. With synchronised statistics, BatchNorm's are equal."""
     if sync and torch.cuda.device_count() < 2:
         pytest.skip("torch synchronises batch statistics by NCCL, which needs two GPUs")
     sections: Sections = {} if sync else NO_BATCH_STATISTICS
     one = config_on("cuda", shards, tmp_path, sections, name="one")
-    two = config_on(
-        "cuda", shards, tmp_path, sections, name="two", training={"sync_batch_norm": sync}
-    )
+    training = {"sync_batch_norm": sync, "cuda_graphs": graphs}
+    two = config_on("cuda", shards, tmp_path, sections, name="two", training=training)
     assert train(one).returncode == 0
     done = launch(two, ranks=2)
     assert done.returncode == 0, done.stderr
+    assert ("with CUDA graphs" in done.stderr) == (graphs == "auto" and not sync)
+    assert "not captured" not in done.stderr
     assert_similar_curves(tmp_path / "one", tmp_path / "two", lines=5)
 
 
@@ -152,12 +160,18 @@ def test_ranks_that_share_a_gpu_do_not_use_nccl(ranks: int, gpus: int, shared: b
     assert gradients_over_gloo(ranks, gpus) == shared
 
 
+FP16: dict[str, Sections] = {
+    "fp16": {"training": {"mixed_precision": "fp16"}},
+    "wgan-gp, fp16": {**WGAN_GP, "training": {"mixed_precision": "fp16"}},
+}
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", GRAPHED)
+@pytest.mark.parametrize("name", [*GRAPHED, *FP16])
 def test_captured_steps_train_like_others(
     name: str, shards: Path, tmp_path: Path, train: Train
 ) -> None:
-    sections = {**GRAPHED[name], "output": {"log_every_kimg": 0.08}}
+    sections = {**(GRAPHED | FP16)[name], "output": {"log_every_kimg": 0.08}}
     for graphs in ("off", "auto"):
         training = {**sections.get("training", {}), "total_kimg": 0.4, "cuda_graphs": graphs}
         config = config_on("cuda", shards, tmp_path, sections, name=graphs, training=training)
@@ -165,5 +179,5 @@ def test_captured_steps_train_like_others(
         assert done.returncode == 0, done.stderr
         assert ("with CUDA graphs" in done.stderr) == (graphs == "auto")
         assert "not captured" not in done.stderr
-    # bf16 rounds to 3 digits, and a GPU may choose other kernels in a graph.
+    # Half precision rounds to 3 digits, and a GPU may choose other kernels in a graph.
     assert_similar_curves(tmp_path / "off", tmp_path / "auto", lines=5)

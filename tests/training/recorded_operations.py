@@ -8,11 +8,20 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+import gantrain.models.dropout
+import gantrain.training.gan
+import gantrain.training.services
+from gantrain.common import device_rng
+from gantrain.config import NetworkConfig
+from gantrain.training.adam import FusedAdam
+from gantrain.training.step_graphs import GraphedSteps
+
 Operation = tuple[Callable[..., Any], Any, Any, list[Tensor]]
+Replace = Callable[[object, str, Any], object]  # setattr, or that of pytest's monkeypatch
 
 
 class RecordedOperations:
@@ -20,17 +29,20 @@ class RecordedOperations:
 
     def __init__(self) -> None:
         self.replays = 0
+        self._recorder = _Recorder()
 
     def warm_up(self, work: Callable[[], Any]) -> Any:
         return work()
 
     def capture(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], object]]:
-        with _Recorder() as recorder:
-            result = work()
-        # A capture computes nothing.
-        with torch.no_grad():
-            for tensor, value in reversed(recorder.overwritten):
-                tensor.copy_(value)
+        recorder = self._recorder = _Recorder()
+        try:
+            with recorder:
+                result = work()
+        finally:  # a capture computes nothing
+            with torch.no_grad():
+                for tensor, value in reversed(recorder.overwritten):
+                    tensor.copy_(value)
 
         def replay() -> None:
             self.replays += 1
@@ -39,6 +51,9 @@ class RecordedOperations:
                     _do_again(*operation)
 
         return result, replay
+
+    def outside(self, work: Callable[[], object]) -> None:
+        self._recorder.operations.append((work, (), {}, []))
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -72,6 +87,26 @@ def _do_again(func: Callable[..., Any], args: Any, kwargs: Any, results: list[Te
     for before, now in zip(results, _tensors(func(*args, **kwargs)), strict=True):
         if now.untyped_storage().data_ptr() != before.untyped_storage().data_ptr():
             before.copy_(now)
+
+
+def capture_by(backend: RecordedOperations, replace: Replace) -> None:
+    """Let the steps of the next trainings in this process be captured."""
+    runner = GraphedSteps(backend)
+    replace(gantrain.training.services, "step_runner", lambda *_: runner)
+    replace(device_rng, "_kernel", lambda: philox_by_torch)
+
+
+def as_on_a_gpu(replace: Replace) -> None:
+    """Let learning rates and dropout be what a graph needs, and what they are on a GPU."""
+
+    def adam(network: nn.Module, config: NetworkConfig) -> torch.optim.Adam:
+        made = FusedAdam(network.parameters(), config.adam_epsilon)
+        for group in made.param_groups:
+            group["lr"] = torch.tensor(1e-3)
+        return made
+
+    replace(gantrain.training.gan, "_adam", adam)
+    replace(gantrain.models.dropout, "dropout", torch.nn.functional.dropout)
 
 
 def philox_by_torch(

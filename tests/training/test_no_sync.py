@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 import gantrain.models.dropout
@@ -22,6 +21,7 @@ from tests.conftest import WGAN_GP, small_tree
 from tests.launching import Train, write_config
 from tests.training.cases import CASES, Sections
 from tests.training.emulated_device import EmulatedDevice
+from tests.training.loss_scale import with_scaler
 
 
 @pytest.fixture
@@ -84,13 +84,7 @@ def test_the_scaler_of_fp16_does_not_wait_either(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-
-    def with_scaler(_: Any) -> Accelerator:
-        accelerator = Accelerator(cpu=True)
-        accelerator.scaler = scaler
-        return accelerator
-
-    monkeypatch.setattr(gantrain.train, "make_accelerator", with_scaler)
+    monkeypatch.setattr(gantrain.train, "make_accelerator", lambda _: with_scaler(scaler))
     sections = {**WGAN_GP, "training": {"clip_norm": 1.0}}
     assert train(config_of(sections, shards, tmp_path)).returncode == 0
     assert scaler.state_dict()["_growth_tracker"] > 0

@@ -1,48 +1,38 @@
 """Steps as CUDA graphs train like steps that are called, on recorded operations (no GPU)."""
 
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
-from torch import nn
+from accelerate import Accelerator
 
-import gantrain.models.dropout
-import gantrain.training.gan
-import gantrain.training.loop
-import gantrain.training.services
-from gantrain.common import device_rng
-from gantrain.config import NetworkConfig
+import gantrain.train
 from gantrain.training.adam import FusedAdam
 from gantrain.training.penalties import Metrics
 from gantrain.training.step_graphs import GraphedSteps
-from tests.conftest import small_tree
-from tests.curves import assert_same_end, events
-from tests.launching import Train, write_config
+from tests.conftest import WGAN_GP, small_tree
+from tests.curves import assert_same_end, assert_similar_curves, curve, events
+from tests.launching import ROOT, Train, environment, launch_command, write_config
 from tests.training.cases import GRAPHED, Sections
-from tests.training.recorded_operations import RecordedOperations, philox_by_torch
+from tests.training.loss_scale import with_scaler
+from tests.training.recorded_operations import RecordedOperations, as_on_a_gpu, capture_by
 
 
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> RecordedOperations:
     """What the steps of the next trainings in this process are captured by."""
     backend = RecordedOperations()
-    runner = GraphedSteps(backend)
-    monkeypatch.setattr(gantrain.training.services, "step_runner", lambda *_: runner)
-    monkeypatch.setattr(device_rng, "_kernel", lambda: philox_by_torch)
+    capture_by(backend, monkeypatch.setattr)
     return backend
 
 
 @pytest.fixture(autouse=True)
 def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    def adam(network: nn.Module, config: NetworkConfig) -> torch.optim.Adam:
-        made = FusedAdam(network.parameters(), config.adam_epsilon)
-        for group in made.param_groups:
-            group["lr"] = torch.tensor(1e-3)
-        return made
-
-    monkeypatch.setattr(gantrain.training.gan, "_adam", adam)
-    monkeypatch.setattr(gantrain.models.dropout, "dropout", torch.nn.functional.dropout)
+    as_on_a_gpu(monkeypatch.setattr)
 
 
 def config_of(sections: Sections, shards: Path, run: Path, **training: Any) -> Path:
@@ -95,18 +85,102 @@ def test_a_roll_back_captures_anew(
     assert backend.replays >= 10
 
 
-def test_what_cannot_be_captured_is_called(
+@pytest.fixture
+def scalers(monkeypatch: pytest.MonkeyPatch) -> list[torch.amp.GradScaler]:
+    """The loss scale of each training, as under fp16, which Accelerate has for GPUs only.
+
+    It grows every few steps until gradients overflow.
+    """
+    made: list[torch.amp.GradScaler] = []
+
+    def make(_: Any) -> Accelerator:
+        scaler = torch.amp.GradScaler(
+            "cpu", 2.0**32, growth_factor=2.0**16, backoff_factor=2.0**-16, growth_interval=4
+        )
+        made.append(scaler)
+        return with_scaler(scaler)
+
+    monkeypatch.setattr(gantrain.train, "make_accelerator", make)
+    return made
+
+
+def test_captured_steps_count_for_the_loss_scale(
     shards: Path,
     tmp_path: Path,
     train: Train,
-    backend: RecordedOperations,
-    monkeypatch: pytest.MonkeyPatch,
+    scalers: list[torch.amp.GradScaler],
+    request: pytest.FixtureRequest,
 ) -> None:
-    def capture(self: Any, work: Any) -> Any:
-        work()
+    assert train(config_of(WGAN_GP, shards, tmp_path / "called")).returncode == 0
+    backend: RecordedOperations = request.getfixturevalue("backend")
+    done = train(config_of(WGAN_GP, shards, tmp_path / "captured"))
+    assert done.returncode == 0, done.stderr
+    assert backend.replays >= 10
+    assert_same_end(tmp_path / "called", tmp_path / "captured")
+    called, captured = (scaler.state_dict() for scaler in scalers)
+    assert captured == called
+    assert captured["scale"] > 2.0**32
+    assert sum(line.get("health/skipped_steps", 0) for line in curve(tmp_path / "captured")) > 0
+
+
+def test_ranks_average_their_gradients_between_graphs(
+    shards: Path, tmp_path: Path, train: Train
+) -> None:
+    sections = {
+        **WGAN_GP,
+        "generator": {"norm": "none"},  # batch statistics are those of a rank
+        "output": {"log_every_kimg": 0.08},
+    }
+    one, called, captured = (
+        config_of(sections, shards, tmp_path / name) for name in ("one", "called", "captured")
+    )
+    assert train(one).returncode == 0
+    launch_graphed(called, "")
+    assert launch_graphed(captured, "yes") >= 10
+    assert_same_end(tmp_path / "called", tmp_path / "captured")
+    assert_similar_curves(tmp_path / "one", tmp_path / "captured", lines=4)
+
+
+def launch_graphed(config: Path, capture: str) -> int:
+    """Train with two ranks; return how many steps each replayed."""
+    done = subprocess.run(
+        launch_command(config, ranks=2, script=ROOT / "tests" / "graphed_train.py"),
+        env=environment(GANTRAIN_CAPTURE=capture),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (int(x) for x in re.findall(r"replays: (\d+)", done.stderr))
+    assert first == second
+    return first
+
+
+@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "with-a-loss-scale"])
+def test_what_cannot_be_captured_is_called(
+    scaled: bool,
+    shards: Path,
+    tmp_path: Path,
+    train: Train,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    if scaled:
+        request.getfixturevalue("scalers")
+    assert train(config_of({}, shards, tmp_path / "called")).returncode == 0
+    request.getfixturevalue("backend")
+    original = RecordedOperations.capture
+
+    def fail(*_: Any) -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    def capture(self: RecordedOperations, work: Any) -> Any:
+        with patch.object(FusedAdam, "_init_group", fail):
+            return original(self, work)
 
     monkeypatch.setattr(RecordedOperations, "capture", capture)
     done = train(config_of({}, shards, tmp_path / "run"))
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("not captured as CUDA graphs, which is slower: operation not") == 1
+    assert_same_end(tmp_path / "called", tmp_path / "run")
