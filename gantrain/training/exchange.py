@@ -20,7 +20,8 @@ from gantrain.training.distributed import uses_graphs
 class Exchange:
     """Averages the gradients of networks over the ranks; with one rank, nothing happens.
 
-    outside_graph: does what a CUDA graph cannot contain; at once, unless one is being captured.
+    outside_graph: does what a CUDA graph cannot contain: at once, or, while a step is captured, in
+        each of its replays.
     """
 
     def __init__(self, config: Config, accelerator: Accelerator) -> None:

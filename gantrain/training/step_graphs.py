@@ -46,7 +46,7 @@ class Capture(Protocol):
         """Return the result of the work, without values yet, and what gives it new values."""
 
     def outside(self, work: Callable[[], object]) -> None:
-        """Within a capture: do this now and then, when the step is there, and not in a graph."""
+        """Within a capture: let each replay do this here, between two graphs."""
 
 
 class StepRunner(Protocol):
@@ -76,7 +76,7 @@ class EagerSteps:
 class CudaCapture:
     """CUDA graphs that share their memory, for they run one after the other.
 
-    What is done outside them splits a step into several.
+    Work outside them splits a step into several graphs.
     """
 
     def __init__(self, device: torch.device) -> None:
