@@ -45,6 +45,7 @@ from gantrain.data.loading.datasets import ImageDataset, scaled
 from gantrain.data.loading.opening import open_dataset
 from gantrain.inference.export import export_generator
 from gantrain.metrics.evaluator import Evaluator
+from gantrain.runs.origin import precision_name
 from gantrain.runs.overview import read_overview
 from gantrain.runs.paths import check_writable
 from gantrain.runs.run_lock import run_lock
@@ -242,7 +243,7 @@ def announce(
         f"{config.objective.kind} {verb} at {state.images_seen:,} of {config.total_images:,} "
         f"images: {dataset.description}; {state.world_size} rank(s) on "
         f"{gan.accelerator.device.type}{threads}{manner}, batch {state.batch_size}, "
-        f"precision {config.training.mixed_precision}"
+        f"precision {precision_name(gan.accelerator.mixed_precision)}"
     )
     services.tracker.event(verb, state.images_seen, notices=[*doubts, *notices])
 

@@ -128,10 +128,11 @@ class TrainingConfig(Section):
         "once: at the start only; empty: its share of the cores. Results depend on the number in "
         "their last digits. OMP_NUM_THREADS decides in place of auto, once and empty if you set it",
     )
-    mixed_precision: Annotated[Literal["no", "bf16", "fp16"], YamlNo] = Field(
+    mixed_precision: Annotated[Literal["auto", "no", "bf16", "fp16"], YamlNo] = Field(
         "no",
-        description="precision of the forward passes; losses stay in fp32, and under fp16 so does "
-        "all of a gradient penalty",
+        description="precision of the forward passes; auto: bf16 if it is faster than fp32 on this "
+        "hardware, which a CPU is timed for at the start, else no. Losses stay in fp32, and under "
+        "fp16 so does all of a gradient penalty",
     )
     channels_last: bool = Field(True, description="memory format of images and weights")
     compile: Annotated[Literal["off", "on"], YamlSwitch] = Field(

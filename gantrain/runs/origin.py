@@ -66,14 +66,18 @@ def machine_words(start: Record, *, threads: bool = False) -> str:
     if not ranks or not device:
         return ""
     where = (start.get("gpus") or [device])[0]
-    precision = start.get("precision", "no")
     parts = [
         f"{'1 rank' if ranks == 1 else f'{ranks} ranks'} on {where}",
-        "float32" if precision == "no" else precision,
+        precision_name(start.get("precision", "no")),
     ]
     if threads and (count := start.get("threads")):
         parts.append("1 thread each" if count == 1 else f"{count} threads each")
     return ", ".join(parts)
+
+
+def precision_name(precision: str) -> str:
+    """Return the precision that a run computes in, such as `float32` for Accelerate's `no`."""
+    return "float32" if precision == "no" else precision
 
 
 def utc(moment: float) -> str:

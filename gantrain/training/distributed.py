@@ -8,7 +8,7 @@ import warnings
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, KwargsHandler
+from accelerate.utils import DistributedDataParallelKwargs
 
 from gantrain.common.command_line import command_of
 from gantrain.common.errors import UserError
@@ -18,6 +18,7 @@ from gantrain.training.launcher_settings import (
     asks_for_cpu,
     remove_ignored_settings,
 )
+from gantrain.training.precision import Precision, choose_precision
 from gantrain.training.threads import set_threads
 
 logger = logging.getLogger(__name__)
@@ -93,39 +94,41 @@ def make_accelerator(config: Config) -> Accelerator:
     if training.device == "cuda" and cpu:
         raise UserError("training.device: 'cuda' requested, but torch finds no GPU; use auto.")
     if training.mixed_precision == "fp16" and cpu:
-        raise UserError("training.mixed_precision: 'fp16' needs a GPU; on a CPU use bf16 or no.")
+        raise UserError("training.mixed_precision: 'fp16' needs a GPU; on a CPU use auto.")
     if training.sync_batch_norm and cpu:
         raise UserError("training.sync_batch_norm: true needs GPUs; set it to false on a CPU.")
     if cpu:
         set_threads(training)
         keep_freed_memory()
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
-    return new_accelerator(config, cpu=cpu)
+    _join_ranks(cpu=cpu)
+    device, run_dir = PartialState().device, config.output.run_dir
+    return new_accelerator(choose_precision(training.mixed_precision, device, run_dir), cpu=cpu)
 
 
-def new_accelerator(config: Config, *, cpu: bool) -> Accelerator:
+def _join_ranks(*, cpu: bool) -> None:
+    """Connect this rank with the others, which agree on a precision before Accelerate is set up."""
+    ranks, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1") or 1), torch.cuda.device_count()
+    if cpu or not gradients_over_gloo(ranks, gpus):
+        PartialState(cpu=cpu)
+        return
+    logger.warning(
+        f"cuda: {ranks} ranks share {gpus} GPU(s), for which NCCL is not made; they exchange "
+        "gradients by way of the host, which is slow. Start one rank for each GPU."
+    )
+    state = PartialState(backend="gloo")
+    # Accelerate gives torch the number of the rank as that of its GPU.
+    state.local_process_index = state.device.index
+
+
+def new_accelerator(precision: Precision, *, cpu: bool) -> Accelerator:
     """Return an Accelerator of this rank; a further one shares its place among the ranks only."""
     # Broadcasting would change BatchNorm's statistics in place between the forward passes of one
     # backward pass; without it they differ slightly between the ranks.
     ddp = DistributedDataParallelKwargs(
         broadcast_buffers=False, gradient_as_bucket_view=True, bucket_cap_mb=BUCKET_MB
     )
-    handlers: list[KwargsHandler] = [ddp]
-    ranks, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1") or 1), torch.cuda.device_count()
-    shared = not cpu and gradients_over_gloo(ranks, gpus)
-    if shared:
-        logger.warning(
-            f"cuda: {ranks} ranks share {gpus} GPU(s), for which NCCL is not made; they exchange "
-            "gradients by way of the host, which is slow. Start one rank for each GPU."
-        )
-        handlers.append(InitProcessGroupKwargs(backend="gloo"))
-    precision = config.training.mixed_precision
-    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=handlers)
-    if shared:
-        # Accelerate gives torch the number of the rank as that of its GPU.
-        for state in (PartialState(), accelerator.state):
-            state.local_process_index = accelerator.device.index
-    return accelerator
+    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[ddp])
 
 
 def gradients_over_gloo(ranks: int, gpus: int) -> bool:

@@ -70,7 +70,8 @@ def _agrees(name: str, value: str, training: TrainingConfig, launch_command: Seq
     value = value.strip().lower()
     if name == _PRECISION:
         by_user = any(part.startswith("--mixed_precision") for part in launch_command)
-        return value in (training.mixed_precision, "") or (value == "no" and not by_user)
+        agreed = {"auto": "bf16"}.get(training.mixed_precision, training.mixed_precision)
+        return value in (agreed, "") or (value == "no" and not by_user)
     if name == "ACCELERATE_GRADIENT_ACCUMULATION_STEPS":
         return value in (str(training.grad_accum_steps), "1", "")
     if name == "ACCELERATE_TORCH_DEVICE":

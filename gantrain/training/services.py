@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from gantrain.common.files import write_text
 from gantrain.common.logs import redirected_lines
-from gantrain.config import Config, dump_config
+from gantrain.config import dump_config
 from gantrain.models.networks import Generator
 from gantrain.runs.failures import Failures
 from gantrain.runs.heartbeat import Heartbeat
@@ -74,9 +74,7 @@ def start_services(
     failures = Failures(run_dir, state.rank, lambda: state.images_seen)
     attempt = None
     if main_rank and not complete:
-        attempt = AttemptRecord(
-            run_dir, state.images_seen, _describe(accelerator, config), failures
-        )
+        attempt = AttemptRecord(run_dir, state.images_seen, _describe(accelerator), failures)
     tracker = Tracker(
         config, state.logged_at, tracker_step, progress, failures, attempt, write=main_rank
     )
@@ -99,7 +97,7 @@ def start_services(
     return Services(failures, heartbeat, meter, tracker, saver, stop, steps, evaluate)
 
 
-def _describe(accelerator: Accelerator, config: Config) -> Setting:
+def _describe(accelerator: Accelerator) -> Setting:
     """Return how the ranks train, for run.json."""
     device = accelerator.device
     versions, gpus = {}, []
@@ -110,7 +108,7 @@ def _describe(accelerator: Accelerator, config: Config) -> Setting:
         ranks=accelerator.num_processes,
         ranks_here=int(os.environ.get("LOCAL_WORLD_SIZE") or accelerator.num_processes),
         device=device.type,
-        precision=config.training.mixed_precision,
+        precision=accelerator.mixed_precision,
         threads=torch.get_num_threads(),
         gpus=gpus,
         versions=versions,

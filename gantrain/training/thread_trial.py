@@ -73,7 +73,7 @@ class Trial:
         changes = {"batch_size": count * ranks, "grad_accum_steps": 1, "compile": "off"}
         small = config.model_copy(update={"training": training.model_copy(update=changes)})
         networks = copy.deepcopy(self._networks)
-        own = new_accelerator(small, cpu=True)
+        own = new_accelerator(self._accelerator.mixed_precision, cpu=True)
         gan = Gan(small, own, networks, self._class_counts)
         objective = make_objective(small)
         images = made_up(count, config, gan.layout)
