@@ -28,6 +28,8 @@ NOT_IN_ID = (
 ABSENT = "—"  # shown for a key that the run's objective does not have
 # Ids are hashes of the names that keys had in version 0.1, so that renaming a key keeps them.
 _HASHED_NAMES = {new: old for old, new in RENAMED_KEYS.items()}
+# Hashed as the bf16 that the shipped configs had before, so that their sweeps keep their runs.
+_BF16_WHERE_FASTER = ("training.mixed_precision", "auto")
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def run_id(changed: Mapping[str, Any]) -> str:
     changed: dotted keys and values of the settings that differ from their defaults.
     """
     hashed = {
-        _HASHED_NAMES.get(key, key): value
+        _HASHED_NAMES.get(key, key): "bf16" if (key, value) == _BF16_WHERE_FASTER else value
         for key, value in changed.items()
         if not key.startswith(NOT_IN_ID)
     }

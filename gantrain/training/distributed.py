@@ -94,7 +94,9 @@ def make_accelerator(config: Config) -> Accelerator:
     if training.device == "cuda" and cpu:
         raise UserError("training.device: 'cuda' requested, but torch finds no GPU; use auto.")
     if training.mixed_precision == "fp16" and cpu:
-        raise UserError("training.mixed_precision: 'fp16' needs a GPU; on a CPU use auto.")
+        raise UserError(
+            "training.mixed_precision: 'fp16' needs a GPU; on a CPU use auto, bf16 or no."
+        )
     if training.sync_batch_norm and cpu:
         raise UserError("training.sync_batch_norm: true needs GPUs; set it to false on a CPU.")
     if cpu:

@@ -14,7 +14,7 @@ from gantrain.config.schema import RENAMED_KEYS
 from launch import ledger
 from launch.__main__ import app
 from launch.cluster import Cluster, load_cluster
-from launch.plan import PlannedRun, plan_runs, rename_old_flat_keys
+from launch.plan import PlannedRun, plan_run, plan_runs, rename_old_flat_keys
 from launch.settings import settings_from_directory
 from launch.sweepdir import read_runs, read_settings
 from launch.sweepfile import load_sweep
@@ -168,3 +168,13 @@ def test_flat_configs_keep_their_other_keys() -> None:
         "data.classes": [],
         "seed": 1,
     }
+
+
+def test_the_id_of_auto_is_that_of_bf16_which_the_shipped_configs_had() -> None:
+    ids = {
+        precision: plan_run(
+            ROOT / "configs" / "dcgan.yaml", [f"training.mixed_precision={precision}"], 1
+        ).id
+        for precision in ("auto", "bf16", "no")
+    }
+    assert ids["auto"] == ids["bf16"] != ids["no"]
