@@ -45,13 +45,21 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def launch(
-    config: Path, *overrides: str, ranks: int = 1, fault: str = "", timeout: float = 400
+    config: Path,
+    *overrides: str,
+    ranks: int = 1,
+    fault: str = "",
+    script: Path = TRAIN,
+    timeout: float = 400,
+    changes: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Train until the process ends; capture stdout and stderr as text."""
-    script = FAULTY_TRAIN if fault else TRAIN
+    """Train until the process ends; capture stdout and stderr as text.
+
+    script: instead of the trainer. changes: of the environment.
+    """
     return subprocess.run(
-        launch_command(config, *overrides, ranks=ranks, script=script),
-        env=environment(GANTRAIN_FAULT=fault),
+        launch_command(config, *overrides, ranks=ranks, script=FAULTY_TRAIN if fault else script),
+        env=environment(GANTRAIN_FAULT=fault, **(changes or {})),
         capture_output=True,
         text=True,
         timeout=timeout,

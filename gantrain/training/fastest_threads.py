@@ -1,10 +1,13 @@
 """Which number of threads is fastest, from timings that the load of the machine disturbs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
 
-_HOPELESS = 3.0  # so much slower than the best in its first timing, a number gets no second one
+_HOPELESS = 3.0  # so much slower than the best in its first timing, a choice gets no second one
 _AS_FAST = 1.05  # within the noise; fewer threads leave more to other processes
 _ROUNDS = 5
+
+T = TypeVar("T", bound=Hashable)
 
 
 def candidates(limit: int) -> list[int]:
@@ -18,27 +21,32 @@ def candidates(limit: int) -> list[int]:
 
 
 def time_each(
-    numbers: list[int], seconds_of: Callable[[int], float], budget: float
-) -> dict[int, float]:
-    """Return the shortest time of each number of threads, in seconds, from interleaved rounds.
+    choices: Sequence[T],
+    seconds_of: Callable[[T], float],
+    budget: float,
+    hopeless: float = _HOPELESS,
+) -> dict[T, float]:
+    """Return the shortest time of each choice, in seconds, from interleaved rounds.
 
     What else a machine does can only make a step slower, so that the shortest time is the best
-    estimate. In the first round, which includes what is done once for each number, those are left
-    out that are far slower than the best: with threads that wait for busy cores a step may take
-    twenty times as long. After the second round, it ends once `budget` seconds have passed.
+    estimate. In the first round, which includes what is done once for each choice, those are left
+    out that are `hopeless` times slower than the best: with threads that wait for busy cores a step
+    may take twenty times as long. After the second round, it ends once `budget` seconds have
+    passed.
 
-    seconds_of: makes a step with so many threads and returns its seconds, equal on all ranks.
+    choices: such as numbers of threads. seconds_of: makes a step with one of them and returns its
+    seconds, equal on all ranks that have to agree.
     """
-    first = {number: seconds_of(number) for number in numbers}
+    first = {choice: seconds_of(choice) for choice in choices}
     spent, fastest = sum(first.values()), min(first.values())
-    left = [number for number in numbers if first[number] <= _HOPELESS * fastest]
+    left = [choice for choice in choices if first[choice] <= hopeless * fastest]
     best = dict(first)
     for turn in range(_ROUNDS if len(left) > 1 else 0):
         if turn and spent >= budget:
             break
-        for number in left if turn % 2 else left[::-1]:
-            seconds = seconds_of(number)
-            best[number] = min(best[number], seconds)
+        for choice in left if turn % 2 else left[::-1]:
+            seconds = seconds_of(choice)
+            best[choice] = min(best[choice], seconds)
             spent += seconds
     return best
 

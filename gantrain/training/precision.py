@@ -17,6 +17,7 @@ from torch.nn.functional import conv2d
 from gantrain.runs.origin import precision_name
 from gantrain.runs.paths import list_checkpoints
 from gantrain.runs.provenance import read_attempts
+from gantrain.training.fastest_threads import time_each
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ Precision = Literal["no", "bf16", "fp16"]
 Setting = Literal["auto", "no", "bf16", "fp16"]
 
 _CLEARLY = 1.25  # a run that resumes changes its precision only for such a gain
-_ROUNDS, _BUDGET = 5, 0.1  # it ends after so many rounds, or seconds
+_BUDGET = 0.1  # seconds of the measurement after which it ends if it can
 
 
 def choose_precision(setting: Setting, device: torch.device, run_dir: Path) -> Precision:
@@ -69,24 +70,11 @@ def bf16_speed(device: torch.device) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        float32, bf16 = _seconds_of_each()
+        # One slow call says little: none is left out for it.
+        seconds = time_each((torch.float32, torch.bfloat16), _seconds, _BUDGET, hopeless=math.inf)
     finally:
         torch.set_num_threads(threads)
-    return float32 / bf16
-
-
-def _seconds_of_each() -> tuple[float, float]:
-    kinds = (torch.float32, torch.bfloat16)
-    for kind in kinds:  # the first calls prepare the kernels
-        _seconds(kind)
-    best, spent = [math.inf, math.inf], 0.0
-    for _ in range(_ROUNDS):
-        seconds = [_seconds(kind) for kind in kinds]
-        best = list(map(min, best, seconds))
-        spent += sum(seconds)
-        if spent > _BUDGET:
-            break
-    return best[0], best[1]
+    return seconds[torch.float32] / seconds[torch.bfloat16]
 
 
 def _seconds(kind: torch.dtype) -> float:

@@ -4,7 +4,6 @@ Which speed the hardware has is made up where a test needs another one than this
 """
 
 import math
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from gantrain.training import precision
 from gantrain.training.precision import bf16_speed, choose_precision
 from tests.conftest import small_tree
 from tests.curves import assert_same_end
-from tests.launching import ROOT, Train, environment, launch_command, write_config
+from tests.launching import Train, launch, write_config
 
 PROCESSOR = Path("/proc/cpuinfo")
 EMULATED, MUCH_FASTER = 0.12, 2.0
@@ -146,15 +145,7 @@ def test_ranks_on_unequal_machines_agree_on_the_precision_that_none_emulates(
     script = tmp_path / "unequal.py"
     script.write_text(TRAIN_ON_UNEQUAL_MACHINES)
     config = config_of(shards, tmp_path / "run", "auto")
-    done = subprocess.run(
-        launch_command(config, "training.total_kimg=0.064", ranks=2, script=script),
-        env=environment(),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
+    done = launch(config, "training.total_kimg=0.064", ranks=2, script=script)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("precision: float32, since bf16 takes 8.3 times as long") == 1
     assert "2 rank(s)" in done.stderr

@@ -1,7 +1,6 @@
 """Steps as CUDA graphs train like steps that are called, on recorded operations (no GPU)."""
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -16,7 +15,7 @@ from gantrain.training.penalties import Metrics
 from gantrain.training.step_graphs import GraphedSteps
 from tests.conftest import WGAN_GP, small_tree
 from tests.curves import assert_same_end, assert_similar_curves, curve, events
-from tests.launching import ROOT, Train, environment, launch_command, write_config
+from tests.launching import ROOT, Train, launch, write_config
 from tests.training.cases import GRAPHED, Sections
 from tests.training.loss_scale import with_scaler
 from tests.training.recorded_operations import RecordedOperations, as_on_a_gpu, capture_by
@@ -143,14 +142,8 @@ def test_ranks_average_their_gradients_between_graphs(
 
 def launch_graphed(config: Path, capture: str) -> int:
     """Train with two ranks; return how many steps each replayed."""
-    done = subprocess.run(
-        launch_command(config, ranks=2, script=ROOT / "tests" / "graphed_train.py"),
-        env=environment(GANTRAIN_CAPTURE=capture),
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
+    script = ROOT / "tests" / "graphed_train.py"
+    done = launch(config, ranks=2, script=script, changes={"GANTRAIN_CAPTURE": capture})
     assert done.returncode == 0, done.stderr
     first, second = (int(x) for x in re.findall(r"replays: (\d+)", done.stderr))
     assert first == second
