@@ -49,6 +49,7 @@ from benchmarks.table import IMPLEMENTATIONS, cell_lines, markdown_lines, summar
 from gantrain.common.files import write_json
 from gantrain.common.machine import processor_model
 from gantrain.common.pools import affinity
+from gantrain.common.text import counted
 from gantrain.config import load_config
 
 Rounds = dict[str, dict[str, Any]]  # of each job: its library, iterations and rounds
@@ -248,7 +249,8 @@ def run_cell(
             job = stack.enter_context(Job(name, settings, python, folder))
             job.warm_up(options.seconds)
             jobs.append(job)
-            print(f"  {name}: {job.iterations} iterations a round", file=sys.stderr, flush=True)
+            iterations = counted(job.iterations, "iteration")
+            print(f"  {name}: {iterations} a round", file=sys.stderr, flush=True)
         run_interleaved(jobs, options.rounds, limit, lambda: record(_rounds_of(jobs)))
         return _rounds_of(jobs)
 

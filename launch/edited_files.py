@@ -12,6 +12,7 @@ from typing import Any
 
 from gantrain.common.errors import UserError
 from gantrain.common.records import flatten
+from gantrain.common.text import counted
 from gantrain.config import read_config
 from launch.cluster import Cluster, find_cluster, load_cluster, parse_cluster
 from launch.plan import NOT_IN_ID, PlannedRun, plan_run, plan_runs
@@ -90,10 +91,10 @@ class EditedFiles:
             for key, value in _identity_changes(run.run, before, candidates).items():
                 ignored[f"{key}: {_change(before[key], value)}"] += 1
             planned.append(PlannedRun(run.run, after))
-        self.lines += [f"{text} ({_count(number)})" for text, number in changes.items()]
+        self.lines += [f"{text} ({counted(number, 'run')})" for text, number in changes.items()]
         self.lines += [
-            f"ignored: {text} ({_count(number)}); it is part of a run's identity and makes another "
-            f"run, which `gantrain launch sweep {self._file or 'FILE'}` submits"
+            f"ignored: {text} ({counted(number, 'run')}); it is part of a run's identity and makes "
+            f"another run, which `gantrain launch sweep {self._file or 'FILE'}` submits"
             for text, number in ignored.items()
         ]
         return planned
@@ -232,7 +233,3 @@ def _as_cluster(tree: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def _change(before: object, after: object) -> str:
     return f"{format_value(before)} → {format_value(after)}"
-
-
-def _count(runs: int) -> str:
-    return f"{runs:,} runs" if runs > 1 else "1 run"

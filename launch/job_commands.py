@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gantrain.common.access import follow_group_access
 from gantrain.common.errors import UserError
+from gantrain.common.text import counted
 from launch import slurm
 from launch.attempts import CANCEL, write_marker
 from launch.cluster import find_cluster, load_cluster
@@ -131,7 +132,8 @@ def cancel_runs(target: Path, runs: Sequence[str] | None, *, everything: bool, j
     if json:
         print_json({"cancelled": [run.run for run in selected], "jobs": jobs})
     else:
-        print(f"{len(selected)} runs cancelled, {len(jobs)} queued jobs removed")
+        removed = counted(len(jobs), "queued job")
+        print(f"{counted(len(selected), 'run')} cancelled, {removed} removed")
 
 
 def _cancel_queued_jobs(status: SweepStatus, cancelled: set[str]) -> list[str]:
@@ -177,7 +179,7 @@ def _print_result(
     jobs = ", ".join(job.job for job in result.jobs)
     others = ", ".join(f"{count} {state}" for state, count in result.others.items())
     print(
-        f"{len(result.submitted)} runs {verb}"
+        f"{counted(len(result.submitted), 'run')} {verb}"
         + (f" as {settings.cluster.executor} jobs {jobs}" if jobs else "")
         + (f"; other runs: {others}" if others else "")
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from gantrain.common.errors import UserError
 from gantrain.common.records import flatten, unflatten
+from gantrain.common.text import counted
 from gantrain.config import current_key, expand_path, load_config, parse_config, read_config
 from gantrain.config.paths import escape_paths, path_keys
 from gantrain.config.schedules import describe
@@ -87,7 +88,9 @@ def plan_sweep(sweep: SweepFile, source: Path, world_size: int) -> SweepPlan:
         )
     notices = [f"exclude: {_describe(rule)} drops no point" for rule in idle_rules(sweep)]
     if equal := len(points) - len(runs):
-        notices.insert(0, f"{len(points):,} points, {len(runs):,} runs: {equal:,} equal{why}")
+        notices.insert(
+            0, f"{len(points):,} points, {counted(len(runs), 'run')}: {equal:,} equal{why}"
+        )
     notices += check_metrics(sweep, source, {run.id: run.flat for run in runs.values()})
     return SweepPlan(list(runs.values()), len(points), notices)
 

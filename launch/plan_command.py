@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from gantrain.common.text import counted
 from launch.forecast import Forecast, cost_from_probe, cost_of_earlier_runs, forecast
 from launch.launcher import job_spec, pack_runs
 from launch.plan import PlannedRun, SweepPlan, differences, differing_keys, plan_sweep, short_names
@@ -158,7 +159,7 @@ def _print_runs(
     print_omitted(len(runs), shown)
     for notice in planned.notices:
         print(notice)
-    print(f"{len(runs):,} runs in {settings.sweep_dir}/runs")
+    print(f"{counted(len(runs), 'run')} in {settings.sweep_dir}/runs")
 
 
 def _print_forecast(
@@ -183,9 +184,10 @@ def _describe_jobs(settings: LaunchSettings, missing: int, device: str) -> str:
     cluster, jobs = settings.cluster, -(-missing // settings.pack)
     if cluster.executor == "slurm":
         packed = f" of {settings.pack} runs each" if settings.pack > 1 else ""
+        devices = counted(cluster.devices, device)
         return (
-            f"{missing:,} to submit as {jobs:,} jobs{packed} (slurm, {cluster.devices} {device}s "
-            f"per job, at most {settings.throttle} at a time)"
+            f"{missing:,} to submit as {counted(jobs, 'job')}{packed} (slurm, {devices} per job, "
+            f"at most {settings.throttle} at a time)"
         )
     workers = min(jobs_at_a_time(settings), jobs)
     together = min(workers * settings.pack, missing)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gantrain.common.text import counted
 from launch.damage import describe
 from launch.doctor import Diagnosis
 from launch.leaderboard import Effect, Leaderboard, doubts_of
@@ -153,7 +154,9 @@ def count_states(runs: Sequence[RunState]) -> str:
     counts: dict[str, int] = {}
     for run in runs:
         counts[run.state] = counts.get(run.state, 0) + 1
-    return f"{len(runs)} runs: " + ", ".join(f"{n} {state}" for state, n in counts.items())
+    return f"{counted(len(runs), 'run')}: " + ", ".join(
+        f"{n} {state}" for state, n in counts.items()
+    )
 
 
 def print_omitted(count: int, limit: int) -> None:

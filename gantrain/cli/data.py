@@ -14,13 +14,12 @@ from gantrain.cli.making import Workers, import_, render
 from gantrain.cli.options import check_writable
 from gantrain.cli.printing import (
     MAX_LINES,
-    counted,
     print_line,
     print_lines,
     print_rows,
     show_progress,
 )
-from gantrain.common.text import printable
+from gantrain.common.text import counted, printable
 from gantrain.data.shards.manifest import Manifest, read_manifest
 
 data_app = typer.Typer(
@@ -56,7 +55,7 @@ def verify(folder: SetFolder, workers: Workers = None) -> None:
         print_line(console, problem)
     if len(report.problems) > MAX_LINES:
         print_line(console, f"... and {len(report.problems) - MAX_LINES} more")
-    print_line(console, f"{len(report.problems)} problems. {report.manifest.repair}.")
+    print_line(console, f"{counted(len(report.problems), 'problem')}. {report.manifest.repair}.")
     raise typer.Exit(1)
 
 
@@ -88,7 +87,7 @@ def show(
     console.print(table)
     print_rows(
         console,
-        f"{len(manifest.classes)} classes",
+        counted(len(manifest.classes), "class", "classes"),
         ("class", "name", "images"),
         [(key, each.name, str(each.count)) for key, each in manifest.classes.items()],
         limit=None,
@@ -97,7 +96,7 @@ def show(
         from gantrain.data.shards.contact_sheet import save_contact_sheet
 
         count = save_contact_sheet(folder, manifest, grid)
-        print_line(console, f"{count} images in {grid}")
+        print_line(console, f"{counted(count, 'image')} in {grid}")
 
 
 def _describe_conversion(manifest: Manifest) -> str:

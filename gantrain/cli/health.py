@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from gantrain.cli.printing import counted, print_line, print_rows
+from gantrain.cli.printing import print_line, print_rows
 from gantrain.common.errors import UserError, os_reason
 from gantrain.common.records import flatten, is_number
+from gantrain.common.text import counted
 from gantrain.common.yaml_core import load_yaml
 from gantrain.config.objectives import sections_by_kind
 from gantrain.health.columns import columns_text, parse_mapping

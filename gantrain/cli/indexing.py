@@ -9,7 +9,8 @@ from rich.console import Console
 
 from gantrain.cli.making import Channels, ClassNames, Size, Workers, check_size
 from gantrain.cli.options import Background, FitOption, MaxMegapixels
-from gantrain.cli.printing import counted, print_line, print_lines, print_rows, show_progress
+from gantrain.cli.printing import print_line, print_lines, print_rows, show_progress
+from gantrain.common.text import counted
 from gantrain.data.images.convert import MAX_MEGAPIXELS, Conversion, parse_background
 from gantrain.data.importing.labelling import ClassSetting
 

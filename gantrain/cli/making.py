@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 
 from gantrain.cli.options import Background, FitOption, MaxMegapixels
-from gantrain.cli.printing import counted, print_line, print_lines, print_rows, show_progress
+from gantrain.cli.printing import print_line, print_lines, print_rows, show_progress
 from gantrain.common.errors import UserError
+from gantrain.common.text import counted
 from gantrain.config.values import LARGEST_SIZE, SIZE_STEP, SMALLEST_SIZE, is_trainable
 from gantrain.data.images.convert import MAX_MEGAPIXELS, parse_background
 from gantrain.data.importing.labelling import ClassSetting

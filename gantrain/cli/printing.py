@@ -20,11 +20,6 @@ from gantrain.common.text import printable
 MAX_LINES = 50  # of a list of problems; the rest is only counted
 
 
-def counted(count: int, noun: str) -> str:
-    """Return `1 image` or `2 images`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def print_line(console: Console, text: str) -> None:
     """Print one line, which is neither wrapped nor read as markup."""
     console.print(printable(text), markup=False, highlight=False, soft_wrap=True)

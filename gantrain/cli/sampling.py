@@ -19,9 +19,9 @@ from gantrain.cli.options import (
     of_classes,
     require_suffix,
 )
-from gantrain.cli.printing import counted, show_progress
+from gantrain.cli.printing import show_progress
 from gantrain.common.errors import UserError
-from gantrain.common.text import printable
+from gantrain.common.text import counted, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,7 +84,7 @@ def sample(
     if len(keys) > 1:
         typer.echo(f"rows from the top: {', '.join(map(printable, keys))}")
     one = of_classes(keys) if len(keys) == 1 else ""
-    typer.echo(f"{len(images)} images{one} of {loaded.name}: {out}")
+    typer.echo(f"{counted(len(images), 'image')}{one} of {loaded.name}: {out}")
 
 
 def interpolate(
@@ -141,7 +141,9 @@ def interpolate(
         frames = [tile(image[None], 1, 1) for image in images]
         interpolation.save_animation(frames, out, milliseconds)
     way = " to ".join(map(str, samples))
-    typer.echo(f"{len(images)} images from {way}{of_classes(keys)} of {loaded.name}: {out}")
+    typer.echo(
+        f"{counted(len(images), 'image')} from {way}{of_classes(keys)} of {loaded.name}: {out}"
+    )
 
 
 def walk(

@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 
 from gantrain.cli.options import RunPath
-from gantrain.cli.printing import counted, print_line, print_rows
+from gantrain.cli.printing import print_line, print_rows
 from gantrain.common.errors import UserError
+from gantrain.common.text import counted
 from gantrain.runs.origin import START_COLUMNS, origin_rows, start_rows, utc
 from gantrain.runs.paths import (
     CONFIG,

@@ -15,6 +15,11 @@ def printable(text: str) -> str:
     )
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return `1 image` or `2 images`, or with a plural `2 classes`."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def describe_seconds(seconds: float) -> str:
     """Return a length of time in at most two units, such as `45 s`, `1 h 20 min` or `2 d 3 h`."""
     if seconds < 60:

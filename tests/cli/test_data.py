@@ -46,7 +46,7 @@ def shards(images: Path, tmp_path: Path) -> Path:
 def test_import_reports_every_file(images: Path, tmp_path: Path) -> None:
     text = stdout_of(run("import", images, tmp_path / "set", "--size", 32, "--workers", 1))
     assert "6 images of 32x32 in 1 shard " in text
-    assert "splits: train 6, validation 1 (held out, never trained on): 1 images listed in" in text
+    assert "splits: train 6, validation 1 (held out, never trained on): 1 image listed in" in text
     assert "1 other files ignored (1 .me)" in text
     assert "1 images could not be read and were skipped" in text
     assert "[red]bad.png" in text

@@ -243,7 +243,7 @@ def test_a_list_holds_out_further_images(tmp_path: Path) -> None:
     plan = plan_labels(files("train/cat", "test/cat"), validation_list=listed)
     assert held_out(plan) == {"train/cat/1.png", *files("test/cat")}
     assert plan.validation_missing == ("none.png",)
-    assert f"1 images listed in {path}" in plan.describe()[1]
+    assert f"1 image listed in {path}" in plan.describe()[1]
 
 
 words = st.sampled_from(["cat", "dog", "train", "test", "val", "a", "images", "3001"])

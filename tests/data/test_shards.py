@@ -177,7 +177,7 @@ def test_verify_finds_labels_that_do_not_match_the_manifest(folder: Path) -> Non
     replace_shard(folder, 1, plain)
     text = "\n".join(verify_shards(folder, workers=1).problems)
     assert "3 images of class '3001'; the manifest lists 5 of 'brick 0'" in text
-    assert "1 images for validation; the manifest lists 2" in text
+    assert "1 image for validation; the manifest lists 2" in text
 
 
 def test_verify_finds_a_count_that_does_not_match_the_entry(folder: Path) -> None:

@@ -78,7 +78,7 @@ def test_command_imports_only_what_it_needs(
         (["workers=5"], "12 to train on this machine, 5 at a time (local: pack 1, workers 5)"),
         (["workers=99"], "12 to train on this machine, 12 at a time (local: pack 1, workers 12)"),
         (["executor=debug"], "12 to train in the launcher's own process, 1 at a time (debug)"),
-        (["executor=slurm"], "12 to submit as 12 jobs (slurm, 1 CPUs per job, at most 4 at a "),
+        (["executor=slurm"], "12 to submit as 12 jobs (slurm, 1 CPU per job, at most 4 at a "),
     ],
 )
 def test_plan_says_how_many_runs_train_at_a_time(resources: list[str], said: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from gantrain.common.text import printable
+from gantrain.common.text import counted, printable
 from gantrain.data.importing.labelling import (
     ClassSetting,
     Labelling,
@@ -78,7 +78,8 @@ class ImportPlan:
         if self.split_folders:
             sources[-1] += " (change with --splits)"
         if self.validation_list is not None:
-            sources.append(f"{self.validation_listed} images listed in {self.validation_list}")
+            images = counted(self.validation_listed, "image")
+            sources.append(f"{images} listed in {self.validation_list}")
         return f"{text}: {', '.join(sources)}" if sources else f"{text} (no split folders)"
 
 

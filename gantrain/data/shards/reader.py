@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gantrain.common.errors import UserError, os_reason
-from gantrain.common.text import printable
+from gantrain.common.text import counted, printable
 from gantrain.data.shards.manifest import Manifest, ShardEntry
 from gantrain.data.shards.samples import Sample, check_label
 from gantrain.data.shards.tar_headers import BLOCK, split_member_name
@@ -26,7 +26,7 @@ def iterate_shard(folder: Path, manifest: Manifest, entry: ShardEntry) -> Iterat
             break
         yield sample
     if count != entry.count:
-        actual = f"{count} samples" if count < entry.count else "more samples"
+        actual = counted(count, "sample") if count < entry.count else "more samples"
         raise UserError(
             f"{path}: contains {actual}; the manifest of {manifest.count} images lists "
             f"{entry.count}. Write the set again."

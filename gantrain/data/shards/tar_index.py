@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gantrain.common.errors import UserError, os_reason
 from gantrain.common.files import replacing
-from gantrain.common.text import printable
+from gantrain.common.text import counted, printable
 from gantrain.data.images.convert import Conversion
 from gantrain.data.shards.faults import Fault
 from gantrain.data.shards.manifest import ShardEntry
@@ -193,7 +193,7 @@ def index_shard(path: Path, entry: ShardEntry) -> ShardIndex:
     missing = int(broken.sum())
     if not reasons and (missing or samples != entry.count):
         complete = entry.count - missing + max(samples - entry.count, 0)
-        reasons.append(f"contains {complete} samples; the manifest lists {entry.count}")
+        reasons.append(f"contains {counted(complete, 'sample')}; the manifest lists {entry.count}")
     faults = (Fault(str(path), "; ".join(reasons), missing),) if reasons else ()
     return ShardIndex(offsets, faults)
 

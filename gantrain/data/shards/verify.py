@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gantrain.common.errors import UserError, os_reason
 from gantrain.common.pools import map_in_order, usable_cores
+from gantrain.common.text import counted
 from gantrain.data.shards.duplicates import Duplicates, image_digest
 from gantrain.data.shards.manifest import (
     Manifest,
@@ -150,7 +151,9 @@ def _verify_own(folder: Path, manifest: Manifest, entry: ShardEntry) -> _ShardRe
                 problems.append(_with_path(path, error))
             labels.append((key, sample.label, digest))
         if count != entry.count:
-            problems.append(f"{path}: contains {count} samples; the manifest lists {entry.count}")
+            problems.append(
+                f"{path}: contains {counted(count, 'sample')}; the manifest lists {entry.count}"
+            )
     except UserError as error:
         problems.append(_with_path(path, error))
     except OSError as error:
@@ -168,7 +171,7 @@ def _total_problems(folder: Path, manifest: Manifest, tally: Tally) -> list[str]
     for split in SPLITS:
         if tally.splits[split] != manifest.splits[split]:
             problems.append(
-                f"{folder}: {tally.splits[split]} images for {split}; "
+                f"{folder}: {counted(tally.splits[split], 'image')} for {split}; "
                 f"the manifest lists {manifest.splits[split]}"
             )
     distinct = tally.duplicates.distinct
@@ -181,7 +184,8 @@ def _total_problems(folder: Path, manifest: Manifest, tally: Tally) -> list[str]
         listed = manifest.classes.get(key)
         if classes.get(key) != listed:
             problems.append(
-                f"{folder}: {tally.class_counts[key]} images of class {key!r}; the manifest lists "
+                f"{folder}: {counted(tally.class_counts[key], 'image')} of class {key!r}; "
+                "the manifest lists "
                 f"{f'{listed.count} of {listed.name!r}' if listed else 'none'}"
             )
     return problems
