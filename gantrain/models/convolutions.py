@@ -136,7 +136,9 @@ def _pays(
     savings = [0]
     if choice.twice:
         savings.append(_TWICE)
-    if to_weight and passes.weight_is_product(size, weight, dtype):
+    if passes.forward_is_product(dtype, weight) or (
+        to_weight and passes.weight_is_product(size, weight, dtype)
+    ):
         savings.append(_PRODUCT)
     if to_x and passes.halves_an_image(size, weight):
         savings.append(_IMAGES)

@@ -3,8 +3,9 @@
 On CPUs, oneDNN's passes are slow where few channels or places leave its kernels half empty: for the
 gradient of images, which is also the forward pass of a transposed convolution to images; for the
 gradient of weights in bfloat16 if the maps are small; and for convolutions whose kernel covers the
-map. docs/performance.md has the times. The last are products on GPUs too: the memory of a map of
-one pixel has no order of channels and pixels, by which cuDNN guesses a layout.
+map. Without AVX-512 it is slow in float32 where a layer has many weights, too. docs/performance.md
+has the times. Kernels that cover the map are products on GPUs too: the memory of a map of one pixel
+has no order of channels and pixels, by which cuDNN guesses a layout.
 """
 
 import math
@@ -23,6 +24,11 @@ _IMAGE_CHANNELS = 4  # for more, oneDNN's own input gradient is the faster one
 # Places of y, for each place by which the kernel moves, up to which a weight gradient in bfloat16
 # is faster as a matrix product.
 _SMALL_MAP = 16
+# Where there is AVX2 without AVX-512: numbers of weights from which on these passes in float32 are
+# faster as matrix products, of which each holds at most so many numbers of the images.
+_AVX2_ONLY = torch.backends.cpu.get_cpu_capability() == "AVX2"
+_MANY_WEIGHTS = {"forward": 3_000_000, "to_weight": 500_000}
+_PART = 2**24
 _WIDE = (torch.complex128, torch.float64, torch.float32)
 
 
@@ -43,6 +49,8 @@ class Passes:
         """Return y."""
         if self.covers_the_map(x.shape, weight.shape):
             return linear(_rows(x), _rows(weight), bias)[:, :, None, None]
+        if self.forward_is_product(x.dtype, weight.shape):
+            return self._forward_product(x, weight, bias)
         geometry = (self.stride, self.padding, (1, 1), False, (0, 0), 1)
         return torch.convolution(x, weight, bias, *geometry)
 
@@ -67,9 +75,7 @@ class Passes:
     def to_weight(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         """Return the gradient of the weight from that of y; of the weight only the size matters."""
         if self.weight_is_product(x.shape, weight.shape, x.dtype):
-            gradient = _at_places(y).t() @ self._windows(x, y, weight)
-            outputs, channels, *kernel = weight.shape
-            return gradient.view(outputs, *kernel, channels).permute(0, 3, 1, 2)
+            return self._weight_product(x, y, weight)
         geometry = (self.stride, self.padding, (1, 1), False, (0, 0), 1)
         mask = [False, True, False]
         return cast(Tensor, _aten.convolution_backward(y, x, weight, None, *geometry, mask)[1])
@@ -94,13 +100,24 @@ class Passes:
 
     def weight_is_product(self, size: torch.Size, weight: torch.Size, dtype: torch.dtype) -> bool:
         """Whether `to_weight` is a matrix product, for x of this size and type."""
-        return self.covers_the_map(size, weight) or (
-            self.on_cpu
-            and dtype == torch.bfloat16
-            and weight[2:] != (1, 1)
-            and size[1] > _IMAGE_CHANNELS
-            and math.prod(self.places(size, weight)) <= _SMALL_MAP * math.prod(self.stride)
-        )
+        if dtype == torch.bfloat16:
+            faster = (
+                self.on_cpu
+                and weight[2:] != (1, 1)
+                and size[1] > _IMAGE_CHANNELS
+                and math.prod(self.places(size, weight)) <= _SMALL_MAP * math.prod(self.stride)
+            )
+        else:
+            faster = self._has_many_weights("to_weight", dtype, weight)
+        return faster or self.covers_the_map(size, weight)
+
+    def forward_is_product(self, dtype: torch.dtype, weight: torch.Size) -> bool:
+        """Whether `forward` is a matrix product, for x of this type."""
+        return self._has_many_weights("forward", dtype, weight)
+
+    def _has_many_weights(self, name: str, dtype: torch.dtype, weight: torch.Size) -> bool:
+        many = weight[2:] != (1, 1) and math.prod(weight) >= _MANY_WEIGHTS[name]
+        return many and _AVX2_ONLY and self.on_cpu and dtype.itemsize >= torch.float32.itemsize
 
     def places(self, size: torch.Size, weight: torch.Size) -> tuple[int, int]:
         """Return height and width of y for x of this size."""
@@ -123,12 +140,37 @@ class Passes:
         # How much of x, with its padding, kernels at so many places see.
         return (places - 1) * self.stride[i] + weight[2 + i]
 
-    def _windows(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    def _forward_product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        parts, kernels = self._parts(x, x, weight), _rows(weight)
+        values = [linear(self._windows(part, weight), kernels, bias) for part in parts]
+        maps = torch.cat(values).view(len(x), *self.places(x.shape, weight.shape), -1)
+        return maps.permute(0, 3, 1, 2)
+
+    def _weight_product(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        outputs, channels, *kernel = weight.shape
+        gradient = y.new_empty(outputs, weight[0].numel())
+        pairs = zip(self._parts(x, x, weight), self._parts(y, x, weight), strict=True)
+        for part, (some_x, some_y) in enumerate(pairs):
+            windows = self._windows(some_x, weight)
+            gradient.addmm_(_at_places(some_y).t(), windows, beta=min(part, 1))
+        return gradient.view(outputs, *kernel, channels).permute(0, 3, 1, 2)
+
+    def _parts(self, maps: Tensor, x: Tensor, weight: Tensor) -> Sequence[Tensor]:
+        # Of as many images as `_PART` allows, since windows take many times the memory of x. Sums
+        # of parts would be less exact in bfloat16.
+        if x.dtype == torch.bfloat16:
+            return [maps]
+        numbers = math.prod(self.places(x.shape, weight.shape)) * weight[0].numel()
+        parts: Sequence[Tensor] = torch.split(maps, max(1, _PART // numbers))
+        return parts
+
+    def _windows(self, x: Tensor, weight: Tensor) -> Tensor:
         # What the kernel sees at each place of y, a row of kernel height x kernel width x channels.
-        (high, wide), (down, right) = y.shape[2:], self.stride
+        places = high, wide = self.places(x.shape, weight.shape)
+        down, right = self.stride
         margins = [0, 0]
         for i in (1, 0):
-            seen = self._reach(y.shape[2 + i], weight.shape, i)
+            seen = self._reach(places[i], weight.shape, i)
             margins += [self.padding[i], seen - self.padding[i] - x.shape[2 + i]]
         x = pad(x.permute(0, 2, 3, 1), margins).contiguous()
         image, row, pixel, channel = x.stride()

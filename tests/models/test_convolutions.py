@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gantrain.models import passes
 from gantrain.models.convolutions import Conv2d, ConvTranspose2d, fast_convolutions
 from gantrain.training.penalties import gradient_penalty, squared_gradient
 
@@ -28,6 +29,7 @@ GEOMETRIES = [
     pytest.param(2, 3, 1, 1, 4, id="same-size"),
     pytest.param(3, 4, 1, 0, 4, id="to-one-pixel"),
 ]
+AS_PRODUCTS = {"_AVX2_ONLY": True, "_MANY_WEIGHTS": {"forward": 1, "to_weight": 1}, "_PART": 1}
 Mode = Callable[[], AbstractContextManager[Any]]
 
 
@@ -38,10 +40,19 @@ def convolution(channels: int, kernel: int, stride: int, padding: int, size: int
     return layer, images
 
 
+@pytest.mark.parametrize("constants", [{}, AS_PRODUCTS], ids=["as-they-are", "as-products"])
 @pytest.mark.parametrize(("channels", "kernel", "stride", "padding", "size"), GEOMETRIES)
 def test_first_and_second_derivatives_are_those_of_finite_differences(
-    channels: int, kernel: int, stride: int, padding: int, size: int
+    monkeypatch: pytest.MonkeyPatch,
+    constants: dict[str, Any],
+    channels: int,
+    kernel: int,
+    stride: int,
+    padding: int,
+    size: int,
 ) -> None:
+    for name, value in constants.items():
+        monkeypatch.setattr(passes, name, value)
     layer, images = convolution(channels, kernel, stride, padding, size)
 
     def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -127,6 +138,64 @@ def test_gradients_in_bf16_are_as_exact_as_those_of_torch(
         assert error <= 1.5 * usual + 1e-3 * value.norm()
 
 
+@pytest.mark.parametrize("part", [1, 2**14, 2**24], ids="parts of {} numbers".format)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("layer", [Conv2d(16, 24, 5, 2, 2), Conv2d(16, 24, 3, 1, 1, bias=False)])
+def test_products_have_the_values_of_convolutions(
+    monkeypatch: pytest.MonkeyPatch, layer: Conv2d, layout: torch.memory_format, part: int
+) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(5, 16, 8, 8, generator=rng).to(memory_format=layout).requires_grad_()
+
+    def values() -> list[Tensor]:
+        with fast_convolutions(smallest=0):
+            y = layer(x)
+        return [y, *torch.autograd.grad((y * y).sum(), [x, *layer.parameters()])]
+
+    monkeypatch.setattr(passes, "_AVX2_ONLY", False)
+    convolved = values()
+    for name, value in {**AS_PRODUCTS, "_PART": part}.items():
+        monkeypatch.setattr(passes, name, value)
+    torch.testing.assert_close(values(), convolved, rtol=1e-4, atol=1e-4)
+
+
+class Passes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the passes that convolutions compute: forward, to inputs and to weights."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.forward, self.inputs, self.weights = 0, 0, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        transposed = 6
+        if func is torch.ops.aten.convolution.default:
+            self.forward += not args[transposed]
+            self.inputs += args[transposed]
+        if func is torch.ops.aten.convolution_backward.default:
+            self.inputs += args[-1][0]
+            self.weights += args[-1][1]
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("layer", "avx2_only", "forward", "to_weight"),
+    [
+        pytest.param(Conv2d(256, 512, 5, 2, 2), True, 0, 0, id="3.3 million weights"),
+        pytest.param(Conv2d(128, 256, 5, 2, 2), True, 1, 0, id="0.8 million weights"),
+        pytest.param(Conv2d(64, 128, 5, 2, 2), True, 1, 1, id="0.2 million weights"),
+        pytest.param(Conv2d(256, 512, 5, 2, 2), False, 1, 1, id="with AVX-512"),
+    ],
+)
+def test_layers_of_many_weights_are_products_without_avx512(
+    monkeypatch: pytest.MonkeyPatch, layer: Conv2d, forward: int, to_weight: int, *, avx2_only: bool
+) -> None:
+    monkeypatch.setattr(passes, "_AVX2_ONLY", avx2_only)
+    x = torch.zeros(4, layer.in_channels, 8, 8)
+    with fast_convolutions(twice=True), Passes() as counted:
+        torch.autograd.grad(layer(x).sum(), [*layer.parameters()])
+    assert (counted.forward, counted.weights) == (forward, to_weight)
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"groups": 2}, {"dilation": 2}, {"padding": "same"}, {"padding_mode": "reflect"}],
@@ -204,23 +273,6 @@ def test_under_autocast_it_computes_in_bf16_as_torch_does() -> None:
     for gradient, other in zip(gradients, expected_gradients, strict=True):
         assert gradient.dtype == torch.float32
         assert (gradient - other).norm() <= 0.05 * other.norm() + 1e-6
-
-
-class Passes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the gradients of inputs and of weights that convolutions compute."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.inputs, self.weights = 0, 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        transposed = 6
-        if func is torch.ops.aten.convolution.default:
-            self.inputs += args[transposed]
-        if func is torch.ops.aten.convolution_backward.default:
-            self.inputs += args[-1][0]
-            self.weights += args[-1][1]
-        return func(*args, **(kwargs or {}))
 
 
 def test_only_the_gradients_that_are_asked_for_are_computed() -> None:
