@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from gantrain.config import Config
 from gantrain.models.networks import build_networks
 from gantrain.models.passes import Passes
 
+Ways = Literal["all", "torch", "ours"]
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 _CPU = BenchmarkDevice("cpu")
 _CALLS_IN_A_GRAPH = 10
@@ -82,16 +83,24 @@ def trace_layers(prefix: str, network: nn.Module, inputs: Tensor) -> list[Layer]
 
 
 def time_layer(
-    layer: Layer, batch: int, dtype: torch.dtype, seconds: float, device: BenchmarkDevice = _CPU
+    layer: Layer,
+    batch: int,
+    dtype: torch.dtype,
+    seconds: float,
+    device: BenchmarkDevice = _CPU,
+    ways: Ways = "all",
 ) -> PassCosts:
-    """Return the seconds of each pass, in the fastest of three ways.
+    """Return the seconds of each pass, in the fastest of these ways.
 
-    They are torch's in either memory format, and those that our training takes.
+    ways: torch's in either memory format, those that our training takes, or all of them.
     """
-    times = [
-        _time_passes(layer, batch, dtype, layout, seconds, device) for layout in _MEMORY_FORMATS
-    ]
-    times += [_time_our_passes(layer, batch, dtype, seconds, device)]
+    times = []
+    if ways != "ours":
+        times += [
+            _time_passes(layer, batch, dtype, layout, seconds, device) for layout in _MEMORY_FORMATS
+        ]
+    if ways != "torch":
+        times.append(_time_our_passes(layer, batch, dtype, seconds, device))
     return PassCosts(
         min(t.forward for t in times),
         min(t.weights for t in times),

@@ -28,12 +28,13 @@ the precision of everything else.
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 
 from benchmarks.device import BenchmarkDevice
 from benchmarks.errors import run
-from benchmarks.layers import Layer, PassCosts, layers_of, peak_matmul_flops, time_layer
+from benchmarks.layers import Layer, PassCosts, Ways, layers_of, peak_matmul_flops, time_layer
 from benchmarks.settings import BOOK_OBJECTIVES, CONFIG_FILES
 from gantrain.common.pools import affinity
 from gantrain.config import Config, load_config
@@ -132,6 +133,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[32, 128, 512])
     parser.add_argument("--precision", choices=_DTYPES, nargs="+", default=[*_DTYPES])
     parser.add_argument("--penalty", choices=_DTYPES, default="fp32", help="its precision")
+    parser.add_argument(
+        "--ways",
+        choices=get_args(Ways),
+        default="all",
+        help="of which the fastest counts: those of torch in both memory formats, or ours",
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--size", type=int, choices=(32, 64), default=64, help="image size")
     parser.add_argument("--seconds", type=float, default=0.5, help="time for each pass of a layer")
@@ -171,7 +178,8 @@ def report(
 
     def time_layers(layers: Sequence[Layer], name: str) -> list[PassCosts]:
         dtype = _DTYPES[name]
-        return [time_layer(layer, batch, dtype, options.seconds, device) for layer in layers]
+        rest = dtype, options.seconds, device, options.ways
+        return [time_layer(layer, batch, *rest) for layer in layers]
 
     g, d = time_layers(g_layers, precision), time_layers(d_layers, precision)
     print("\n".join(layer_lines([*g_layers, *d_layers], [*g, *d], batch)))

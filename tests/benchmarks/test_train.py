@@ -10,7 +10,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.jobs import TimeLimit
-from benchmarks.layers import layers_of, time_layer
+from benchmarks.layers import Ways, layers_of, time_layer
 from benchmarks.limit import dcgan_variants, penalty_cost, total_flops, wgan_variants
 from benchmarks.pacing import Channel, NoMoreRounds, Pacer, paced
 from benchmarks.plain import PlainGan, build_gan, train_dcgan, training_loop
@@ -301,9 +301,10 @@ def test_variants_that_share_passes_cost_less(tmp_path: Path) -> None:
     assert costs == sorted(costs, reverse=True)
 
 
-def test_every_pass_of_a_layer_is_timed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ways", get_args(Ways))
+def test_every_pass_of_a_layer_is_timed(tmp_path: Path, ways: Ways) -> None:
     for layers in layers_of(small_config(tmp_path, tmp_path / "run")):
-        times = time_layer(layers[1], 2, torch.float32, 0.0)
+        times = time_layer(layers[1], 2, torch.float32, 0.0, ways=ways)
         assert min(times.forward, times.weights, times.inputs) > 0
 
 
