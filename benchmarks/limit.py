@@ -177,9 +177,10 @@ def report(
     device = BenchmarkDevice(options.device)
 
     def time_layers(layers: Sequence[Layer], name: str) -> list[PassCosts]:
-        dtype = _DTYPES[name]
-        rest = dtype, options.seconds, device, options.ways
-        return [time_layer(layer, batch, *rest) for layer in layers]
+        return [
+            time_layer(layer, batch, _DTYPES[name], options.seconds, device, options.ways)
+            for layer in layers
+        ]
 
     g, d = time_layers(g_layers, precision), time_layers(d_layers, precision)
     print("\n".join(layer_lines([*g_layers, *d_layers], [*g, *d], batch)))

@@ -27,7 +27,7 @@ _SMALL_MAP = 16
 # Where there is AVX2 without AVX-512: numbers of weights from which on these passes in float32 are
 # faster as matrix products, of which each holds at most so many numbers of the images.
 _AVX2_ONLY = torch.backends.cpu.get_cpu_capability() == "AVX2"
-_MANY_WEIGHTS = {"forward": 3_000_000, "to_weight": 500_000}
+_MANY_FORWARD, _MANY_TO_WEIGHT = 3_000_000, 500_000
 _PART = 2**24
 _WIDE = (torch.complex128, torch.float64, torch.float32)
 
@@ -108,15 +108,15 @@ class Passes:
                 and math.prod(self.places(size, weight)) <= _SMALL_MAP * math.prod(self.stride)
             )
         else:
-            faster = self._has_many_weights("to_weight", dtype, weight)
+            faster = self._has_many_weights(_MANY_TO_WEIGHT, dtype, weight)
         return faster or self.covers_the_map(size, weight)
 
     def forward_is_product(self, dtype: torch.dtype, weight: torch.Size) -> bool:
         """Whether `forward` is a matrix product, for x of this type."""
-        return self._has_many_weights("forward", dtype, weight)
+        return self._has_many_weights(_MANY_FORWARD, dtype, weight)
 
-    def _has_many_weights(self, name: str, dtype: torch.dtype, weight: torch.Size) -> bool:
-        many = weight[2:] != (1, 1) and math.prod(weight) >= _MANY_WEIGHTS[name]
+    def _has_many_weights(self, least: int, dtype: torch.dtype, weight: torch.Size) -> bool:
+        many = weight[2:] != (1, 1) and math.prod(weight) >= least
         return many and _AVX2_ONLY and self.on_cpu and dtype.itemsize >= torch.float32.itemsize
 
     def places(self, size: torch.Size, weight: torch.Size) -> tuple[int, int]:
@@ -141,7 +141,7 @@ class Passes:
         return (places - 1) * self.stride[i] + weight[2 + i]
 
     def _forward_product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        parts, kernels = self._parts(x, x, weight), _rows(weight)
+        parts, kernels = torch.split(x, self._images_at_once(x, weight)), _rows(weight)
         values = [linear(self._windows(part, weight), kernels, bias) for part in parts]
         maps = torch.cat(values).view(len(x), *self.places(x.shape, weight.shape), -1)
         return maps.permute(0, 3, 1, 2)
@@ -149,20 +149,19 @@ class Passes:
     def _weight_product(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         outputs, channels, *kernel = weight.shape
         gradient = y.new_empty(outputs, weight[0].numel())
-        pairs = zip(self._parts(x, x, weight), self._parts(y, x, weight), strict=True)
+        size = self._images_at_once(x, weight)
+        pairs = zip(torch.split(x, size), torch.split(y, size), strict=True)
         for part, (some_x, some_y) in enumerate(pairs):
             windows = self._windows(some_x, weight)
             gradient.addmm_(_at_places(some_y).t(), windows, beta=min(part, 1))
         return gradient.view(outputs, *kernel, channels).permute(0, 3, 1, 2)
 
-    def _parts(self, maps: Tensor, x: Tensor, weight: Tensor) -> Sequence[Tensor]:
-        # Of as many images as `_PART` allows, since windows take many times the memory of x. Sums
-        # of parts would be less exact in bfloat16.
+    def _images_at_once(self, x: Tensor, weight: Tensor) -> int:
+        # Windows take many times the memory of x. Sums of parts would be less exact in bfloat16.
         if x.dtype == torch.bfloat16:
-            return [maps]
+            return len(x)
         numbers = math.prod(self.places(x.shape, weight.shape)) * weight[0].numel()
-        parts: Sequence[Tensor] = torch.split(maps, max(1, _PART // numbers))
-        return parts
+        return max(1, _PART // numbers)
 
     def _windows(self, x: Tensor, weight: Tensor) -> Tensor:
         # What the kernel sees at each place of y, a row of kernel height x kernel width x channels.

@@ -29,7 +29,7 @@ GEOMETRIES = [
     pytest.param(2, 3, 1, 1, 4, id="same-size"),
     pytest.param(3, 4, 1, 0, 4, id="to-one-pixel"),
 ]
-AS_PRODUCTS = {"_AVX2_ONLY": True, "_MANY_WEIGHTS": {"forward": 1, "to_weight": 1}, "_PART": 1}
+AS_PRODUCTS = {"_AVX2_ONLY": True, "_MANY_FORWARD": 1, "_MANY_TO_WEIGHT": 1, "_PART": 1}
 Mode = Callable[[], AbstractContextManager[Any]]
 
 
