@@ -2,7 +2,8 @@
 
 Follows the steps of PyTorch's DCGAN example, of common code for WGAN-GP and SNGAN, and of R3GAN's:
 PNG files through a DataLoader with two workers, contiguous memory, Adam with its defaults, losses
-read in every step, and DDP. The networks are ours, with torch's dropout and spectral norm. On a
+read in every step, and DDP. The networks are ours, with torch's dropout and spectral norm, and with
+maps that are doubled and halved apart from the convolutions. On a
 GPU, as the example does it: batches from pinned memory, and everything that is drawn at random is
 drawn there.
 """
@@ -29,6 +30,7 @@ from gantrain.config.objectives import HingeConfig, RpganConfig, WganGpConfig, g
 from gantrain.config.schedules import peak_of
 from gantrain.models.dropout import Dropout
 from gantrain.models.networks import build_networks
+from gantrain.models.resampling import DoublingConv2d, HalvingConv2d
 
 _CPU = torch.device("cpu")
 WORKERS = 2  # as in PyTorch's example
@@ -129,6 +131,7 @@ def build_gan(config: Config, ranks: int, bf16: bool, device: torch.device = _CP
     """Build both networks and their optimizers. ranks: world size."""
     generator, discriminator = build_networks(config)
     use_torch_dropout(discriminator)
+    resample_apart(generator, discriminator)
     generator, discriminator = generator.to(device), discriminator.to(device)
     optimizers = _adam(generator, config.generator), _adam(discriminator, config.discriminator)
     modules: tuple[nn.Module, nn.Module] = generator, discriminator
@@ -148,6 +151,14 @@ def use_torch_dropout(network: nn.Module) -> None:
         for name, child in module.named_children():
             if isinstance(child, Dropout):
                 setattr(module, name, nn.Dropout(child.p))
+
+
+def resample_apart(*networks: nn.Module) -> None:
+    """Let layers that double or halve maps take two passes, as they are commonly written."""
+    for network in networks:
+        for layer in network.modules():
+            if isinstance(layer, DoublingConv2d | HalvingConv2d):
+                layer.in_one_pass = False
 
 
 def png_batches(

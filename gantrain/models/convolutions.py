@@ -69,13 +69,11 @@ class Conv2d(nn.Conv2d):
     """torch's, but fast within `fast_convolutions`."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if _choice is not None and _is_plain(self) and not isinstance(self.padding, str):
-            passes = _passes(self, input)
-            to_x = _choice.twice or (torch.is_grad_enabled() and input.requires_grad)
-            if _pays(_choice, passes, input.shape, *_properties(input, weight), to_x=to_x):
-                return _forward(*_as_autocast_does(input, weight, bias), passes)
-        elif torch.compiler.is_compiling() and _is_product(self, weight, input.shape[2:]):
+        if torch.compiler.is_compiling() and _is_product(self, weight, input.shape[2:]):
             return linear(input.flatten(1), weight.flatten(1), bias)[:, :, None, None]
+        if _is_plain(self) and not isinstance(self.padding, str):
+            stride, padding = _pair(self.stride), _pair(self.padding)
+            return convolve(input, weight, bias, stride, padding)
         return cast(Tensor, super()._conv_forward(input, weight, bias))
 
 
@@ -83,18 +81,52 @@ class ConvTranspose2d(nn.ConvTranspose2d):
     """torch's, but fast within `fast_convolutions`."""
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if _choice is not None and _is_plain(self) and output_size is None:
-            passes, weight = _passes(self, input), self.weight
-            size = passes.input_size(input.shape, weight.shape, self.output_padding)
-            if _pays(_choice, passes, size, *_properties(input, weight), to_x=True):
-                return _input_gradient(*_as_autocast_does(input, weight, self.bias), size, passes)
-        elif torch.compiler.is_compiling() and input.shape[2:] == (1, 1):
+        if torch.compiler.is_compiling() and input.shape[2:] == (1, 1):
             weight = self.weight
             if _is_product(self, weight, weight.shape[2:]):
                 values = input.flatten(1) @ weight.flatten(1)
                 maps = values.view(len(input), self.out_channels, *weight.shape[2:])
                 return maps if self.bias is None else maps + self.bias[:, None, None]
+        if _is_plain(self) and output_size is None:
+            geometry = _pair(self.stride), _pair(self.padding), _pair(self.output_padding)
+            return convolve_transposed(input, self.weight, self.bias, *geometry)
         return super().forward(input, output_size)
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> Tensor:
+    """Return torch's `conv2d` of x, fast within `fast_convolutions`."""
+    if _choice is not None:
+        passes = Passes(stride, padding, x.device.type == "cpu")
+        to_x = _choice.twice or (torch.is_grad_enabled() and x.requires_grad)
+        if _pays(_choice, passes, x.shape, *_properties(x, weight), to_x=to_x):
+            return _forward(*_as_autocast_does(x, weight, bias), passes)
+    return torch.conv2d(x, weight, bias, stride, padding)
+
+
+def convolve_transposed(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    missing: tuple[int, int],
+) -> Tensor:
+    """Return torch's `conv_transpose2d` of x, fast within `fast_convolutions`.
+
+    missing: rows and columns of the result that no kernel reaches, torch's output padding.
+    """
+    if _choice is not None:
+        passes = Passes(stride, padding, x.device.type == "cpu")
+        size = passes.input_size(x.shape, weight.shape, missing)
+        if _pays(_choice, passes, size, *_properties(x, weight), to_x=True):
+            return _input_gradient(*_as_autocast_does(x, weight, bias), size, passes)
+    return torch.conv_transpose2d(x, weight, bias, stride, padding, missing)
 
 
 def _is_plain(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
@@ -110,9 +142,8 @@ def _is_product(layer: nn.Conv2d | nn.ConvTranspose2d, weight: Tensor, larger: t
     return _is_plain(layer) and covered and without_more
 
 
-def _passes(layer: nn.Conv2d | nn.ConvTranspose2d, given: Tensor) -> Passes:
-    padding = cast(tuple[int, int], layer.padding)
-    return Passes(cast(tuple[int, int], layer.stride), padding, given.device.type == "cpu")
+def _pair(numbers: Any) -> tuple[int, int]:
+    return cast(tuple[int, int], numbers)
 
 
 def _properties(given: Tensor, weight: Tensor) -> tuple[torch.Size, torch.dtype, bool]:

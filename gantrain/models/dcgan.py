@@ -18,6 +18,7 @@ from gantrain.models.conditioning import Conditioning, Layers, ProjectionHead
 from gantrain.models.convolutions import Conv2d, ConvTranspose2d
 from gantrain.models.dropout import Dropout
 from gantrain.models.layers import initialise_normal, norm_and_activation, normalise_spectrally
+from gantrain.models.resampling import DoublingConv2d
 
 _SMALLEST = 4  # resolution between the strided layers and the 1x1 end
 
@@ -85,7 +86,8 @@ def _slopes(config: DcganNetworkConfig, layers: int) -> tuple[float, ...]:
 def _upsample(config: DcganGeneratorConfig, before: int, after: int, bias: bool) -> list[nn.Module]:
     kernel = config.kernel
     if config.upsampling == "nearest":
-        return [nn.Upsample(scale_factor=2), Conv2d(before, after, kernel, 1, "same", bias=bias)]
+        # In checkpoints, weights have the numbers of their layers.
+        return [nn.Identity(), DoublingConv2d(before, after, kernel, bias=bias)]
     padding = (kernel - 1) // 2
     # An odd kernel yields one pixel less than the doubled size; output padding adds it.
     missing = 2 + 2 * padding - kernel

@@ -28,6 +28,7 @@ from gantrain.models.conditioning import (
 )
 from gantrain.models.convolutions import Conv2d
 from gantrain.models.layer_norm import LayerNorm
+from gantrain.models.resampling import HalvingConv2d
 
 
 class Generator(nn.Module):
@@ -100,10 +101,11 @@ _OF_ONE_IMAGE = {
     resnet.ResidualBlock,
     resnet.SumOverPixels,
     Conv2d,
+    HalvingConv2d,
     LayerNorm,
     nn.InstanceNorm2d,
     nn.LeakyReLU,
-    nn.AvgPool2d,
+    nn.Identity,
     nn.Linear,
 }
 

@@ -23,6 +23,7 @@ from gantrain.models.conditioning import ClassAware, Conditioning, Layers, Proje
 from gantrain.models.convolutions import Conv2d
 from gantrain.models.dropout import Dropout
 from gantrain.models.layers import initialise_normal, norm_and_activation, normalise_spectrally
+from gantrain.models.resampling import DoublingConv2d, HalvingConv2d
 
 
 class ResidualBlock(ClassAware):
@@ -95,13 +96,12 @@ def _doubling_block(
     norm, slope = config.norm, config.slope
     residual = [
         *norm_and_activation(config, norm, before, slope, classes=classes, in_place=False),
-        nn.Upsample(scale_factor=2),
-        _convolution(before, after),
+        nn.Identity(),  # in checkpoints, weights have the numbers of their layers
+        DoublingConv2d(before, after, 3),
         *norm_and_activation(config, norm, after, slope, classes=classes),
         _convolution(after, after),
     ]
-    # A 1x1 convolution commutes with repeating pixels, and costs a quarter before it.
-    return ResidualBlock(residual, [Conv2d(before, after, 1), nn.Upsample(scale_factor=2)])
+    return ResidualBlock(residual, [DoublingConv2d(before, after, 1)])
 
 
 def _first_block(config: ResnetDiscriminatorConfig, channels: int, width: int) -> ResidualBlock:
@@ -110,29 +110,28 @@ def _first_block(config: ResnetDiscriminatorConfig, channels: int, width: int) -
         _convolution(channels, width),
         nn.LeakyReLU(config.slope, inplace=True),
         *_dropout(config),
-        _convolution(width, width),
-        nn.AvgPool2d(2),
+        HalvingConv2d(width, width, 3),
     ]
-    return ResidualBlock(residual, [nn.AvgPool2d(2), Conv2d(channels, width, 1)])
+    return ResidualBlock(residual, [nn.Identity(), HalvingConv2d(channels, width, 1)])
 
 
 def _scoring_block(
     config: ResnetDiscriminatorConfig, before: int, after: int, *, halve: bool
 ) -> ResidualBlock:
-    pooling = [nn.AvgPool2d(2)] if halve else []
     residual = [
         *norm_and_activation(config, config.norm, before, config.slope, in_place=False),
         *_dropout(config),
         _convolution(before, before),
         *norm_and_activation(config, config.norm, before, config.slope),
         *_dropout(config),
-        _convolution(before, after),
-        *pooling,
+        HalvingConv2d(before, after, 3) if halve else _convolution(before, after),
     ]
-    if before == after and not halve:
-        return ResidualBlock(residual, [])
-    # A 1x1 convolution commutes with averaging, and costs a quarter after it.
-    return ResidualBlock(residual, [*pooling, Conv2d(before, after, 1)])
+    shortcut: list[nn.Module] = []
+    if halve:
+        shortcut = [nn.Identity(), HalvingConv2d(before, after, 1)]
+    elif before != after:
+        shortcut = [Conv2d(before, after, 1)]
+    return ResidualBlock(residual, shortcut)
 
 
 def _convolution(before: int, after: int) -> nn.Conv2d:

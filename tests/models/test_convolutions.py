@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from gantrain.models import passes
 from gantrain.models.convolutions import Conv2d, ConvTranspose2d, fast_convolutions
 from gantrain.training.penalties import gradient_penalty, squared_gradient
+from tests.models.counted import Passes
 
 # channels of images, kernel, stride, padding, size of the images
 GEOMETRIES = [
@@ -157,24 +157,6 @@ def test_products_have_the_values_of_convolutions(
     for name, value in {**AS_PRODUCTS, "_PART": part}.items():
         monkeypatch.setattr(passes, name, value)
     torch.testing.assert_close(values(), convolved, rtol=1e-4, atol=1e-4)
-
-
-class Passes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the passes that convolutions compute: forward, to inputs and to weights."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.forward, self.inputs, self.weights = 0, 0, 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        transposed = 6
-        if func is torch.ops.aten.convolution.default:
-            self.forward += not args[transposed]
-            self.inputs += args[transposed]
-        if func is torch.ops.aten.convolution_backward.default:
-            self.inputs += args[-1][0]
-            self.weights += args[-1][1]
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize(
