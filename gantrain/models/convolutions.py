@@ -171,7 +171,7 @@ def _pays(
         to_weight and passes.weight_is_product(size, weight, dtype)
     ):
         savings.append(_PRODUCT)
-    if to_x and passes.halves_an_image(size, weight):
+    if passes.needs_layout(size) or (to_x and passes.halves_an_image(size, weight)):
         savings.append(_IMAGES)
     if passes.covers_the_map(size, weight):
         savings.append(_WHOLE_MAP)

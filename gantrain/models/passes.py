@@ -4,8 +4,12 @@ On CPUs, oneDNN's passes are slow where few channels or places leave its kernels
 gradient of images, which is also the forward pass of a transposed convolution to images; for the
 gradient of weights in bfloat16 if the maps are small; and for convolutions whose kernel covers the
 map. Without AVX-512 it is slow in float32 where a layer has many weights, too. docs/performance.md
-has the times. Kernels that cover the map are products on GPUs too: the memory of a map of one pixel
-has no order of channels and pixels, by which cuDNN guesses a layout.
+has the times.
+
+On GPUs, cuDNN is slow for the gradient of images too, and in half precision for all passes of grey
+images. The memory of a map of one pixel, or of one channel, has no order of channels and pixels, by
+which torch guesses the layout of the result: the former are products there as well, and the latter
+get strides that tell the order.
 """
 
 import math
@@ -17,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, pad
 
-from gantrain.common.layouts import layout_of
+from gantrain.models import squares
 
 _aten = torch.ops.aten
 _IMAGE_CHANNELS = 4  # for more, oneDNN's own input gradient is the faster one
@@ -29,7 +33,6 @@ _SMALL_MAP = 16
 _AVX2_ONLY = torch.backends.cpu.get_cpu_capability() == "AVX2"
 _MANY_FORWARD, _MANY_TO_WEIGHT = 3_000_000, 500_000
 _PART = 2**24
-_WIDE = (torch.complex128, torch.float64, torch.float32)
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class Passes:
         """Return y."""
         if self.covers_the_map(x.shape, weight.shape):
             return linear(_rows(x), _rows(weight), bias)[:, :, None, None]
+        if self.reads_squares(x.shape, weight.shape, x.dtype):
+            return squares.from_image(x, weight, self.padding[0], bias)
+        x = self._with_layout(x)
         if self.forward_is_product(x.dtype, weight.shape):
             return self._forward_product(x, weight, bias)
         geometry = (self.stride, self.padding, (1, 1), False, (0, 0), 1)
@@ -62,7 +68,7 @@ class Passes:
         bias: (channels,), is added to it, which makes it the transposed convolution.
         """
         if self.halves_an_image(size, weight.shape):
-            return _to_image(y, weight, self.padding[0], bias)
+            return squares.to_image(y, weight, self.padding[0], bias)
         if self.covers_the_map(size, weight.shape):
             values = (y.flatten(1) @ _rows(weight)).view(len(y), *size[2:], size[1])
             values = values.permute(0, 3, 1, 2)
@@ -76,16 +82,18 @@ class Passes:
         """Return the gradient of the weight from that of y; of the weight only the size matters."""
         if self.weight_is_product(x.shape, weight.shape, x.dtype):
             return self._weight_product(x, y, weight)
+        if self.reads_squares(x.shape, weight.shape, x.dtype):
+            return squares.to_weight(x, y, weight.shape, self.padding[0])
+        x = self._with_layout(x)
         geometry = (self.stride, self.padding, (1, 1), False, (0, 0), 1)
         mask = [False, True, False]
         return cast(Tensor, _aten.convolution_backward(y, x, weight, None, *geometry, mask)[1])
 
     def halves_an_image(self, size: torch.Size, weight: torch.Size) -> bool:
-        """Whether `to_input` computes images by squares of their pixels; size: of x."""
+        """Whether x of this size is an image, which `to_input` computes by squares of pixels."""
         kernel, padding = weight[-1], self.padding[0]
         return (
-            self.on_cpu
-            and size[1] <= _IMAGE_CHANNELS
+            size[1] <= _IMAGE_CHANNELS
             and self.stride == (2, 2)
             and padding <= 2
             and kernel - padding <= 4
@@ -93,6 +101,15 @@ class Passes:
             and weight[-2:] == (kernel, kernel)
             and all(2 * n == m for n, m in zip(self.places(size, weight), size[2:], strict=True))
         )
+
+    def reads_squares(self, size: torch.Size, weight: torch.Size, dtype: torch.dtype) -> bool:
+        """Whether the other passes read an image x of this size and type by squares, too."""
+        half = dtype.itemsize < torch.float32.itemsize
+        return half and self.needs_layout(size) and self.halves_an_image(size, weight)
+
+    def needs_layout(self, size: torch.Size) -> bool:
+        """Whether torch would guess the layout of the results from x of this size."""
+        return size[1] == 1 and not self.on_cpu
 
     def covers_the_map(self, size: torch.Size, weight: torch.Size) -> bool:
         """Whether x of this size is as large as the kernel, so that all passes are products."""
@@ -135,6 +152,12 @@ class Passes:
             self._reach(y[2 + i], weight, i) - 2 * self.padding[i] + unseen[i] for i in range(2)
         ]
         return torch.Size([y[0], weight[1], *sides])
+
+    def _with_layout(self, x: Tensor) -> Tensor:
+        if not self.needs_layout(x.shape):
+            return x
+        # Only a view has strides that belong to the last dimension being that of the channels.
+        return x.reshape(len(x), *x.shape[2:], 1).permute(0, 3, 1, 2)
 
     def _reach(self, places: int, weight: torch.Size, i: int) -> int:
         # How much of x, with its padding, kernels at so many places see.
@@ -184,35 +207,3 @@ def _at_places(y: Tensor) -> Tensor:
 
 def _rows(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(1)  # a view if the channels are last
-
-
-def _to_image(y: Tensor, weight: Tensor, padding: int, bias: Tensor | None) -> Tensor:
-    # The pixels of a square of 2x2 depend on 3x3 places of y, those of a square of 4x4 on 4x4 of
-    # them. So a convolution to a map for each pixel of a square yields all. Small ones need fewer
-    # multiplications, but oneDNN computes 16 maps in the time of one.
-    _, channels, kernel, _ = weight.shape
-    side = 4 if channels == 1 and y.shape[2] % 2 == y.shape[3] % 2 == 0 else 2
-    before = side - padding
-    after = 2 * side + 2 - before - kernel
-    parts = pad(weight, (before, after, before, after)).unfold(2, side, 2).unfold(3, side, 2)
-    parts = parts.flip(2, 3).permute(4, 5, 1, 0, 2, 3).flatten(0, 2)
-    bias = None if bias is None else bias.repeat(side**2)
-    return _from_squares(torch.conv2d(y, parts, bias, side // 2, 1), side)
-
-
-def _from_squares(maps: Tensor, side: int) -> Tensor:
-    """Return images (N, C, side H, side W) from maps (N, side² C, H, W), one for each pixel of a
-    square.
-
-    maps: those of the upper left pixel first, then of the others of its row.
-
-    As torch's `pixel_shuffle`, which takes up to seven times as long on CPUs.
-    """
-    images, channels, high, wide = len(maps), maps.shape[1] // side**2, *maps.shape[2:]
-    # The pixels of a row of a square stay next to each other, and are copied as wide numbers.
-    row = side * channels * maps.element_size()
-    number = next(kind for kind in _WIDE if row % kind.itemsize == 0)
-    squares = maps.permute(0, 2, 3, 1).contiguous().view(number)
-    rows = squares.view(images, high, wide, side, -1).transpose(2, 3).contiguous()
-    pixels = rows.view(maps.dtype).view(images, side * high, side * wide, channels)
-    return pixels.permute(0, 3, 1, 2).contiguous(memory_format=layout_of(maps))

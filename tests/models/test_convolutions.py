@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 
-from gantrain.models import passes
+from gantrain.common.layouts import is_channels_last
+from gantrain.models import passes, squares
 from gantrain.models.convolutions import Conv2d, ConvTranspose2d, fast_convolutions
 from gantrain.training.penalties import gradient_penalty, squared_gradient
 from tests.models.counted import Passes
@@ -63,6 +64,57 @@ def test_first_and_second_derivatives_are_those_of_finite_differences(
     assert convolve(*inputs).grad_fn.name() == "_ForwardBackward"  # type: ignore[union-attr]
     assert gradcheck(convolve, inputs)
     assert gradgradcheck(convolve, inputs)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("channels", "kernel", "stride", "padding", "size"), GEOMETRIES)
+def test_passes_on_gpus_have_the_values_of_torch(
+    channels: int, kernel: int, stride: int, padding: int, size: int, layout: torch.memory_format
+) -> None:
+    layer, images = convolution(channels, kernel, stride, padding, size)
+    layer.to(memory_format=layout)
+    weight, bias = layer.weight, layer.bias
+    maps = torch.conv2d(images, weight, bias, stride, padding)
+    gradient = torch.randn_like(maps)
+    to_images, to_weight = torch.autograd.grad(maps, (images, weight), gradient)
+    elsewhere = passes.Passes((stride, stride), (padding, padding), on_cpu=False)
+    with torch.no_grad():
+        torch.testing.assert_close(elsewhere.forward(images, weight, bias), maps)
+        torch.testing.assert_close(elsewhere.to_input(gradient, weight, images.shape), to_images)
+        torch.testing.assert_close(elsewhere.to_weight(images, gradient, weight), to_weight)
+        if elsewhere.halves_an_image(images.shape, weight.shape):
+            by_squares = squares.from_image(images, weight, padding, bias)
+            torch.testing.assert_close(by_squares, maps)
+            assert by_squares.is_contiguous(memory_format=torch.channels_last)
+            by_squares = squares.to_weight(images, gradient, weight.shape, padding)
+            torch.testing.assert_close(by_squares, to_weight)
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype", "on_cpu", "by_squares"),
+    [
+        (1, torch.bfloat16, False, True),
+        (1, torch.float16, False, True),
+        (1, torch.float32, False, False),
+        (3, torch.bfloat16, False, False),
+        (1, torch.bfloat16, True, False),
+    ],
+)
+def test_grey_images_are_read_by_squares_in_half_precision_on_gpus(
+    channels: int, dtype: torch.dtype, *, on_cpu: bool, by_squares: bool
+) -> None:
+    of_5x5 = passes.Passes((2, 2), (2, 2), on_cpu)
+    size, weight = torch.Size((2, channels, 8, 8)), torch.Size((4, channels, 5, 5))
+    assert of_5x5.reads_squares(size, weight, dtype) == by_squares
+    assert of_5x5.needs_layout(size) == (channels == 1 and not on_cpu)
+
+
+def test_grey_images_get_the_layout_of_maps_on_gpus() -> None:
+    images = torch.zeros(2, 1, 8, 8)
+    weight = torch.zeros(4, 1, 3, 3)
+    maps = passes.Passes((1, 1), (1, 1), on_cpu=False).forward(images, weight)
+    assert is_channels_last(maps)
+    assert not is_channels_last(torch.conv2d(images, weight, None, 1, 1))
 
 
 @pytest.mark.parametrize("bias", [True, False])
