@@ -145,7 +145,9 @@ def _tests_in_order() -> list[str]:
     cores = len(affinity())
     if cores < 4 or find_spec("xdist") is None:
         return list(_TESTS)
-    return ["--numprocesses", str(min(cores - 2, _PROCESSES)), *reversed(_TESTS)]
+    processes = str(min(cores - 2, _PROCESSES))
+    # By default a process keeps the tests that it is to run next, even if it has a long one.
+    return ["--numprocesses", processes, "--dist", "worksteal", *reversed(_TESTS)]
 
 
 def collect(
