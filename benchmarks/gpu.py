@@ -158,7 +158,14 @@ def collect(
     done = {outcome.name: outcome.output for outcome in outcomes if outcome.status == 0}
     return {
         "device": device,
-        "stages": [{**asdict(outcome), "output": end_of_output(outcome)} for outcome in outcomes],
+        "stages": [
+            {
+                **asdict(outcome),
+                "command": outcome.command.replace(f"{stage.out.parent}/", ""),
+                "output": end_of_output(outcome),
+            }
+            for stage, outcome in zip(stages, outcomes, strict=False)
+        ],
         "tests": read_tests(tests.out),
         "cells": read_cells(train.out),
         "limit": done.get(limit.name, "").splitlines(),

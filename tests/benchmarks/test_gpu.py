@@ -174,6 +174,7 @@ def test_whatever_happens_to_a_stage_the_report_has_what_there_is(
     page, data = (Path(line) for line in capfd.readouterr().out.splitlines()[-2:])
     report = json.loads(data.read_text(encoding="utf-8"))
     assert report["cells"] == REPORT["cells"]
+    assert str(tmp_path) not in data.read_text(encoding="utf-8")  # but names in it
     assert [stage["output"] for stage in report["stages"]] == ["no CUDA", "second cell", ""]
     for words in ("failed with status 3", "second cell", "400 ±0%", "900,000 GFLOP/s"):
         assert words in page.read_text(encoding="utf-8")
