@@ -4,8 +4,7 @@ To repeat each pixel as a square of 2x2 and then to convolve with a kernel of k 
 convolution with k + 1 and stride 2, and to convolve and then to average squares of 2x2 is a
 convolution with k + 1 and stride 2. The weights of the larger kernel are sums of neighbouring ones.
 With k = 3 that takes 4/9 of the multiplications, and the larger maps are never written. The code of
-Progressive GAN (Karras et al. 2018) resamples so, as "fused scale". docs/performance.md has the
-times.
+Progressive GAN (Karras et al. 2018) has both as "fused scale". docs/performance.md has the times.
 """
 
 import torch
@@ -71,7 +70,7 @@ class HalvingConv2d(Conv2d):
 
 
 def _is_faster(maps: Tensor, kernel: int) -> bool:
-    # Kernels of one pixel commute with resampling, which torch does slowly on GPUs only.
+    # Kernels of one pixel commute with resampling, which is slow on GPUs only.
     return min(maps.shape[2:]) >= _SMALLEST and (kernel > 1 or maps.device.type != "cpu")
 
 
