@@ -2,8 +2,8 @@
 
 Libraries are slow for images, whose few channels leave their kernels half empty. A square of pixels
 that is a single pixel with more channels fills them, with the same sums. A convolution here halves
-an image (N, C, H, W): its kernel is at most 6 x 6, with stride 2, and reaches at most 2 pixels
-further to the left and up, and 3 to the right and down, than the pixel it is for.
+an image (N, C, H, W): at place i of its result, a row or a column of its kernel covers pixels of
+2 i - 2 to 2 i + 3. Weights are (outputs, C, kernel, kernel), and y is (N, outputs, H / 2, W / 2).
 """
 
 import torch
@@ -18,7 +18,7 @@ _ALIGNED = 16  # bytes: of the channels of a pixel, for cuDNN's fast kernels
 
 
 def from_image(x: Tensor, weight: Tensor, padding: int, bias: Tensor | None) -> Tensor:
-    """Return the convolution (N, outputs, H / 2, W / 2) of an image, channels last."""
+    """Return y, the convolution of an image x with this padding, channels last."""
     return torch.conv2d(_squares(x), _kernels_of_squares(weight, padding), bias, 1, 1)
 
 
@@ -38,7 +38,7 @@ def to_weight(x: Tensor, y: Tensor, weight: torch.Size, padding: int) -> Tensor:
 
 
 def to_image(y: Tensor, weight: Tensor, padding: int, bias: Tensor | None) -> Tensor:
-    """Return the gradient of an image from that of y, and a bias (C,) added to it."""
+    """Return the gradient of the image from that of y, and a bias (C,) added to it."""
     # The pixels of a square of 2x2 depend on 3x3 places of y, those of a square of 4x4 on 4x4 of
     # them. So a convolution to a map for each pixel of a square yields all. Small ones need fewer
     # multiplications, but oneDNN computes 16 maps in the time of one.
