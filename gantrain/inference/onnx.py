@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.jit import TracerWarning  # type: ignore[attr-defined]
 
 from gantrain.common.errors import UserError
 from gantrain.common.extras import missing_packages
@@ -44,6 +45,8 @@ def export_onnx(generator: Generator, path: Path) -> Path:
     with replacing(path) as temporary, warnings.catch_warnings():
         # The new exporter (dynamo=True) needs two more packages.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # A layer may choose how to compute by the size of its maps, which is always the same.
+        warnings.simplefilter("ignore", TracerWarning)
         torch.onnx.export(
             generator,
             tuple(inputs.values()),

@@ -86,4 +86,4 @@ def _enlarged(weight: Tensor, sums: Tensor) -> Tensor:
     side = weight.shape[-1] + 1
     with torch.autocast(weight.device.type, enabled=False):  # weights are rounded once, as sums
         kernels = sums @ weight.permute(0, 2, 3, 1).flatten(1, 2)
-    return kernels.view(len(weight), side, side, -1).permute(0, 3, 1, 2)
+    return kernels.view(-1, side, side, weight.shape[1]).permute(0, 3, 1, 2)

@@ -1,10 +1,12 @@
 """Export and loading of generators."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.jit import TracerWarning  # type: ignore[attr-defined]
 
 import gantrain
 from gantrain.common.errors import UserError
@@ -51,7 +53,9 @@ def test_onnx_and_pytorch_generate_the_same_images_with_residual_blocks(
 
 def _assert_same_in_onnx(generator: Generator, file: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
-    path = export_onnx(generator, file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TracerWarning)
+        path = export_onnx(generator, file)
     session = runtime.InferenceSession(str(path))
     for count in (1, 5):  # neither is the batch size of the export
         latents = sample_latents(generator, count, 3)
