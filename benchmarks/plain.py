@@ -3,9 +3,8 @@
 Follows the steps of PyTorch's DCGAN example, of common code for WGAN-GP and SNGAN, and of R3GAN's:
 PNG files through a DataLoader with two workers, contiguous memory, Adam with its defaults, losses
 read in every step, and DDP. The networks are ours, with torch's dropout and spectral norm, and with
-maps that are doubled and halved apart from the convolutions. On a
-GPU, as the example does it: batches from pinned memory, and everything that is drawn at random is
-drawn there.
+maps that are doubled and halved apart from the convolutions. On a GPU, as the example does it:
+batches from pinned memory, and everything that is drawn at random is drawn there.
 """
 
 import itertools
